@@ -1,0 +1,107 @@
+"""Backends and fixtures of all tests.
+
+An async test is marked `anyio` (mostly by `pytestmark`) and runs once on each backend: on trio with
+its autojump clock and on asyncio with an event loop that does the same, so that no test waits for
+time to pass. A test marked `real_time` runs on the real clock, and on uvloop too when that is asked
+for with `--backend=uvloop`: uvloop's time cannot jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+from trio_rpc import Room
+from trio_rpc.server import RoomServer
+from trio_rpc.server.serve import serve
+
+from .support.tokens import API_KEYS, make_token
+from .support.virtual_time import THRESHOLD, VirtualTimeLoop
+
+BACKENDS = ("trio", "asyncio", "uvloop")
+
+Join = Callable[..., AbstractAsyncContextManager[Room]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        choices=BACKENDS,
+        action="append",
+        help="run the tests on this backend; may be repeated (default: trio and asyncio)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_time: runs on the real clock")
+    config.addinivalue_line("markers", "rule(*ids): proves these rules of docs/protocol.md")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" not in metafunc.fixturenames:
+        return
+    names: list[str] = metafunc.config.getoption("--backend") or ["trio", "asyncio"]
+    real_time = metafunc.definition.get_closest_marker("real_time") is not None
+    metafunc.parametrize(
+        "anyio_backend", [_backend(name, real_time) for name in names], indirect=True
+    )
+
+
+def _backend(name: str, real_time: bool) -> Any:
+    options: dict[str, Any] = {}
+    marks: list[pytest.MarkDecorator] = []
+    if name == "uvloop":
+        options = {"use_uvloop": True}
+        if not real_time:
+            marks = [pytest.mark.skip(reason="virtual time, which uvloop does not have")]
+    elif name == "asyncio" and not real_time:
+        options = {"loop_factory": VirtualTimeLoop}
+    elif name == "trio" and not real_time:
+        options = {"clock": partial(trio.testing.MockClock, autojump_threshold=THRESHOLD)}
+    return pytest.param((name, options), id=name, marks=marks)
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    name, options = request.param
+    if "clock" in options:
+        # A clock of its own for each test.
+        options = {"clock": options["clock"]()}
+    return ("asyncio" if name == "uvloop" else name), options
+
+
+@pytest.fixture
+def server() -> RoomServer:
+    """A room server; `Room.connect` takes it in place of a URL."""
+    return RoomServer(API_KEYS)
+
+
+@pytest.fixture
+def join(server: RoomServer) -> Join:
+    """Join the server's room in memory: `async with join("alice", hidden=True) as room`.
+
+    Grants may be given by name, a `Room` as `room`, and another server or URL as `to`.
+    """
+
+    @asynccontextmanager
+    async def join(
+        identity: str, *, room: Room | None = None, to: Any = server, **grants: Any
+    ) -> AsyncIterator[Room]:
+        async with (room or Room()).connect(to, make_token(identity, **grants)) as joined:
+            yield joined
+
+    return join
+
+
+@pytest.fixture
+async def url(server: RoomServer, anyio_backend: object) -> AsyncIterator[str]:
+    """The URL of the same server, on a socket of its own; for tests marked `real_time`."""
+    async with anyio.create_task_group() as task_group:
+        yield await task_group.start(serve, server, "127.0.0.1", 0)
+        task_group.cancel_scope.cancel()

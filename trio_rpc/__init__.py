@@ -1,0 +1,72 @@
+"""LiveKit RPC under structured concurrency, on trio and on asyncio.
+
+The participants of a room call each other's methods:
+
+    room = Room()
+
+    @room.register_rpc_method("greet")
+    async def greet(data: RpcInvocationData) -> str:
+        return f"Hello, {data.caller_identity}!"
+
+    async with room.connect(url, token):
+        answer = await room.local_participant.perform_rpc(
+            destination_identity="bob", method="greet", payload="hi"
+        )
+
+`trio_rpc.server` has the room server, `trio_rpc.tokens` what makes access tokens.
+"""
+
+from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
+from .errors import (
+    ConnectError,
+    EventsLostError,
+    PublishDataError,
+    PublishDTMFError,
+    PublishTranscriptionError,
+    RpcError,
+    SignalRequestError,
+)
+from .events import ConnectionState, DisconnectReason, EventStream, RoomEvent
+from .local_participant import LocalParticipant
+from .methods import RpcHandler, RpcInvocationData
+from .participant import (
+    Participant,
+    ParticipantKind,
+    ParticipantPermissions,
+    ParticipantState,
+    RemoteParticipant,
+)
+from .room import Room, RoomStatistics
+from .tokens import AccessToken, InvalidTokenError, VideoGrants
+
+__all__ = [
+    "AccessToken",
+    "ConnectError",
+    "ConnectionState",
+    "DataPacket",
+    "DataPacketKind",
+    "DisconnectReason",
+    "EventStream",
+    "EventsLostError",
+    "InvalidTokenError",
+    "LocalParticipant",
+    "Participant",
+    "ParticipantKind",
+    "ParticipantPermissions",
+    "ParticipantState",
+    "PublishDTMFError",
+    "PublishDataError",
+    "PublishTranscriptionError",
+    "RemoteParticipant",
+    "Room",
+    "RoomEvent",
+    "RoomStatistics",
+    "RpcError",
+    "RpcHandler",
+    "RpcInvocationData",
+    "SignalRequestError",
+    "SipDTMF",
+    "Transcription",
+    "TranscriptionSegment",
+    "VideoGrants",
+]

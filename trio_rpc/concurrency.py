@@ -1,0 +1,198 @@
+"""trio on trio, anyio elsewhere: the one module that knows which.
+
+anyio took over trio's vocabulary, so both backends are the same table of names: a nursery is a
+nursery or a task group, a memory channel is a memory channel or a memory object stream. On trio the
+table holds trio's own objects, since anyio on trio costs about a quarter of the speed of a call.
+
+`current` is asked once, when a room is joined or a server session starts; whoever needs a primitive
+later takes it from that `Backend`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import sniffio
+import trio
+from attrs import frozen
+
+#: What `send_nowait` and `receive_nowait` of a channel raise when they would have to wait.
+WOULD_BLOCK = (trio.WouldBlock, anyio.WouldBlock)
+#: What a channel raises when its other end is gone.
+CHANNEL_CLOSED = (
+    trio.EndOfChannel,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    anyio.EndOfStream,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
+
+
+class CancelScope(Protocol):
+    """What `trio.CancelScope` and `anyio.CancelScope` share."""
+
+    deadline: float
+    shield: bool
+
+    @property
+    def cancel_called(self) -> bool: ...
+    @property
+    def cancelled_caught(self) -> bool: ...
+    def cancel(self) -> None: ...
+
+
+class Nursery(Protocol):
+    """What `trio.Nursery` and anyio's task group share."""
+
+    @property
+    def cancel_scope(self) -> CancelScope: ...
+    def start_soon(
+        self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None
+    ) -> object: ...
+    async def start(
+        self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None
+    ) -> Any: ...
+
+
+class Event(Protocol):
+    """What `trio.Event` and `anyio.Event` share."""
+
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+    async def wait(self) -> None: ...
+
+
+class SendChannel(Protocol):
+    """The sending end of a memory channel."""
+
+    def send_nowait(self, value: Any) -> None: ...
+    async def send(self, value: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class ReceiveChannel(Protocol):
+    """The receiving end of a memory channel."""
+
+    def receive_nowait(self) -> Any: ...
+    async def receive(self) -> Any: ...
+    def close(self) -> None: ...
+
+
+class TaskStatus(Protocol):
+    """How a function that is run by `nursery.start` says that it has started."""
+
+    def started(self, value: Any) -> None: ...
+
+
+class _IgnoredTaskStatus:
+    def started(self, value: Any) -> None:
+        """Nobody waits: the function was not run by `nursery.start`."""
+
+
+IGNORED_TASK_STATUS: TaskStatus = _IgnoredTaskStatus()
+
+
+@frozen
+class Backend:
+    """The primitives of structured concurrency, as one library has them."""
+
+    name: str
+    open_nursery: Callable[[], AbstractAsyncContextManager[Any]]
+    cancel_scope: Callable[..., Any]
+    move_on_after: Callable[..., AbstractContextManager[Any]]
+    open_memory_channel: Callable[[int], tuple[Any, Any]]
+    event: Callable[[], Event]
+    semaphore: Callable[[int], AbstractAsyncContextManager[Any]]
+    capacity_limiter: Callable[[int], Any]
+    run_sync_in_thread: Callable[..., Awaitable[Any]]
+    current_time: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    sleep_forever: Callable[[], Awaitable[None]]
+    checkpoint: Callable[[], Awaitable[None]]
+
+
+TRIO = Backend(
+    name="trio",
+    open_nursery=trio.open_nursery,
+    cancel_scope=trio.CancelScope,
+    move_on_after=trio.move_on_after,
+    open_memory_channel=trio.open_memory_channel,
+    event=trio.Event,
+    semaphore=trio.Semaphore,
+    capacity_limiter=trio.CapacityLimiter,
+    run_sync_in_thread=trio.to_thread.run_sync,
+    current_time=trio.current_time,
+    sleep=trio.sleep,
+    sleep_forever=trio.sleep_forever,
+    checkpoint=trio.lowlevel.checkpoint,
+)
+
+ASYNCIO = Backend(
+    name="asyncio",
+    open_nursery=anyio.create_task_group,
+    cancel_scope=anyio.CancelScope,
+    move_on_after=anyio.move_on_after,
+    open_memory_channel=anyio.create_memory_object_stream,
+    event=anyio.Event,
+    semaphore=anyio.Semaphore,
+    capacity_limiter=anyio.CapacityLimiter,
+    run_sync_in_thread=anyio.to_thread.run_sync,
+    current_time=anyio.current_time,
+    sleep=anyio.sleep,
+    sleep_forever=anyio.sleep_forever,
+    checkpoint=anyio.lowlevel.checkpoint,
+)
+
+
+def current() -> Backend:
+    """The backend of the running event loop.
+
+    Raises:
+        RuntimeError: no event loop runs, or one that is neither trio's nor asyncio's.
+    """
+    library = sniffio.current_async_library()
+    if library == "trio":
+        return TRIO
+    if library == "asyncio":
+        return ASYNCIO
+    raise RuntimeError(f"trio_rpc runs on trio and asyncio, not on {library}")
+
+
+@asynccontextmanager
+async def open_service_nursery() -> AsyncIterator[Nursery]:
+    """A nursery for tasks that serve the block, and end with it.
+
+    At the end of the block the tasks are cancelled. What the block raises comes out as it is, not
+    in an exception group: nobody outside should have to know that there is a nursery inside. The
+    tasks must not raise; if one does, the group comes out.
+    """
+    block_error: BaseException | None = None
+    try:
+        async with current().open_nursery() as nursery:
+            try:
+                yield nursery
+            except BaseException as error:
+                block_error = error
+                raise
+            finally:
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if block_error is None or not _consists_of(group, block_error):
+            raise
+    else:
+        return
+    # Out here, so that the group does not become the context of what it was made of.
+    raise block_error
+
+
+def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
+    cancelled = (trio.Cancelled, asyncio.CancelledError)
+    _, others = group.split(lambda each: each is error or isinstance(each, cancelled))
+    return others is None

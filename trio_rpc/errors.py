@@ -1,0 +1,144 @@
+"""Everything that trio_rpc raises on purpose.
+
+`RpcError` travels between participants (rules E1 and E2 of the protocol); the others stay here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+_MAX_CODE: Final = 2**32 - 1
+
+
+class RpcError(Exception):
+    """A call failed, or is to fail: raise it in a handler and the caller gets it as it is.
+
+    Any other exception that leaves a handler reaches the caller as 1500 `APPLICATION_ERROR`,
+    without its text.
+
+    Args:
+        code: What went wrong, from 0 to 2**32 - 1. 1001 to 1999 are reserved for LiveKit, whose
+            built-in ones are `RpcError.ErrorCode`.
+        message: For a person to read; cut to 256 UTF-8 bytes when it is sent.
+        data: More about it, often JSON; cut to 15,360 UTF-8 bytes when it is sent.
+
+    Raises:
+        TypeError: `code` is no int, `message` or `data` no text.
+        ValueError: `code` does not fit into 32 bits.
+    """
+
+    class ErrorCode(IntEnum):
+        """LiveKit's built-in codes."""
+
+        UNSUPPORTED_METHOD = 1400
+        RECIPIENT_NOT_FOUND = 1401
+        REQUEST_PAYLOAD_TOO_LARGE = 1402
+        UNSUPPORTED_SERVER = 1403
+        UNSUPPORTED_VERSION = 1404
+        APPLICATION_ERROR = 1500
+        CONNECTION_TIMEOUT = 1501
+        RESPONSE_TIMEOUT = 1502
+        RECIPIENT_DISCONNECTED = 1503
+        RESPONSE_PAYLOAD_TOO_LARGE = 1504
+        SEND_FAILED = 1505
+
+    #: The fixed text of each built-in code.
+    ErrorMessage: ClassVar[Mapping[ErrorCode, str]] = MappingProxyType(
+        {
+            ErrorCode.UNSUPPORTED_METHOD: "Method not supported at destination",
+            ErrorCode.RECIPIENT_NOT_FOUND: "Recipient not found",
+            ErrorCode.REQUEST_PAYLOAD_TOO_LARGE: "Request payload too large",
+            ErrorCode.UNSUPPORTED_SERVER: "RPC not supported by server",
+            ErrorCode.UNSUPPORTED_VERSION: "Unsupported RPC version",
+            ErrorCode.APPLICATION_ERROR: "Application error in method handler",
+            ErrorCode.CONNECTION_TIMEOUT: "Connection timeout",
+            ErrorCode.RESPONSE_TIMEOUT: "Response timeout",
+            ErrorCode.RECIPIENT_DISCONNECTED: "Recipient disconnected",
+            ErrorCode.RESPONSE_PAYLOAD_TOO_LARGE: "Response payload too large",
+            ErrorCode.SEND_FAILED: "Failed to send",
+        }
+    )
+
+    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+        # The type checker believes the annotations; callers need not have one.
+        if not isinstance(code, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the code of an RpcError is an int, not {type(code).__name__}")
+        if not 0 <= code <= _MAX_CODE:
+            raise ValueError(f"the code of an RpcError is from 0 to {_MAX_CODE}, not {code}")
+        if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the message of an RpcError is a str, not {type(message).__name__}")
+        if not isinstance(data, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the data of an RpcError is a str or None, not {type(data).__name__}")
+        super().__init__(code, message, data)
+        self._code = code
+        self._message = message
+        self._data = data
+
+    @property
+    def code(self) -> int:
+        """What went wrong, as a number."""
+        return self._code
+
+    @property
+    def message(self) -> str:
+        """What went wrong, for a person."""
+        return self._message
+
+    @property
+    def data(self) -> str | None:
+        """More about it, or None."""
+        return self._data
+
+    def __str__(self) -> str:
+        text = f"{int(self._code)} {self._message}"
+        return text if self._data is None else f"{text}: {self._data}"
+
+    @classmethod
+    def built_in(cls, code: ErrorCode, data: str | None = None) -> RpcError:
+        """The error of a built-in code with its fixed message, and with `data` about this case."""
+        return cls(code, cls.ErrorMessage[code], data)
+
+
+class ConnectError(Exception):
+    """A room could not be joined.
+
+    Attributes:
+        status: The HTTP status that the server refused with (401 is a wrong token, 404 no such
+            server), None when no server answered.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class PublishDataError(Exception):
+    """Data was not sent: too large, not permitted, or the room is gone."""
+
+
+class PublishDTMFError(PublishDataError):
+    """DTMF was not sent."""
+
+
+class PublishTranscriptionError(PublishDataError):
+    """A transcription was not sent."""
+
+
+class SignalRequestError(Exception):
+    """The server refused a change of metadata, name or attributes, or did not answer.
+
+    Attributes:
+        reason: LiveKit's name of the reason: `NOT_ALLOWED`, `LIMIT_EXCEEDED`, `TIMEOUT`, …
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EventsLostError(Exception):
+    """The events of a room came faster than they were read from its stream of events."""

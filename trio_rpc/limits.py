@@ -1,0 +1,54 @@
+"""The limits of the protocol, and how text is measured and cut to them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: RPC payloads of version 1, requests and responses (rule C10), and the data of errors (A6).
+MAX_PAYLOAD_BYTES: Final = 15_360
+#: The message of an error (A6).
+MAX_ERROR_MESSAGE_BYTES: Final = 256
+#: The name of a method (C11).
+MAX_METHOD_BYTES: Final = 64
+#: One serialised `DataPacket` (P7).
+MAX_PACKET_BYTES: Final = 64_000
+#: The largest timeout that an `RpcRequest` can carry (P3: uint32 milliseconds).
+MAX_TIMEOUT_MS: Final = 2**32 - 1
+
+
+def utf8_length(text: str) -> int:
+    """How many bytes `text` has in UTF-8.
+
+    Raises:
+        ValueError: `text` has lone surrogates, which UTF-8 cannot carry.
+    """
+    if text.isascii():
+        return len(text)
+    return len(text.encode())
+
+
+def truncate_utf8(text: str, max_bytes: int) -> str:
+    """`text` cut to at most `max_bytes` UTF-8 bytes, on a character boundary.
+
+    What UTF-8 cannot carry (a lone surrogate) becomes a question mark.
+    """
+    encoded = text.encode(errors="replace")
+    return encoded[:max_bytes].decode(errors="ignore")
+
+
+def wire_timeout_ms(remaining: float, round_trip: float) -> int:
+    """What an `RpcRequest` tells the callee of the time that a caller has left (rule C3).
+
+    Strictly less than `remaining`, by the round trip to the server if that was measured, so that
+    the callee gives up before its caller does; yet at least 1 ms, for 0 would mean that there is no
+    time at all.
+
+    Args:
+        remaining: Seconds that the caller will still wait; may be infinite.
+        round_trip: Seconds of the last measured round trip to the server.
+    """
+    milliseconds = min((remaining - round_trip) * 1000.0, MAX_TIMEOUT_MS + 1.0)
+    whole = int(milliseconds) if milliseconds > 0 else 0
+    if whole == milliseconds:
+        whole -= 1
+    return max(whole, 1)

@@ -1,0 +1,24 @@
+"""Links: the ways of reaching a room.
+
+A `Link` carries frames between one participant and its server, in order, on three channels: the
+signalling messages of LiveKit, and reliable and lossy data packets. Nothing above a link knows
+which one it is. A client gets its link from a `Connector`, the server from whoever accepted it.
+
+* `framed`: a link over anything that carries messages of bytes; queues, coalesces and bounds.
+* `frames`: what such a message looks like.
+* `websocket`, `memory`: what carries the messages.
+"""
+
+from .base import Channel, Connector, Frame, Link, LinkClosedError, LinkFullError, MessageStream
+from .framed import open_framed_link
+
+__all__ = [
+    "Channel",
+    "Connector",
+    "Frame",
+    "Link",
+    "LinkClosedError",
+    "LinkFullError",
+    "MessageStream",
+    "open_framed_link",
+]

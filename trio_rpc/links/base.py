@@ -1,0 +1,105 @@
+"""What a link is, for those who use one and for those who write one."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from livekit.protocol import models
+
+
+class Channel(IntEnum):
+    """What a frame holds, and how surely it arrives."""
+
+    SIGNAL = 1
+    RELIABLE = 2
+    LOSSY = 3
+
+
+class Frame(NamedTuple):
+    """One serialised message on one channel.
+
+    `body` is a `SignalRequest` (to the server) or `SignalResponse` (from it) on the signal channel,
+    a `DataPacket` on the others.
+    """
+
+    channel: Channel
+    body: bytes
+
+
+class LinkClosedError(Exception):
+    """The link has ended; its text says why, for a person."""
+
+
+class LinkFullError(Exception):
+    """More is queued on the link than it may hold; nothing of this frame was taken."""
+
+
+class Link(Protocol):
+    """One participant's way to a room."""
+
+    def send_nowait(self, frame: Frame) -> None:
+        """Queue a frame; it leaves with all else that is queued in the same tick.
+
+        Raises:
+            LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
+            LinkClosedError: the link has ended.
+        """
+
+    async def wait_writable(self) -> None:
+        """Wait until some of the queue has left, or the link has ended."""
+
+    async def receive(self) -> list[Frame]:
+        """The frames of the next message, at least one.
+
+        Raises:
+            LinkClosedError: the link has ended, and all that came before was received.
+            ValueError: the other side sent a message that holds no frames; the link lives on.
+        """
+
+    def discard_queued(self) -> None:
+        """Forget what is queued and not yet under way, to make room for a last word."""
+
+    async def aclose(self, reason: str = "") -> None:
+        """Send what is queued, for as long as that is allowed to take, and end the link.
+
+        Args:
+            reason: Told to the other side, where the link has a way to; cut to 120 bytes.
+        """
+
+
+class MessageStream(Protocol):
+    """What carries messages of bytes, one after another: a WebSocket, a pair of channels, …"""
+
+    async def send_message(self, message: bytes) -> None:
+        """Send one message.
+
+        Raises:
+            LinkClosedError: the stream has ended.
+        """
+
+    async def receive_message(self) -> bytes:
+        """The next message.
+
+        Raises:
+            LinkClosedError: the stream has ended, in whichever way.
+        """
+
+    async def aclose(self, reason: str) -> None:
+        """End the stream, telling the other side why. Never raises but for cancellation."""
+
+
+class Connector(Protocol):
+    """Whoever can open a link to a server."""
+
+    def open_link(self, token: str, client: models.ClientInfo) -> AbstractAsyncContextManager[Link]:
+        """A link for as long as the block runs.
+
+        Args:
+            token: The access token to join with.
+            client: What we are, as LiveKit's signalling tells it.
+
+        Raises:
+            ConnectError: no server answered, or it refused.
+        """

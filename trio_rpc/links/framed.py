@@ -1,0 +1,162 @@
+"""A link over anything that carries messages of bytes.
+
+Whoever sends only queues; a writer task takes all that is queued and sends it as one message (at
+most about 64 KB), so that what is queued in one tick of the event loop leaves in one write. That
+is worth about five times the calls per second (docs/design.md), and it means that a sender may be
+cancelled at any time without cutting a message in two.
+
+The queue is bounded in bytes. When it is full `send_nowait` refuses, and `wait_writable` waits; a
+lossy frame is dropped when the queue is half full.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from .. import concurrency
+from ..concurrency import Backend, Event
+from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
+from .frames import FRAME_OVERHEAD, decode_frames, encode_frames
+
+logger = logging.getLogger(__name__)
+
+#: What one message may hold before the rest waits for the next: larger ones were slower.
+COALESCED_BYTES: Final = 64 * 1024
+#: What a link may hold queued, unless told otherwise.
+DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
+#: Seconds that closing may take: sending what is queued, and the closing handshake.
+CLOSE_TIMEOUT: Final = 2.0
+
+
+@asynccontextmanager
+async def open_framed_link(
+    stream: MessageStream, *, max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
+) -> AsyncIterator[FramedLink]:
+    """A link over `stream`, for as long as the block runs; at its end both are closed.
+
+    Args:
+        stream: Carries the messages; the link owns it from here on.
+        max_queue_bytes: How much may wait to be sent.
+    """
+    backend = concurrency.current()
+    link = FramedLink(stream, backend, max_queue_bytes)
+    async with concurrency.open_service_nursery() as nursery:
+        nursery.start_soon(link.run_writer)
+        try:
+            yield link
+        finally:
+            await link.aclose()
+
+
+class FramedLink:
+    """The `Link` that `open_framed_link` opens."""
+
+    def __init__(self, stream: MessageStream, backend: Backend, max_queue_bytes: int) -> None:
+        self._stream = stream
+        self._backend = backend
+        self._max_queue_bytes = max_queue_bytes
+        # What waits to be sent
+        self._queue: deque[Frame] = deque()
+        self._queued_bytes = 0
+        self._sending = False
+        self._something_queued: Event = backend.event()
+        self._something_sent: Event = backend.event()
+        # How it ends
+        self._writer_scope = backend.cancel_scope(shield=True)
+        self._closed_because: str | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be sent, without what is under way."""
+        return self._queued_bytes
+
+    def send_nowait(self, frame: Frame) -> None:
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
+        size = len(frame.body) + FRAME_OVERHEAD
+        lossy = frame.channel is Channel.LOSSY
+        limit = self._max_queue_bytes // 2 if lossy else self._max_queue_bytes
+        # An empty queue takes any frame: one that is larger than the queue would never leave.
+        if self._queue and self._queued_bytes + size > limit:
+            if lossy:
+                logger.debug("dropped a lossy packet: %d bytes are queued", self._queued_bytes)
+                return
+            raise LinkFullError(f"{self._queued_bytes:,} bytes wait to be sent, of {limit:,}")
+        self._queue.append(frame)
+        self._queued_bytes += size
+        self._something_queued.set()
+
+    async def wait_writable(self) -> None:
+        if self._closed_because is None:
+            await self._something_sent.wait()
+
+    async def receive(self) -> list[Frame]:
+        return decode_frames(await self._stream.receive_message())
+
+    def discard_queued(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    async def aclose(self, reason: str = "") -> None:
+        if self._closed_because is not None:
+            return
+        self._closed_because = "the link was closed here" + (f": {reason}" if reason else "")
+        with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
+            while self._queue or self._sending:
+                await self._something_sent.wait()
+        self._writer_scope.cancel()
+        with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await self._stream.aclose(reason)
+        self._fall_silent()
+
+    async def run_writer(self) -> None:
+        """Send what is queued, until the link is closed or the stream fails.
+
+        Shielded: a cancelled participant still sends what it has to say on leaving, and a message
+        is never cut in two. `aclose` ends it.
+        """
+        with self._writer_scope:
+            try:
+                while True:
+                    await self._something_queued.wait()
+                    self._something_queued = self._backend.event()
+                    await self._send_queued()
+            except LinkClosedError as error:
+                if self._closed_because is None:
+                    self._closed_because = str(error)
+                self._fall_silent()
+                # Whoever receives is told too, should the stream have ended in one direction only.
+                with self._backend.move_on_after(CLOSE_TIMEOUT):
+                    await self._stream.aclose("the other direction failed")
+
+    async def _send_queued(self) -> None:
+        self._sending = True
+        try:
+            while self._queue:
+                await self._stream.send_message(encode_frames(self._take_queued()))
+                self._notify_sent()
+        finally:
+            self._sending = False
+            self._notify_sent()
+
+    def _take_queued(self) -> list[Frame]:
+        taken = [self._queue.popleft()]
+        size = len(taken[0].body) + FRAME_OVERHEAD
+        while self._queue and size + len(self._queue[0].body) + FRAME_OVERHEAD <= COALESCED_BYTES:
+            frame = self._queue.popleft()
+            size += len(frame.body) + FRAME_OVERHEAD
+            taken.append(frame)
+        self._queued_bytes -= size
+        return taken
+
+    def _fall_silent(self) -> None:
+        self.discard_queued()
+        self._notify_sent()
+
+    def _notify_sent(self) -> None:
+        self._something_sent.set()
+        self._something_sent = self._backend.event()

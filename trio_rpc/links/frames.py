@@ -1,0 +1,76 @@
+"""Frames to messages of bytes and back.
+
+A message is a run of frames, each in protobuf's own wire format: a length-delimited field whose
+number is the channel and whose content is the frame's body. So a message is what protobuf would
+write for
+
+    message Frames {
+      repeated bytes signal = 1;    // SignalRequest or SignalResponse
+      repeated bytes reliable = 2;  // DataPacket
+      repeated bytes lossy = 3;     // DataPacket
+    }
+
+except that the order of all frames is kept. Joining two messages gives a valid message, which makes
+coalescing free; a field with another number is skipped, which leaves room for later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from .base import Channel, Frame
+
+_LENGTH_DELIMITED: Final = 2
+_TAGS: Final = {channel: channel << 3 | _LENGTH_DELIMITED for channel in Channel}
+_CHANNELS: Final = {tag: channel for channel, tag in _TAGS.items()}
+_MAX_VARINT_BYTES: Final = 5
+#: What a frame costs beyond its body, at the most: one byte of tag and the length.
+FRAME_OVERHEAD: Final = 1 + _MAX_VARINT_BYTES
+
+
+def encode_frames(frames: Iterable[Frame]) -> bytes:
+    """One message that holds `frames`."""
+    message = bytearray()
+    for channel, body in frames:
+        message.append(_TAGS[channel])
+        length = len(body)
+        while length > 0x7F:
+            message.append(length & 0x7F | 0x80)
+            length >>= 7
+        message.append(length)
+        message += body
+    return bytes(message)
+
+
+def decode_frames(message: bytes) -> list[Frame]:
+    """The frames of a message, in order.
+
+    Raises:
+        ValueError: the message is not a run of frames, or holds none that we know.
+    """
+    frames: list[Frame] = []
+    position, end = 0, len(message)
+    while position < end:
+        tag = message[position]
+        length, position = _decode_varint(message, position + 1)
+        stop = position + length
+        if stop > end:
+            raise ValueError(f"a frame of {length:,} bytes in a message that ends before it")
+        if channel := _CHANNELS.get(tag):
+            frames.append(Frame(channel, message[position:stop]))
+        elif tag & 0x87 != _LENGTH_DELIMITED:
+            raise ValueError(f"a message with a field of tag {tag:#x} where a frame should be")
+        position = stop
+    if not frames:
+        raise ValueError("a message without a frame")
+    return frames
+
+
+def _decode_varint(message: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for count, byte in enumerate(message[position : position + _MAX_VARINT_BYTES]):
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return value, position + count + 1
+    raise ValueError("a message that ends, or goes astray, in the length of a frame")

@@ -1,0 +1,212 @@
+"""Ourselves in a room: calling methods, answering to them, and publishing data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, overload
+
+from livekit.protocol import models, rtc
+
+from . import packets
+from .calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from .data import SipDTMF, Transcription
+from .errors import (
+    PublishDataError,
+    PublishDTMFError,
+    PublishTranscriptionError,
+    RpcError,
+    SignalRequestError,
+)
+from .links import LinkClosedError
+from .methods import H, MethodRegistry
+from .participant import Participant
+from .versions import speaks_rpc
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class LocalParticipant(Participant):
+    """Ourselves in a room. `Room.local_participant` is one."""
+
+    def __init__(
+        self, info: models.ParticipantInfo, registry: MethodRegistry, session: Session
+    ) -> None:
+        super().__init__(info)
+        self._registry = registry
+        self._session = session
+
+    # Calls
+
+    async def perform_rpc(
+        self,
+        *,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
+    ) -> str:
+        """Call a method of another participant and wait for its answer.
+
+        Cancelling the call forgets it. Any number of calls may run at the same time.
+
+        Args:
+            destination_identity: Whom to call.
+            method: The name of the method, 1 to 64 UTF-8 bytes.
+            payload: The argument, at most 15,360 UTF-8 bytes, in whichever format both sides use.
+            response_timeout: Seconds that the whole call may take: sending, network, handler and
+                response. The handler is given a little less.
+
+        Returns:
+            What the handler returned.
+
+        Raises:
+            RpcError: the call failed; `code` says how. As the handler raised it, or one of
+                `RpcError.ErrorCode`, with the particulars in `data`.
+            RuntimeError: the room is not joined.
+            TypeError: `method` or `payload` is not a `str`.
+            ValueError: `method` is empty or too long, or `response_timeout` not above 0.
+
+        Source: LiveKit's documentation of remote method calls; rules C1 to C14.
+        """
+        session = self._session
+        session.require_joined()
+        check_call(method, payload, response_timeout)
+        if not speaks_rpc(session.server_version):
+            raise RpcError.built_in(
+                RpcError.ErrorCode.UNSUPPORTED_SERVER,
+                f"the server has version {session.server_version}, RPC needs 1.8.0",
+            )
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
+        if destination_identity == self.identity:
+            raise RpcError.built_in(
+                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+                f"{self.identity!r} cannot call itself",
+            )
+        if destination_identity not in session.roster.remote:
+            raise RpcError.built_in(
+                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+                f"no participant {destination_identity!r} is in room {session.room.name!r}",
+            )
+        return await session.calls.perform(destination_identity, method, payload, response_timeout)
+
+    @overload
+    def register_rpc_method(self, method_name: str, handler: H) -> H: ...
+    @overload
+    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[H], H]: ...
+    def register_rpc_method(
+        self, method_name: str, handler: H | None = None
+    ) -> H | Callable[[H], H]:
+        """Answer to a method; see `Room.register_rpc_method`."""
+        return self._registry.register_or_decorate(method_name, handler)
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Answer to a method no longer; invocations that run finish.
+
+        Raises:
+            KeyError: there is no such method.
+        """
+        self._registry.unregister(method)
+
+    # Data
+
+    async def publish_data(
+        self,
+        payload: bytes | str,
+        *,
+        reliable: bool = True,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+    ) -> None:
+        """Send data to others, without an answer.
+
+        Args:
+            payload: The data; text goes as UTF-8. With identities and topic it has to fit into a
+                packet of 64,000 bytes.
+            reliable: In order and surely, or as fast as may be, and perhaps never.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about, for the receivers to tell by.
+
+        Raises:
+            PublishDataError: it is too large, we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        if isinstance(destination_identities, str):
+            raise TypeError("destination_identities is a sequence of identities, not one of them")
+        packet = packets.user_data(
+            data, reliable=reliable, destinations=destination_identities, topic=topic
+        )
+        await self._publish(packet, PublishDataError)
+
+    async def publish_dtmf(self, *, code: int, digit: str) -> None:
+        """Tell everybody that a key of a telephone was pressed.
+
+        Args:
+            code: The number of the key, 0 to 15.
+            digit: The key as it is printed, `"0"` to `"9"`, `"*"`, `"#"`, `"A"` to `"D"`.
+
+        Raises:
+            PublishDTMFError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+            ValueError: there is no such key.
+        """
+        await self._publish(packets.sip_dtmf(SipDTMF(code, digit)), PublishDTMFError)
+
+    async def publish_transcription(self, transcription: Transcription) -> None:
+        """Tell everybody what somebody said, as text.
+
+        Raises:
+            PublishTranscriptionError: it is too large, we may not send data, or the connection was
+                lost.
+            RuntimeError: the room is not joined.
+        """
+        await self._publish(packets.transcription(transcription), PublishTranscriptionError)
+
+    # What others see of us
+
+    async def set_metadata(self, metadata: str) -> None:
+        """Change the text that belongs to us, and wait until the server has told everybody.
+
+        Raises:
+            SignalRequestError: we may not (the grant is `canUpdateOwnMetadata`), it is too large,
+                or the server did not answer.
+            RuntimeError: the room is not joined.
+        """
+        await self._update(rtc.UpdateParticipantMetadata(metadata=metadata, name=self.name))
+
+    async def set_name(self, name: str) -> None:
+        """Change the name that people see; otherwise as `set_metadata`."""
+        await self._update(rtc.UpdateParticipantMetadata(metadata=self.metadata, name=name))
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Change some of our attributes; otherwise as `set_metadata`.
+
+        Args:
+            attributes: The ones to change; an empty text deletes the key, and keys that are not in
+                here stay as they are.
+        """
+        await self._update(
+            rtc.UpdateParticipantMetadata(
+                metadata=self.metadata, name=self.name, attributes=attributes
+            )
+        )
+
+    async def _update(self, update: rtc.UpdateParticipantMetadata) -> None:
+        self._session.require_joined()
+        if not self.permissions.can_update_metadata:
+            raise SignalRequestError(
+                f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
+                reason="NOT_ALLOWED",
+            )
+        await self._session.update_metadata(update)
+
+    async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
+        self._session.require_joined()
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise failure(obstacle)
+        try:
+            await self._session.send(packet)
+        except (LinkClosedError, ValueError) as error:
+            raise failure(f"not sent: {error}") from None

@@ -1,0 +1,151 @@
+"""The participants of a room, as one of them sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from attrs import frozen
+from livekit.protocol import models
+
+_NO_TRACKS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class ParticipantKind(IntEnum):
+    """What sort of program a participant is."""
+
+    STANDARD = 0
+    INGRESS = 1
+    EGRESS = 2
+    SIP = 3
+    AGENT = 4
+    CONNECTOR = 7
+    BRIDGE = 8
+
+    @classmethod
+    def _missing_(cls, value: object) -> ParticipantKind:
+        # A newer server may know kinds that we don't.
+        return cls.STANDARD
+
+
+class ParticipantState(IntEnum):
+    """How far a participant has come. Only an active one receives data and calls."""
+
+    JOINING = 0
+    JOINED = 1
+    ACTIVE = 2
+    DISCONNECTED = 3
+
+
+@frozen
+class ParticipantPermissions:
+    """What a participant may do, as its token or the server said.
+
+    Attributes:
+        can_publish_data: Send data, and call methods.
+        can_update_metadata: Change its own metadata, name and attributes.
+        hidden: It is announced to nobody, and may not call methods.
+        can_subscribe: Receive the tracks of others.
+        can_publish: Publish tracks.
+    """
+
+    can_publish_data: bool = True
+    can_update_metadata: bool = False
+    hidden: bool = False
+    can_subscribe: bool = True
+    can_publish: bool = True
+
+    def obstacle_to_sending(self, identity: str) -> str | None:
+        """Why the participant `identity` may not send packets, if so (rule C12)."""
+        if self.hidden:
+            return f"{identity!r} is a hidden participant, which may not send"
+        if not self.can_publish_data:
+            return f"{identity!r} lacks the grant canPublishData"
+        return None
+
+    @classmethod
+    def from_proto(cls, permission: models.ParticipantPermission) -> ParticipantPermissions:
+        """What LiveKit's protobuf says."""
+        return cls(
+            can_publish_data=permission.can_publish_data,
+            can_update_metadata=permission.can_update_metadata,
+            hidden=permission.hidden,
+            can_subscribe=permission.can_subscribe,
+            can_publish=permission.can_publish,
+        )
+
+    def to_proto(self) -> models.ParticipantPermission:
+        """The same as LiveKit's protobuf."""
+        return models.ParticipantPermission(
+            can_publish_data=self.can_publish_data,
+            can_update_metadata=self.can_update_metadata,
+            hidden=self.hidden,
+            can_subscribe=self.can_subscribe,
+            can_publish=self.can_publish,
+        )
+
+
+class Participant:
+    """Somebody in the room; what is known of them changes as the server tells it."""
+
+    def __init__(self, info: models.ParticipantInfo) -> None:
+        self._info = info
+
+    @property
+    def sid(self) -> str:
+        """The id that the server gave; a participant who joins again gets another."""
+        return self._info.sid
+
+    @property
+    def identity(self) -> str:
+        """Who it is: unique in the room, and what calls and data are addressed to."""
+        return self._info.identity
+
+    @property
+    def name(self) -> str:
+        """The name to show to people."""
+        return self._info.name
+
+    @property
+    def metadata(self) -> str:
+        """Text that belongs to the participant, seen by all."""
+        return self._info.metadata
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Texts that belong to the participant, by key, seen by all. A copy."""
+        return dict(self._info.attributes)
+
+    @property
+    def kind(self) -> ParticipantKind:
+        """What sort of program it is."""
+        return ParticipantKind(self._info.kind)
+
+    @property
+    def state(self) -> ParticipantState:
+        """How far it has come."""
+        return ParticipantState(self._info.state)
+
+    @property
+    def permissions(self) -> ParticipantPermissions:
+        """What it may do."""
+        return ParticipantPermissions.from_proto(self._info.permission)
+
+    @property
+    def track_publications(self) -> Mapping[str, Any]:
+        """The tracks that it publishes, by their sid. Always empty: this library has no media."""
+        return _NO_TRACKS
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.identity!r} {self.sid}>"
+
+
+class RemoteParticipant(Participant):
+    """Another participant of the room."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it can be called."""
+        return self._info.state == models.ParticipantInfo.ACTIVE

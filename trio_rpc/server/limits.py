@@ -1,0 +1,36 @@
+"""What a room server bears."""
+
+from __future__ import annotations
+
+from attrs import field, frozen, validators
+
+_POSITIVE = validators.gt(0)
+
+
+@frozen
+class ServerLimits:
+    """What a room server bears, of everybody together and of each.
+
+    Attributes:
+        max_rooms: How many rooms there may be at a time.
+        max_participants_per_room: How many may be in one room, the hidden ones included.
+        max_joins_in_flight: How many may be between their HTTP request and the room.
+        max_queue_bytes: What may wait for a participant who doesn't read; then it is let go (V8).
+        max_message_bytes: One WebSocket message of a participant's.
+        max_metadata_bytes: The metadata of a participant, and all its attributes together.
+        max_name_bytes: The name of a participant.
+        max_malformed: Malformed messages of one participant in ten seconds; then it is let go (P8).
+        ping_interval: Seconds between the pings that participants are asked for; whole.
+        ping_timeout: Seconds of silence after which a participant counts as gone; whole (V9).
+    """
+
+    max_rooms: int = field(default=10_000, validator=_POSITIVE)
+    max_participants_per_room: int = field(default=1_000, validator=_POSITIVE)
+    max_joins_in_flight: int = field(default=200, validator=_POSITIVE)
+    max_queue_bytes: int = field(default=4 * 1024 * 1024, validator=_POSITIVE)
+    max_message_bytes: int = field(default=1024 * 1024, validator=_POSITIVE)
+    max_metadata_bytes: int = field(default=64_000, validator=_POSITIVE)
+    max_name_bytes: int = field(default=256, validator=_POSITIVE)
+    max_malformed: int = field(default=100, validator=_POSITIVE)
+    ping_interval: int = field(default=5, validator=_POSITIVE)
+    ping_timeout: int = field(default=15, validator=_POSITIVE)

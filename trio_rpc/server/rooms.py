@@ -1,0 +1,212 @@
+"""A room on the server: who is in it, and who gets what from whom.
+
+Nothing here waits or knows a socket: packets and requests come in as values, and what follows from
+them is queued in the members' mailboxes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from livekit.protocol import models, rtc
+
+from ..errors import RpcError
+from ..events import DisconnectReason
+from ..limits import utf8_length
+from ..links import Channel, Frame
+from ..packets import MalformedPacketError, parse_packet, rpc_response
+from .limits import ServerLimits
+from .members import Member, make_sid, signal_frame
+
+logger = logging.getLogger(__name__)
+
+_RPC_KINDS: Final = frozenset({"rpc_request", "rpc_ack", "rpc_response"})
+_Reason = rtc.RequestResponse.Reason
+
+
+class ServerRoom:
+    """A room, as the server has it.
+
+    Args:
+        name: What its participants' tokens call it.
+        on_empty: Called when the last member is gone.
+    """
+
+    def __init__(self, name: str, limits: ServerLimits, on_empty: Callable[[], None]) -> None:
+        self.name = name
+        self.sid = make_sid("RM")
+        self.metadata = ""
+        self.members: dict[str, Member] = {}
+        self._limits = limits
+        self._on_empty = on_empty
+        self._created_at = time.time()
+
+    def info(self) -> models.Room:
+        """What its participants are told of it."""
+        return models.Room(
+            sid=self.sid,
+            name=self.name,
+            metadata=self.metadata,
+            creation_time=int(self._created_at),
+            creation_time_ms=int(self._created_at * 1000),
+            max_participants=self._limits.max_participants_per_room,
+            num_participants=sum(1 for _ in self._visible()),
+        )
+
+    # Coming and going
+
+    def join(self, member: Member, join: rtc.JoinResponse) -> None:
+        """Let a member in, in place of one with the same identity (V5), and tell everybody.
+
+        Args:
+            join: What the server says of itself; the room adds what it knows.
+        """
+        if previous := self.members.get(member.identity):
+            previous.dismiss(
+                DisconnectReason.DUPLICATE_IDENTITY,
+                f"another participant joined as {member.identity!r}",
+            )
+            self.leave(previous)
+        self.members[member.identity] = member
+        join.room.CopyFrom(self.info())
+        join.participant.CopyFrom(member.info())
+        join.other_participants.extend(
+            other.info() for other in self._visible() if other is not member
+        )
+        member.tell(rtc.SignalResponse(join=join))
+        self._announce(member, to_itself=False)
+
+    def leave(self, member: Member) -> None:
+        """A member is gone; it may have been replaced or removed before."""
+        if self.members.get(member.identity) is not member:
+            return
+        del self.members[member.identity]
+        member.state = models.ParticipantInfo.DISCONNECTED
+        self._announce(member, to_itself=False)
+        if not self.members:
+            self._on_empty()
+
+    def _visible(self) -> Iterable[Member]:
+        return (each for each in self.members.values() if not each.permissions.hidden)
+
+    def _announce(self, member: Member, *, to_itself: bool = True) -> None:
+        """Tell everybody how a member is now (V6), a hidden one only itself (V4)."""
+        member.version += 1
+        update = rtc.ParticipantUpdate(participants=[member.info()])
+        frame = signal_frame(rtc.SignalResponse(update=update))
+        if not member.permissions.hidden:
+            self._deliver(frame, (each for each in self.members.values() if each is not member))
+        if to_itself:
+            member.deliver(frame)
+
+    # Data packets
+
+    def route(self, sender: Member, channel: Channel, body: bytes) -> None:
+        """Bring a packet to those whom it names, or to everybody else (V2).
+
+        Raises:
+            MalformedPacketError: it is no packet that can be routed; it was dropped.
+        """
+        packet = parse_packet(body)
+        kind = packet.WhichOneof("value")
+        destinations = packet.destination_identities
+        if kind in _RPC_KINDS and len(destinations) != 1:
+            raise MalformedPacketError(
+                f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
+            )
+        if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
+            self._refuse(sender, packet, obstacle)
+            return
+        packet.participant_identity = sender.identity
+        packet.participant_sid = sender.sid
+        if kind == "user":
+            packet.user.participant_identity = sender.identity
+            packet.user.participant_sid = sender.sid
+        frame = Frame(channel, packet.SerializeToString())
+        if not destinations:
+            self._deliver(frame, (each for each in self.members.values() if each is not sender))
+        elif kind == "rpc_request":
+            self._route_request(sender, packet, frame)
+        else:
+            named = (self.members.get(identity) for identity in dict.fromkeys(destinations))
+            self._deliver(frame, (each for each in named if each not in (None, sender)))
+
+    def _route_request(self, sender: Member, packet: models.DataPacket, frame: Frame) -> None:
+        identity = packet.destination_identities[0]
+        destination = self.members.get(identity)
+        if destination is None or destination.permissions.hidden:
+            what = f"no participant {identity!r} is in room {self.name!r}"
+        elif destination is sender:
+            what = f"{identity!r} cannot call itself"
+        else:
+            self._deliver(frame, (destination,))
+            return
+        self._fail_call(
+            sender, packet, RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+        )
+
+    def _refuse(self, sender: Member, packet: models.DataPacket, obstacle: str) -> None:
+        if packet.WhichOneof("value") == "rpc_request":
+            self._fail_call(
+                sender, packet, RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
+            )
+        else:
+            refusal = rtc.RequestResponse(reason=_Reason.NOT_ALLOWED, message=obstacle)
+            sender.tell(rtc.SignalResponse(request_response=refusal))
+
+    def _fail_call(self, caller: Member, packet: models.DataPacket, error: RpcError) -> None:
+        """Answer a request in place of its destination (V3), whose answer the caller waits for."""
+        response = rpc_response(caller.identity, packet.rpc_request.id, error)
+        response.participant_identity = packet.destination_identities[0]
+        caller.deliver(Frame(Channel.RELIABLE, response.SerializeToString()))
+
+    def _deliver(self, frame: Frame, members: Iterable[Member]) -> None:
+        for member in tuple(members):
+            member.deliver(frame)
+            if member.dismissed is not None:
+                self.leave(member)
+
+    # Changes
+
+    def change(
+        self,
+        member: Member,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: dict[str, str] | None = None,
+    ) -> None:
+        """Change what others see of a member, and tell everybody; what is None stays.
+
+        Raises:
+            ValueError: it is larger than the limits allow; nothing was changed.
+        """
+        limits = self._limits
+        merged = member.merge_attributes(attributes or {})
+        attributes_size = sum(utf8_length(key) + utf8_length(merged[key]) for key in merged)
+        _check_size("a name", utf8_length(name or ""), limits.max_name_bytes)
+        _check_size("metadata", utf8_length(metadata or ""), limits.max_metadata_bytes)
+        _check_size("all attributes together", attributes_size, limits.max_metadata_bytes)
+        member.name = member.name if name is None else name
+        member.metadata = member.metadata if metadata is None else metadata
+        member.attributes = merged
+        self._announce(member)
+
+    def change_metadata(self, metadata: str) -> None:
+        """Change the text that belongs to the room, and tell everybody.
+
+        Raises:
+            ValueError: it is larger than the limits allow; nothing was changed.
+        """
+        _check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
+        self.metadata = metadata
+        update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
+        self._deliver(signal_frame(update), self.members.values())
+
+
+def _check_size(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"{what} of {size:,} UTF-8 bytes, over the limit of {limit:,}")

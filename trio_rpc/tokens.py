@@ -1,0 +1,299 @@
+"""Making and verifying LiveKit's access tokens (rule V1), which say who may do what."""
+
+# PyJWT's types are unknown where `cryptography`, which HS256 does without, is not installed.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Mapping
+from copy import copy
+from hmac import compare_digest
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+
+import jwt
+from attrs import field, fields, frozen
+
+from .limits import utf8_length
+
+#: The kinds of participants, as LiveKit's tokens call them.
+ParticipantKind: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
+
+MAX_IDENTITY_BYTES: Final = 256  #: How long the identity of a participant may be, in UTF-8.
+
+_ALGORITHM: Final = "HS256"
+_TYPES: Final[dict[type, str]] = {bool: "true or false", str: "text", list: "a list", dict: "a map"}
+# What "the token" is or has when PyJWT refuses it, whose own texts may repeat parts of the token.
+_REASONS: Final[dict[type[Exception], str]] = {
+    jwt.InvalidAlgorithmError: f"is not signed with {_ALGORITHM}",
+    jwt.InvalidKeyError: f"names API key {{!r}}, whose secret is of no use for {_ALGORITHM}",
+    jwt.InvalidSignatureError: "is signed with another secret than the one of API key {!r}",
+    jwt.ExpiredSignatureError: "has expired",
+    jwt.ImmatureSignatureError: "is not valid yet",
+    jwt.MissingRequiredClaimError: "has no expiry (the claim 'exp')",
+}
+_T = TypeVar("_T")
+
+
+class InvalidTokenError(Exception):
+    """A token is not accepted. The text says why, to a person, and tells nothing secret."""
+
+
+@frozen(kw_only=True)
+class VideoGrants:
+    """What the holder of a token may do: the claim `video` of LiveKit's access tokens (rule V1).
+
+    None leaves the decision to the server; grants read from a token have no None left.
+
+    Attributes:
+        room_create, room_list, room_record: May create, list, record rooms.
+        room_admin, room_join: May manage, join the room that is named `room`.
+        can_publish, can_subscribe: May send tracks, get those of others. None means yes.
+        can_publish_data: May send data packets, and so RPC. None means the same as `can_publish`.
+        can_publish_sources: The only sources of tracks that may be published; empty for any.
+        can_update_own_metadata: May change its name, metadata and attributes. None means no.
+        hidden, agent: Is not shown to others; may register as a worker of LiveKit's agents.
+    """
+
+    room_create: bool = False
+    room_list: bool = False
+    room_record: bool = False
+    room_admin: bool = False
+    room_join: bool = False
+    room: str = ""
+    can_publish: bool | None = None
+    can_subscribe: bool | None = None
+    can_publish_data: bool | None = None
+    can_publish_sources: tuple[str, ...] = ()
+    can_update_own_metadata: bool | None = None
+    hidden: bool = False
+    agent: bool = False
+
+    def to_claim(self) -> dict[str, object]:
+        """The claim `video` for these grants, without those that have their defaults."""
+        return {
+            _claim_name(grant.name): [*value] if isinstance(value, tuple) else value
+            for grant in fields(VideoGrants)
+            if (value := getattr(self, grant.name)) != grant.default
+        }
+
+    @classmethod
+    def from_claim(cls, claim: Mapping[str, object]) -> VideoGrants:
+        """The grants of a decoded claim `video`; absent ones are what LiveKit takes them for.
+
+        Raises:
+            InvalidTokenError: A grant has the wrong type; the text names it.
+        """
+        can_publish = _take(claim, "canPublish", True)
+        sources: list[object] = _take(claim, "canPublishSources", [])
+        entry = "an entry of the claim 'canPublishSources'"
+        absent = {"can_publish": True, "can_subscribe": True, "can_publish_data": can_publish}
+        flags = {
+            grant.name: _take(claim, _claim_name(grant.name), absent.get(grant.name, False))
+            for grant in fields(VideoGrants)
+            if grant.name not in ("room", "can_publish_sources")
+        }
+        return cls(
+            room=_take(claim, "room", ""),
+            can_publish_sources=tuple(_check(entry, source, "") for source in sources),
+            **flags,
+        )
+
+
+@frozen(kw_only=True)
+class Claims:
+    """What a verified token says of its holder (rule V1).
+
+    Attributes:
+        api_key: The API key whose secret signed the token.
+        identity: Who the holder is; empty only when the token does not grant joining.
+        name, metadata, attributes: What the others in the room see of the holder.
+        kind: What kind of participant, one of `ParticipantKind`.
+        grants: What the holder may do.
+        expires_at: When the token expires, in seconds since 1970; None when that is unknown.
+    """
+
+    api_key: str
+    identity: str = ""
+    name: str = ""
+    metadata: str = ""
+    attributes: Mapping[str, str] = field(factory=dict[str, str])
+    kind: str = "standard"
+    grants: VideoGrants = VideoGrants()
+    expires_at: float | None = None
+
+
+class AccessToken:
+    """Makes an access token step by step, as LiveKit's SDKs do (rule V1).
+
+    Each `with_` method returns a new builder and leaves this one as it is.
+
+    Args:
+        api_key: The key that signs; None for `LIVEKIT_API_KEY` of the environment.
+        api_secret: Its secret, better 32 bytes or more; None for `LIVEKIT_API_SECRET`.
+
+    Raises:
+        ValueError: One of them is neither given nor in the environment.
+    """
+
+    def __init__(self, api_key: str | None = None, api_secret: str | None = None) -> None:
+        self._api_key = api_key or os.environ.get("LIVEKIT_API_KEY")
+        self._api_secret = api_secret or os.environ.get("LIVEKIT_API_SECRET", "")
+        if not self._api_key or not self._api_secret:
+            raise ValueError("pass key and secret, or set LIVEKIT_API_KEY and LIVEKIT_API_SECRET")
+        self._ttl = datetime.timedelta(hours=6)
+        self._claims: dict[str, object] = {}
+
+    def with_identity(self, identity: str) -> AccessToken:
+        """Who the holder is, unique in a room: at most 256 UTF-8 bytes."""
+        return self._with("sub", identity)
+
+    def with_name(self, name: str) -> AccessToken:
+        """What people call the holder."""
+        return self._with("name", name)
+
+    def with_metadata(self, metadata: str) -> AccessToken:
+        """Any text about the holder, for the others in the room."""
+        return self._with("metadata", metadata)
+
+    def with_attributes(self, attributes: Mapping[str, str]) -> AccessToken:
+        """Named texts about the holder, for the others in the room."""
+        return self._with("attributes", dict(attributes))
+
+    def with_kind(self, kind: ParticipantKind) -> AccessToken:
+        """What kind of participant the holder is; `standard` when it is not said."""
+        return self._with("kind", kind)
+
+    def with_grants(self, grants: VideoGrants) -> AccessToken:
+        """What the holder may do."""
+        return self._with("video", grants.to_claim())
+
+    def with_ttl(self, ttl: datetime.timedelta) -> AccessToken:
+        """How long after its making the token lets its holder join; 6 hours if it is not said."""
+        changed = copy(self)
+        changed._ttl = ttl
+        return changed
+
+    def to_jwt(self) -> str:
+        """The signed token, valid from now on.
+
+        Raises:
+            ValueError: `verify_token` would always refuse it: joining is granted to no identity,
+                the identity is too long, the kind is unknown, the secret cannot sign, …
+        """
+        now = time.time()
+        times = {"nbf": int(now), "exp": int(now + self._ttl.total_seconds())}
+        payload = {"iss": self._api_key, **self._claims, **times}
+        try:
+            _read_claims(payload)
+            return jwt.encode(payload, self._api_secret, algorithm=_ALGORITHM)
+        except (InvalidTokenError, jwt.InvalidKeyError) as error:
+            raise ValueError(f"the token would be refused: {error}") from error
+
+    def _with(self, claim: str, value: object) -> AccessToken:
+        changed = copy(self)
+        changed._claims = {**self._claims, claim: value}
+        return changed
+
+
+def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
+    """What `token` says, when it is certain that the holder of an API key says so (rule V1).
+
+    It must name one of `api_keys`, be signed with HS256 and that key's secret (the value in
+    `api_keys`), have an expiry, and be valid now, give or take 10 seconds.
+
+    Raises:
+        InvalidTokenError: The token is not accepted; the text is the reason.
+    """
+    api_key = _take(inspect_token(token), "iss", "")
+    if api_key not in api_keys:
+        # Key and secret are easily swapped, and then the text must not tell the secret.
+        if any(compare_digest(api_key.encode(), secret.encode()) for secret in api_keys.values()):
+            raise InvalidTokenError("the token has a secret where its API key belongs")
+        raise InvalidTokenError(f"API key {api_key[:64]!r} is not known to this server")
+    try:
+        payload = jwt.decode(
+            token,
+            api_keys[api_key],
+            algorithms=[_ALGORITHM],
+            leeway=10,
+            options={"require": ["exp"], "verify_aud": False},  # `aud` has no meaning in LiveKit
+        )
+    except jwt.PyJWTError as error:
+        why = _REASONS.get(type(error), "has a 'sub', 'exp', 'nbf', 'iat' or 'jti' of a wrong type")
+        raise InvalidTokenError(f"the token {why.format(api_key)}") from error
+    return _read_claims(payload)
+
+
+def check_join(claims: Claims, room: str | None = None) -> None:
+    """Makes sure that verified `claims` allow joining `room`, or just any room when it is None.
+
+    Raises:
+        InvalidTokenError: Joining is not granted (rule V1), no room is named, or another one.
+    """
+    if not claims.grants.room_join:
+        raise InvalidTokenError("the token does not grant joining a room (roomJoin)")
+    if not claims.grants.room:
+        raise InvalidTokenError("the token names no room to join")
+    if room is not None and room != claims.grants.room:
+        raise InvalidTokenError(f"the token is for room {claims.grants.room!r}, not for {room!r}")
+
+
+def inspect_token(token: str) -> dict[str, object]:
+    """What `token` claims, for a person to look at: nothing of it is verified.
+
+    Raises:
+        InvalidTokenError: It is not a JWT.
+    """
+    try:
+        return jwt.decode(token.encode("ascii"), options={"verify_signature": False})
+    except (jwt.PyJWTError, UnicodeEncodeError, RecursionError) as error:
+        raise InvalidTokenError("the token is not a JWT") from error
+
+
+def _read_claims(payload: Mapping[str, Any]) -> Claims:
+    grants = VideoGrants.from_claim(_take(payload, "video", {}))
+    identity = _take(payload, "sub", "")
+    if grants.room_join and not identity:
+        raise InvalidTokenError("the token grants joining a room but has no identity")
+    if utf8_length(identity) > MAX_IDENTITY_BYTES:
+        raise InvalidTokenError(f"the identity is longer than {MAX_IDENTITY_BYTES} UTF-8 bytes")
+    kind = _take(payload, "kind", "") or "standard"
+    if kind not in get_args(ParticipantKind):
+        raise InvalidTokenError(f"the kind of participant {kind!r} is not known")
+    attributes: dict[object, object] = _take(payload, "attributes", {})
+    entry = "a name or value in the claim 'attributes'"
+    return Claims(
+        api_key=_take(payload, "iss", ""),
+        identity=identity,
+        name=_take(payload, "name", ""),
+        metadata=_take(payload, "metadata", ""),
+        attributes={_check(entry, k, ""): _check(entry, v, "") for k, v in attributes.items()},
+        kind=kind,
+        grants=grants,
+        expires_at=float(min(int(payload["exp"]), 2**53)),  # not every int can be a float
+    )
+
+
+def _take(claims: Mapping[str, object], key: str, default: _T) -> _T:
+    """The claim `key`, or `default` when it is absent or null, as in LiveKit's server."""
+    value = claims.get(key)
+    return default if value is None else _check(f"the claim {key!r}", value, default)
+
+
+def _check(what: str, value: object, like: _T) -> _T:
+    if not isinstance(value, type(like)):
+        raise InvalidTokenError(f"{what} is not {_TYPES[type(like)]}")
+    if isinstance(value, str):
+        try:
+            utf8_length(value)
+        except ValueError:  # A lone surrogate, which JSON can have and protobuf cannot.
+            raise InvalidTokenError(f"{what} is not text that UTF-8 can carry") from None
+    return value
+
+
+def _claim_name(name: str) -> str:
+    """LiveKit's name for a grant: roomJoin for room_join."""
+    return name[0] + name.title().replace("_", "")[1:]
