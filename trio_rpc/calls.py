@@ -44,12 +44,15 @@ class Outlet(Protocol):
     @property
     def round_trip(self) -> float:
         """Seconds to the server and back, as last measured; 0 before that."""
+        ...
 
     def send_nowait(self, packet: models.DataPacket) -> None:
         """Number a reliable packet and queue it, or raise `LinkFullError`, `LinkClosedError`."""
+        ...
 
     async def wait_writable(self) -> None:
         """Wait until it is worth trying again after a `LinkFullError`."""
+        ...
 
 
 @frozen

@@ -11,7 +11,7 @@ later takes it from that `Backend`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -166,7 +166,7 @@ def current() -> Backend:
 
 
 @asynccontextmanager
-async def open_service_nursery() -> AsyncIterator[Nursery]:
+async def open_service_nursery() -> AsyncGenerator[Nursery]:
     """A nursery for tasks that serve the block, and end with it.
 
     At the end of the block the tasks are cancelled. What the block raises comes out as it is, not

@@ -60,7 +60,7 @@ class DisconnectReason(IntEnum):
     AGENT_ERROR = 16
 
     @classmethod
-    def _missing_(cls, value: object) -> DisconnectReason:
+    def _missing_(cls, value: object) -> DisconnectReason:  # noqa: ARG003
         # A newer server may have reasons that we don't know.
         return cls.UNKNOWN_REASON
 

@@ -215,13 +215,21 @@ class Invocations:
 
 def _error_of(method: str, error: Exception) -> RpcError:
     """What the caller gets to know of an exception that left a handler."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        # A handler with a nursery of its own raises its RpcError wrapped in a group.
-        error = error.exceptions[0]
-    if isinstance(error, RpcError):
-        return error
+    cause = _sole_cause(error)
+    if isinstance(cause, RpcError):
+        return cause
     logger.error("the handler of %r failed", method, exc_info=error)
     return _application_error(method)
+
+
+def _sole_cause(error: BaseException) -> BaseException:
+    """What a handler raised inside a nursery of its own, which made it a group of one."""
+    while isinstance(error, BaseExceptionGroup):
+        inner: tuple[BaseException, ...] = error.exceptions
+        if len(inner) != 1:
+            break
+        error = inner[0]
+    return error
 
 
 def _checked_result(method: str, result: object) -> str | RpcError:

@@ -25,7 +25,7 @@ class ParticipantKind(IntEnum):
     BRIDGE = 8
 
     @classmethod
-    def _missing_(cls, value: object) -> ParticipantKind:
+    def _missing_(cls, value: object) -> ParticipantKind:  # noqa: ARG003
         # A newer server may know kinds that we don't.
         return cls.STANDARD
 

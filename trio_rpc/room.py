@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import MappingProxyType
@@ -96,7 +96,7 @@ class Room(EventEmitter):
         *,
         ssl_context: ssl.SSLContext | None = None,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
-    ) -> AsyncIterator[Room]:
+    ) -> AsyncGenerator[Room]:
         """Be in the room for as long as the block runs.
 
         When the block ends, handlers that still run are cancelled and answer 1503, and the server
@@ -133,7 +133,7 @@ class Room(EventEmitter):
     @asynccontextmanager
     async def _stay(
         self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None]:
         backend = concurrency.current()
         session = self._session = Session(
             backend,

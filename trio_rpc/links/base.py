@@ -46,9 +46,11 @@ class Link(Protocol):
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
             LinkClosedError: the link has ended.
         """
+        ...
 
     async def wait_writable(self) -> None:
         """Wait until some of the queue has left, or the link has ended."""
+        ...
 
     async def receive(self) -> list[Frame]:
         """The frames of the next message, at least one.
@@ -57,9 +59,11 @@ class Link(Protocol):
             LinkClosedError: the link has ended, and all that came before was received.
             ValueError: the other side sent a message that holds no frames; the link lives on.
         """
+        ...
 
     def discard_queued(self) -> None:
         """Forget what is queued and not yet under way, to make room for a last word."""
+        ...
 
     async def aclose(self, reason: str = "") -> None:
         """Send what is queued, for as long as that is allowed to take, and end the link.
@@ -67,6 +71,7 @@ class Link(Protocol):
         Args:
             reason: Told to the other side, where the link has a way to; cut to 120 bytes.
         """
+        ...
 
 
 class MessageStream(Protocol):
@@ -78,6 +83,7 @@ class MessageStream(Protocol):
         Raises:
             LinkClosedError: the stream has ended.
         """
+        ...
 
     async def receive_message(self) -> bytes:
         """The next message.
@@ -85,9 +91,11 @@ class MessageStream(Protocol):
         Raises:
             LinkClosedError: the stream has ended, in whichever way.
         """
+        ...
 
     async def aclose(self, reason: str) -> None:
         """End the stream, telling the other side why. Never raises but for cancellation."""
+        ...
 
 
 class Connector(Protocol):
@@ -103,3 +111,4 @@ class Connector(Protocol):
         Raises:
             ConnectError: no server answered, or it refused.
         """
+        ...

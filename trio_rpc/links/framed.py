@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -35,7 +35,7 @@ CLOSE_TIMEOUT: Final = 2.0
 @asynccontextmanager
 async def open_framed_link(
     stream: MessageStream, *, max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
-) -> AsyncIterator[FramedLink]:
+) -> AsyncGenerator[FramedLink]:
     """A link over `stream`, for as long as the block runs; at its end both are closed.
 
     Args:

@@ -8,7 +8,7 @@ LiveKit's signalling alone does not agree, and is refused with an error that say
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -54,7 +54,7 @@ class WebSocketConnector:
     ssl_context: ssl.SSLContext | None = None
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
         url = _signalling_url(self.url, client)
         context = self.ssl_context
         if context is None and url.startswith("wss:"):
@@ -148,7 +148,7 @@ class _TrioStream:
 @asynccontextmanager
 async def _connect_on_trio(
     url: str, authorization: str, context: ssl.SSLContext | None
-) -> AsyncIterator[MessageStream]:
+) -> AsyncGenerator[MessageStream]:
     async def hold(task_status: Any) -> None:
         # The task that reads from the WebSocket lives in here. It is shielded once connected, so
         # that a cancelled participant can still say goodbye; the end of the block ends it.
@@ -220,7 +220,7 @@ class _AsyncioStream:
 @asynccontextmanager
 async def _connect_on_asyncio(
     url: str, authorization: str, context: ssl.SSLContext | None
-) -> AsyncIterator[MessageStream]:
+) -> AsyncGenerator[MessageStream]:
     try:
         websocket = await websockets.asyncio.client.connect(
             url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Final
@@ -106,7 +106,7 @@ class RoomServer:
         return claims
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
+    def admission(self) -> Generator[None]:
         """Be one of the joins in flight, of which there may be a bounded number.
 
         Raises:
@@ -161,7 +161,7 @@ class RoomServer:
         return room, member
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
         """A link from within this process, for `Room.connect`.
 
         Raises:
