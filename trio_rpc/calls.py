@@ -150,7 +150,9 @@ class Calls:
                     scope.deadline = respond_by
                     outcome = await receive_channel.receive()
             except LinkClosedError as error:
-                outcome = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, str(error))
+                # Unless we left while the request waited for room: that is 1503, and comes first.
+                call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, str(error)))
+                outcome = receive_channel.receive_nowait()
             finally:
                 del self._pending[request_id]
                 send_channel.close()

@@ -16,7 +16,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from attrs import frozen
 from livekit.protocol import models
@@ -224,12 +224,10 @@ def _error_of(method: str, error: Exception) -> RpcError:
 
 def _sole_cause(error: BaseException) -> BaseException:
     """What a handler raised inside a nursery of its own, which made it a group of one."""
-    while isinstance(error, BaseExceptionGroup):
-        inner: tuple[BaseException, ...] = error.exceptions
-        if len(inner) != 1:
-            break
-        error = inner[0]
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _checked_result(method: str, result: object) -> str | RpcError:

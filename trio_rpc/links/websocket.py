@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
@@ -86,7 +86,9 @@ def _signalling_url(url: str, client: models.ClientInfo) -> str:
         "auto_subscribe": 0,
     }
     path = parts.path.rstrip("/") + "/rtc"
-    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+    # Without user and password, which nobody asks for, and which would show in error messages.
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((scheme, host, path, urlencode(query), ""))
 
 
 def _refusal(url: str, status: int, body: bytes | bytearray | None) -> ConnectError:
@@ -149,36 +151,30 @@ class _TrioStream:
 async def _connect_on_trio(
     url: str, authorization: str, context: ssl.SSLContext | None
 ) -> AsyncGenerator[MessageStream]:
-    async def hold(task_status: Any) -> None:
+    async def hold(task_status: trio.TaskStatus[object]) -> None:
         # The task that reads from the WebSocket lives in here. It is shielded once connected, so
         # that a cancelled participant can still say goodbye; the end of the block ends it.
-        with scope:
-            async with trio.open_nursery() as reader_nursery:
-                try:
-                    websocket = await trio_websocket.connect_websocket_url(
-                        reader_nursery,
-                        url,
-                        context,
-                        subprotocols=[SUBPROTOCOL],
-                        extra_headers=[(b"authorization", authorization.encode())],
-                        max_message_size=MAX_MESSAGE_BYTES,
-                        receive_buffer_size=_RECEIVE_BUFFER_BYTES,
-                    )
-                except trio_websocket.ConnectionRejected as error:
-                    reader_nursery.cancel_scope.cancel()
-                    task_status.started(_refusal(url, error.status_code, error.body))
-                except (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as error:
-                    reader_nursery.cancel_scope.cancel()
-                    task_status.started(_failure(url, error))
-                else:
+        try:
+            with scope:
+                async with (
+                    await _open_stream(url, context) as stream,
+                    trio.open_nursery() as reader,
+                ):
+                    websocket = await _shake_hands(reader, stream, url, authorization)
                     scope.shield = True
                     task_status.started(websocket)
+        except* trio_websocket.ConnectionRejected as group:
+            task_status.started(group.exceptions[0])
+        except* (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as group:
+            task_status.started(group.exceptions[0])
 
     scope = trio.CancelScope()
     async with concurrency.open_service_nursery() as nursery:
-        websocket: trio_websocket.WebSocketConnection | ConnectError = await nursery.start(hold)
-        if isinstance(websocket, ConnectError):
-            raise websocket
+        websocket = await nursery.start(hold)
+        if isinstance(websocket, trio_websocket.ConnectionRejected):
+            raise _refusal(url, websocket.status_code, websocket.body) from None
+        if isinstance(websocket, BaseException):
+            raise _failure(url, websocket) from websocket
         try:
             _require_subprotocol(url, websocket.subprotocol)
             yield _TrioStream(websocket)
@@ -186,6 +182,41 @@ async def _connect_on_trio(
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await websocket.aclose()
             scope.cancel()
+            # When the server closed first, trio-websocket leaves the socket to us.
+            await trio.aclose_forcefully(websocket._stream)
+
+
+async def _open_stream(
+    url: str, context: ssl.SSLContext | None
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if context is None:
+        return await trio.open_tcp_stream(host, parts.port or 80)
+    stream = await trio.open_ssl_over_tcp_stream(
+        host, parts.port or 443, ssl_context=context, https_compatible=True
+    )
+    await stream.do_handshake()
+    return stream
+
+
+async def _shake_hands(
+    reader: trio.Nursery,
+    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+    url: str,
+    authorization: str,
+) -> trio_websocket.WebSocketConnection:
+    parts = urlsplit(url)
+    return await trio_websocket.wrap_client_stream(
+        reader,
+        stream,
+        parts.netloc,
+        f"{parts.path}?{parts.query}",
+        subprotocols=[SUBPROTOCOL],
+        extra_headers=[(b"authorization", authorization.encode())],
+        max_message_size=MAX_MESSAGE_BYTES,
+        receive_buffer_size=_RECEIVE_BUFFER_BYTES,
+    )
 
 
 def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:

@@ -186,7 +186,7 @@ class RoomServer:
                 ) as link:
                     await serve_member(self, link, claims, client)
 
-        async with backend.open_nursery() as nursery:
+        async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)
             async with open_framed_link(near) as link:
                 yield link
