@@ -26,7 +26,7 @@ def documented_rules() -> set[str]:
     return set(_RULE_ROW.findall(PROTOCOL.read_text()))
 
 
-def tests_by_rule() -> dict[str, set[str]]:
+def proofs_by_rule() -> dict[str, set[str]]:
     """The tests that name each rule, as `path::name`."""
     found: dict[str, set[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):

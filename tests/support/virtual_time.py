@@ -15,7 +15,7 @@ from typing import Any, Final
 THRESHOLD: Final = 0.0
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _JumpingSelector(selectors.DefaultSelector):
     skipped = 0.0
 
     def select(self, timeout: float | None = None) -> Any:

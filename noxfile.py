@@ -1,0 +1,83 @@
+"""Development tasks: run ``nox`` for all of them, ``nox -l`` for a list."""
+
+import sys
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+BACKENDS = ["trio", "asyncio", "uvloop"]
+
+# Coverage is measured under one Python, over all backends.
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+COVERAGE_PYTHON = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+
+nox.needs_version = ">=2026.4"
+nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "demo"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+
+def pinned(*names: str) -> list[str]:
+    """Return the requirements of the ``dev`` extra that start with one of the names."""
+    return [r for r in PROJECT["optional-dependencies"]["dev"] if r.startswith(names)]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*pinned("ruff"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright."""
+    session.install("-e", ".[test]", *pinned("mypy", "pyright", "types-"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the tests on one backend; arguments go to pytest."""
+    if backend == "uvloop" and sys.platform == "win32":
+        session.skip("uvloop does not support Windows")
+    session.install("-e", ".[test]")
+    report = session.cache_dir / f"junit-{session.python}-{backend}.xml"
+    pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *session.posargs]
+    if session.python != COVERAGE_PYTHON:
+        session.run("python", *pytest)
+        return
+
+    env = {"COVERAGE_FILE": str(Path(f".coverage.{backend}").resolve())}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", *pytest, env=env)
+
+
+@nox.session(python=COVERAGE_PYTHON)
+def coverage(session: nox.Session) -> None:
+    """Combine the coverage of the backends and check it."""
+    session.install("coverage")
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/."""
+    session.install("-e", ".[docs,server]")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session(reuse_venv=False)
+def demo(session: nox.Session) -> None:
+    """Run the demonstration from a fresh installation, as a user would."""
+    session.install(".[server]")
+    session.run("trio-rpc", "demo")
