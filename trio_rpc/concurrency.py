@@ -11,6 +11,7 @@ later takes it from that `Backend`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ CHANNEL_CLOSED = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
+_CANCELLED = (trio.Cancelled, asyncio.CancelledError)
 
 
 class CancelScope(Protocol):
@@ -116,6 +118,11 @@ class Backend:
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]
     checkpoint: Callable[[], Awaitable[None]]
+    current_effective_deadline: Callable[[], float]
+
+    def is_cancelled(self) -> bool:
+        """Whether the running task is to end: the next time that it waits raises."""
+        return self.current_effective_deadline() == -math.inf
 
 
 TRIO = Backend(
@@ -132,6 +139,7 @@ TRIO = Backend(
     sleep=trio.sleep,
     sleep_forever=trio.sleep_forever,
     checkpoint=trio.lowlevel.checkpoint,
+    current_effective_deadline=trio.current_effective_deadline,
 )
 
 ASYNCIO = Backend(
@@ -148,6 +156,7 @@ ASYNCIO = Backend(
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
     checkpoint=anyio.lowlevel.checkpoint,
+    current_effective_deadline=anyio.current_effective_deadline,
 )
 
 
@@ -193,6 +202,17 @@ async def open_service_nursery() -> AsyncGenerator[Nursery]:
 
 
 def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
-    cancelled = (trio.Cancelled, asyncio.CancelledError)
-    _, others = group.split(lambda each: each is error or isinstance(each, cancelled))
+    _, others = group.split(lambda each: each is error or isinstance(each, _CANCELLED))
     return others is None
+
+
+def failure_in(error: BaseException) -> Exception | None:
+    """What went wrong in foreign code that raised `error`; None if it only had to end."""
+    failure: BaseException | None = error
+    if isinstance(error, BaseExceptionGroup):
+        _, failure = error.split(_CANCELLED)
+    elif isinstance(error, asyncio.CancelledError) and not current().is_cancelled():
+        # It awaited an asyncio task that was cancelled: asyncio raises the same for that.
+        failure = RuntimeError("a task that was awaited had been cancelled")
+        failure.__cause__ = error
+    return failure if isinstance(failure, Exception) else None

@@ -22,7 +22,7 @@ from attrs import frozen
 from livekit.protocol import models
 
 from .calls import Outlet
-from .concurrency import Backend, Nursery
+from .concurrency import Backend, Nursery, failure_in
 from .errors import RpcError
 from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, utf8_length
 from .links import LinkClosedError, LinkFullError
@@ -78,13 +78,9 @@ class MethodRegistry:
         """Answer to `name` with `handler` (rule A11).
 
         Raises:
-            TypeError: `name` is no text, or `handler` not callable.
+            TypeError: `handler` is not callable.
             ValueError: the name is taken, empty, or over 64 UTF-8 bytes.
         """
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f'the name of a method is a str, not {name!r}: use @register_rpc_method("name")'
-            )
         if not callable(handler):
             raise TypeError(f"the handler of method {name!r} is not callable: {handler!r}")
         if not 1 <= utf8_length(name) <= MAX_METHOD_BYTES:
@@ -99,7 +95,15 @@ class MethodRegistry:
         self._methods[name] = _Method(name, handler, _is_async(handler))
 
     def register_or_decorate(self, name: str, handler: H | None) -> H | Callable[[H], H]:
-        """`register`, or a decorator that does it when there is no handler yet."""
+        """`register`, or a decorator that does it when there is no handler yet.
+
+        Raises:
+            TypeError: `name` is no text.
+        """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f'the name of a method is a str, not {name!r}: use @register_rpc_method("name")'
+            )
 
         def register(handler: H) -> H:
             self.register(name, handler)
@@ -203,14 +207,31 @@ class Invocations:
                 if method.is_async:
                     result = await method.handler(data)
                 else:
-                    result = await self._backend.run_sync_in_thread(
-                        method.handler, data, abandon_on_cancel=True, limiter=self._threads
+                    (result,) = await self._backend.run_sync_in_thread(
+                        _call_boxed,
+                        method.handler,
+                        data,
+                        abandon_on_cancel=True,
+                        limiter=self._threads,
                     )
                     if inspect.isawaitable(result):
                         result = await result
-        except Exception as error:
-            return _error_of(method.name, error)
-        return _checked_result(method.name, result)
+        except BaseException as error:
+            failure = failure_in(error)
+            if failure is None:
+                raise
+            outcome: str | RpcError = _error_of(method.name, failure)
+        else:
+            outcome = _checked_result(method.name, result)
+        if self._backend.is_cancelled():
+            # Its time is over, or we leave: what it made of that does not count.
+            await self._backend.sleep_forever()
+        return outcome
+
+
+def _call_boxed(handler: RpcHandler, data: RpcInvocationData) -> tuple[object]:
+    # In a tuple, since trio refuses to bring a coroutine out of a thread.
+    return (handler(data),)
 
 
 def _error_of(method: str, error: Exception) -> RpcError:

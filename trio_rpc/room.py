@@ -17,7 +17,7 @@ from livekit.protocol import models, rtc
 
 from . import concurrency
 from .calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
-from .concurrency import Nursery
+from .concurrency import Nursery, failure_in
 from .errors import ConnectError
 from .events import (
     Connected,
@@ -294,8 +294,11 @@ class Room(EventEmitter):
         async def finish() -> None:
             try:
                 await awaitable
-            except Exception:
-                logger.exception("a callback for %s failed", name)
+            except BaseException as error:
+                failure = failure_in(error)
+                if failure is None:
+                    raise
+                logger.error("a callback for %s failed", name, exc_info=failure)
 
         assert self._nursery is not None
         self._nursery.start_soon(finish, name=f"callback for {name}")

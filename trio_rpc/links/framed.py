@@ -68,6 +68,8 @@ class FramedLink:
         # How it ends
         self._writer_scope = backend.cancel_scope(shield=True)
         self._closed_because: str | None = None
+        self._closing = False
+        self._end_received = False
 
     @property
     def queued_bytes(self) -> int:
@@ -95,16 +97,27 @@ class FramedLink:
             await self._something_sent.wait()
 
     async def receive(self) -> list[Frame]:
-        return decode_frames(await self._stream.receive_message())
+        try:
+            message = await self._stream.receive_message()
+        except LinkClosedError as error:
+            # What the other side says of the end counts more than how our writer noticed it.
+            if not (self._closing or self._end_received):
+                self._end_received = True
+                self._closed_because = str(error)
+                self._fall_silent()
+            raise LinkClosedError(self._closed_because) from None
+        return decode_frames(message)
 
     def discard_queued(self) -> None:
         self._queue.clear()
         self._queued_bytes = 0
 
     async def aclose(self, reason: str = "") -> None:
-        if self._closed_because is not None:
+        if self._closing:
             return
-        self._closed_because = "the link was closed here" + (f": {reason}" if reason else "")
+        self._closing = True
+        if self._closed_because is None:
+            self._closed_because = "the link was closed here" + (f": {reason}" if reason else "")
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
             while self._queue or self._sending:
                 await self._something_sent.wait()

@@ -7,6 +7,7 @@ LiveKit's signalling alone does not agree, and is refused with an error that say
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -36,6 +37,7 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 #: The version of LiveKit's signalling protocol that we speak.
 _SIGNALLING_VERSION: Final = 16
+_TOKEN: Final = re.compile(r"[!-~]+")
 _MAX_CLOSE_REASON_BYTES: Final = 120
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -56,6 +58,8 @@ class WebSocketConnector:
     @asynccontextmanager
     async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
         url = _signalling_url(self.url, client)
+        if not _TOKEN.fullmatch(token):
+            raise ConnectError("the access token is empty, or has characters that no token has")
         context = self.ssl_context
         if context is None and url.startswith("wss:"):
             context = ssl.create_default_context()
@@ -182,8 +186,6 @@ async def _connect_on_trio(
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await websocket.aclose()
             scope.cancel()
-            # When the server closed first, trio-websocket leaves the socket to us.
-            await trio.aclose_forcefully(websocket._stream)
 
 
 async def _open_stream(

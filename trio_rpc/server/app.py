@@ -86,8 +86,9 @@ def _client_of(websocket: WebSocket) -> models.ClientInfo:
     """What a client says of itself, where that can be understood."""
     query = websocket.query_params
     client = models.ClientInfo(version=query.get("version", "")[:64])
-    if query.get("client_protocol", "").isascii() and query.get("client_protocol", "").isdigit():
-        client.client_protocol = min(int(query["client_protocol"]), 1_000)
+    client_protocol = query.get("client_protocol", "")[:4]
+    if client_protocol.isascii() and client_protocol.isdigit():
+        client.client_protocol = min(int(client_protocol), 1_000)
     return client
 
 

@@ -228,11 +228,11 @@ class RoomServer:
                 a participant joins.
         """
         server_room, member = self._find(room, identity)
-        if permissions is not None:
-            if permissions.hidden != member.permissions.hidden:
-                raise ValueError("whether a participant is hidden is fixed by its token")
-            member.permissions = permissions
-        server_room.change(member, name=name, metadata=metadata, attributes=attributes)
+        if permissions is not None and permissions.hidden != member.permissions.hidden:
+            raise ValueError("whether a participant is hidden is fixed by its token")
+        server_room.change(
+            member, name=name, metadata=metadata, attributes=attributes, permissions=permissions
+        )
 
     def update_room_metadata(self, room: str, metadata: str) -> None:
         """Change the text that belongs to a room, and tell everybody in it.

@@ -18,6 +18,7 @@ from ..events import DisconnectReason
 from ..limits import utf8_length
 from ..links import Channel, Frame
 from ..packets import MalformedPacketError, parse_packet, rpc_response
+from ..participant import ParticipantPermissions
 from .limits import ServerLimits
 from .members import Member, make_sid, signal_frame
 
@@ -64,12 +65,8 @@ class ServerRoom:
         Args:
             join: What the server says of itself; the room adds what it knows.
         """
-        if previous := self.members.get(member.identity):
-            previous.dismiss(
-                DisconnectReason.DUPLICATE_IDENTITY,
-                f"another participant joined as {member.identity!r}",
-            )
-            self.leave(previous)
+        previous = self.members.get(member.identity)
+        # In its place at once: the room must not be empty, and so forgotten, in between.
         self.members[member.identity] = member
         join.room.CopyFrom(self.info())
         join.participant.CopyFrom(member.info())
@@ -77,6 +74,13 @@ class ServerRoom:
             other.info() for other in self._visible() if other is not member
         )
         member.tell(rtc.SignalResponse(join=join))
+        if previous is not None:
+            previous.dismiss(
+                DisconnectReason.DUPLICATE_IDENTITY,
+                f"another participant joined as {member.identity!r}",
+            )
+            previous.state = models.ParticipantInfo.DISCONNECTED
+            self._announce(previous, to_itself=False)
         self._announce(member, to_itself=False)
 
     def leave(self, member: Member) -> None:
@@ -84,10 +88,11 @@ class ServerRoom:
         if self.members.get(member.identity) is not member:
             return
         del self.members[member.identity]
-        member.state = models.ParticipantInfo.DISCONNECTED
-        self._announce(member, to_itself=False)
         if not self.members:
             self._on_empty()
+        member.state = models.ParticipantInfo.DISCONNECTED
+        # Should this be too much for one who does not read, that one leaves in here.
+        self._announce(member, to_itself=False)
 
     def _visible(self) -> Iterable[Member]:
         return (each for each in self.members.values() if not each.permissions.hidden)
@@ -98,7 +103,8 @@ class ServerRoom:
         update = rtc.ParticipantUpdate(participants=[member.info()])
         frame = signal_frame(rtc.SignalResponse(update=update))
         if not member.permissions.hidden:
-            self._deliver(frame, (each for each in self.members.values() if each is not member))
+            others = (each for each in self.members.values() if each.identity != member.identity)
+            self._deliver(frame, others)
         if to_itself:
             member.deliver(frame)
 
@@ -112,7 +118,8 @@ class ServerRoom:
         """
         packet = parse_packet(body)
         kind = packet.WhichOneof("value")
-        destinations = packet.destination_identities
+        # Older SDKs name the destinations of user data inside of it.
+        destinations = packet.destination_identities or packet.user.destination_identities
         if kind in _RPC_KINDS and len(destinations) != 1:
             raise MalformedPacketError(
                 f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
@@ -178,6 +185,7 @@ class ServerRoom:
         name: str | None = None,
         metadata: str | None = None,
         attributes: dict[str, str] | None = None,
+        permissions: ParticipantPermissions | None = None,
     ) -> None:
         """Change what others see of a member, and tell everybody; what is None stays.
 
@@ -193,6 +201,7 @@ class ServerRoom:
         member.name = member.name if name is None else name
         member.metadata = member.metadata if metadata is None else metadata
         member.attributes = merged
+        member.permissions = permissions or member.permissions
         self._announce(member)
 
     def change_metadata(self, metadata: str) -> None:
