@@ -24,7 +24,7 @@ from uuid import uuid4
 from attrs import define, frozen
 from livekit.protocol import models
 
-from .concurrency import Backend, SendChannel
+from .concurrency import Backend, CancelScope, SendChannel
 from .errors import RpcError
 from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, utf8_length, wire_timeout_ms
 from .links import LinkClosedError, LinkFullError
@@ -67,12 +67,16 @@ _ACKNOWLEDGED: Final = _Acknowledged()
 class _PendingCall:
     destination: str
     channel: SendChannel
+    scope: CancelScope
+    respond_by: float
     acknowledged: bool = False
     finished: bool = False
 
     def acknowledge(self) -> None:
-        if not self.acknowledged:
+        if not self.acknowledged and not self.scope.cancel_called:
             self.acknowledged = True
+            # Not left to the caller's task, which may run when the time for the ack is over.
+            self.scope.deadline = self.respond_by
             self.channel.send_nowait(_ACKNOWLEDGED)
 
     def finish(self, outcome: str | RpcError) -> None:
@@ -139,15 +143,14 @@ class Calls:
         request_id = str(uuid4())
         # Room for an ack and a response, which is all that a call is ever sent.
         send_channel, receive_channel = self._backend.open_memory_channel(2)
-        call = _PendingCall(destination, send_channel)
         outcome: str | RpcError | _Acknowledged
         with self._backend.cancel_scope(deadline=min(ack_by, respond_by)) as scope:
+            call = _PendingCall(destination, send_channel, scope, respond_by)
             self._pending[request_id] = call
             try:
                 await self._send_request(destination, request_id, method, payload, respond_by)
                 outcome = await receive_channel.receive()
                 if outcome is _ACKNOWLEDGED:
-                    scope.deadline = respond_by
                     outcome = await receive_channel.receive()
             except LinkClosedError as error:
                 # Unless we left while the request waited for room: that is 1503, and comes first.

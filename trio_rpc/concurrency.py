@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -202,8 +202,17 @@ async def open_service_nursery() -> AsyncGenerator[Nursery]:
 
 
 def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
-    _, others = group.split(lambda each: each is error or isinstance(each, _CANCELLED))
-    return others is None
+    # trio takes its Cancelled out of nested groups, which makes new groups of what is left.
+    own = {id(leaf) for leaf in _leaves(error)}
+    return all(id(leaf) in own or isinstance(leaf, _CANCELLED) for leaf in _leaves(group))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 def failure_in(error: BaseException) -> Exception | None:

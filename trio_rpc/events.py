@@ -225,6 +225,7 @@ class EventStream:
         try:
             event: RoomEvent = await self._receive.receive()
         except CHANNEL_CLOSED:
+            self.close()
             if self._lost:
                 raise EventsLostError(
                     "more events came than the stream could hold: read faster, or give "
@@ -287,6 +288,8 @@ class EventEmitter(ABC):
     def __init__(self) -> None:
         self._listeners: dict[str, list[_Listener]] = {}
         self._open_streams: set[EventStream] = set()
+        # No more events will come, although the block of `connect` goes on
+        self._over = False
 
     @overload
     def on(self, event: EventName, callback: C) -> C: ...
@@ -336,6 +339,8 @@ class EventEmitter(ABC):
         send, receive = concurrency.current().open_memory_channel(max_buffered)
         stream = EventStream(self._open_streams, send, receive)
         self._open_streams.add(stream)
+        if self._over:
+            stream.end()
         return stream
 
     @abstractmethod
@@ -344,9 +349,11 @@ class EventEmitter(ABC):
 
     def _emit(self, event: RoomEvent) -> None:
         for listener in tuple(self._listeners.get(event.name, ())):
-            if listener.once:
-                self._listeners[event.name].remove(listener)
-            self._call(event, listener)
+            # A callback may have switched off those that come after it.
+            if listener in self._listeners[event.name]:
+                if listener.once:
+                    self._listeners[event.name].remove(listener)
+                self._call(event, listener)
         for stream in tuple(self._open_streams):
             stream.push(event)
 

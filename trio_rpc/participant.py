@@ -38,6 +38,11 @@ class ParticipantState(IntEnum):
     ACTIVE = 2
     DISCONNECTED = 3
 
+    @classmethod
+    def _missing_(cls, value: object) -> ParticipantState:  # noqa: ARG003
+        # A newer server may know states that we don't: it is in the room, and that is all.
+        return cls.JOINED
+
 
 @frozen
 class ParticipantPermissions:

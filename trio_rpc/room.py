@@ -122,6 +122,9 @@ class Room(EventEmitter):
             with concurrency.current().move_on_after(connect_timeout) as scope:
                 async with connector.open_link(token, _client_info()) as link:
                     join, early_frames = await _receive_join(link)
+                    if scope.cancel_called:
+                        # Too late by a moment: be cancelled here, not somewhere in the block.
+                        await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
                     async with self._stay(link, join, early_frames):
                         yield self
@@ -155,6 +158,7 @@ class Room(EventEmitter):
                 with backend.cancel_scope(shield=True):
                     await session.wait_closed()
                 self._end_streams()
+                self._over = False
 
     async def disconnect(self) -> None:
         """Leave the room before the block of `connect` ends; leaving twice is no error."""
@@ -289,6 +293,9 @@ class Room(EventEmitter):
         if event.name == "disconnected":
             self._emit(ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED))
         self._emit(event)
+        if event.name == "disconnected":
+            self._over = True
+            self._end_streams()
 
     def _run_in_background(self, name: str, awaitable: Awaitable[object]) -> None:
         async def finish() -> None:

@@ -90,6 +90,7 @@ class Session:
         self.invocations = Invocations(backend, self, registry, max_concurrent_handlers)
         # Packets: ours are numbered, those of others come once
         self._last_sequence = 0
+        self._stamp_bytes = _stamp_bytes(join.participant)
         self._sequences: dict[str, SequenceFilter] = {}
         self._flood_gate = FloodGate()
         # Requests to the server that wait for an answer
@@ -133,8 +134,10 @@ class Session:
                 self._nursery.cancel_scope.cancel()
         finally:
             self.leave(DisconnectReason.CLIENT_INITIATED)
-            await self._link.aclose(self._goodbye)
-            self._closed.set()
+            try:
+                await self._link.aclose(self._goodbye)
+            finally:
+                self._closed.set()
 
     def leave(self, reason: DisconnectReason, text: str = "we left the room") -> None:
         """Be out of the room from now on; only the first call counts.
@@ -194,7 +197,7 @@ class Session:
             ValueError: the packet is larger than a packet may be (P7).
             LinkClosedError: the connection is lost.
         """
-        size = packet.ByteSize()
+        size = packet.ByteSize() + self._stamp_bytes
         if size > MAX_PACKET_BYTES:
             raise ValueError(
                 f"it makes a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
@@ -374,7 +377,8 @@ class Session:
     async def _ping_loop(self) -> None:
         while True:
             now = self._backend.current_time()
-            if now - self._last_heard > self._ping_timeout:
+            silent = now - self._last_heard
+            if silent >= self._ping_timeout:
                 self.leave(
                     DisconnectReason.CONNECTION_TIMEOUT,
                     f"the server was silent for {self._ping_timeout:g} s",
@@ -388,7 +392,18 @@ class Session:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:
                 return
-            await self._backend.sleep(self._ping_interval)
+            await self._backend.sleep(min(self._ping_interval, self._ping_timeout - silent))
+
+
+def _stamp_bytes(us: models.ParticipantInfo) -> int:
+    """What our number and the server's stamps (P5) may add to a packet on its way."""
+    stamped = models.DataPacket(
+        participant_identity=us.identity,
+        participant_sid=us.sid,
+        sequence=2**32 - 1,
+        user=models.UserPacket(participant_identity=us.identity, participant_sid=us.sid),
+    )
+    return stamped.ByteSize()
 
 
 def _reason_name(reason: int) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _FIRST_WITH_RPC: Final = (1, 8, 0)
-_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
 def speaks_rpc(server_version: str) -> bool:

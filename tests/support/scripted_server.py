@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from livekit.protocol import models, rtc
 
 from trio_rpc.links import Channel, Frame, Link, LinkClosedError, open_framed_link
-from trio_rpc.links.memory import open_memory_streams
+from trio_rpc.links.memory import MemoryStream, open_memory_streams
 
 
 def participant_info(identity: str, **fields: object) -> models.ParticipantInfo:
@@ -52,15 +52,20 @@ class ScriptedServer:
         self.token: str | None = None
         self.client: models.ClientInfo | None = None
         self.link: Link
+        self.client_link: Link
+        self._stream: MemoryStream
         self._received: list[Frame] = []
 
     @asynccontextmanager
     async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
         self.token, self.client = token, client
-        near, far = open_memory_streams()
-        async with open_framed_link(far) as self.link, open_framed_link(near) as client_link:
+        near, self._stream = open_memory_streams()
+        async with (
+            open_framed_link(self._stream) as self.link,
+            open_framed_link(near) as self.client_link,
+        ):
             self.say(join=self.join)
-            yield client_link
+            yield self.client_link
 
     def say(self, **response: object) -> None:
         """Send a `SignalResponse`, for example `say(update=ParticipantUpdate(…))`."""
@@ -88,6 +93,10 @@ class ScriptedServer:
         )
         self.link.send_nowait(Frame(channel, packet.SerializeToString()))
 
+    async def send_message(self, message: bytes) -> None:
+        """Send bytes that need not hold frames, at once."""
+        await self._stream.send_message(message)
+
     async def receive_frame(self) -> Frame:
         """The next frame that the participant sent, pings left out."""
         while True:
@@ -109,6 +118,13 @@ class ScriptedServer:
         assert frame.channel is Channel.SIGNAL, models.DataPacket.FromString(frame.body)
         return rtc.SignalRequest.FromString(frame.body)
 
+    async def receive_ping(self) -> rtc.Ping:
+        """The next ping; what else was sent before it is passed over."""
+        while True:
+            for frame in await self.link.receive():
+                if frame.channel is Channel.SIGNAL and _is_ping(frame.body):
+                    return rtc.SignalRequest.FromString(frame.body).ping_req
+
     async def receive_rest(self) -> list[Frame]:
         """All frames until the participant has closed the link, pings left out."""
         rest: list[Frame] = []
@@ -120,4 +136,4 @@ class ScriptedServer:
 
 
 def _is_ping(body: bytes) -> bool:
-    return rtc.SignalRequest.FromString(body).WhichOneof("message") == "ping_req"
+    return rtc.SignalRequest.FromString(body).HasField("ping_req")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
@@ -164,9 +164,7 @@ async def _connect_on_trio(
                     await _open_stream(url, context) as stream,
                     trio.open_nursery() as reader,
                 ):
-                    websocket = await _shake_hands(reader, stream, url, authorization)
-                    scope.shield = True
-                    task_status.started(websocket)
+                    task_status.started(await _shake_hands(reader, stream, url, authorization))
         except* trio_websocket.ConnectionRejected as group:
             task_status.started(group.exceptions[0])
         except* (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as group:
@@ -179,6 +177,8 @@ async def _connect_on_trio(
             raise _refusal(url, websocket.status_code, websocket.body) from None
         if isinstance(websocket, BaseException):
             raise _failure(url, websocket) from websocket
+        # Not earlier: had `start` been cancelled meanwhile, nobody would end a shielded task.
+        scope.shield = True
         try:
             _require_subprotocol(url, websocket.subprotocol)
             yield _TrioStream(websocket)
@@ -198,7 +198,11 @@ async def _open_stream(
     stream = await trio.open_ssl_over_tcp_stream(
         host, parts.port or 443, ssl_context=context, https_compatible=True
     )
-    await stream.do_handshake()
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
     return stream
 
 
@@ -209,16 +213,33 @@ async def _shake_hands(
     authorization: str,
 ) -> trio_websocket.WebSocketConnection:
     parts = urlsplit(url)
-    return await trio_websocket.wrap_client_stream(
-        reader,
-        stream,
-        parts.netloc,
-        f"{parts.path}?{parts.query}",
-        subprotocols=[SUBPROTOCOL],
-        extra_headers=[(b"authorization", authorization.encode())],
-        max_message_size=MAX_MESSAGE_BYTES,
-        receive_buffer_size=_RECEIVE_BUFFER_BYTES,
-    )
+    with trio.CancelScope() as handshake:
+        return await trio_websocket.wrap_client_stream(
+            cast("trio.Nursery", _WatchedNursery(reader, handshake.cancel)),
+            stream,
+            parts.netloc,
+            f"{parts.path}?{parts.query}",
+            subprotocols=[SUBPROTOCOL],
+            extra_headers=[(b"authorization", authorization.encode())],
+            max_message_size=MAX_MESSAGE_BYTES,
+            receive_buffer_size=_RECEIVE_BUFFER_BYTES,
+        )
+    raise trio.BrokenResourceError("it ended the connection during the WebSocket handshake")
+
+
+@frozen
+class _WatchedNursery:
+    """Tells when the reader ends, which trio-websocket's handshake does not notice."""
+
+    _nursery: trio.Nursery
+    _on_end: Callable[[], None]
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        async def read() -> None:
+            await reader()
+            self._on_end()
+
+        self._nursery.start_soon(read)
 
 
 def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:

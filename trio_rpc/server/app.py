@@ -1,13 +1,16 @@
 """The ASGI app of a room server: LiveKit's signalling on `/rtc`, and a health check on `/`.
 
 It runs on trio and on asyncio alike, on its own (`serve`) or mounted in a Starlette or FastAPI app.
-It has no lifespan of its own; an app that mounts it calls `RoomServer.shut_down` in its own.
+It has no lifespan of its own; docs/howto/mount-in-fastapi.md has how an app that mounts it says
+goodbye to the participants.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
+import trio
 from attrs import define
 from livekit.protocol import models
 from starlette.applications import Starlette
@@ -92,6 +95,11 @@ def _client_of(websocket: WebSocket) -> models.ClientInfo:
     return client
 
 
+#: What sending raises when the WebSocket is closed, or is being closed just now: hypercorn on trio
+#: lets out that its socket is busy with that.
+_CLOSED: Final = (WebSocketDisconnect, RuntimeError, OSError, trio.BusyResourceError)
+
+
 @define(eq=False)
 class _StarletteStream:
     """A `MessageStream` over a WebSocket that was accepted."""
@@ -101,7 +109,7 @@ class _StarletteStream:
     async def send_message(self, message: bytes) -> None:
         try:
             await self._websocket.send_bytes(message)
-        except (WebSocketDisconnect, RuntimeError) as error:
+        except _CLOSED as error:
             raise LinkClosedError(f"the WebSocket is closed: {error!r}") from None
 
     async def receive_message(self) -> bytes:
@@ -119,5 +127,5 @@ class _StarletteStream:
         if WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state):
             return
         # The other side may have closed it in the meantime.
-        with suppress(WebSocketDisconnect, RuntimeError):
+        with suppress(*_CLOSED):
             await websocket.close(reason=close_reason(reason))

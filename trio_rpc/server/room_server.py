@@ -184,7 +184,10 @@ class RoomServer:
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
                 ) as link:
-                    await serve_member(self, link, claims, client)
+                    try:
+                        await serve_member(self, link, claims, client)
+                    except JoinRefusedError as error:
+                        await link.aclose(str(error))
 
         async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)

@@ -15,7 +15,7 @@ from livekit.protocol import models, rtc
 
 from ..errors import RpcError
 from ..events import DisconnectReason
-from ..limits import utf8_length
+from ..limits import MAX_PACKET_BYTES, utf8_length
 from ..links import Channel, Frame
 from ..packets import MalformedPacketError, parse_packet, rpc_response
 from ..participant import ParticipantPermissions
@@ -133,6 +133,11 @@ class ServerRoom:
             packet.user.participant_identity = sender.identity
             packet.user.participant_sid = sender.sid
         frame = Frame(channel, packet.SerializeToString())
+        if len(frame.body) > MAX_PACKET_BYTES:
+            raise MalformedPacketError(
+                f"a packet of {len(frame.body):,} bytes once stamped, over the limit of "
+                f"{MAX_PACKET_BYTES:,}"
+            )
         if not destinations:
             self._deliver(frame, (each for each in self.members.values() if each is not sender))
         elif kind == "rpc_request":

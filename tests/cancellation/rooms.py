@@ -1,0 +1,52 @@
+"""Rooms to be cancelled in, and what is true of them when all is over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from trio_rpc import Room, RoomStatistics, RpcInvocationData
+from trio_rpc.server import RoomServer, ServerStatistics
+
+from ..conftest import Join
+
+AT_REST = RoomStatistics(pending_calls=0, running_handlers=0)
+
+
+async def echo(data: RpcInvocationData) -> str:
+    await anyio.lowlevel.checkpoint()
+    return data.payload
+
+
+@asynccontextmanager
+async def two_rooms(join: Join, url: str | None = None) -> AsyncIterator[tuple[Room, Room]]:
+    """Alice's room and Bob's, who answers to `echo`; in memory unless there is a URL."""
+    options = {} if url is None else {"to": url}
+    async with join("bob", **options) as bob, join("alice", **options) as alice:
+        bob.register_rpc_method("echo", echo)
+        await alice.wait_for_participant("bob")
+        await bob.wait_for_participant("alice")
+        yield alice, bob
+
+
+async def call(room: Room, destination: str = "bob", *, payload: str = "hi") -> str:
+    """Call `echo`."""
+    return await room.local_participant.perform_rpc(
+        destination_identity=destination, method="echo", payload=payload
+    )
+
+
+async def at_rest(*rooms: Room) -> None:
+    """Wait until invocations whose caller has forgotten them are over."""
+    with anyio.fail_after(5):
+        while any(room.statistics() != AT_REST for room in rooms):
+            await anyio.lowlevel.checkpoint()
+
+
+async def nobody_left(server: RoomServer, *, but: int = 0) -> None:
+    """Wait until the server has seen everybody leave, which is soon."""
+    with anyio.fail_after(5):
+        while server.statistics() != ServerStatistics(rooms=min(but, 1), participants=but):
+            await anyio.lowlevel.checkpoint()

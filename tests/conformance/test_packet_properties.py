@@ -1,0 +1,375 @@
+"""What holds for all input: packets, limits, timeouts, sequences, frames, and the flood gate."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Final
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from hypothesis import example, given
+from hypothesis import strategies as st
+from livekit.protocol import models
+
+from trio_rpc import RpcError
+from trio_rpc.flood import FloodGate
+from trio_rpc.limits import (
+    MAX_PACKET_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_TIMEOUT_MS,
+    truncate_utf8,
+    utf8_length,
+    wire_timeout_ms,
+)
+from trio_rpc.links import Channel, Frame
+from trio_rpc.links.frames import FRAME_OVERHEAD, decode_frames, encode_frames
+from trio_rpc.packets import (
+    MalformedPacketError,
+    parse_packet,
+    rpc_ack,
+    rpc_outcome,
+    rpc_request,
+    rpc_response,
+)
+from trio_rpc.sequences import SequenceFilter
+
+TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]))
+ANY_TEXT: Final = st.text(st.characters())
+UINT32: Final = st.integers(0, 2**32 - 1)
+
+# Packets
+
+
+@pytest.mark.rule("P1", "P8")
+@given(st.binary(max_size=300))
+def test_bytes_are_a_packet_or_malformed(body: bytes) -> None:
+    try:
+        packet = parse_packet(body)
+    except MalformedPacketError:
+        return
+    assert packet.WhichOneof("value") is not None
+    assert parse_packet(packet.SerializeToString()) == packet
+
+
+@pytest.mark.rule("P8")
+@given(st.data())
+def test_a_packet_that_was_damaged_is_a_packet_or_malformed(data: st.DataObject) -> None:
+    body = bytearray(rpc_request("bob", "an id", "greet", "hello", 5_000).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    try:
+        packet = parse_packet(bytes(body))
+    except MalformedPacketError:
+        return
+    packet.rpc_request.payload.encode()
+
+
+@pytest.mark.rule("P1", "P3", "P4")
+@given(destination=TEXT, request_id=TEXT, method=TEXT, payload=TEXT, timeout_ms=UINT32)
+def test_a_request_comes_out_as_it_went_in(
+    destination: str, request_id: str, method: str, payload: str, timeout_ms: int
+) -> None:
+    packet = rpc_request(destination, request_id, method, payload, timeout_ms)
+    parsed = parse_packet(packet.SerializeToString())
+    request = parsed.rpc_request
+    assert parsed.destination_identities == [destination]
+    assert (request.id, request.method, request.payload) == (request_id, method, payload)
+    assert (request.response_timeout_ms, request.version) == (timeout_ms, 1)
+
+
+@pytest.mark.rule("P1", "P3", "P4")
+@given(destination=TEXT, request_id=TEXT)
+def test_an_ack_comes_out_as_it_went_in(destination: str, request_id: str) -> None:
+    parsed = parse_packet(rpc_ack(destination, request_id).SerializeToString())
+    assert parsed.destination_identities == [destination]
+    assert parsed.rpc_ack.request_id == request_id
+
+
+@pytest.mark.rule("P1", "P3", "P4")
+@given(destination=TEXT, request_id=TEXT, payload=TEXT)
+def test_a_response_comes_out_as_it_went_in(
+    destination: str, request_id: str, payload: str
+) -> None:
+    parsed = parse_packet(rpc_response(destination, request_id, payload).SerializeToString())
+    assert parsed.destination_identities == [destination]
+    assert parsed.rpc_response.request_id == request_id
+    assert rpc_outcome(parsed.rpc_response) == payload
+
+
+@pytest.mark.rule("A6", "C14", "P3")
+@given(code=UINT32, message=ANY_TEXT, data=st.none() | ANY_TEXT, repeats=st.integers(1, 500))
+@example(code=0, message="\ud800", data="\udfff", repeats=20_000)
+def test_an_error_comes_out_cut_to_its_limits(
+    code: int, message: str, data: str | None, repeats: int
+) -> None:
+    error = RpcError(code, message * repeats, data and data * repeats)
+    body = rpc_response("bob", "1", error).SerializeToString()
+    outcome = rpc_outcome(parse_packet(body).rpc_response)
+    assert isinstance(outcome, RpcError)
+    assert outcome.code == code
+    assert outcome.message == truncate_utf8(error.message, 256)
+    assert outcome.data == (truncate_utf8(error.data or "", MAX_PAYLOAD_BYTES) or None)
+
+
+@pytest.mark.rule("P7")
+@given(st.integers(MAX_PACKET_BYTES - 3, MAX_PACKET_BYTES + 3))
+def test_a_packet_has_up_to_64000_bytes(size: int) -> None:
+    body = models.DataPacket(user=models.UserPacket(payload=bytes(size - 8))).SerializeToString()
+    assert len(body) == size
+    if size <= 64_000:
+        assert len(parse_packet(body).user.payload) == size - 8
+    else:
+        with pytest.raises(MalformedPacketError, match=f"a packet of {size:,} bytes, over"):
+            parse_packet(body)
+
+
+# Limits
+
+
+@pytest.mark.rule("A6")
+@given(text=TEXT, limit=st.integers(0, 40))
+@example(text="\N{GRINNING FACE}" * 3, limit=11)
+@example(text="", limit=0)
+def test_text_is_cut_on_the_last_boundary_that_fits(text: str, limit: int) -> None:
+    cut = truncate_utf8(text, limit)
+    assert text.startswith(cut)
+    assert len(cut.encode()) <= limit
+    one_more = text[: len(cut) + 1]
+    assert one_more == text == cut or len(one_more.encode()) > limit
+
+
+@pytest.mark.rule("A6")
+@given(text=ANY_TEXT, limit=st.integers(0, 40))
+def test_what_is_cut_can_always_be_sent(text: str, limit: int) -> None:
+    assert len(truncate_utf8(text, limit).encode()) <= limit
+
+
+@pytest.mark.rule("C10", "C11")
+@given(ANY_TEXT)
+def test_the_length_of_text_is_that_of_its_utf8(text: str) -> None:
+    try:
+        expected = len(text.encode())
+    except UnicodeEncodeError:
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            utf8_length(text)
+    else:
+        assert utf8_length(text) == expected
+
+
+# Timeouts
+
+_SECONDS: Final = st.floats(0, allow_nan=False, exclude_min=True)
+_ROUND_TRIP: Final = st.floats(0, 1e6)
+
+
+@pytest.mark.rule("C3", "P3")
+@given(remaining=_SECONDS, round_trip=_ROUND_TRIP)
+@example(remaining=math.inf, round_trip=0.0)
+@example(remaining=5e-324, round_trip=0.0)
+@example(remaining=1.7e308, round_trip=0.0)
+@example(remaining=4_294_967.295, round_trip=0.0)
+def test_a_timeout_on_the_wire_fits_and_is_shorter(remaining: float, round_trip: float) -> None:
+    timeout_ms = wire_timeout_ms(remaining, round_trip)
+    assert 1 <= timeout_ms <= MAX_TIMEOUT_MS
+    if timeout_ms > 1:
+        assert timeout_ms < remaining * 1000
+        assert math.isinf(remaining) or timeout_ms < Fraction(remaining) * 1000
+
+
+@pytest.mark.rule("C3")
+@given(
+    remaining=st.integers(1, MAX_TIMEOUT_MS * 8).map(lambda eighths: eighths / 8_192),
+    round_trip=st.integers(0, 16_384).map(lambda parts: parts / 8_192),
+)
+def test_no_more_is_taken_off_than_has_to_be(remaining: float, round_trip: float) -> None:
+    # Numbers of which a float holds every digit.
+    left_ms = (Fraction(remaining) - Fraction(round_trip)) * 1000
+    longest = math.ceil(left_ms) - 1
+    assert wire_timeout_ms(remaining, round_trip) == min(max(longest, 1), MAX_TIMEOUT_MS)
+
+
+@pytest.mark.rule("C3")
+@given(_SECONDS, _SECONDS, _ROUND_TRIP)
+def test_who_has_more_time_gives_no_less(one: float, other: float, round_trip: float) -> None:
+    less, more = sorted([one, other])
+    assert wire_timeout_ms(less, round_trip) <= wire_timeout_ms(more, round_trip)
+
+
+# Sequences
+
+_NEAR: Final = st.integers(1, 3_000)
+_STEPS: Final = st.lists(st.integers(-1_100, 1_100), max_size=100)
+
+
+def assert_like_a_set(sequences: list[int]) -> None:
+    """A filter that forgets nothing but what is older than the window."""
+    sequence_filter = SequenceFilter()
+    seen: set[int] = set()
+    for sequence in sequences:
+        oldest = max(seen, default=0) - 1_023
+        expected = sequence == 0 or (sequence >= oldest and sequence not in seen)
+        assert sequence_filter.is_new(sequence) is expected, sequence
+        if sequence:
+            seen.add(sequence)
+
+
+@pytest.mark.rule("P6")
+@given(st.lists(st.integers(0, 40) | _NEAR | UINT32, max_size=100))
+@example([1_024, 1, 0, 1, 0])
+@example([1_025, 1, 2, 2])
+@example([2**32 - 1, 2**32 - 1, 1])
+def test_a_sequence_is_new_once(sequences: list[int]) -> None:
+    assert_like_a_set(sequences)
+
+
+@pytest.mark.rule("P6")
+@given(start=UINT32, steps=_STEPS)
+def test_a_sequence_near_the_others_is_new_once(start: int, steps: list[int]) -> None:
+    sequences = [start]
+    for step in steps:
+        sequences.append(min(max(sequences[-1] + step, 0), 2**32 - 1))
+    assert_like_a_set(sequences)
+
+
+@pytest.mark.rule("P6")
+@given(st.permutations(range(1, 200)))
+def test_every_order_of_new_sequences_is_new(sequences: list[int]) -> None:
+    sequence_filter = SequenceFilter()
+    assert all(map(sequence_filter.is_new, sequences))
+    assert not any(map(sequence_filter.is_new, sequences))
+
+
+# Frames
+
+_FRAME_LISTS: Final = st.lists(
+    st.builds(
+        Frame,
+        st.sampled_from(Channel),
+        st.binary(max_size=40) | st.integers(126, 20_000).map(bytes),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def _frames_type() -> type:
+    """The message type that the documentation of `frames` shows."""
+    file = descriptor_pb2.FileDescriptorProto(name="frames.proto", syntax="proto3")
+    message = file.message_type.add(name="Frames")
+    for channel in Channel:
+        message.field.add(
+            name=channel.name.lower(),
+            number=channel,
+            type=descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+            label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Frames"))
+
+
+_FRAMES_TYPE: Final = _frames_type()
+
+
+@pytest.mark.rule("P1")
+@given(_FRAME_LISTS)
+def test_frames_come_out_as_they_went_in(frames: list[Frame]) -> None:
+    message = encode_frames(frames)
+    assert decode_frames(message) == frames
+    assert len(message) <= sum(len(frame.body) + FRAME_OVERHEAD for frame in frames)
+
+
+@pytest.mark.rule("P1")
+@given(_FRAME_LISTS)
+def test_a_message_of_frames_is_protobuf(frames: list[Frame]) -> None:
+    message = _FRAMES_TYPE.FromString(encode_frames(frames))  # type: ignore[attr-defined]
+    for channel in Channel:
+        bodies = [frame.body for frame in frames if frame.channel is channel]
+        assert list(getattr(message, channel.name.lower())) == bodies
+
+
+@pytest.mark.rule("P1")
+@given(_FRAME_LISTS, _FRAME_LISTS)
+def test_messages_of_frames_can_be_joined(some: list[Frame], more: list[Frame]) -> None:
+    assert decode_frames(encode_frames(some) + encode_frames(more)) == some + more
+
+
+@pytest.mark.rule("P1", "P8")
+@given(_FRAME_LISTS, st.integers(4, 15), st.binary(max_size=127), st.integers(0, 8))
+def test_other_fields_are_skipped(
+    frames: list[Frame], number: int, body: bytes, position: int
+) -> None:
+    later = bytes([number << 3 | 2, len(body)]) + body
+    encoded = [encode_frames([frame]) for frame in frames]
+    encoded.insert(min(position, len(encoded)), later)
+    assert decode_frames(b"".join(encoded)) == frames
+
+
+@pytest.mark.rule("P8")
+@given(st.binary(max_size=100))
+def test_bytes_are_frames_or_raise_a_value_error(message: bytes) -> None:
+    try:
+        frames = decode_frames(message)
+    except ValueError:
+        return
+    assert frames
+    assert decode_frames(encode_frames(frames)) == frames
+
+
+@pytest.mark.rule("P8")
+@given(_FRAME_LISTS, st.integers(1, 100))
+def test_a_message_that_was_cut_short_holds_the_first_frames_or_none(
+    frames: list[Frame], missing: int
+) -> None:
+    try:
+        rest = decode_frames(encode_frames(frames)[:-missing])
+    except ValueError:
+        return
+    assert rest == frames[: len(rest)]
+    assert len(rest) < len(frames)
+
+
+# Floods
+
+_LIMIT: Final = st.integers(1, 200)
+_NOW: Final = st.floats(0, 1e9)
+
+
+@pytest.mark.rule("P8")
+@given(limit=_LIMIT, now=_NOW)
+def test_a_limited_number_may_come_at_once(limit: int, now: float) -> None:
+    gate = FloodGate(limit=limit)
+    assert all(gate.admit(now) for _ in range(limit))
+    assert not any(gate.admit(now) for _ in range(limit))
+
+
+@pytest.mark.rule("P8")
+@given(limit=_LIMIT, now=st.floats(0, 1e6), seconds=st.floats(0.1, 100))
+def test_a_slow_trickle_may_come_for_ever(limit: int, now: float, seconds: float) -> None:
+    gate = FloodGate(limit=limit, seconds=seconds)
+    interval = 1.001 * seconds / limit
+    assert all(gate.admit(now + number * interval) for number in range(5 * limit))
+
+
+@pytest.mark.rule("P8")
+@given(limit=_LIMIT, intervals=st.lists(st.floats(0, 30), min_size=1, max_size=100))
+def test_no_more_are_admitted_than_came_at_once_and_were_forgiven(
+    limit: int, intervals: list[float]
+) -> None:
+    gate = FloodGate(limit=limit, seconds=10)
+    now, admitted = 0.0, 0
+    for interval in intervals:
+        now += interval
+        for _ in range(limit // 3 + 1):
+            admitted += gate.admit(now)
+    assert admitted <= limit + now * limit / 10 + 1e-6
+
+
+@pytest.mark.rule("P8")
+@given(limit=_LIMIT)
+def test_all_is_forgiven_in_time(limit: int) -> None:
+    gate = FloodGate(limit=limit, seconds=10)
+    for start in (0.0, 10.5, 21.0):
+        assert all(gate.admit(start) for _ in range(limit))

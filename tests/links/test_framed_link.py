@@ -1,0 +1,277 @@
+"""A framed link over streams that record, that take nothing, and that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError, open_framed_link
+from trio_rpc.links.framed import CLOSE_TIMEOUT, COALESCED_BYTES
+from trio_rpc.links.frames import decode_frames, encode_frames
+
+from .conftest import memory_ends
+
+pytestmark = pytest.mark.anyio
+
+LARGE = Frame(Channel.RELIABLE, bytes(64_000))
+SMALL = Frame(Channel.RELIABLE, b"small")
+
+
+class StreamOfTests:
+    """A message stream that records what is sent, blocks while told to, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.incoming: list[bytes] = []
+        self.closed_with: list[str] = []
+        self.may_send = anyio.Event()
+        self.may_send.set()
+        self.may_close = anyio.Event()
+        self.may_close.set()
+        self.is_closed = anyio.Event()
+        self.send_error: str | None = None
+
+    async def send_message(self, message: bytes) -> None:
+        await self.may_send.wait()
+        if self.send_error is not None:
+            raise LinkClosedError(self.send_error)
+        self.sent.append(message)
+
+    async def receive_message(self) -> bytes:
+        if self.incoming:
+            return self.incoming.pop(0)
+        await self.is_closed.wait()
+        raise LinkClosedError("the stream was closed")
+
+    async def aclose(self, reason: str) -> None:
+        self.closed_with.append(reason)
+        self.is_closed.set()
+        await self.may_close.wait()
+
+
+# Coalescing
+
+
+async def test_what_is_queued_in_one_tick_is_one_message() -> None:
+    stream = StreamOfTests()
+    frames = [Frame(channel, b"%d" % index) for index in range(100) for channel in Channel]
+    async with open_framed_link(stream) as link:
+        for frame in frames:
+            link.send_nowait(frame)
+    assert stream.sent == [encode_frames(frames)]
+
+
+async def test_what_is_queued_in_two_ticks_is_two_messages() -> None:
+    stream = StreamOfTests()
+    async with open_framed_link(stream) as link:
+        for _ in range(2):
+            link.send_nowait(SMALL)
+            await anyio.wait_all_tasks_blocked()
+        assert stream.sent == [encode_frames([SMALL])] * 2
+
+
+async def test_messages_are_filled_up_to_64_kilobytes_and_no_further() -> None:
+    stream = StreamOfTests()
+    frames = [Frame(Channel.RELIABLE, bytes([index]) * 1_000) for index in range(200)]
+    async with open_framed_link(stream) as link:
+        for frame in frames:
+            link.send_nowait(frame)
+    assert [frame for message in stream.sent for frame in decode_frames(message)] == frames
+    # As many as fit, each counted with six bytes around it.
+    assert [len(decode_frames(message)) for message in stream.sent] == [65, 65, 65, 5]
+    assert max(len(message) for message in stream.sent) <= COALESCED_BYTES
+
+
+async def test_a_frame_larger_than_a_message_leaves_alone() -> None:
+    stream = StreamOfTests()
+    huge = Frame(Channel.RELIABLE, bytes(COALESCED_BYTES))
+    async with open_framed_link(stream) as link:
+        for frame in (SMALL, huge, SMALL):
+            link.send_nowait(frame)
+    assert stream.sent == [encode_frames([frame]) for frame in (SMALL, huge, SMALL)]
+
+
+# A full queue
+
+
+@pytest.mark.rule("V8")
+async def test_the_queue_is_bounded_in_bytes() -> None:
+    stream = StreamOfTests()
+    async with open_framed_link(stream, max_queue_bytes=100) as link:
+        for _ in range(5):
+            link.send_nowait(Frame(Channel.RELIABLE, bytes(14)))  # makes 20 bytes
+        assert link.queued_bytes == 100
+        with pytest.raises(LinkFullError, match=r"^100 bytes wait to be sent, of 100$"):
+            link.send_nowait(Frame(Channel.RELIABLE, b""))
+        assert link.queued_bytes == 100
+    assert decode_frames(stream.sent[0]) == [Frame(Channel.RELIABLE, bytes(14))] * 5
+
+
+@pytest.mark.parametrize("channel", Channel)
+async def test_a_frame_larger_than_the_queue_passes_when_the_queue_is_empty(
+    channel: Channel,
+) -> None:
+    stream = StreamOfTests()
+    async with open_framed_link(stream, max_queue_bytes=100) as link:
+        link.send_nowait(Frame(channel, bytes(1_000)))
+        with pytest.raises(LinkFullError):
+            link.send_nowait(SMALL)
+        await link.wait_writable()
+        link.send_nowait(SMALL)
+    assert stream.sent == [encode_frames([Frame(channel, bytes(1_000))]), encode_frames([SMALL])]
+
+
+async def test_waiting_for_room_goes_on_until_something_has_left() -> None:
+    stream = StreamOfTests()
+    stream.may_send = anyio.Event()
+    async with open_framed_link(stream, max_queue_bytes=100) as link:
+        link.send_nowait(LARGE)
+        await anyio.wait_all_tasks_blocked()
+        link.send_nowait(LARGE)
+        with anyio.move_on_after(60) as scope:
+            await link.wait_writable()
+        assert scope.cancelled_caught
+        stream.may_send.set()
+        await link.wait_writable()
+        assert stream.sent
+
+
+async def test_waiting_for_room_ends_with_the_link() -> None:
+    stream = StreamOfTests()
+    stream.may_send = anyio.Event()
+    async with open_framed_link(stream, max_queue_bytes=100) as link:
+        link.send_nowait(LARGE)
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(link.wait_writable)
+            await link.aclose()
+        await link.wait_writable()
+
+
+async def test_waiting_for_room_ends_when_the_other_side_is_gone() -> None:
+    async with memory_ends() as (near, far):
+        with suppress(LinkFullError):
+            while True:
+                near.send_nowait(LARGE)
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(near.wait_writable)
+            await far.aclose("gone")
+            with pytest.raises(LinkClosedError, match="gone"):
+                await near.receive()
+
+
+# The end
+
+
+def block_sending(stream: StreamOfTests) -> None:
+    stream.may_send = anyio.Event()
+
+
+def block_closing(stream: StreamOfTests) -> None:
+    stream.may_close = anyio.Event()
+
+
+def block_all(stream: StreamOfTests) -> None:
+    block_sending(stream)
+    block_closing(stream)
+
+
+@pytest.mark.parametrize(
+    ("block", "seconds"),
+    [
+        pytest.param(block_sending, CLOSE_TIMEOUT, id="sending"),
+        pytest.param(block_closing, CLOSE_TIMEOUT, id="closing"),
+        pytest.param(block_all, 2 * CLOSE_TIMEOUT, id="sending and closing"),
+    ],
+)
+async def test_closing_a_link_whose_peer_does_not_read_is_bounded(
+    block: Callable[[StreamOfTests], None], seconds: float
+) -> None:
+    stream = StreamOfTests()
+    block(stream)
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        started = anyio.current_time()
+        await link.aclose("at last")
+        assert anyio.current_time() - started == pytest.approx(seconds)
+    assert stream.closed_with == ["at last"]
+
+
+async def test_the_block_is_not_left_before_the_queue_is_sent() -> None:
+    stream = StreamOfTests()
+    with anyio.CancelScope() as scope:
+        async with open_framed_link(stream) as link:
+            for _ in range(50):
+                link.send_nowait(LARGE)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert [decode_frames(message) for message in stream.sent] == [[LARGE]] * 50
+    assert stream.closed_with == [""]
+
+
+async def test_a_message_under_way_is_not_cut_when_the_owner_is_cancelled() -> None:
+    stream = StreamOfTests()
+    block_sending(stream)
+    async with anyio.create_task_group() as task_group, open_framed_link(stream) as link:
+        link.send_nowait(LARGE)
+        await anyio.wait_all_tasks_blocked()
+        task_group.cancel_scope.cancel()
+        stream.may_send.set()
+    assert stream.sent == [encode_frames([LARGE])]
+
+
+async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+    with pytest.raises(LookupError, match="of the block"):
+        async with open_framed_link(StreamOfTests()):
+            raise LookupError("of the block")
+
+
+async def test_who_receives_is_told_when_sending_fails() -> None:
+    stream = StreamOfTests()
+    stream.send_error = "a broken pipe"
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            await link.receive()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            link.send_nowait(SMALL)
+        assert link.queued_bytes == 0
+    assert stream.closed_with[0] == "the other direction failed"
+
+
+async def test_who_sends_is_told_when_sending_has_failed() -> None:
+    stream = StreamOfTests()
+    stream.send_error = "a broken pipe"
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        await link.wait_writable()
+        with pytest.raises(LinkClosedError, match=r"^a broken pipe$"):
+            link.send_nowait(SMALL)
+
+
+async def test_who_sends_is_told_when_receiving_has_failed() -> None:
+    stream = StreamOfTests()
+    block_sending(stream)
+    async with open_framed_link(stream) as link:
+        link.send_nowait(LARGE)
+        await anyio.wait_all_tasks_blocked()
+        link.send_nowait(LARGE)
+        stream.is_closed.set()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            await link.receive()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            link.send_nowait(SMALL)
+        assert link.queued_bytes == 0
+
+
+@pytest.mark.rule("P8")
+@pytest.mark.parametrize("message", [b"", b"\xff", b"\x12\x05abc"])
+async def test_a_message_without_frames_is_reported_and_the_link_lives_on(message: bytes) -> None:
+    stream = StreamOfTests()
+    stream.incoming = [message, encode_frames([SMALL])]
+    async with open_framed_link(stream) as link:
+        with pytest.raises(ValueError, match=r"^a (message|frame) "):
+            await link.receive()
+        assert await link.receive() == [SMALL]

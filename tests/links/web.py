@@ -1,0 +1,79 @@
+"""Web servers for the tests of links, each on a loopback port of its own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import hypercorn.asyncio
+import hypercorn.trio
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from trio_rpc import concurrency
+
+
+@asynccontextmanager
+async def serve_app(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI app for as long as the block runs; yields its URL, `ws://…`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.accesslog = None
+    config.errorlog = None
+    config.graceful_timeout = 0.2
+    stop = concurrency.current().event()
+    async with anyio.create_task_group() as task_group:
+        if concurrency.current() is concurrency.TRIO:
+            task_group.start_soon(_serve_on_trio, app, config, stop)
+        else:
+            task_group.start_soon(_serve_on_asyncio, app, config, stop)
+        try:
+            yield f"ws://127.0.0.1:{port}"
+        finally:
+            stop.set()
+
+
+async def _serve_on_trio(app: Any, config: Config, stop: concurrency.Event) -> None:
+    await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait)
+
+
+async def _serve_on_asyncio(app: Any, config: Config, stop: concurrency.Event) -> None:
+    await hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait)
+
+
+def echo_app() -> Starlette:
+    """A WebSocket server that agrees on no subprotocol and returns what it gets."""
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.send_bytes(await websocket.receive_bytes())
+        except WebSocketDisconnect:
+            pass
+
+    return Starlette(routes=[WebSocketRoute("/rtc", echo)])
+
+
+def refusing_app(status: int, text: str) -> Starlette:
+    """A web server that answers each WebSocket request with an HTTP status."""
+
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(PlainTextResponse(text, status_code=status))
+
+    return Starlette(routes=[WebSocketRoute("/{path:path}", refuse)])
+
+
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

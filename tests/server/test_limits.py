@@ -1,0 +1,314 @@
+"""What a server bears: readers that do not read, peers that vanish, and too many of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import attrs
+import pytest
+
+from trio_rpc import ConnectError, DisconnectReason, Room
+from trio_rpc.links import Channel
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
+
+from ..conftest import Join
+from ..support.tokens import API_KEYS, make_token
+from .raw import (
+    Message,
+    RawMember,
+    connect_websocket,
+    join_all,
+    join_raw,
+    leave_reasons,
+    settle_all,
+    texts,
+    told,
+    user,
+)
+
+pytestmark = pytest.mark.anyio
+
+QUEUE = 10_000
+
+
+@pytest.fixture
+def limits() -> ServerLimits:
+    return ServerLimits(max_queue_bytes=QUEUE)
+
+
+@pytest.fixture
+def server(limits: ServerLimits) -> RoomServer:
+    return RoomServer(API_KEYS, limits)
+
+
+def text_of(number: int, size: int = 1000) -> str:
+    return f"{number} ".ljust(size, "x")
+
+
+async def publish_until_gone(
+    server: RoomServer, alice: RawMember, bob: RawMember, size: int
+) -> list[str]:
+    """Publish to everybody until somebody is let go; what was published, all of which bob got."""
+    participants = server.statistics().participants
+    sent: list[str] = []
+    received: list[Message] = []
+    while server.statistics().participants == participants:
+        assert len(sent) < 2000, "nobody was let go"
+        sent.append(text_of(len(sent), size))
+        alice.send(user(sent[-1]))
+        await alice.settle()
+        received += await bob.settle()
+    received += await bob.settle()
+    assert texts(received) == sent
+    assert told(received) == [("sloth", "DISCONNECTED")]
+    return sent
+
+
+# Readers that do not read
+
+
+@pytest.mark.rule("V8")
+async def test_who_does_not_read_is_let_go_and_nobody_else_slows_down(
+    server: RoomServer,
+) -> None:
+    async with join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth):
+        started = anyio.current_time()
+        published = await publish_until_gone(server, alice, bob, size=1000)
+        assert anyio.current_time() == started
+        messages, why = await sloth.receive_rest()
+    heard = texts(messages)
+    assert heard == published[: len(heard)]
+    assert len(heard) < len(published)
+    assert leave_reasons(messages) == ["STATE_MISMATCH"]
+    assert why.startswith("it does not read: ")
+    assert why.endswith(" bytes wait to be sent, of 10,000")
+
+
+@pytest.mark.rule("V8")
+async def test_a_room_whose_last_participant_cannot_take_that_another_left_is_gone(
+    server: RoomServer,
+) -> None:
+    async with join_raw(server, "sloth") as sloth:
+        async with join_raw(server, "alice") as alice:
+            server.update_participant("the room", "alice", metadata="m" * 6000)
+            for _ in range(20):
+                alice.send(user(text_of(0, 100), "sloth"))
+                await alice.settle()
+            alice.send(user(text_of(0, 5000), "sloth"))
+            await alice.settle()
+            assert server.statistics() == ServerStatistics(rooms=1, participants=2)
+        assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+        messages, why = await sloth.receive_rest()
+        assert leave_reasons(messages) == ["STATE_MISMATCH"]
+        assert why.startswith("it does not read: ")
+
+
+@pytest.mark.rule("V8")
+async def test_lossy_packets_are_dropped_first_and_cost_nobody_the_room(
+    server: RoomServer,
+) -> None:
+    async with join_all(server, "alice", "sloth") as (alice, sloth):
+        for number in range(100):
+            alice.send(user(text_of(number)), Channel.LOSSY)
+            await alice.settle()
+        assert server.statistics().participants == 2
+        alice.send(user("reliable"))
+        await alice.settle()
+        heard = texts(await sloth.settle())
+    assert heard[-1] == "reliable"
+    lossy = [text_of(number) for number in range(100)]
+    assert heard[:-1] == lossy[: len(heard) - 1]
+    assert 0 < len(heard) < 100
+
+
+@pytest.mark.rule("V8")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(max_queue_bytes=500_000)], ids=["500 KB"])
+async def test_a_socket_that_is_never_read_is_let_go(server: RoomServer, url: str) -> None:
+    async with (
+        join_all(server, "alice", "bob") as (alice, bob),
+        connect_websocket(url, make_token("sloth")) as sloth,
+    ):
+        await sloth.receive()
+        await settle_all([alice, bob])
+        assert server.statistics().participants == 3
+        await publish_until_gone(server, alice, bob, size=60_000)
+        assert server.statistics() == ServerStatistics(rooms=1, participants=2)
+
+
+# Peers that vanish
+
+
+@pytest.mark.rule("V9")
+async def test_who_is_silent_for_the_ping_timeout_is_let_go(server: RoomServer, join: Join) -> None:
+    async with join("alice") as alice, join_raw(server, "bob") as bob:
+        started = anyio.current_time()
+        await alice.wait_for_participant("bob")
+        assert bob.join.ping_timeout == 15
+        async with alice.events() as events:
+            event = await anext(events)
+            assert event.name == "participant_disconnected"
+        assert anyio.current_time() - started == pytest.approx(15)
+        messages, why = await bob.receive_rest()
+        assert leave_reasons(messages) == ["CONNECTION_TIMEOUT"]
+        assert why == "it was silent for 15 s"
+
+
+async def ping(member: RawMember) -> None:
+    await member.settle()
+
+
+async def send_data(member: RawMember) -> None:
+    member.send(user("still here"))
+
+
+async def send_nonsense(member: RawMember) -> None:
+    member.send_frame(b"\xff", Channel.SIGNAL)
+
+
+@pytest.mark.rule("V9")
+@pytest.mark.parametrize("speak", [ping, send_data, send_nonsense])
+async def test_who_says_anything_within_the_ping_timeout_is_kept(
+    server: RoomServer, speak: Callable[[RawMember], Awaitable[None]]
+) -> None:
+    async with join_raw(server, "alice") as alice:
+        for _ in range(10):
+            await anyio.sleep(14.9)
+            await speak(alice)
+        assert server.statistics().participants == 1
+
+
+@pytest.mark.rule("V9")
+async def test_a_room_at_rest_stays_joined(server: RoomServer, join: Join) -> None:
+    async with join("alice") as alice:
+        await anyio.sleep(3600)
+        assert alice.isconnected()
+        assert server.statistics().participants == 1
+
+
+@pytest.mark.rule("V9")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(ping_timeout=1)], ids=["1 s"])
+async def test_a_socket_that_falls_silent_is_closed_with_the_reason(
+    server: RoomServer, url: str
+) -> None:
+    async with connect_websocket(url, make_token("bob")) as bob:
+        with anyio.fail_after(10):
+            assert await bob.receive_close() == (1000, "it was silent for 1 s")
+        assert server.statistics().participants == 0
+
+
+@pytest.mark.rule("V9", "C8")
+@pytest.mark.real_time
+async def test_a_connection_that_is_reset_is_noticed_at_once(
+    server: RoomServer, url: str, join: Join
+) -> None:
+    async with join("alice", to=url) as alice, alice.events() as events:
+        async with connect_websocket(url, make_token("bob")) as bob:
+            await alice.wait_for_participant("bob")
+            await anyio.aclose_forcefully(bob.stream)
+        names = []
+        with anyio.fail_after(10):
+            while "participant_disconnected" not in names:
+                names.append((await anext(events)).name)
+        assert server.statistics().participants == 1
+
+
+# Too many
+
+
+async def assert_refused(to: RoomServer | str, token: str, status: int, text: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        async with Room().connect(to, token):
+            pass
+    assert caught.value.status == status
+    assert str(caught.value).endswith(f": {text}"), caught.value
+
+
+@pytest.mark.rule("V1")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(max_rooms=2)], ids=["2 rooms"])
+async def test_one_room_too_many_is_refused_with_429(
+    server: RoomServer, url: str, join: Join
+) -> None:
+    text = "the server has 2 rooms, which is its limit"
+    async with join("alice"):
+        other = make_token("alice", room="another")
+        async with Room().connect(url, other), join("bob", to=url):
+            for to in (server, url):
+                await assert_refused(to, make_token("bob", room="a third"), 429, text)
+        async with Room().connect(url, make_token("bob", room="a third")):
+            assert server.statistics() == ServerStatistics(rooms=2, participants=2)
+
+
+@pytest.mark.rule("V1", "V5")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(max_participants_per_room=2)], ids=["2"])
+async def test_one_participant_too_many_is_refused_with_429(
+    server: RoomServer, url: str, join: Join
+) -> None:
+    text = "room 'the room' has 2 participants, which is its limit"
+    async with join("alice"), join("ghost", hidden=True) as ghost:
+        for to in (server, url):
+            await assert_refused(to, make_token("bob"), 429, text)
+        async with join("ghost", to=url):
+            assert await ghost.wait_disconnected() is DisconnectReason.DUPLICATE_IDENTITY
+            async with Room().connect(url, make_token("bob", room="another")):
+                assert server.statistics() == ServerStatistics(rooms=2, participants=3)
+
+
+@pytest.mark.rule("V1")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(max_joins_in_flight=1)], ids=["1"])
+async def test_one_join_in_flight_too_many_is_refused_with_503(
+    server: RoomServer, url: str, join: Join
+) -> None:
+    with server.admission():
+        for to in (server, url):
+            text = "1 participants are joining already: try again"
+            await assert_refused(to, make_token("alice"), 503, text)
+    for to in (server, url):
+        async with join("alice", to=to):
+            pass
+
+
+@pytest.mark.rule("V1")
+@pytest.mark.real_time
+async def test_a_server_that_shuts_down_refuses_with_503(server: RoomServer, url: str) -> None:
+    await server.shut_down()
+    for to in (server, url):
+        await assert_refused(to, make_token("alice"), 503, "the server shuts down")
+
+
+@pytest.mark.rule("V1")
+@pytest.mark.real_time
+@pytest.mark.parametrize("limits", [ServerLimits(max_participants_per_room=3)], ids=["3"])
+@pytest.mark.parametrize("over_socket", [False, True], ids=["memory", "socket"])
+async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
+    server: RoomServer, url: str, join: Join, over_socket: bool
+) -> None:
+    refusals: list[str] = []
+    leave = anyio.Event()
+
+    async def come(identity: str) -> None:
+        try:
+            async with join(identity, to=url if over_socket else server):
+                await leave.wait()
+        except ConnectError as error:
+            refusals.append(str(error))
+        if len(refusals) == 7:
+            leave.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as task_group:
+            for number in range(10):
+                task_group.start_soon(come, str(number))
+    assert all("has 3 participants, which is its limit" in each for each in refusals)
+    assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+
+
+@pytest.mark.parametrize("name", [each.name for each in attrs.fields(ServerLimits)])
+def test_a_limit_below_one_is_a_value_error(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' must be > 0: 0"):
+        ServerLimits(**{name: 0})

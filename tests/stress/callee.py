@@ -1,0 +1,30 @@
+"""A participant in a process of its own, to be killed: `callee.py URL TOKEN`.
+
+It says `called` on its standard output when its method is called, which never answers.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+
+from trio_rpc import Room, RpcInvocationData
+
+room = Room()
+
+
+@room.register_rpc_method("hang")
+async def hang(_data: RpcInvocationData) -> str:
+    sys.stdout.write("called\n")
+    sys.stdout.flush()
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+async def main(url: str, token: str) -> None:
+    async with room.connect(url, token):
+        await room.wait_disconnected()
+
+
+anyio.run(main, sys.argv[1], sys.argv[2], backend="trio")

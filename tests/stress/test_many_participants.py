@@ -1,0 +1,102 @@
+"""200 participants in one room, each of whom calls 20 others at once."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import pytest
+
+from trio_rpc import Room, RoomStatistics, RpcInvocationData
+from trio_rpc.server import RoomServer, ServerStatistics
+
+from ..cancellation.injection import living_tasks
+from ..conftest import Join
+from .waiting import until
+
+pytestmark = pytest.mark.anyio
+
+PARTICIPANTS = 200
+CALLS = 20
+
+
+def identity(number: int) -> str:
+    return f"participant {number % PARTICIPANTS}"
+
+
+async def answer(data: RpcInvocationData) -> str:
+    await anyio.lowlevel.checkpoint()
+    return f"{data.caller_identity} asked {data.payload}"
+
+
+async def call_others(room: Room, number: int) -> int:
+    """Call the next 20 participants at once; returns how many gave the answer to their question."""
+    own_answers = 0
+
+    async def call(other: int) -> None:
+        nonlocal own_answers
+        question = f"{number} to {other}"
+        result = await room.local_participant.perform_rpc(
+            destination_identity=identity(other),
+            method="answer",
+            payload=question,
+            response_timeout=60,
+        )
+        own_answers += result == f"{identity(number)} asked {question}"
+
+    async with anyio.create_task_group() as task_group:
+        for other in range(number + 1, number + 1 + CALLS):
+            task_group.start_soon(call, other)
+    return own_answers
+
+
+async def everybody_known(room: Room) -> None:
+    await until(lambda: len(room.remote_participants) == PARTICIPANTS - 1)
+
+
+async def everybody_calls(join: Join, server: RoomServer, to: Any) -> None:
+    rooms: list[Room] = []
+    own_answers: list[int] = []
+
+    async def participate(number: int) -> None:
+        own_answers.append(await call_others(rooms[number], number))
+
+    async with AsyncExitStack() as stack:
+        for number in range(PARTICIPANTS):
+            room = Room(max_round_trip_latency=60)
+            room.register_rpc_method("answer", answer)
+            rooms.append(await stack.enter_async_context(join(identity(number), room=room, to=to)))
+        for room in rooms:
+            await everybody_known(room)
+        assert server.statistics() == ServerStatistics(rooms=1, participants=PARTICIPANTS)
+        async with anyio.create_task_group() as task_group:
+            for number in range(PARTICIPANTS):
+                task_group.start_soon(participate, number)
+        assert own_answers == [CALLS] * PARTICIPANTS
+        assert {room.statistics() for room in rooms} == {RoomStatistics(0, 0)}
+    await until(lambda: server.statistics() == ServerStatistics(rooms=0, participants=0))
+
+
+async def everybody_calls_and_nothing_is_left(join: Join, server: RoomServer, to: Any) -> None:
+    await anyio.wait_all_tasks_blocked()
+    tasks_before = living_tasks()
+    await everybody_calls(join, server, to)
+    await until(lambda: not living_tasks() - tasks_before)
+    gc.collect()  # whatever was not closed warns, and warnings are errors
+
+
+@pytest.mark.rule("C5", "A4", "V2")
+async def test_200_participants_call_20_others_each_in_memory(
+    join: Join, server: RoomServer
+) -> None:
+    await everybody_calls_and_nothing_is_left(join, server, server)
+
+
+@pytest.mark.real_time
+@pytest.mark.rule("C5", "A4", "V2")
+async def test_200_participants_call_20_others_each_over_websockets(
+    join: Join, server: RoomServer, url: str
+) -> None:
+    await everybody_calls_and_nothing_is_left(join, server, url)

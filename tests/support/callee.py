@@ -1,0 +1,102 @@
+"""A participant that answers, and what a test says to it and hears from it, packet by packet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from livekit.protocol import models, rtc
+
+from trio_rpc import Room
+from trio_rpc.links import Channel
+
+from .scripted_server import ScriptedServer
+
+#: The method that the participant answers to.
+METHOD: Final = "greet"
+
+
+@asynccontextmanager
+async def callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
+    """The participant "alice", who answers to `METHOD` with `handler`, and her server."""
+    room, server = Room(**limits), ScriptedServer()
+    room.register_rpc_method(METHOD, handler)
+    async with room.connect(server, "a token"):
+        yield room, server
+
+
+def send_request(
+    server: ScriptedServer,
+    request_id: str = "1",
+    *,
+    method: str = METHOD,
+    payload: str = "hi",
+    timeout_ms: int = 5_000,
+    version: int = 1,
+) -> None:
+    """A call of "bob"."""
+    server.send(
+        "bob",
+        rpc_request=models.RpcRequest(
+            id=request_id,
+            method=method,
+            payload=payload,
+            response_timeout_ms=timeout_ms,
+            version=version,
+        ),
+    )
+
+
+async def receive_ack(server: ScriptedServer) -> str:
+    """The id of the request that the next packet acknowledges."""
+    packet = await server.receive_packet()
+    assert packet.WhichOneof("value") == "rpc_ack", packet
+    assert packet.destination_identities == ["bob"]
+    return packet.rpc_ack.request_id
+
+
+async def receive_response(server: ScriptedServer) -> models.RpcResponse:
+    """The response that the next packet is."""
+    packet = await server.receive_packet()
+    assert packet.WhichOneof("value") == "rpc_response", packet
+    assert packet.destination_identities == ["bob"]
+    return packet.rpc_response
+
+
+async def leave(room: Room, server: ScriptedServer) -> list[models.DataPacket]:
+    """Leave the room; the packets that were sent since the last that was received."""
+    await room.disconnect()
+    return await receive_last_packets(server)
+
+
+async def receive_last_packets(server: ScriptedServer) -> list[models.DataPacket]:
+    """The packets until the link is closed; the one `LeaveRequest` is left out."""
+    frames = await server.receive_rest()
+    requests = [frame.body for frame in frames if frame.channel is Channel.SIGNAL]
+    assert [rtc.SignalRequest.FromString(body).WhichOneof("message") for body in requests] == [
+        "leave"
+    ]
+    return [
+        models.DataPacket.FromString(frame.body)
+        for frame in frames
+        if frame.channel is not Channel.SIGNAL
+    ]
+
+
+async def exchange(handler: Any, **request: Any) -> models.RpcResponse:
+    """What "alice" answers to one request: an ack, then exactly one response, which is returned."""
+    async with callee(handler) as (room, server):
+        send_request(server, **request)
+        assert await receive_ack(server) == "1"
+        response = await receive_response(server)
+        assert response.request_id == "1"
+        assert await leave(room, server) == []
+    return response
+
+
+def failure(response: models.RpcResponse) -> tuple[int, str, str]:
+    """The code, message and data of a response that is an error."""
+    assert response.WhichOneof("value") == "error", response
+    error = response.error
+    return error.code, error.message, error.data

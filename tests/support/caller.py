@@ -1,0 +1,125 @@
+"""A participant that calls, and what a test says to it and hears from it, packet by packet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from attrs import define, field
+from livekit.protocol import models
+
+from trio_rpc import Room, RpcError
+from trio_rpc.concurrency import Nursery, open_service_nursery
+
+from .scripted_server import ScriptedServer, participant_info
+
+#: The method that is called.
+METHOD: Final = "greet"
+
+#: The code, message and data of an error.
+Failure = tuple[int, str, str | None]
+
+
+def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
+    """What a call fails with when it fails in the way of `code`."""
+    return int(code), RpcError.ErrorMessage[code], data
+
+
+@define(eq=False)
+class Call:
+    """A call that runs, or has ended.
+
+    Attributes:
+        seconds: How long it took.
+    """
+
+    room: Room
+    arguments: dict[str, Any]
+    seconds: float = 0.0
+    _outcome: str | BaseException | None = None
+    _ended: anyio.Event = field(factory=anyio.Event)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    async def run(self) -> None:
+        started = anyio.current_time()
+        try:
+            self._outcome = await self.room.local_participant.perform_rpc(**self.arguments)
+        except Exception as error:
+            self._outcome = error
+        finally:
+            self.seconds = anyio.current_time() - started
+            self._ended.set()
+
+    async def outcome(self) -> str | BaseException | None:
+        """What it returned or raised; None when it was cancelled."""
+        await self._ended.wait()
+        return self._outcome
+
+    async def failure(self) -> Failure:
+        """The code, message and data of the `RpcError` that it raised."""
+        error = await self.outcome()
+        assert isinstance(error, RpcError), error
+        return error.code, error.message, error.data
+
+
+@define(eq=False)
+class Caller:
+    """The participant "alice", and her server."""
+
+    room: Room
+    server: ScriptedServer
+    _nursery: Nursery
+    _settled: int = 0
+
+    @property
+    def pending_calls(self) -> int:
+        return self.room.statistics().pending_calls
+
+    def call(self, payload: str = "hi", **arguments: Any) -> Call:
+        """Start a call, of "bob" unless told otherwise."""
+        arguments = {"destination_identity": "bob", "method": METHOD} | arguments
+        call = Call(self.room, arguments | {"payload": payload})
+        self._nursery.start_soon(call.run)
+        return call
+
+    async def receive_request(self) -> models.RpcRequest:
+        """The request that the next packet is."""
+        packet = await self.server.receive_packet()
+        assert packet.WhichOneof("value") == "rpc_request", packet
+        return packet.rpc_request
+
+    async def start_call(self, payload: str = "hi", **arguments: Any) -> tuple[Call, str]:
+        """Start a call and receive its request; the call, and the id of the request."""
+        call = self.call(payload, **arguments)
+        request = await self.receive_request()
+        assert request.payload == payload
+        return call, request.id
+
+    def acknowledge(self, request_id: str, *, sender: str = "bob") -> None:
+        self.server.send(sender, rpc_ack=models.RpcAck(request_id=request_id))
+
+    def respond(self, request_id: str, payload: str = "hello", *, sender: str = "bob") -> None:
+        response = models.RpcResponse(request_id=request_id, payload=payload)
+        self.server.send(sender, rpc_response=response)
+
+    async def settle(self) -> None:
+        """Wait until the participant has handled all that its server said so far."""
+        self._settled += 1
+        identity = f"latecomer {self._settled}"
+        self.server.announce(participant_info(identity))
+        await self.room.wait_for_participant(identity)
+
+
+@asynccontextmanager
+async def caller(
+    server: ScriptedServer | None = None, *, room: Room | None = None
+) -> AsyncIterator[Caller]:
+    """The participant "alice" in a room with "bob", until the block ends; then calls do as well."""
+    server, room = server or ScriptedServer(), room or Room()
+    async with room.connect(server, "a token"), open_service_nursery() as nursery:
+        yield Caller(room, server, nursery)

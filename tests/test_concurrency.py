@@ -1,0 +1,259 @@
+"""trio's and anyio's primitives behind one table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import attrs
+import pytest
+import sniffio
+import trio
+
+from trio_rpc import concurrency
+from trio_rpc.concurrency import CHANNEL_CLOSED, WOULD_BLOCK, Backend, open_service_nursery
+
+pytestmark = pytest.mark.anyio
+
+
+# Which backend
+
+
+async def test_the_backend_is_that_of_the_running_event_loop(anyio_backend_name: str) -> None:
+    backend = concurrency.current()
+    assert backend.name == anyio_backend_name
+    assert backend is (concurrency.TRIO if anyio_backend_name == "trio" else concurrency.ASYNCIO)
+
+
+def test_outside_of_an_event_loop_there_is_no_backend() -> None:
+    with pytest.raises(RuntimeError):
+        concurrency.current()
+
+
+def test_another_event_loop_is_named_in_the_refusal() -> None:
+    token = sniffio.current_async_library_cvar.set("curio")
+    try:
+        with pytest.raises(RuntimeError, match=r"on trio and asyncio, not on curio$"):
+            concurrency.current()
+    finally:
+        sniffio.current_async_library_cvar.reset(token)
+
+
+def test_both_backends_have_all_primitives() -> None:
+    for field in attrs.fields(Backend):
+        for backend in (concurrency.TRIO, concurrency.ASYNCIO):
+            assert getattr(backend, field.name) is not None
+    assert concurrency.TRIO.open_nursery is trio.open_nursery
+
+
+# The primitives
+
+
+async def test_a_channel_delivers_in_order_and_tells_its_end() -> None:
+    send, receive = concurrency.current().open_memory_channel(2)
+    send.send_nowait(1)
+    send.send_nowait(2)
+    with pytest.raises(WOULD_BLOCK):
+        send.send_nowait(3)
+    send.close()
+    assert [await receive.receive(), receive.receive_nowait()] == [1, 2]
+    with pytest.raises(CHANNEL_CLOSED):
+        await receive.receive()
+    receive.close()
+    with pytest.raises(CHANNEL_CLOSED):
+        await receive.receive()
+
+
+async def test_an_empty_channel_would_block() -> None:
+    send, receive = concurrency.current().open_memory_channel(1)
+    with pytest.raises(WOULD_BLOCK):
+        receive.receive_nowait()
+    receive.close()
+    with pytest.raises(CHANNEL_CLOSED):
+        send.send_nowait(1)
+    with pytest.raises(CHANNEL_CLOSED):
+        await send.send(1)
+    send.close()
+
+
+async def test_sleeping_takes_time_until_a_deadline() -> None:
+    backend = concurrency.current()
+    started = backend.current_time()
+    await backend.sleep(60)
+    assert backend.current_time() - started == pytest.approx(60)
+    with backend.move_on_after(5) as scope:
+        await backend.sleep_forever()
+    assert scope.cancelled_caught
+    assert backend.current_time() - started == pytest.approx(65)
+
+
+async def test_a_deadline_can_be_moved_and_a_scope_shielded() -> None:
+    backend = concurrency.current()
+    started = backend.current_time()
+    with backend.move_on_after(5) as outer:
+        with backend.cancel_scope(shield=True, deadline=started + 10) as inner:
+            inner.deadline = started + 20
+            await backend.sleep_forever()
+        assert inner.cancelled_caught
+        await backend.checkpoint()
+    assert outer.cancelled_caught
+    assert backend.current_time() - started == pytest.approx(20)
+
+
+async def test_an_event_wakes_who_waits() -> None:
+    backend = concurrency.current()
+    event = backend.event()
+    assert not event.is_set()
+    async with backend.open_nursery() as nursery:
+        nursery.start_soon(event.wait)
+        await backend.checkpoint()
+        event.set()
+    assert event.is_set()
+
+
+async def test_a_semaphore_lets_in_as_many_as_it_should() -> None:
+    backend = concurrency.current()
+    semaphore = backend.semaphore(2)
+    inside: list[int] = []
+
+    async def enter() -> None:
+        async with semaphore:
+            inside.append(1)
+            await backend.sleep(10)
+
+    async with backend.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(enter)
+        await backend.sleep(5)
+        assert len(inside) == 2
+    assert len(inside) == 3
+
+
+@pytest.mark.real_time
+async def test_a_function_runs_in_a_thread() -> None:
+    backend = concurrency.current()
+    result = await backend.run_sync_in_thread(
+        lambda first, second: first + second,
+        1,
+        2,
+        abandon_on_cancel=True,
+        limiter=backend.capacity_limiter(1),
+    )
+    assert result == 3
+
+
+# The service nursery
+
+
+async def serve_forever(ends: list[str]) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        ends.append("ended")
+
+
+async def raise_in_block(
+    error: BaseException, task: Callable[..., Awaitable[object]], *args: object
+) -> None:
+    """Raise in the block of a service nursery in which a task runs."""
+    async with open_service_nursery() as nursery:
+        nursery.start_soon(task, *args)
+        await anyio.lowlevel.checkpoint()
+        raise error
+
+
+async def test_the_tasks_of_a_service_nursery_end_with_its_block() -> None:
+    ends: list[str] = []
+    async with open_service_nursery() as nursery:
+        nursery.start_soon(serve_forever, ends)
+        nursery.start_soon(serve_forever, ends)
+        await anyio.lowlevel.checkpoint()
+        assert ends == []
+    assert ends == ["ended"] * 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LookupError("of the block"),
+        ExceptionGroup("of the block", [LookupError("one"), OSError("two")]),
+        BaseExceptionGroup("of the block", [ExceptionGroup("inner", [OSError("nested")])]),
+        SystemExit(3),
+    ],
+    ids=["error", "group", "nested group", "exit"],
+)
+async def test_what_a_block_raises_comes_out_of_its_service_nursery_as_it_is(
+    error: BaseException,
+) -> None:
+    ends: list[str] = []
+    with pytest.raises(type(error)) as caught:
+        await raise_in_block(error, serve_forever, ends)
+    assert caught.value is error
+    assert caught.value.__context__ is None
+    assert ends == ["ended"]
+
+
+async def test_service_nurseries_in_each_other_let_an_error_through_as_it_is() -> None:
+    error = LookupError("of the block")
+
+    async def nested() -> None:
+        async with open_service_nursery() as outer:
+            outer.start_soon(serve_forever, [])
+            await raise_in_block(error, serve_forever, [])
+
+    with pytest.raises(LookupError) as caught:
+        await nested()
+    assert caught.value is error
+
+
+async def test_cancelling_the_block_of_a_service_nursery_is_nothing_special() -> None:
+    ends: list[str] = []
+    with anyio.move_on_after(5) as scope:
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(serve_forever, ends)
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert ends == ["ended"]
+
+
+async def test_a_task_that_fails_cancels_its_service_nursery_and_comes_out_in_a_group() -> None:
+    async def fail() -> None:
+        raise LookupError("of a task")
+
+    ends: list[str] = []
+
+    async def block() -> None:
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(serve_forever, ends)
+            nursery.start_soon(fail)
+            await anyio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await block()
+    assert [str(error) for error in caught.value.exceptions] == ["of a task"]
+    assert ends == ["ended"]
+
+
+async def test_an_error_of_the_block_does_not_hide_that_of_a_task() -> None:
+    async def fail_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("of a task")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await raise_in_block(LookupError("of the block"), fail_when_cancelled)
+    assert {type(error) for error in caught.value.exceptions} == {LookupError, OSError}
+
+
+async def test_a_task_of_a_service_nursery_can_be_started() -> None:
+    async def start(*, task_status: concurrency.TaskStatus) -> None:
+        task_status.started("a value")
+        await anyio.sleep_forever()
+
+    async with open_service_nursery() as nursery:
+        assert await nursery.start(start) == "a value"
+
+
+def test_nobody_listens_to_the_status_of_a_task_that_was_not_started() -> None:
+    assert concurrency.IGNORED_TASK_STATUS.started("a value") is None  # type: ignore[func-returns-value]

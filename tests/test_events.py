@@ -1,0 +1,496 @@
+"""Events: what they are called, what they carry, and the two ways of listening."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args
+
+import anyio
+import pytest
+from livekit.protocol import models, rtc
+
+from trio_rpc import (
+    ConnectionState,
+    DataPacket,
+    DataPacketKind,
+    DisconnectReason,
+    EventsLostError,
+    ParticipantPermissions,
+    Room,
+    RoomEvent,
+    SipDTMF,
+    TranscriptionSegment,
+    events,
+)
+from trio_rpc.events import EventName
+from trio_rpc.links import Channel
+
+from .conftest import Join
+from .support.scripted_server import ScriptedServer, participant_info
+
+pytestmark = pytest.mark.anyio
+
+CAROL = participant_info("carol")
+
+
+def event_classes() -> list[type[RoomEvent]]:
+    return RoomEvent.__subclasses__()
+
+
+async def settle(room: Room, server: ScriptedServer) -> None:
+    """Wait until the room has heard all that the server said."""
+    async with room.events() as stream:
+        server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + ".")))
+        while not isinstance(await anext(stream), events.RoomMetadataChanged):
+            pass
+
+
+# Names and fields
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "fields"),
+    [
+        (events.Connected, "connected", []),
+        (events.Disconnected, "disconnected", ["reason"]),
+        (events.ConnectionStateChanged, "connection_state_changed", ["connection_state"]),
+        (events.RoomMetadataChanged, "room_metadata_changed", ["old_metadata", "new_metadata"]),
+        (events.ParticipantConnected, "participant_connected", ["participant"]),
+        (events.ParticipantActive, "participant_active", ["participant"]),
+        (events.ParticipantDisconnected, "participant_disconnected", ["participant"]),
+        (
+            events.ParticipantMetadataChanged,
+            "participant_metadata_changed",
+            ["participant", "old_metadata", "new_metadata"],
+        ),
+        (
+            events.ParticipantNameChanged,
+            "participant_name_changed",
+            ["participant", "old_name", "new_name"],
+        ),
+        (
+            events.ParticipantAttributesChanged,
+            "participant_attributes_changed",
+            ["changed_attributes", "participant"],
+        ),
+        (
+            events.ParticipantPermissionsChanged,
+            "participant_permissions_changed",
+            ["participant", "permissions"],
+        ),
+        (events.DataReceived, "data_received", ["data_packet"]),
+        (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
+        (
+            events.TranscriptionReceived,
+            "transcription_received",
+            ["segments", "participant", "publication"],
+        ),
+    ],
+)
+def test_events_have_the_names_and_fields_of_livekit(
+    event: type[RoomEvent], name: str, fields: list[str]
+) -> None:
+    assert event.name == name
+    assert list(inspect.signature(event).parameters) == fields
+
+
+def test_every_event_can_be_named() -> None:
+    assert {event.name for event in event_classes()} == set(get_args(EventName))
+    assert len(event_classes()) == 14
+
+
+def changed(**fields: Any) -> models.ParticipantInfo:
+    return participant_info("bob", **fields)
+
+
+def permission_lost() -> models.ParticipantInfo:
+    info = participant_info("bob")
+    info.permission.can_publish_data = False
+    return info
+
+
+def left() -> models.ParticipantInfo:
+    return participant_info("bob", state=models.ParticipantInfo.DISCONNECTED)
+
+
+SEGMENT = models.TranscriptionSegment(
+    id="1", text="hello", start_time=10, end_time=20, language="en", final=True
+)
+SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
+
+
+@pytest.mark.rule("P2", "V6")
+@pytest.mark.parametrize(
+    ("play", "expected"),
+    [
+        pytest.param(
+            lambda server: server.announce(changed(metadata="m")),
+            lambda room, bob: [events.ParticipantMetadataChanged(bob, "", "m")],
+            id="metadata",
+        ),
+        pytest.param(
+            lambda server: server.announce(changed(name="Bob")),
+            lambda room, bob: [events.ParticipantNameChanged(bob, "", "Bob")],
+            id="name",
+        ),
+        pytest.param(
+            lambda server: server.announce(changed(attributes={"a": "1"})),
+            lambda room, bob: [events.ParticipantAttributesChanged({"a": "1"}, bob)],
+            id="attributes",
+        ),
+        pytest.param(
+            lambda server: server.announce(permission_lost()),
+            lambda room, bob: [
+                events.ParticipantPermissionsChanged(
+                    bob,
+                    ParticipantPermissions(
+                        can_publish_data=False, can_subscribe=False, can_publish=False
+                    ),
+                )
+            ],
+            id="permissions",
+        ),
+        pytest.param(
+            lambda server: server.announce(left()),
+            lambda room, bob: [events.ParticipantDisconnected(bob)],
+            id="left",
+        ),
+        pytest.param(
+            lambda server: server.announce(CAROL),
+            lambda room, bob: [
+                events.ParticipantConnected(room.remote_participants["carol"]),
+                events.ParticipantActive(room.remote_participants["carol"]),
+            ],
+            id="joined",
+        ),
+        pytest.param(
+            lambda server: server.announce(participant_info("alice", name="Alice")),
+            lambda room, bob: [events.ParticipantNameChanged(room.local_participant, "", "Alice")],
+            id="our own name",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", user=models.UserPacket(payload=b"x", topic="t")),
+            lambda room, bob: [
+                events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_RELIABLE, bob, "t"))
+            ],
+            id="data",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "nobody", channel=Channel.LOSSY, user=models.UserPacket(payload=b"x")
+            ),
+            lambda room, bob: [
+                events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_LOSSY, None, None))
+            ],
+            id="lossy data of somebody unseen",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),
+            lambda room, bob: [events.SipDTMFReceived(SipDTMF(11, "#", bob))],
+            id="DTMF",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "bob",
+                transcription=models.Transcription(
+                    transcribed_participant_identity="alice", segments=[SEGMENT]
+                ),
+            ),
+            lambda room, bob: [events.TranscriptionReceived(SPOKEN, room.local_participant)],
+            id="transcription of ourselves",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "carol",
+                transcription=models.Transcription(
+                    transcribed_participant_identity="bob", segments=[SEGMENT]
+                ),
+            ),
+            lambda room, bob: [events.TranscriptionReceived(SPOKEN, bob)],
+            id="transcription of another",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", chat_message=models.ChatMessage(message="x")),
+            lambda room, bob: [],
+            id="a packet that is not ours to handle",
+        ),
+        pytest.param(
+            lambda server: server.say(room_update=rtc.RoomUpdate(room=models.Room(name="n"))),
+            lambda room, bob: [],
+            id="a room of the same metadata",
+        ),
+    ],
+)
+async def test_what_the_server_says_becomes_events(
+    play: Callable[[ScriptedServer], None],
+    expected: Callable[[Room, object], list[RoomEvent]],
+) -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room:
+        bob = room.remote_participants["bob"]
+        async with room.events() as stream:
+            play(server)
+            server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata="the end")))
+            happened = []
+            while (event := await anext(stream)) != events.RoomMetadataChanged("", "the end"):
+                happened.append(event)
+        assert happened == expected(room, bob)
+
+
+async def test_a_stay_begins_and_ends_with_its_events(join: Join) -> None:
+    room = Room()
+    stream = room.events()
+    async with join("alice", room=room):
+        pass
+    assert [event async for event in stream] == [
+        events.ConnectionStateChanged(ConnectionState.CONN_CONNECTED),
+        events.Connected(),
+        events.ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED),
+        events.Disconnected(DisconnectReason.CLIENT_INITIATED),
+    ]
+
+
+# Callbacks
+
+
+async def test_callbacks_get_as_many_fields_as_they_take() -> None:
+    got: list[tuple[object, ...]] = []
+    room, server = Room(), ScriptedServer()
+
+    @room.on("room_metadata_changed")
+    def none() -> None:
+        got.append(())
+
+    @room.on("room_metadata_changed")
+    def one(old: str) -> None:
+        got.append((old,))
+
+    @room.on("room_metadata_changed")
+    def both(old: str, new: str, *, unused: bool = False) -> None:
+        got.append((old, new))
+
+    @room.on("room_metadata_changed")
+    def optional(old: str, new: str, other: str = "default") -> None:
+        got.append((old, new, other))
+
+    def all_of_them(*fields: str) -> None:
+        got.append(fields)
+
+    assert room.on("room_metadata_changed", all_of_them) is all_of_them
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+    assert got == [(), ("",), ("", "."), ("", ".", "default"), ("", ".")]
+    none()
+    assert got[-1] == ()
+
+
+async def test_on_and_off_and_once() -> None:
+    got: list[str] = []
+    room, server = Room(), ScriptedServer()
+
+    def always(old: str, new: str) -> None:
+        got.append(f"always {new}")
+
+    @room.once("room_metadata_changed")
+    def once(old: str, new: str) -> None:
+        got.append(f"once {new}")
+
+    def never(old: str, new: str) -> None:
+        got.append(f"never {new}")
+
+    room.on("room_metadata_changed", always)
+    assert room.once("room_metadata_changed", never) is never
+    room.off("room_metadata_changed", never)
+    room.off("room_metadata_changed", never)
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+        await settle(room, server)
+        room.off("room_metadata_changed", always)
+        await settle(room, server)
+    assert got == ["once .", "always .", "always .."]
+
+
+async def test_a_bound_method_can_be_switched_off() -> None:
+    room, server = Room(), ScriptedServer()
+    got: list[str] = []
+    room.on("room_metadata_changed", got.append)
+    room.off("room_metadata_changed", got.append)
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+    assert got == []
+
+
+@pytest.mark.parametrize("method", ["on", "once"])
+async def test_a_callback_may_switch_off_those_after_it(method: str) -> None:
+    room, server = Room(), ScriptedServer()
+    got: list[str] = []
+
+    @room.on("room_metadata_changed")
+    def first() -> None:
+        got.append("first")
+        room.off("room_metadata_changed", second)
+
+    def second() -> None:
+        got.append("second")
+
+    getattr(room, method)("room_metadata_changed", second)
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+        assert room.isconnected()
+    assert got == ["first"]
+
+
+def test_unknown_events_are_refused() -> None:
+    room: Any = Room()
+    for listen in (room.on, room.once, room.off):
+        with pytest.raises(ValueError, match=r"^there is no event 'conected'; there are connected"):
+            listen("conected", print)
+
+
+def test_callbacks_that_cannot_be_called_are_refused() -> None:
+    room: Any = Room()
+    for listen in (room.on, room.once):
+        with pytest.raises(TypeError, match=r"^the callback for 'connected' is not callable: 42$"):
+            listen("connected", 42)
+
+
+async def test_what_a_callback_raises_is_logged_and_the_room_lives(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room, server = Room(), ScriptedServer()
+    got: list[str] = []
+
+    @room.on("room_metadata_changed")
+    def fail() -> None:
+        raise ValueError("in a callback")
+
+    @room.on("room_metadata_changed")
+    async def fail_later() -> None:
+        await anyio.sleep(1)
+        raise ValueError("in an async callback")
+
+    @room.on("room_metadata_changed")
+    def still_called(old: str, new: str) -> None:
+        got.append(new)
+
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+        await anyio.sleep(2)
+        assert room.isconnected()
+    assert got == ["."]
+    assert caplog.messages == ["a callback for room_metadata_changed failed"] * 2
+    assert "ValueError: in a callback" in caplog.text
+    assert "ValueError: in an async callback" in caplog.text
+
+
+async def test_async_callbacks_run_in_tasks_of_the_room() -> None:
+    room, server = Room(), ScriptedServer()
+    steps: list[str] = []
+
+    @room.on("room_metadata_changed")
+    async def slow(old: str, new: str) -> None:
+        try:
+            await anyio.sleep(len(new))
+            steps.append(f"finished {new}")
+            await anyio.sleep_forever()
+        finally:
+            steps.append(f"ended {new}")
+
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+        await settle(room, server)
+        assert steps == []
+        await anyio.sleep(3)
+        assert steps == ["finished .", "finished .."]
+        steps.clear()
+    assert sorted(steps) == ["ended .", "ended .."]
+
+
+async def test_an_async_callback_that_fails_on_leaving_does_not_spoil_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room, server = Room(), ScriptedServer()
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("while cleaning up")  # noqa: B012
+
+    @room.on("room_metadata_changed")
+    async def callback() -> None:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(anyio.sleep_forever)
+            task_group.start_soon(fail_when_cancelled)
+
+    async with room.connect(server, "a token"):
+        await settle(room, server)
+        await anyio.wait_all_tasks_blocked()
+    assert caplog.messages == ["a callback for room_metadata_changed failed"]
+
+
+# The iterator
+
+
+async def test_the_iterator_ends_when_we_leave(join: Join) -> None:
+    async with join("alice") as alice, alice.events() as stream:
+        await alice.disconnect()
+        names = [event.name async for event in stream]
+        assert names == ["connection_state_changed", "disconnected"]
+
+
+async def test_the_iterator_ends_when_the_server_ends_our_stay() -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room, room.events() as stream:
+        server.say(leave=rtc.LeaveRequest(reason=models.ROOM_DELETED))
+        happened = [event async for event in stream]
+        assert happened[-1] == events.Disconnected(DisconnectReason.ROOM_DELETED)
+
+
+async def test_iterators_are_independent() -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room:
+        early = room.events()
+        await settle(room, server)
+        late = room.events()
+        await settle(room, server)
+        early.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(early)
+        await settle(room, server)
+    changes = [event.new_metadata async for event in late if hasattr(event, "new_metadata")]
+    assert changes == ["..", "..."]
+
+
+async def test_closing_ends_the_iterator_for_its_reader() -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+        stream = room.events()
+        ended = anyio.Event()
+
+        async def read() -> None:
+            assert [event async for event in stream] == []
+            ended.set()
+
+        task_group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        stream.close()
+        stream.close()
+        await ended.wait()
+
+
+async def test_a_reader_that_is_too_slow_is_told_so() -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room:
+        async with room.events(max_buffered=2) as slow, room.events() as patient:
+            for _ in range(3):
+                await settle(room, server)
+            read = [event.new_metadata for event in [await anext(slow), await anext(slow)]]  # type: ignore[attr-defined]
+            assert read == [".", ".."]
+            with pytest.raises(EventsLostError, match="give Room.events a larger max_buffered$"):
+                await anext(slow)
+            with pytest.raises(EventsLostError):
+                await anext(slow)
+            assert len([await anext(patient) for _ in range(3)]) == 3
+        assert room.isconnected()

@@ -1,0 +1,72 @@
+"""The command line `trio-rpc`: its parser, and the entry point `main`.
+
+Each command is a module with a function `add_parser`, listed in `COMMANDS`. What it runs gets the
+parsed arguments, and raises what went wrong; `exits` makes an exit code and one line of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from . import demo, serve, token
+from .exits import ExitCode, end_with
+from .logs import configure_logging
+from .options import ENVIRONMENT, Formatter, run_help
+
+__all__ = ["main"]
+
+#: The commands, in the order of the help; a new one is added here.
+COMMANDS = (demo, serve, token)
+
+_EXIT_CODES = """\
+exit codes:
+  0    all is well
+  1    something unexpected, or a token that is not valid
+  2    wrong usage
+  3    no connection: nobody answers, access is refused, the address is in use
+  4    a call failed, or the demo did not go as expected
+  130  interrupted by Ctrl-C
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Its arguments; those of the process unless given.
+
+    Returns:
+        The exit code.
+    """
+    arguments = _build_parser().parse_args(argv)
+    configure_logging(verbose=arguments.verbose)
+    with warnings.catch_warnings():
+        # PyJWT's words about short secrets; the commands have their own (`options.hint_at_length`).
+        warnings.filterwarnings("ignore", "The HMAC key is")
+        try:
+            arguments.run(arguments)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+            return end_with(error, arguments.prog)
+    return ExitCode.OK
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trio-rpc",
+        description="LiveKit RPC: a room server, access tokens, and a demonstration.",
+        epilog=f"{ENVIRONMENT}\n{_EXIT_CODES}\n'trio-rpc COMMAND --help' explains a command.",
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"trio-rpc {version('trio-rpc')}")
+    parser.set_defaults(prog=parser.prog, verbose=False)
+    run_help(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser

@@ -1,0 +1,232 @@
+"""`trio-rpc serve`: run a room server until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import ssl
+import sys
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskStatus
+
+from ..server import RoomServer, ServerLimits
+from ..tokens import AccessToken, VideoGrants
+from .exits import CommandError, ExitCode, UsageError
+from .options import (
+    DEV_API_KEY,
+    DEV_API_SECRET,
+    add_command,
+    complete_api_key,
+    hint_at_length,
+    port,
+    positive_int,
+)
+from .server_extra import load_serve
+from .signals import wait_for_signal
+
+if TYPE_CHECKING:
+    from .options import Commands
+
+_DEFAULT_MAX_PARTICIPANTS = 1_000
+_DESCRIPTION = """\
+Run a room server, which speaks LiveKit's signalling on /rtc, until Ctrl-C or
+SIGTERM. It then tells every participant that it shuts down; a second Ctrl-C
+ends it at once.
+
+It needs at least one API key, whose secret signs the tokens that let people in:
+from --keys, --key-file or the environment, or --dev for a well-known one.
+"""
+_EXAMPLES = """\
+  trio-rpc serve --dev
+      for development: on this machine only, with a key that everybody knows
+  trio-rpc serve --host 0.0.0.0 --key-file keys.txt --certfile cert.pem --keyfile key.pem
+      for others: on all addresses, with keys of your own, on wss://
+"""
+_DEV_TEXT = """\
+Room server for development. Whoever can reach it can join: its key is public.
+
+  URL         {url}
+  API key     {key}
+  API secret  {secret}
+
+For programs and other commands:
+
+  export LIVEKIT_URL={url}
+  export LIVEKIT_API_KEY={key}
+  export LIVEKIT_API_SECRET={secret}
+
+A token, with which alice can join the room demo for 6 hours:
+
+  {token}
+
+Another one:
+
+  trio-rpc token create --dev --identity bob --room demo
+
+Press Ctrl-C to stop."""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to those of `trio-rpc`."""
+    parser = add_command(
+        commands,
+        "serve",
+        summary="run a room server",
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
+    )
+    parser.set_defaults(run=_run)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=port, default=7880, help="0 for a free one (default: %(default)s)")
+    add("--backend", choices=("trio", "asyncio"), default="trio", help="(default: %(default)s)")
+    add(
+        "--max-participants",
+        type=positive_int,
+        default=_DEFAULT_MAX_PARTICIPANTS,
+        metavar="N",
+        help="how many may be in one room (default: %(default)s)",
+    )
+    add("--certfile", type=Path, help="certificate chain in PEM, to serve wss://")
+    add("--keyfile", type=Path, help="private key of --certfile, in PEM")
+    keys = parser.add_argument_group("API keys")
+    keys.add_argument("--dev", action="store_true", help=f"use {DEV_API_KEY}; print how to join")
+    keys.add_argument(
+        "--keys",
+        action="append",
+        default=[],
+        metavar="KEY:SECRET",
+        help="an API key; may be repeated, and shows in the list of processes",
+    )
+    keys.add_argument("--key-file", type=Path, help="file with a line KEY: SECRET for each API key")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    api_keys = _api_keys(arguments)
+    _check_certificate(arguments.certfile, arguments.keyfile)
+    for api_key, api_secret in api_keys.items():
+        hint_at_length(api_key, api_secret)
+    limits = ServerLimits(max_participants_per_room=arguments.max_participants)
+    server = RoomServer(api_keys, limits)
+    anyio.run(_serve, server, arguments, backend=arguments.backend)
+
+
+async def _serve(server: RoomServer, arguments: argparse.Namespace) -> None:
+    serve = partial(load_serve(), certfile=arguments.certfile, keyfile=arguments.keyfile)
+    host, port = arguments.host, arguments.port
+
+    async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
+        await wait_for_signal(task_status=task_status)
+        task_group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(stop_on_signal)
+        try:
+            url: str = await task_group.start(serve, server, host, port)
+        except (OSError, UnicodeError) as error:
+            raise _cannot_listen(error, host, port) from None
+        _announce(url, arguments)
+    print("The room server has shut down.", flush=True)
+
+
+def _cannot_listen(error: OSError | UnicodeError, host: str, port: int) -> CommandError:
+    reason = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        reason += " (--port takes another one)"
+    return CommandError(f"cannot listen on {host} port {port}: {reason}", ExitCode.CONNECTION)
+
+
+def _announce(url: str, arguments: argparse.Namespace) -> None:
+    if not arguments.dev:
+        print(f"Room server at {url}, on {arguments.backend}. Press Ctrl-C to stop.", flush=True)
+        return
+    if not _is_loopback(arguments.host):
+        print(
+            f"warning: --dev on {arguments.host}: whoever reaches this machine can join",
+            file=sys.stderr,
+        )
+    token = (
+        AccessToken(DEV_API_KEY, DEV_API_SECRET)
+        .with_identity("alice")
+        .with_grants(VideoGrants(room_join=True, room="demo"))
+        .to_jwt()
+    )
+    text = _DEV_TEXT.format(url=url, key=DEV_API_KEY, secret=DEV_API_SECRET, token=token)
+    print(text, flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# Keys and certificates
+
+
+def _api_keys(arguments: argparse.Namespace) -> dict[str, str]:
+    pairs = [_api_key_in(text, "--keys") for text in arguments.keys]
+    if arguments.key_file is not None:
+        pairs += _read_key_file(arguments.key_file)
+    if arguments.dev:
+        if pairs:
+            raise UsageError("--dev has a key of its own: leave out --keys and --key-file")
+        return {DEV_API_KEY: DEV_API_SECRET}
+    if not pairs and (pair := complete_api_key()):
+        pairs = [pair]
+    if not pairs:
+        raise UsageError(
+            "no API key: give --keys or --key-file, set LIVEKIT_API_KEY and LIVEKIT_API_SECRET, "
+            "or try --dev"
+        )
+    return dict(pairs)
+
+
+def _read_key_file(path: Path) -> list[tuple[str, str]]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"cannot read --key-file {path}: {error}") from None
+    if any(line.startswith("-----BEGIN ") for line in lines):
+        raise UsageError(f"--key-file {path} is in PEM: that of a certificate goes to --keyfile")
+    pairs = [
+        _api_key_in(line, f"--key-file {path}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line and not line.startswith("#")
+    ]
+    if not pairs:
+        raise UsageError(f"--key-file {path} has no API key")
+    return pairs
+
+
+def _api_key_in(text: str, where: str) -> tuple[str, str]:
+    api_key, _, api_secret = (part.strip() for part in text.partition(":"))
+    if not api_key or not api_secret:
+        # Without the text, which may well be a secret.
+        raise UsageError(f"{where}: an API key is written KEY:SECRET")
+    return api_key, api_secret
+
+
+def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
+    if certfile is None and keyfile is None:
+        return
+    if certfile is None or keyfile is None:
+        raise UsageError("--certfile and --keyfile go together")
+    for option, path in (("--certfile", certfile), ("--keyfile", keyfile)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise UsageError(f"cannot read {option} {path}: {error.strerror}") from None
+    try:
+        # A password is asked for on the terminal otherwise.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certfile, keyfile, password=lambda: "")
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise UsageError(f"--certfile {certfile} and --keyfile {keyfile}: {reason}") from None

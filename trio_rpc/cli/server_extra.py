@@ -1,0 +1,27 @@
+"""The embedded server, which needs the extra `server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .exits import CommandError, ExitCode
+
+
+def load_serve() -> Callable[..., Coroutine[Any, Any, None]]:
+    """`trio_rpc.server.serve.serve`.
+
+    Raises:
+        CommandError: the extra is not installed.
+    """
+    try:
+        from ..server.serve import serve
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("hypercorn", "starlette"):
+            raise
+        raise CommandError(
+            f"{package} is missing, which the server needs: pip install 'trio-rpc[server]'",
+            ExitCode.UNEXPECTED,
+        ) from None
+    return serve
