@@ -1,30 +1,20 @@
-"""Events: what they are called, what they carry, and the two ways of listening."""
+"""The two ways of listening to events: callbacks and an async iterator."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import anyio
 import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import (
-    ConnectionState,
-    DataPacket,
-    DataPacketKind,
     DisconnectReason,
     EventsLostError,
-    ParticipantPermissions,
     Room,
     RoomEvent,
-    SipDTMF,
-    TranscriptionSegment,
     events,
 )
-from trio_rpc.events import EventName
-from trio_rpc.links import Channel
 
 from .conftest import Join
 from .support.scripted_server import ScriptedServer, participant_info
@@ -44,211 +34,6 @@ async def settle(room: Room, server: ScriptedServer) -> None:
         server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + ".")))
         while not isinstance(await anext(stream), events.RoomMetadataChanged):
             pass
-
-
-# Names and fields
-
-
-@pytest.mark.parametrize(
-    ("event", "name", "fields"),
-    [
-        (events.Connected, "connected", []),
-        (events.Disconnected, "disconnected", ["reason"]),
-        (events.ConnectionStateChanged, "connection_state_changed", ["connection_state"]),
-        (events.RoomMetadataChanged, "room_metadata_changed", ["old_metadata", "new_metadata"]),
-        (events.ParticipantConnected, "participant_connected", ["participant"]),
-        (events.ParticipantActive, "participant_active", ["participant"]),
-        (events.ParticipantDisconnected, "participant_disconnected", ["participant"]),
-        (
-            events.ParticipantMetadataChanged,
-            "participant_metadata_changed",
-            ["participant", "old_metadata", "new_metadata"],
-        ),
-        (
-            events.ParticipantNameChanged,
-            "participant_name_changed",
-            ["participant", "old_name", "new_name"],
-        ),
-        (
-            events.ParticipantAttributesChanged,
-            "participant_attributes_changed",
-            ["changed_attributes", "participant"],
-        ),
-        (
-            events.ParticipantPermissionsChanged,
-            "participant_permissions_changed",
-            ["participant", "permissions"],
-        ),
-        (events.DataReceived, "data_received", ["data_packet"]),
-        (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
-        (
-            events.TranscriptionReceived,
-            "transcription_received",
-            ["segments", "participant", "publication"],
-        ),
-    ],
-)
-def test_events_have_the_names_and_fields_of_livekit(
-    event: type[RoomEvent], name: str, fields: list[str]
-) -> None:
-    assert event.name == name
-    assert list(inspect.signature(event).parameters) == fields
-
-
-def test_every_event_can_be_named() -> None:
-    assert {event.name for event in event_classes()} == set(get_args(EventName))
-    assert len(event_classes()) == 14
-
-
-def changed(**fields: Any) -> models.ParticipantInfo:
-    return participant_info("bob", **fields)
-
-
-def permission_lost() -> models.ParticipantInfo:
-    info = participant_info("bob")
-    info.permission.can_publish_data = False
-    return info
-
-
-def left() -> models.ParticipantInfo:
-    return participant_info("bob", state=models.ParticipantInfo.DISCONNECTED)
-
-
-SEGMENT = models.TranscriptionSegment(
-    id="1", text="hello", start_time=10, end_time=20, language="en", final=True
-)
-SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
-
-
-@pytest.mark.rule("P2", "V6")
-@pytest.mark.parametrize(
-    ("play", "expected"),
-    [
-        pytest.param(
-            lambda server: server.announce(changed(metadata="m")),
-            lambda room, bob: [events.ParticipantMetadataChanged(bob, "", "m")],
-            id="metadata",
-        ),
-        pytest.param(
-            lambda server: server.announce(changed(name="Bob")),
-            lambda room, bob: [events.ParticipantNameChanged(bob, "", "Bob")],
-            id="name",
-        ),
-        pytest.param(
-            lambda server: server.announce(changed(attributes={"a": "1"})),
-            lambda room, bob: [events.ParticipantAttributesChanged({"a": "1"}, bob)],
-            id="attributes",
-        ),
-        pytest.param(
-            lambda server: server.announce(permission_lost()),
-            lambda room, bob: [
-                events.ParticipantPermissionsChanged(
-                    bob,
-                    ParticipantPermissions(
-                        can_publish_data=False, can_subscribe=False, can_publish=False
-                    ),
-                )
-            ],
-            id="permissions",
-        ),
-        pytest.param(
-            lambda server: server.announce(left()),
-            lambda room, bob: [events.ParticipantDisconnected(bob)],
-            id="left",
-        ),
-        pytest.param(
-            lambda server: server.announce(CAROL),
-            lambda room, bob: [
-                events.ParticipantConnected(room.remote_participants["carol"]),
-                events.ParticipantActive(room.remote_participants["carol"]),
-            ],
-            id="joined",
-        ),
-        pytest.param(
-            lambda server: server.announce(participant_info("alice", name="Alice")),
-            lambda room, bob: [events.ParticipantNameChanged(room.local_participant, "", "Alice")],
-            id="our own name",
-        ),
-        pytest.param(
-            lambda server: server.send("bob", user=models.UserPacket(payload=b"x", topic="t")),
-            lambda room, bob: [
-                events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_RELIABLE, bob, "t"))
-            ],
-            id="data",
-        ),
-        pytest.param(
-            lambda server: server.send(
-                "nobody", channel=Channel.LOSSY, user=models.UserPacket(payload=b"x")
-            ),
-            lambda room, bob: [
-                events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_LOSSY, None, None))
-            ],
-            id="lossy data of somebody unseen",
-        ),
-        pytest.param(
-            lambda server: server.send("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),
-            lambda room, bob: [events.SipDTMFReceived(SipDTMF(11, "#", bob))],
-            id="DTMF",
-        ),
-        pytest.param(
-            lambda server: server.send(
-                "bob",
-                transcription=models.Transcription(
-                    transcribed_participant_identity="alice", segments=[SEGMENT]
-                ),
-            ),
-            lambda room, bob: [events.TranscriptionReceived(SPOKEN, room.local_participant)],
-            id="transcription of ourselves",
-        ),
-        pytest.param(
-            lambda server: server.send(
-                "carol",
-                transcription=models.Transcription(
-                    transcribed_participant_identity="bob", segments=[SEGMENT]
-                ),
-            ),
-            lambda room, bob: [events.TranscriptionReceived(SPOKEN, bob)],
-            id="transcription of another",
-        ),
-        pytest.param(
-            lambda server: server.send("bob", chat_message=models.ChatMessage(message="x")),
-            lambda room, bob: [],
-            id="a packet that is not ours to handle",
-        ),
-        pytest.param(
-            lambda server: server.say(room_update=rtc.RoomUpdate(room=models.Room(name="n"))),
-            lambda room, bob: [],
-            id="a room of the same metadata",
-        ),
-    ],
-)
-async def test_what_the_server_says_becomes_events(
-    play: Callable[[ScriptedServer], None],
-    expected: Callable[[Room, object], list[RoomEvent]],
-) -> None:
-    server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
-        bob = room.remote_participants["bob"]
-        async with room.events() as stream:
-            play(server)
-            server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata="the end")))
-            happened = []
-            while (event := await anext(stream)) != events.RoomMetadataChanged("", "the end"):
-                happened.append(event)
-        assert happened == expected(room, bob)
-
-
-async def test_a_stay_begins_and_ends_with_its_events(join: Join) -> None:
-    room = Room()
-    stream = room.events()
-    async with join("alice", room=room):
-        pass
-    assert [event async for event in stream] == [
-        events.ConnectionStateChanged(ConnectionState.CONN_CONNECTED),
-        events.Connected(),
-        events.ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED),
-        events.Disconnected(DisconnectReason.CLIENT_INITIATED),
-    ]
 
 
 # Callbacks
@@ -416,7 +201,7 @@ async def test_an_async_callback_that_fails_on_leaving_does_not_spoil_it(
         try:
             await anyio.sleep_forever()
         finally:
-            raise ValueError("while cleaning up")  # noqa: B012
+            raise ValueError("while cleaning up")
 
     @room.on("room_metadata_changed")
     async def callback() -> None:
@@ -488,7 +273,7 @@ async def test_a_reader_that_is_too_slow_is_told_so() -> None:
                 await settle(room, server)
             read = [event.new_metadata for event in [await anext(slow), await anext(slow)]]  # type: ignore[attr-defined]
             assert read == [".", ".."]
-            with pytest.raises(EventsLostError, match="give Room.events a larger max_buffered$"):
+            with pytest.raises(EventsLostError, match=r"give Room\.events a larger max_buffered$"):
                 await anext(slow)
             with pytest.raises(EventsLostError):
                 await anext(slow)

@@ -14,7 +14,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -209,7 +209,7 @@ def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException)
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _leaves(each)
     else:
         yield error
@@ -219,7 +219,7 @@ def failure_in(error: BaseException) -> Exception | None:
     """What went wrong in foreign code that raised `error`; None if it only had to end."""
     failure: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
-        _, failure = error.split(_CANCELLED)
+        _, failure = cast("BaseExceptionGroup[BaseException]", error).split(_CANCELLED)
     elif isinstance(error, asyncio.CancelledError) and not current().is_cancelled():
         # It awaited an asyncio task that was cancelled: asyncio raises the same for that.
         failure = RuntimeError("a task that was awaited had been cancelled")

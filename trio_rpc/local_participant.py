@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final, overload
 
 from livekit.protocol import models, rtc
 
@@ -24,6 +24,9 @@ from .versions import speaks_rpc
 
 if TYPE_CHECKING:
     from .session import Session
+
+#: What is printed on the keys of a telephone.
+_DTMF_DIGITS: Final = "0123456789*#ABCD"
 
 
 class LocalParticipant(Participant):
@@ -152,6 +155,8 @@ class LocalParticipant(Participant):
             RuntimeError: the room is not joined.
             ValueError: there is no such key.
         """
+        if code not in range(16) or len(digit) != 1 or digit not in _DTMF_DIGITS:
+            raise ValueError(f"no telephone has a key of code {code!r} and digit {digit!r}")
         await self._publish(packets.sip_dtmf(SipDTMF(code, digit)), PublishDTMFError)
 
     async def publish_transcription(self, transcription: Transcription) -> None:
@@ -174,11 +179,11 @@ class LocalParticipant(Participant):
                 or the server did not answer.
             RuntimeError: the room is not joined.
         """
-        await self._update(rtc.UpdateParticipantMetadata(metadata=metadata, name=self.name))
+        await self._update(metadata=metadata)
 
     async def set_name(self, name: str) -> None:
         """Change the name that people see; otherwise as `set_metadata`."""
-        await self._update(rtc.UpdateParticipantMetadata(metadata=self.metadata, name=name))
+        await self._update(name=name)
 
     async def set_attributes(self, attributes: dict[str, str]) -> None:
         """Change some of our attributes; otherwise as `set_metadata`.
@@ -187,20 +192,31 @@ class LocalParticipant(Participant):
             attributes: The ones to change; an empty text deletes the key, and keys that are not in
                 here stay as they are.
         """
-        await self._update(
-            rtc.UpdateParticipantMetadata(
-                metadata=self.metadata, name=self.name, attributes=attributes
-            )
-        )
+        await self._update(attributes=attributes)
 
-    async def _update(self, update: rtc.UpdateParticipantMetadata) -> None:
+    async def _update(
+        self,
+        *,
+        metadata: str | None = None,
+        name: str | None = None,
+        attributes: dict[str, str] | None = None,
+    ) -> None:
         self._session.require_joined()
         if not self.permissions.can_update_metadata:
             raise SignalRequestError(
                 f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
                 reason="NOT_ALLOWED",
             )
-        await self._session.update_metadata(update)
+        # One at a time: a request repeats what it does not change, which must be up to date.
+        async with self._session.changing:
+            self._session.require_joined()
+            await self._session.update_metadata(
+                rtc.UpdateParticipantMetadata(
+                    metadata=self.metadata if metadata is None else metadata,
+                    name=self.name if name is None else name,
+                    attributes=attributes,
+                )
+            )
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
         self._session.require_joined()

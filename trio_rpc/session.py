@@ -94,6 +94,7 @@ class Session:
         self._sequences: dict[str, SequenceFilter] = {}
         self._flood_gate = FloodGate()
         # Requests to the server that wait for an answer
+        self.changing = backend.semaphore(1)
         self._last_request_id = 0
         self._requests: dict[int, SendChannel] = {}
         # Liveness

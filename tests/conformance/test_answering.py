@@ -326,14 +326,14 @@ async def return_when_cancelled(data: RpcInvocationData) -> str:
     return "never"
 
 
-async def fail_when_cancelled(data: RpcInvocationData) -> str:
+async def fail_when_cancelled(data: RpcInvocationData) -> None:
     try:
         await anyio.sleep_forever()
     finally:
-        raise ValueError("cleaning up failed")  # noqa: B012
+        raise ValueError("cleaning up failed")
 
 
-async def raise_rpc_error_when_cancelled(data: RpcInvocationData) -> str:
+async def raise_rpc_error_when_cancelled(data: RpcInvocationData) -> None:
     try:
         await anyio.sleep_forever()
     except anyio.get_cancelled_exc_class():

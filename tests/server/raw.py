@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
@@ -16,6 +17,8 @@ from wsproto.utilities import LocalProtocolError
 
 from trio_rpc.links import Channel, Connector, Frame, Link, LinkClosedError
 from trio_rpc.links.websocket import SUBPROTOCOL
+from trio_rpc.server import RoomServer
+from trio_rpc.server.serve import serve
 
 from ..support.tokens import make_token
 
@@ -220,6 +223,14 @@ class RawWebSocket:
                     with suppress(LocalProtocolError, anyio.BrokenResourceError):
                         await self.send(event.response())
                     return code, reason or ""
+
+
+@asynccontextmanager
+async def serving(server: RoomServer, host: str = "127.0.0.1", **tls: Any) -> AsyncIterator[str]:
+    """Serve while the block runs."""
+    async with anyio.create_task_group() as task_group:
+        yield await task_group.start(partial(serve, server, host, 0, **tls))
+        task_group.cancel_scope.cancel()
 
 
 def port_of(url: str) -> int:

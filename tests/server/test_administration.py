@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 from livekit.protocol import models, rtc
 
@@ -178,7 +179,8 @@ async def test_other_permissions_count_at_once_and_are_told_to_everybody(
             muted = ParticipantPermissions(can_publish_data=False)
             server.update_participant(ROOM, "alice", permissions=muted)
             for events in (ours, theirs):
-                event = await anext(events)
+                with anyio.fail_after(1):
+                    event = await anext(events)
                 assert event.name == "participant_permissions_changed"
                 assert event.participant.identity == "alice"  # type: ignore[attr-defined]
                 assert event.permissions == muted  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from .raw import (
     join_all,
     join_raw,
     leave_reasons,
+    packets,
     request,
     settle_all,
     signals,
@@ -134,14 +135,19 @@ async def test_an_rpc_packet_without_exactly_one_destination_is_dropped(
         await assert_dropped(server, packet.SerializeToString())
 
 
-@pytest.mark.rule("P7")
-async def test_a_packet_of_the_largest_size_arrives(server: RoomServer) -> None:
+@pytest.mark.rule("P5", "P7")
+async def test_a_packet_is_as_large_as_may_be_with_the_servers_stamp_in_it(
+    server: RoomServer,
+) -> None:
     async with join_all(server, "alice", "bob") as (alice, bob):
-        alice.send_frame(packet_of_size(MAX_PACKET))
+        alice.send_frame(packet_of_size(60_000))
         await alice.settle()
-        [text] = texts(await bob.settle())
-    assert set(text) == {"x"}
-    assert len(text) > MAX_PACKET - 20
+        [stamped] = packets(await bob.settle())
+        largest = MAX_PACKET - (stamped.ByteSize() - 60_000)
+        for size in (largest, largest + 1):
+            alice.send_frame(packet_of_size(size))
+        await alice.settle()
+        assert [packet.ByteSize() for packet in packets(await bob.settle())] == [MAX_PACKET]
 
 
 @pytest.mark.rule("P2", "P8")
@@ -255,7 +261,7 @@ def identities() -> st.SearchStrategy[list[str]]:
 
 def valid_bodies() -> st.SearchStrategy[tuple[Channel, bytes]]:
     """Packets and requests as a client makes them, or could."""
-    packets = st.one_of(
+    data_packets = st.one_of(
         st.builds(request, identities().map(tuple).map(lambda each: each[0] if each else "bob")),
         st.builds(lambda text, to: user(text, *to), st.text(max_size=20), identities()),
         st.sampled_from([*answers("alice"), *answers("bob")]),
@@ -271,7 +277,7 @@ def valid_bodies() -> st.SearchStrategy[tuple[Channel, bytes]]:
             lambda stamp: rtc.SignalRequest(ping_req=rtc.Ping(timestamp=stamp))
         ),
     ).map(lambda signal: signal.SerializeToString())
-    return st.tuples(st.sampled_from(DATA_CHANNELS), packets) | st.tuples(
+    return st.tuples(st.sampled_from(DATA_CHANNELS), data_packets) | st.tuples(
         st.just(Channel.SIGNAL), signalling
     )
 

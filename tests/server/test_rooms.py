@@ -303,6 +303,7 @@ async def test_a_second_joiner_with_the_same_identity_replaces_the_first(
                 (second.sid, models.ParticipantInfo.ACTIVE),
             ]
             assert [info.identity for info in second.join.other_participants] == ["bob"]
+            assert await second.settle() == []
             bob.send(user("for the second", "alice"))
             await bob.settle()
             assert texts(await second.settle()) == ["for the second"]

@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,19 +23,11 @@ from trio_rpc.server.serve import serve
 
 from ..conftest import Join
 from ..support.tokens import API_KEYS, make_token
-from .raw import connect_websocket, join_raw, port_of, user
+from .raw import connect_websocket, join_raw, port_of, serving, user
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
 FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
-
-
-@asynccontextmanager
-async def serving(server: RoomServer, host: str = "127.0.0.1", **tls: Any) -> AsyncIterator[str]:
-    """Serve while the block runs."""
-    async with anyio.create_task_group() as task_group:
-        yield await task_group.start(partial(serve, server, host, 0, **tls))
-        task_group.cancel_scope.cancel()
 
 
 async def greet(to: str, **options: Any) -> None:

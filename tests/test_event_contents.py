@@ -1,0 +1,265 @@
+"""Events: what they are called and what they carry."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+import pytest
+from livekit.protocol import models, rtc
+
+from trio_rpc import (
+    ConnectionState,
+    DataPacket,
+    DataPacketKind,
+    DisconnectReason,
+    LocalParticipant,
+    ParticipantPermissions,
+    RemoteParticipant,
+    Room,
+    RoomEvent,
+    SipDTMF,
+    TranscriptionSegment,
+    events,
+)
+from trio_rpc.events import EventName
+from trio_rpc.links import Channel
+
+from .conftest import Join
+from .support.scripted_server import ScriptedServer, participant_info
+
+pytestmark = pytest.mark.anyio
+
+CAROL = participant_info("carol")
+
+
+def event_classes() -> list[type[RoomEvent]]:
+    return RoomEvent.__subclasses__()
+
+
+async def settle(room: Room, server: ScriptedServer) -> None:
+    """Wait until the room has heard all that the server said."""
+    async with room.events() as stream:
+        server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + ".")))
+        while not isinstance(await anext(stream), events.RoomMetadataChanged):
+            pass
+
+
+# Names and fields
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "fields"),
+    [
+        (events.Connected, "connected", []),
+        (events.Disconnected, "disconnected", ["reason"]),
+        (events.ConnectionStateChanged, "connection_state_changed", ["connection_state"]),
+        (events.RoomMetadataChanged, "room_metadata_changed", ["old_metadata", "new_metadata"]),
+        (events.ParticipantConnected, "participant_connected", ["participant"]),
+        (events.ParticipantActive, "participant_active", ["participant"]),
+        (events.ParticipantDisconnected, "participant_disconnected", ["participant"]),
+        (
+            events.ParticipantMetadataChanged,
+            "participant_metadata_changed",
+            ["participant", "old_metadata", "new_metadata"],
+        ),
+        (
+            events.ParticipantNameChanged,
+            "participant_name_changed",
+            ["participant", "old_name", "new_name"],
+        ),
+        (
+            events.ParticipantAttributesChanged,
+            "participant_attributes_changed",
+            ["changed_attributes", "participant"],
+        ),
+        (
+            events.ParticipantPermissionsChanged,
+            "participant_permissions_changed",
+            ["participant", "permissions"],
+        ),
+        (events.DataReceived, "data_received", ["data_packet"]),
+        (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
+        (
+            events.TranscriptionReceived,
+            "transcription_received",
+            ["segments", "participant", "publication"],
+        ),
+    ],
+)
+def test_events_have_the_names_and_fields_of_livekit(
+    event: type[RoomEvent], name: str, fields: list[str]
+) -> None:
+    assert event.name == name
+    assert list(inspect.signature(event).parameters) == fields
+
+
+def test_every_event_can_be_named() -> None:
+    assert {event.name for event in event_classes()} == set(get_args(EventName))
+    assert len(event_classes()) == 14
+
+
+class There(NamedTuple):
+    """The room of which the server tells, and who is in it."""
+
+    room: Room
+    alice: LocalParticipant
+    bob: RemoteParticipant
+
+
+def nothing(there: There) -> list[RoomEvent]:
+    return []
+
+
+def lossy_data_of_nobody(there: There) -> list[RoomEvent]:
+    return [events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_LOSSY, None, None))]
+
+
+def changed(**fields: Any) -> models.ParticipantInfo:
+    return participant_info("bob", **fields)
+
+
+def permission_lost() -> models.ParticipantInfo:
+    info = participant_info("bob")
+    info.permission.can_publish_data = False
+    return info
+
+
+def left() -> models.ParticipantInfo:
+    return participant_info("bob", state=models.ParticipantInfo.DISCONNECTED)
+
+
+SEGMENT = models.TranscriptionSegment(
+    id="1", text="hello", start_time=10, end_time=20, language="en", final=True
+)
+SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
+
+
+@pytest.mark.rule("P2")
+@pytest.mark.parametrize(
+    ("play", "expected"),
+    [
+        pytest.param(
+            lambda server: server.announce(changed(metadata="m")),
+            lambda there: [events.ParticipantMetadataChanged(there.bob, "", "m")],
+            id="metadata",
+        ),
+        pytest.param(
+            lambda server: server.announce(changed(name="Bob")),
+            lambda there: [events.ParticipantNameChanged(there.bob, "", "Bob")],
+            id="name",
+        ),
+        pytest.param(
+            lambda server: server.announce(changed(attributes={"a": "1"})),
+            lambda there: [events.ParticipantAttributesChanged({"a": "1"}, there.bob)],
+            id="attributes",
+        ),
+        pytest.param(
+            lambda server: server.announce(permission_lost()),
+            lambda there: [
+                events.ParticipantPermissionsChanged(
+                    there.bob,
+                    ParticipantPermissions(
+                        can_publish_data=False, can_subscribe=False, can_publish=False
+                    ),
+                )
+            ],
+            id="permissions",
+        ),
+        pytest.param(
+            lambda server: server.announce(left()),
+            lambda there: [events.ParticipantDisconnected(there.bob)],
+            id="left",
+        ),
+        pytest.param(
+            lambda server: server.announce(CAROL),
+            lambda there: [
+                events.ParticipantConnected(there.room.remote_participants["carol"]),
+                events.ParticipantActive(there.room.remote_participants["carol"]),
+            ],
+            id="joined",
+        ),
+        pytest.param(
+            lambda server: server.announce(participant_info("alice", name="Alice")),
+            lambda there: [events.ParticipantNameChanged(there.alice, "", "Alice")],
+            id="our own name",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", user=models.UserPacket(payload=b"x", topic="t")),
+            lambda there: [
+                events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_RELIABLE, there.bob, "t"))
+            ],
+            id="data",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "nobody", channel=Channel.LOSSY, user=models.UserPacket(payload=b"x")
+            ),
+            lossy_data_of_nobody,
+            id="lossy data of somebody unseen",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),
+            lambda there: [events.SipDTMFReceived(SipDTMF(11, "#", there.bob))],
+            id="DTMF",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "bob",
+                transcription=models.Transcription(
+                    transcribed_participant_identity="alice", segments=[SEGMENT]
+                ),
+            ),
+            lambda there: [events.TranscriptionReceived(SPOKEN, there.alice)],
+            id="transcription of ourselves",
+        ),
+        pytest.param(
+            lambda server: server.send(
+                "carol",
+                transcription=models.Transcription(
+                    transcribed_participant_identity="bob", segments=[SEGMENT]
+                ),
+            ),
+            lambda there: [events.TranscriptionReceived(SPOKEN, there.bob)],
+            id="transcription of another",
+        ),
+        pytest.param(
+            lambda server: server.send("bob", chat_message=models.ChatMessage(message="x")),
+            nothing,
+            id="a packet that is not ours to handle",
+        ),
+        pytest.param(
+            lambda server: server.say(room_update=rtc.RoomUpdate(room=models.Room(name="n"))),
+            nothing,
+            id="a room of the same metadata",
+        ),
+    ],
+)
+async def test_what_the_server_says_becomes_events(
+    play: Callable[[ScriptedServer], None],
+    expected: Callable[[There], list[RoomEvent]],
+) -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token") as room:
+        there = There(room, room.local_participant, room.remote_participants["bob"])
+        async with room.events() as stream:
+            play(server)
+            server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata="the end")))
+            happened = []
+            while (event := await anext(stream)) != events.RoomMetadataChanged("", "the end"):
+                happened.append(event)
+        assert happened == expected(there)
+
+
+async def test_a_stay_begins_and_ends_with_its_events(join: Join) -> None:
+    room = Room()
+    stream = room.events()
+    async with join("alice", room=room):
+        pass
+    assert [event async for event in stream] == [
+        events.ConnectionStateChanged(ConnectionState.CONN_CONNECTED),
+        events.Connected(),
+        events.ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED),
+        events.Disconnected(DisconnectReason.CLIENT_INITIATED),
+    ]
