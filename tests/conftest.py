@@ -2,8 +2,10 @@
 
 An async test is marked `anyio` (mostly by `pytestmark`) and runs once on each backend: on trio with
 its autojump clock and on asyncio with an event loop that does the same, so that no test waits for
-time to pass. A test marked `real_time` runs on the real clock, and on uvloop too when that is asked
-for with `--backend=uvloop`: uvloop's time cannot jump.
+time to pass. A test marked `real_time` runs on the real clock.
+
+`--backend` chooses one backend, or several. On uvloop, whose time cannot jump, only the `real_time`
+tests run; tests that run no event loop of ours run with trio, so that they run once in a matrix.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ import trio.testing
 from trio_rpc import Room
 from trio_rpc.server import RoomServer
 from trio_rpc.server.serve import serve
+from trio_rpc.testing import VirtualTimeLoop
 
 from .support.tokens import API_KEYS, make_token
-from .support.virtual_time import THRESHOLD, VirtualTimeLoop
+
+pytest_plugins = ["pytester"]
 
 BACKENDS = ("trio", "asyncio", "uvloop")
 
@@ -43,28 +47,42 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rule(*ids): proves these rules of docs/protocol.md")
 
 
+def _backends(config: pytest.Config) -> list[str]:
+    return config.getoption("--backend") or ["trio", "asyncio"]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "anyio_backend" not in metafunc.fixturenames:
-        return
-    names: list[str] = metafunc.config.getoption("--backend") or ["trio", "asyncio"]
-    real_time = metafunc.definition.get_closest_marker("real_time") is not None
-    metafunc.parametrize(
-        "anyio_backend", [_backend(name, real_time) for name in names], indirect=True
-    )
+    if "anyio_backend" in metafunc.fixturenames:
+        real_time = metafunc.definition.get_closest_marker("real_time") is not None
+        params = [_backend(name, real_time) for name in _backends(metafunc.config)]
+        metafunc.parametrize("anyio_backend", params, indirect=True)
 
 
 def _backend(name: str, real_time: bool) -> Any:
     options: dict[str, Any] = {}
-    marks: list[pytest.MarkDecorator] = []
     if name == "uvloop":
         options = {"use_uvloop": True}
-        if not real_time:
-            marks = [pytest.mark.skip(reason="virtual time, which uvloop does not have")]
     elif name == "asyncio" and not real_time:
         options = {"loop_factory": VirtualTimeLoop}
     elif name == "trio" and not real_time:
-        options = {"clock": partial(trio.testing.MockClock, autojump_threshold=THRESHOLD)}
-    return pytest.param((name, options), id=name, marks=marks)
+        options = {"clock": partial(trio.testing.MockClock, autojump_threshold=0)}
+    return pytest.param((name, options), id=name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = [item for item in items if _concerns(item, _backends(config))]
+    kept = set(chosen)
+    if dropped := [item for item in items if item not in kept]:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = chosen
+
+
+def _concerns(item: pytest.Item, backends: list[str]) -> bool:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "anyio_backend" not in callspec.params:
+        return "trio" in backends
+    name, _ = callspec.params["anyio_backend"]
+    return name != "uvloop" or item.get_closest_marker("real_time") is not None
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from .errors import (
     PublishTranscriptionError,
     RpcError,
     SignalRequestError,
+    StreamError,
 )
 from .events import ConnectionState, DisconnectReason, EventStream, RoomEvent
 from .local_participant import LocalParticipant
@@ -37,10 +38,21 @@ from .participant import (
     RemoteParticipant,
 )
 from .room import Room, RoomStatistics
+from .streams import (
+    ByteStreamInfo,
+    ByteStreamReader,
+    ByteStreamWriter,
+    TextStreamInfo,
+    TextStreamReader,
+    TextStreamWriter,
+)
 from .tokens import AccessToken, InvalidTokenError, VideoGrants
 
 __all__ = [
     "AccessToken",
+    "ByteStreamInfo",
+    "ByteStreamReader",
+    "ByteStreamWriter",
     "ConnectError",
     "ConnectionState",
     "DataPacket",
@@ -66,6 +78,10 @@ __all__ = [
     "RpcInvocationData",
     "SignalRequestError",
     "SipDTMF",
+    "StreamError",
+    "TextStreamInfo",
+    "TextStreamReader",
+    "TextStreamWriter",
     "Transcription",
     "TranscriptionSegment",
     "VideoGrants",

@@ -18,41 +18,34 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Final
 from uuid import uuid4
 
 from attrs import define, frozen
 from livekit.protocol import models
 
-from .concurrency import Backend, CancelScope, SendChannel
-from .errors import RpcError
-from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, utf8_length, wire_timeout_ms
+from .concurrency import Backend, CancelScope, ReceiveChannel, SendChannel
+from .errors import RpcError, StreamError
+from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, SessionLimits, utf8_length, wire_timeout_ms
 from .links import LinkClosedError, LinkFullError
-from .packets import rpc_outcome, rpc_request
+from .negotiation import speaks_rpc_v2, takes_cancellation
+from .outlet import Outlet
+from .packets import rpc_cancellation, rpc_outcome, rpc_request
+from .participant import Participant
+from .rpc_streams import REQUEST_TOPIC, request_attributes, request_id_of
+from .streams import TextStreamInfo
+from .streams.incoming import StreamSink
+from .streams.outgoing import OutgoingStreams
 
 logger = logging.getLogger(__name__)
 
+#: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
+_GAVE_UP_WITHIN: Final = 0.05
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
 #: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
 DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
-
-
-class Outlet(Protocol):
-    """Where packets leave for the room."""
-
-    @property
-    def round_trip(self) -> float:
-        """Seconds to the server and back, as last measured; 0 before that."""
-        ...
-
-    def send_nowait(self, packet: models.DataPacket) -> None:
-        """Number a reliable packet and queue it, or raise `LinkFullError`, `LinkClosedError`."""
-        ...
-
-    async def wait_writable(self) -> None:
-        """Wait until it is worth trying again after a `LinkFullError`."""
-        ...
 
 
 @frozen
@@ -65,34 +58,76 @@ _ACKNOWLEDGED: Final = _Acknowledged()
 
 @define(eq=False)
 class _PendingCall:
-    destination: str
-    channel: SendChannel
+    """A call, from before its request is written until its caller has the outcome.
+
+    Attributes:
+        scope: Ends the waiting: when there is no ack in time at first, then at `respond_by`.
+        wait_until: What the callee is told of the time that is left: until `respond_by`, or until
+            an earlier deadline of a scope around the call.
+        sending: The request is being sent, which an outcome makes superfluous.
+    """
+
+    callee: Participant
+    method: str
+    request_id: str
     scope: CancelScope
     respond_by: float
+    wait_until: float
+    send_channel: SendChannel
+    receive_channel: ReceiveChannel
+    sending: bool = True
     acknowledged: bool = False
     finished: bool = False
+    outcome: str | RpcError | None = None
 
     def acknowledge(self) -> None:
         if not self.acknowledged and not self.scope.cancel_called:
             self.acknowledged = True
             # Not left to the caller's task, which may run when the time for the ack is over.
             self.scope.deadline = self.respond_by
-            self.channel.send_nowait(_ACKNOWLEDGED)
+            self.send_channel.send_nowait(_ACKNOWLEDGED)
 
     def finish(self, outcome: str | RpcError) -> None:
         if not self.finished:
             self.finished = True
-            self.channel.send_nowait(outcome)
+            self.outcome = outcome
+            self.send_channel.send_nowait(outcome)
+            if self.sending:
+                self.scope.cancel()
+
+
+class _ResponseBody:
+    """Takes a response that comes as a stream, and finishes its call with it."""
+
+    def __init__(self, call: _PendingCall, max_bytes: int) -> None:
+        self._call = call
+        self._max_bytes = max_bytes
+        self._content = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        self._content += piece
+        if len(self._content) > self._max_bytes:
+            raise StreamError(f"it has more than {self._max_bytes:,} bytes")
+
+    def end(self, error: StreamError | None = None) -> None:
+        self._call.finish(
+            self._content.decode(errors="replace") if error is None else _broken(error)
+        )
+
+
+def _broken(error: StreamError) -> RpcError:
+    return RpcError.built_in(
+        RpcError.ErrorCode.APPLICATION_ERROR, f"the response broke off: {error}"
+    )
 
 
 def check_call(method: object, payload: object, response_timeout: float) -> None:
-    """Refuse a call that nobody could mean (rules C10 and C11).
+    """Refuse a call that nobody could mean (rule C11).
 
     Raises:
         TypeError: `method` or `payload` is no text.
         ValueError: the method's name is empty or too long, the timeout not positive, or the payload
             not Unicode.
-        RpcError: 1402, the payload is too large.
     """
     if not isinstance(method, str):
         raise TypeError(f"the name of a method is a str, not {type(method).__name__}")
@@ -107,65 +142,112 @@ def check_call(method: object, payload: object, response_timeout: float) -> None
         )
     if math.isnan(response_timeout) or response_timeout <= 0:
         raise ValueError(f"response_timeout is a number of seconds above 0, not {response_timeout}")
+    utf8_length(payload)
+
+
+def check_payload_size(payload: str, max_bytes: int) -> None:
+    """Refuse a payload that is larger than the callee takes (rule C10).
+
+    Raises:
+        RpcError: 1402.
+    """
     size = utf8_length(payload)
-    if size > MAX_PAYLOAD_BYTES:
+    if size > max_bytes:
         raise RpcError.built_in(
             RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
-            f"the payload has {size:,} bytes, over the limit of {MAX_PAYLOAD_BYTES:,}",
+            f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
         )
 
 
 class Calls:
     """The calls of one stay in a room that wait for an answer."""
 
-    def __init__(self, backend: Backend, outlet: Outlet, max_round_trip_latency: float) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        outlet: Outlet,
+        streams: OutgoingStreams,
+        limits: SessionLimits,
+    ) -> None:
         self._backend = backend
         self._outlet = outlet
-        self._max_round_trip_latency = max_round_trip_latency
+        self._streams = streams
+        self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
 
     async def perform(
-        self, destination: str, method: str, payload: str, response_timeout: float
+        self, callee: Participant, method: str, payload: str, response_timeout: float
     ) -> str:
         """Send a request and wait for its response.
 
-        The arguments have been checked, and `destination` is in the room.
+        All but the size of the payload has been checked.
 
         Raises:
-            RpcError: as the callee sent it, or 1501, 1502, 1503, 1505.
+            RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
         """
+        limits = self._limits
+        v2 = speaks_rpc_v2(callee)
+        check_payload_size(payload, limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
         started = self._backend.current_time()
-        ack_by = started + self._max_round_trip_latency
+        ack_by = started + limits.max_round_trip_latency
         respond_by = started + response_timeout
-        request_id = str(uuid4())
+        # Inside of a handler, or of any other cancel scope, there may be less time than that.
+        wait_until = min(respond_by, self._backend.current_effective_deadline())
         # Room for an ack and a response, which is all that a call is ever sent.
-        send_channel, receive_channel = self._backend.open_memory_channel(2)
-        outcome: str | RpcError | _Acknowledged
+        channels = self._backend.open_memory_channel(2)
+        outcome: str | RpcError | None = None
         with self._backend.cancel_scope(deadline=min(ack_by, respond_by)) as scope:
-            call = _PendingCall(destination, send_channel, scope, respond_by)
-            self._pending[request_id] = call
+            call = _PendingCall(
+                callee, method, str(uuid4()), scope, respond_by, wait_until, *channels
+            )
+            self._pending[call.request_id] = call
             try:
-                await self._send_request(destination, request_id, method, payload, respond_by)
-                outcome = await receive_channel.receive()
-                if outcome is _ACKNOWLEDGED:
-                    outcome = await receive_channel.receive()
-            except LinkClosedError as error:
-                # Unless we left while the request waited for room: that is 1503, and comes first.
-                call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, str(error)))
-                outcome = receive_channel.receive_nowait()
+                outcome = await self._exchange(call, payload)
             finally:
-                del self._pending[request_id]
-                send_channel.close()
-                receive_channel.close()
+                self._forget(call)
         if scope.cancelled_caught:
-            outcome = self._timed_out(call, method, response_timeout)
+            outcome = call.outcome
+        if outcome is None:
+            outcome = self._timed_out(call, response_timeout)
         if isinstance(outcome, RpcError):
             raise outcome
-        assert isinstance(outcome, str)
         return outcome
+
+    async def _exchange(self, call: _PendingCall, payload: str) -> str | RpcError:
+        """Send the request and receive what comes of it."""
+        receive = call.receive_channel.receive
+        try:
+            if speaks_rpc_v2(call.callee):
+                await self._send_stream(call, payload)
+            else:
+                await self._send_packet(call, payload)
+            call.sending = False
+            received = await receive()
+            outcome: str | RpcError = await receive() if received is _ACKNOWLEDGED else received
+        except (LinkClosedError, StreamError) as error:
+            # Unless we left while the request waited for room: that is 1503, and comes first.
+            what = f"the request to {call.callee.identity!r} was not sent: {error}"
+            call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what))
+            assert call.outcome is not None
+            return call.outcome
+        if call.wait_until < call.respond_by and self._gave_up_first(call, outcome):
+            # The time was that of a scope around the call, which ends in a moment: as a scope does,
+            # not with an error of ours.
+            await self._backend.sleep_forever()
+        return outcome
+
+    def _forget(self, call: _PendingCall) -> None:
+        del self._pending[call.request_id]
+        call.send_channel.close()
+        call.receive_channel.close()
+        if not call.finished and takes_cancellation(call.callee):
+            # Let the handler end too, where the callee wants to know; best effort.
+            with suppress(LinkFullError, LinkClosedError):
+                self._outlet.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
+        call.finished = True
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """An ack has come."""
@@ -181,36 +263,75 @@ class Calls:
             else:
                 call.finish(outcome)
 
+    def open_response_stream(self, sender: str, info: TextStreamInfo) -> StreamSink | None:
+        """What takes the content of a response that comes as a stream; None for nothing."""
+        call = self._find(sender, request_id_of(info.attributes), "response stream")
+        return None if call is None else _ResponseBody(call, self._limits.max_stream_bytes)
+
     def fail(self, reason: str, destination: str | None = None) -> None:
         """Nobody will answer any more: 1503 for the calls to `destination`, or for all."""
         for call in self._pending.values():
-            if destination is None or call.destination == destination:
+            if destination is None or call.callee.identity == destination:
                 call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
 
     def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
         call = self._pending.get(request_id)
         if call is None:
             logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
-        elif call.destination != sender:
-            logger.debug("ignored %s's %s to a call of %s", sender, what, call.destination)
+        elif call.callee.identity != sender:
+            logger.debug("ignored %s's %s to a call of %s", sender, what, call.callee.identity)
         else:
             return call
         return None
 
-    async def _send_request(
-        self, destination: str, request_id: str, method: str, payload: str, respond_by: float
-    ) -> None:
+    def _gave_up_first(self, call: _PendingCall, outcome: str | RpcError) -> bool:
+        """Whether `outcome` is a 1502 that the callee sent just before its time was over."""
+        if not isinstance(outcome, RpcError) or outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT:
+            return False
+        remaining = call.wait_until - self._backend.current_time()
+        return remaining <= self._outlet.round_trip + _GAVE_UP_WITHIN
+
+    async def _send_packet(self, call: _PendingCall, payload: str) -> None:
         while True:
-            remaining = respond_by - self._backend.current_time()
-            timeout_ms = wire_timeout_ms(remaining, self._outlet.round_trip)
-            request = rpc_request(destination, request_id, method, payload, timeout_ms)
+            timeout_ms = self._timeout_ms(call)
+            request = rpc_request(
+                call.callee.identity, call.request_id, call.method, payload, timeout_ms
+            )
             try:
                 return self._outlet.send_nowait(request)
             except LinkFullError:
                 await self._outlet.wait_writable()
 
-    def _timed_out(self, call: _PendingCall, method: str, response_timeout: float) -> RpcError:
-        latency = self._max_round_trip_latency
+    async def _send_stream(self, call: _PendingCall, payload: str) -> None:
+        def attributes() -> dict[str, str]:
+            return request_attributes(call.request_id, call.method, self._timeout_ms(call))
+
+        async def send(packet: models.DataPacket) -> None:
+            while True:
+                if packet.HasField("stream_header"):
+                    # What is left of the time when the header is written.
+                    packet.stream_header.attributes.update(attributes())
+                try:
+                    return self._outlet.send_nowait(packet)
+                except LinkFullError:
+                    await self._outlet.wait_writable()
+
+        await self._streams.send_text(
+            payload,
+            destinations=[call.callee.identity],
+            topic=REQUEST_TOPIC,
+            attributes=attributes(),
+            send=send,
+            abandon_timeout=0,
+        )
+
+    def _timeout_ms(self, call: _PendingCall) -> int:
+        remaining = call.wait_until - self._backend.current_time()
+        return wire_timeout_ms(remaining, self._outlet.round_trip)
+
+    def _timed_out(self, call: _PendingCall, response_timeout: float) -> RpcError:
+        latency = self._limits.max_round_trip_latency
+        method = call.method
         if call.acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
@@ -220,4 +341,4 @@ class Calls:
         else:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
             what = f"did not acknowledge {method!r} within {latency:g} s"
-        return RpcError.built_in(code, f"{call.destination!r} {what}")
+        return RpcError.built_in(code, f"{call.callee.identity!r} {what}")

@@ -128,6 +128,10 @@ class PublishTranscriptionError(PublishDataError):
     """A transcription was not sent."""
 
 
+class StreamError(Exception):
+    """A data stream was not sent, or did not come to its proper end; the text says why."""
+
+
 class SignalRequestError(Exception):
     """The server refused a change of metadata, name or attributes, or did not answer.
 

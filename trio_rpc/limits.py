@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from attrs import frozen
+
 #: RPC payloads of version 1, requests and responses (rule C10), and the data of errors (A6).
 MAX_PAYLOAD_BYTES: Final = 15_360
 #: The message of an error (A6).
@@ -14,6 +16,16 @@ MAX_METHOD_BYTES: Final = 64
 MAX_PACKET_BYTES: Final = 64_000
 #: The largest timeout that an `RpcRequest` can carry (P3: uint32 milliseconds).
 MAX_TIMEOUT_MS: Final = 2**32 - 1
+
+
+@frozen
+class SessionLimits:
+    """What `Room` takes as limits; see there."""
+
+    max_round_trip_latency: float
+    max_concurrent_handlers: int
+    max_payload_bytes: int
+    max_stream_bytes: int
 
 
 def utf8_length(text: str) -> int:

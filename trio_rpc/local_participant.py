@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, overload
 
 from livekit.protocol import models, rtc
@@ -16,11 +17,15 @@ from .errors import (
     PublishTranscriptionError,
     RpcError,
     SignalRequestError,
+    StreamError,
 )
 from .links import LinkClosedError
 from .methods import H, MethodRegistry
+from .negotiation import server_carries_rpc
 from .participant import Participant
-from .versions import speaks_rpc
+from .streams import ByteStreamInfo, ByteStreamWriter, TextStreamInfo, TextStreamWriter
+from .streams.info import BYTES_MIME_TYPE
+from .streams.outgoing import OnProgress, OutgoingStreams
 
 if TYPE_CHECKING:
     from .session import Session
@@ -51,12 +56,14 @@ class LocalParticipant(Participant):
     ) -> str:
         """Call a method of another participant and wait for its answer.
 
-        Cancelling the call forgets it. Any number of calls may run at the same time.
+        Cancelling the call forgets it, and cancels the handler where the callee is a trio_rpc
+        program too. Any number of calls may run at the same time.
 
         Args:
             destination_identity: Whom to call.
             method: The name of the method, 1 to 64 UTF-8 bytes.
-            payload: The argument, at most 15,360 UTF-8 bytes, in whichever format both sides use.
+            payload: The argument, in whichever format both sides use: at most 15,360 UTF-8 bytes,
+                or `Room(max_payload_bytes=…)` where the callee speaks RPC v2.
             response_timeout: Seconds that the whole call may take: sending, network, handler and
                 response. The handler is given a little less.
 
@@ -75,7 +82,7 @@ class LocalParticipant(Participant):
         session = self._session
         session.require_joined()
         check_call(method, payload, response_timeout)
-        if not speaks_rpc(session.server_version):
+        if not server_carries_rpc(session.server_version):
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
                 f"the server has version {session.server_version}, RPC needs 1.8.0",
@@ -87,12 +94,13 @@ class LocalParticipant(Participant):
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"{self.identity!r} cannot call itself",
             )
-        if destination_identity not in session.roster.remote:
+        callee = session.roster.remote.get(destination_identity)
+        if callee is None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"no participant {destination_identity!r} is in room {session.room.name!r}",
             )
-        return await session.calls.perform(destination_identity, method, payload, response_timeout)
+        return await session.calls.perform(callee, method, payload, response_timeout)
 
     @overload
     def register_rpc_method(self, method_name: str, handler: H) -> H: ...
@@ -136,11 +144,8 @@ class LocalParticipant(Participant):
             RuntimeError: the room is not joined.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
-        if isinstance(destination_identities, str):
-            raise TypeError("destination_identities is a sequence of identities, not one of them")
-        packet = packets.user_data(
-            data, reliable=reliable, destinations=destination_identities, topic=topic
-        )
+        destinations = _identities(destination_identities)
+        packet = packets.user_data(data, reliable=reliable, destinations=destinations, topic=topic)
         await self._publish(packet, PublishDataError)
 
     async def publish_dtmf(self, *, code: int, digit: str) -> None:
@@ -168,6 +173,134 @@ class LocalParticipant(Participant):
             RuntimeError: the room is not joined.
         """
         await self._publish(packets.transcription(transcription), PublishTranscriptionError)
+
+    # Data streams
+
+    async def send_text(
+        self,
+        text: str,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        reply_to_id: str = "",
+    ) -> TextStreamInfo:
+        """Send a text of any size.
+
+        Args:
+            text: The text.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            reply_to_id: The id of the stream that it answers.
+
+        Raises:
+            StreamError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        return await self._streams().send_text(
+            text,
+            destinations=_identities(destination_identities),
+            topic=topic,
+            attributes=attributes or {},
+            reply_to_stream_id=reply_to_id,
+        )
+
+    async def stream_text(
+        self,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        reply_to_id: str = "",
+        total_size: int | None = None,
+    ) -> TextStreamWriter:
+        """Begin a text that is written piece by piece; otherwise as `send_text`.
+
+            async with await local_participant.stream_text(topic="story") as writer:
+                await writer.write("Once upon a time, ")
+
+        Args:
+            total_size: How many UTF-8 bytes it will have, where that is known.
+        """
+        info = TextStreamInfo(
+            topic=topic,
+            size=total_size,
+            attributes=dict(attributes or {}),
+            reply_to_stream_id=reply_to_id,
+        )
+        return await self._streams().stream_text(info, _identities(destination_identities))
+
+    async def send_file(
+        self,
+        file_path: str | os.PathLike[str],
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ByteStreamInfo:
+        """Send a file of any size, a piece at a time.
+
+        Args:
+            file_path: The file.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            on_progress: Called with the bytes sent and the bytes in all, as they are sent.
+
+        Raises:
+            OSError: the file can't be read.
+            StreamError: we may not send data, the connection was lost, or the file changed its
+                size meanwhile.
+            RuntimeError: the room is not joined.
+        """
+        return await self._streams().send_file(
+            file_path,
+            destinations=_identities(destination_identities),
+            topic=topic,
+            attributes=attributes or {},
+            on_progress=on_progress,
+        )
+
+    async def stream_bytes(
+        self,
+        name: str,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        mime_type: str = BYTES_MIME_TYPE,
+        total_size: int | None = None,
+    ) -> ByteStreamWriter:
+        """Begin bytes that are written piece by piece.
+
+        Args:
+            name: The name of the file, or of whatever it is.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            mime_type: What the content is.
+            total_size: How many bytes it will have, where that is known.
+
+        Raises:
+            StreamError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        info = ByteStreamInfo(
+            name=name,
+            mime_type=mime_type,
+            topic=topic,
+            size=total_size,
+            attributes=dict(attributes or {}),
+        )
+        return await self._streams().stream_bytes(info, _identities(destination_identities))
+
+    def _streams(self) -> OutgoingStreams:
+        self._session.require_joined()
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise StreamError(obstacle)
+        return self._session.outgoing_streams
 
     # What others see of us
 
@@ -207,10 +340,9 @@ class LocalParticipant(Participant):
                 f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
                 reason="NOT_ALLOWED",
             )
-        # One at a time: a request repeats what it does not change, which must be up to date.
-        async with self._session.changing:
+        async with self._session.server_requests.changing:
             self._session.require_joined()
-            await self._session.update_metadata(
+            await self._session.server_requests.update_metadata(
                 rtc.UpdateParticipantMetadata(
                     metadata=self.metadata if metadata is None else metadata,
                     name=self.name if name is None else name,
@@ -223,6 +355,12 @@ class LocalParticipant(Participant):
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise failure(obstacle)
         try:
-            await self._session.send(packet)
+            await self._session.outlet.send(packet)
         except (LinkClosedError, ValueError) as error:
             raise failure(f"not sent: {error}") from None
+
+
+def _identities(identities: Sequence[str]) -> Sequence[str]:
+    if isinstance(identities, str):
+        raise TypeError("destination_identities is a sequence of identities, not one of them")
+    return identities

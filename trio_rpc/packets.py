@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The version of RPC that an `RpcRequest` packet speaks (rule P3).
 RPC_VERSION: Final = 1
+#: The topic of data that is no application's: a call was given up (docs/protocol.md).
+CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
 
 
 class MalformedPacketError(Exception):
@@ -97,6 +99,12 @@ def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
         error = response.error
         return RpcError(error.code, error.message, error.data or None)
     return None
+
+
+def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:
+    """The caller has given up a call, and the callee may too; for peers that announced it."""
+    user = models.UserPacket(payload=request_id.encode(), topic=CANCELLATION_TOPIC)
+    return models.DataPacket(destination_identities=[destination], user=user)
 
 
 def user_data(

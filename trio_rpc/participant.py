@@ -139,6 +139,16 @@ class Participant:
         return ParticipantPermissions.from_proto(self._info.permission)
 
     @property
+    def client_protocol(self) -> int:
+        """How much of data streams and RPC it understands: 0 for RPC v1 alone (N1)."""
+        return self._info.client_protocol
+
+    @property
+    def capabilities(self) -> frozenset[int]:
+        """What else it understands, as the numbers that it announced."""
+        return frozenset(self._info.capabilities)
+
+    @property
     def track_publications(self) -> Mapping[str, Any]:
         """The tracks that it publishes, by their sid. Always empty: this library has no media."""
         return _NO_TRACKS

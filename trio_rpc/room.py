@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from types import MappingProxyType
-from typing import Final, overload
+from typing import Any, Final, overload
 
 from attrs import frozen
-from google.protobuf.message import DecodeError
-from livekit.protocol import models, rtc
+from livekit.protocol import rtc
 
 from . import concurrency
 from .calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
@@ -27,12 +26,24 @@ from .events import (
     EventEmitter,
     RoomEvent,
 )
-from .links import Channel, Connector, Frame, Link, LinkClosedError
+from .invocations import DEFAULT_MAX_CONCURRENT_HANDLERS
+from .joining import client_info, receive_join
+from .limits import MAX_PAYLOAD_BYTES, SessionLimits
+from .links import Connector, Frame, Link
 from .links.websocket import WebSocketConnector
 from .local_participant import LocalParticipant
-from .methods import DEFAULT_MAX_CONCURRENT_HANDLERS, H, MethodRegistry
+from .methods import H, MethodRegistry
 from .participant import RemoteParticipant
+from .sequences import SequenceFilters
 from .session import Session
+from .streams.content import DEFAULT_MAX_STREAM_BYTES
+from .streams.incoming import (
+    ByteStreamHandler,
+    StreamHandlers,
+    TextStreamHandler,
+    register_handler,
+    unregister_handler,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +58,12 @@ class RoomStatistics:
     Attributes:
         pending_calls: Calls of ours that wait for an answer.
         running_handlers: Invocations of our methods that are not answered yet.
+        open_streams: Data streams that we receive and that have not ended.
     """
 
-    pending_calls: int
-    running_handlers: int
+    pending_calls: int = 0
+    running_handlers: int = 0
+    open_streams: int = 0
 
 
 class Room(EventEmitter):
@@ -60,6 +73,10 @@ class Room(EventEmitter):
         max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
         max_concurrent_handlers: How many invocations of our methods run at the same time; more
             wait their turn while their time runs (A13).
+        max_payload_bytes: How large a request or response of ours may be, in UTF-8, where the peer
+            speaks RPC v2 (C10). To others it is 15,360 bytes, always.
+        max_stream_bytes: How much of a data stream may wait to be read, and how much `read_all`
+            reads (S7).
 
     Raises:
         ValueError: a limit is not above 0.
@@ -70,6 +87,8 @@ class Room(EventEmitter):
         *,
         max_round_trip_latency: float = DEFAULT_MAX_ROUND_TRIP_LATENCY,
         max_concurrent_handlers: int = DEFAULT_MAX_CONCURRENT_HANDLERS,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        max_stream_bytes: int = DEFAULT_MAX_STREAM_BYTES,
     ) -> None:
         if not max_round_trip_latency > 0:
             raise ValueError(f"max_round_trip_latency is above 0, not {max_round_trip_latency}")
@@ -78,9 +97,17 @@ class Room(EventEmitter):
                 f"max_concurrent_handlers is at least 1, not {max_concurrent_handlers}"
             )
         super().__init__()
-        self._max_round_trip_latency = max_round_trip_latency
-        self._max_concurrent_handlers = max_concurrent_handlers
+        if max_payload_bytes < 1 or max_stream_bytes < 1:
+            raise ValueError("max_payload_bytes and max_stream_bytes are at least 1")
+        self._limits = SessionLimits(
+            max_round_trip_latency=max_round_trip_latency,
+            max_concurrent_handlers=max_concurrent_handlers,
+            max_payload_bytes=max_payload_bytes,
+            max_stream_bytes=max_stream_bytes,
+        )
         self._registry = MethodRegistry()
+        self._stream_handlers = StreamHandlers()
+        self._sequences = SequenceFilters()
         # Set while connected; the last stay can still be asked about after it
         self._connecting = False
         self._nursery: Nursery | None = None
@@ -120,8 +147,8 @@ class Room(EventEmitter):
         try:
             connector = WebSocketConnector(url, ssl_context) if isinstance(url, str) else url
             with concurrency.current().move_on_after(connect_timeout) as scope:
-                async with connector.open_link(token, _client_info()) as link:
-                    join, early_frames = await _receive_join(link)
+                async with connector.open_link(token, client_info()) as link:
+                    join, early_frames = await receive_join(link)
                     if scope.cancel_called:
                         # Too late by a moment: be cancelled here, not somewhere in the block.
                         await concurrency.current().sleep_forever()
@@ -144,8 +171,10 @@ class Room(EventEmitter):
             join,
             self._registry,
             self._emit_from_session,
-            max_round_trip_latency=self._max_round_trip_latency,
-            max_concurrent_handlers=self._max_concurrent_handlers,
+            self._run_stream_handler,
+            stream_handlers=self._stream_handlers,
+            sequences=self._sequences,
+            limits=self._limits,
         )
         async with concurrency.open_service_nursery() as self._nursery:
             self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
@@ -188,10 +217,11 @@ class Room(EventEmitter):
     ) -> H | Callable[[H], H]:
         """Answer to a method, before or after joining; without a handler, a decorator.
 
-        The handler is called with an `RpcInvocationData` and returns a `str` of at most 15,360
-        UTF-8 bytes, or None. An async handler runs in a task of the room's, a plain function in a
-        worker thread. It is cancelled when the caller's time is over. What it raises reaches the
-        caller as it is when it is an `RpcError`, and as 1500 when it is anything else.
+        The handler is called with an `RpcInvocationData` and returns a `str` or None, of at most
+        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async one
+        runs in a task of the room's, a plain function in a worker thread. It is cancelled when the
+        caller's time is over. What it raises reaches the caller as it is when it is an `RpcError`,
+        and as 1500 when it is anything else.
 
         Args:
             method_name: 1 to 64 UTF-8 bytes.
@@ -212,6 +242,52 @@ class Room(EventEmitter):
             KeyError: there is no such method.
         """
         self._registry.unregister(method)
+
+    # Data streams
+
+    def register_text_stream_handler(self, topic: str, handler: TextStreamHandler) -> None:
+        """Have the texts of a topic, before or after joining.
+
+        The handler is called with a `TextStreamReader` and the identity of the sender. An async one
+        runs in a task of the room's.
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the topic has a text stream handler.
+        """
+        register_handler(self._stream_handlers.text, topic, handler)
+
+    def unregister_text_stream_handler(self, topic: str) -> None:
+        """Ignore further texts of a topic.
+
+        Raises:
+            KeyError: the topic has no text stream handler.
+        """
+        unregister_handler(self._stream_handlers.text, topic)
+
+    def register_byte_stream_handler(self, topic: str, handler: ByteStreamHandler) -> None:
+        """Have the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
+        register_handler(self._stream_handlers.bytes, topic, handler)
+
+    def unregister_byte_stream_handler(self, topic: str) -> None:
+        """Ignore further bytes of a topic.
+
+        Raises:
+            KeyError: the topic has no byte stream handler.
+        """
+        unregister_handler(self._stream_handlers.bytes, topic)
+
+    def _run_stream_handler(
+        self, handler: Callable[[Any, str], Any], reader: Any, sender: str
+    ) -> None:
+        topic = reader.info.topic
+        try:
+            result = handler(reader, sender)
+        except Exception:
+            logger.exception("the handler of streams of topic %r failed", topic)
+        else:
+            if inspect.isawaitable(result):
+                self._run_in_background(f"streams of topic {topic!r}", result)
 
     # The room
 
@@ -247,6 +323,7 @@ class Room(EventEmitter):
         return RoomStatistics(
             pending_calls=len(session.calls) if session else 0,
             running_handlers=len(session.invocations) if session else 0,
+            open_streams=len(session.incoming_streams) if session else 0,
         )
 
     # Who is in it
@@ -309,30 +386,3 @@ class Room(EventEmitter):
 
         assert self._nursery is not None
         self._nursery.start_soon(finish, name=f"callback for {name}")
-
-
-def _client_info() -> models.ClientInfo:
-    return models.ClientInfo(
-        sdk=models.ClientInfo.PYTHON, version=version("trio-rpc"), protocol=16, client_protocol=0
-    )
-
-
-async def _receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
-    """What the server says on joining, and the frames that came with it."""
-    try:
-        (channel, body), *others = await link.receive()
-        response = rtc.SignalResponse.FromString(body) if channel is Channel.SIGNAL else None
-    except LinkClosedError as error:
-        raise ConnectError(f"the server let us go before we had joined: {error}") from None
-    except (ValueError, DecodeError):
-        response, others = None, []
-    match response and response.WhichOneof("message"):
-        case "join":
-            assert response is not None
-            return response.join, others
-        case "leave":
-            assert response is not None
-            reason = DisconnectReason(response.leave.reason).name
-            raise ConnectError(f"the server refused to let us in: {reason}")
-        case _:
-            raise ConnectError("the server's first message was not a JoinResponse")

@@ -38,6 +38,9 @@ class Roster:
         if info.sid == self.local.sid:
             yield from _apply_changes(self.local, info)
             return
+        if info.identity == self.local.identity:
+            # Whoever came in our place: the server lets us go.
+            return
         known = self.remote.get(info.identity)
         if info.state == models.ParticipantInfo.DISCONNECTED:
             # The end of an earlier stay says nothing about the present one.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define
 
 _WINDOW: Final = 1024
+_MAX_PUBLISHERS: Final = 2048
 _MASK: Final = (1 << _WINDOW) - 1
 
 
@@ -42,3 +43,22 @@ class SequenceFilter:
             return False
         self._seen |= bit
         return True
+
+
+@define
+class SequenceFilters:
+    """A `SequenceFilter` for each publisher, by SID, the gone ones included.
+
+    A packet may come again after its publisher was seen to leave, or after we have left and come
+    back. Of many publishers, the ones that were silent for longest are forgotten.
+    """
+
+    _filters: dict[str, SequenceFilter] = Factory(dict[str, SequenceFilter])
+
+    def is_new(self, publisher: str, sequence: int) -> bool:
+        """Whether `sequence` was not seen before from a publisher; from now on it was."""
+        seen = self._filters.pop(publisher, SequenceFilter())
+        self._filters[publisher] = seen
+        if len(self._filters) > _MAX_PUBLISHERS:
+            del self._filters[next(iter(self._filters))]
+        return seen.is_new(sequence)

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from .calls import Calls
-from .concurrency import CHANNEL_CLOSED, Backend, Nursery, SendChannel
+from .concurrency import Backend, Nursery
 from .data import DataPacket, DataPacketKind, SipDTMF, TranscriptionSegment
-from .errors import SignalRequestError
 from .events import (
     DataReceived,
     Disconnected,
@@ -35,19 +34,24 @@ from .events import (
     TranscriptionReceived,
 )
 from .flood import FloodGate
-from .limits import MAX_PACKET_BYTES
+from .invocations import Invocations
+from .limits import SessionLimits
 from .links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from .local_participant import LocalParticipant
-from .methods import Invocations, MethodRegistry
-from .packets import MalformedPacketError, parse_packet
-from .participant import Participant
+from .methods import MethodRegistry
+from .negotiation import inflates, takes_inline
+from .outlet import Outlet
+from .packets import CANCELLATION_TOPIC, MalformedPacketError, parse_packet
+from .participant import Participant, RemoteParticipant
 from .roster import Roster
-from .sequences import SequenceFilter
+from .rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
+from .sequences import SequenceFilters
+from .server_requests import ServerRequests
+from .streams.incoming import IncomingStreams, RunHandler, StreamHandlers
+from .streams.outgoing import OutgoingStreams
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that the server has to answer a request for other metadata, name or attributes.
-REQUEST_TIMEOUT: Final = 10.0
 #: Seconds between pings, and of silence that is borne, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
@@ -60,6 +64,7 @@ class Session:
         join: What the server said on joining.
         registry: The methods that we answer to.
         emit: Takes the events, in order.
+        sequences: Which packets have come already, in earlier stays too (P6).
     """
 
     def __init__(
@@ -69,9 +74,11 @@ class Session:
         join: rtc.JoinResponse,
         registry: MethodRegistry,
         emit: Callable[[RoomEvent], None],
+        run_stream_handler: RunHandler,
         *,
-        max_round_trip_latency: float,
-        max_concurrent_handlers: int,
+        stream_handlers: StreamHandlers,
+        sequences: SequenceFilters,
+        limits: SessionLimits,
     ) -> None:
         self._backend = backend
         self._link = link
@@ -86,23 +93,41 @@ class Session:
                 pass
         self.roster_changed = backend.event()
         # Calling and being called
-        self.calls = Calls(backend, self, max_round_trip_latency)
-        self.invocations = Invocations(backend, self, registry, max_concurrent_handlers)
-        # Packets: ours are numbered, those of others come once
-        self._last_sequence = 0
-        self._stamp_bytes = _stamp_bytes(join.participant)
-        self._sequences: dict[str, SequenceFilter] = {}
+        self.outlet = Outlet(link, join.participant)
+        self.server_requests = ServerRequests(backend, self.outlet)
+        self.outgoing_streams = OutgoingStreams(backend, self.outlet.send, self)
+        self.calls = Calls(
+            backend,
+            self.outlet,
+            self.outgoing_streams,
+            limits,
+        )
+        self.invocations = Invocations(
+            backend,
+            self.outlet,
+            self.outgoing_streams,
+            registry,
+            limits,
+        )
+        self.incoming_streams = IncomingStreams(
+            backend,
+            stream_handlers,
+            {
+                REQUEST_TOPIC: lambda sender, info: self.invocations.start_stream(
+                    self._nursery, sender, info
+                ),
+                RESPONSE_TOPIC: self.calls.open_response_stream,
+            },
+            limits.max_stream_bytes,
+            run_stream_handler,
+        )
+        self._sequences = sequences
         self._flood_gate = FloodGate()
-        # Requests to the server that wait for an answer
-        self.changing = backend.semaphore(1)
-        self._last_request_id = 0
-        self._requests: dict[int, SendChannel] = {}
         # Liveness
         self._ping_interval = join.ping_interval or _DEFAULT_PING_INTERVAL
         self._ping_timeout = join.ping_timeout or _DEFAULT_PING_TIMEOUT
         self._last_heard = backend.current_time()
         self._ping_sent: tuple[int, float] = (0, 0.0)
-        self.round_trip = 0.0
         # How it ends
         self._nursery: Nursery
         self._leaving = backend.event()
@@ -135,6 +160,9 @@ class Session:
                 self._nursery.cancel_scope.cancel()
         finally:
             self.leave(DisconnectReason.CLIENT_INITIATED)
+            if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
+                # After the last words of our handlers: the server listens to nothing that follows.
+                self._say_goodbye()
             try:
                 await self._link.aclose(self._goodbye)
             finally:
@@ -151,12 +179,10 @@ class Session:
             return
         self.disconnect_reason = reason
         self._goodbye = text
-        if reason is DisconnectReason.CLIENT_INITIATED:
-            self._say_goodbye()
         self._leaving.set()
         self.calls.fail(text)
-        for channel in self._requests.values():
-            channel.close()
+        self.incoming_streams.end_all(text)
+        self.server_requests.fail(text)
         self.announce_roster_change()
         self._emit(Disconnected(reason))
 
@@ -167,80 +193,28 @@ class Session:
     def _say_goodbye(self) -> None:
         request = rtc.LeaveRequest(reason=DisconnectReason.CLIENT_INITIATED.name)
         try:
-            self._send_signal(rtc.SignalRequest(leave=request))
+            self.outlet.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
             logger.debug("left without saying so: %s", error)
 
-    # Sending
+    # For whom a stream is meant
 
-    def send_nowait(self, packet: models.DataPacket) -> None:
-        """Number a reliable packet and queue it (rule P6).
+    def all_take_inline(self, destinations: Sequence[str]) -> bool:
+        """Whether all take content in the header of a stream (S5)."""
+        return self._all(takes_inline, destinations)
 
-        Raises:
-            LinkFullError: the queue is full; `wait_writable` tells when to try again.
-            LinkClosedError: the connection is lost.
-        """
-        if packet.kind == models.DataPacket.RELIABLE:
-            packet.sequence = self._last_sequence + 1
-            self._link.send_nowait(Frame(Channel.RELIABLE, packet.SerializeToString()))
-            self._last_sequence += 1
-        else:
-            self._link.send_nowait(Frame(Channel.LOSSY, packet.SerializeToString()))
+    def all_inflate(self, destinations: Sequence[str]) -> bool:
+        """Whether all take compressed streams (S5)."""
+        return self._all(inflates, destinations)
 
-    async def wait_writable(self) -> None:
-        """Wait until it is worth trying again after a `LinkFullError`."""
-        await self._link.wait_writable()
-
-    async def send(self, packet: models.DataPacket) -> None:
-        """Queue a packet, after waiting for room in the queue.
-
-        Raises:
-            ValueError: the packet is larger than a packet may be (P7).
-            LinkClosedError: the connection is lost.
-        """
-        size = packet.ByteSize() + self._stamp_bytes
-        if size > MAX_PACKET_BYTES:
-            raise ValueError(
-                f"it makes a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
-            )
-        while True:
-            try:
-                return self.send_nowait(packet)
-            except LinkFullError:
-                await self.wait_writable()
-
-    async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
-        """Ask the server to change our metadata, name and attributes, and wait until it has.
-
-        Raises:
-            SignalRequestError: it refused, or did not answer.
-        """
-        self._last_request_id += 1
-        request_id = update.request_id = self._last_request_id
-        send_channel, receive_channel = self._backend.open_memory_channel(1)
-        self._requests[request_id] = send_channel
-        response: rtc.RequestResponse | None = None
-        try:
-            with self._backend.move_on_after(REQUEST_TIMEOUT):
-                self._send_signal(rtc.SignalRequest(update_metadata=update))
-                response = await receive_channel.receive()
-        except (*CHANNEL_CLOSED, LinkClosedError, LinkFullError) as error:
-            text = str(error) or self._goodbye
-            raise SignalRequestError(f"not changed: {text}", reason="DISCONNECTED") from None
-        finally:
-            self._requests.pop(request_id, None)
-            send_channel.close()
-            receive_channel.close()
-        if response is None:
-            raise SignalRequestError(
-                f"the server did not answer within {REQUEST_TIMEOUT:g} s", reason="TIMEOUT"
-            )
-        if response.reason != rtc.RequestResponse.OK:
-            reason = _reason_name(response.reason)
-            raise SignalRequestError(f"{reason}: {response.message}", reason=reason)
-
-    def _send_signal(self, request: rtc.SignalRequest) -> None:
-        self._link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+    def _all(
+        self, condition: Callable[[RemoteParticipant], bool], destinations: Sequence[str]
+    ) -> bool:
+        remote = self.roster.remote
+        return all(
+            identity in remote and condition(remote[identity])
+            for identity in destinations or tuple(remote)
+        )
 
     # Receiving
 
@@ -280,11 +254,9 @@ class Session:
             )
 
     def _on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
-        if packet.sequence:
-            seen = self._sequences.setdefault(packet.participant_sid, SequenceFilter())
-            if not seen.is_new(packet.sequence):
-                logger.debug("ignored a packet of %s seen before", packet.participant_identity)
-                return
+        if packet.sequence and not self._sequences.is_new(packet.participant_sid, packet.sequence):
+            logger.debug("ignored a packet of %s seen before", packet.participant_identity)
+            return
         sender = packet.participant_identity
         match packet.WhichOneof("value"):
             case "rpc_request":
@@ -293,6 +265,14 @@ class Session:
                 self.calls.on_ack(sender, packet.rpc_ack.request_id)
             case "rpc_response":
                 self.calls.on_response(sender, packet.rpc_response)
+            case "stream_header":
+                self.incoming_streams.on_header(sender, packet.stream_header)
+            case "stream_chunk":
+                self.incoming_streams.on_chunk(sender, packet.stream_chunk)
+            case "stream_trailer":
+                self.incoming_streams.on_trailer(sender, packet.stream_trailer)
+            case "user" if packet.user.topic == CANCELLATION_TOPIC:
+                self.invocations.cancel(sender, packet.user.payload.decode(errors="replace"))
             case "user":
                 self._emit(DataReceived(self._data_packet(packet, channel)))
             case "sip_dtmf":
@@ -341,14 +321,9 @@ class Session:
             case "pong_resp":
                 timestamp, sent_at = self._ping_sent
                 if response.pong_resp.last_ping_timestamp == timestamp:
-                    self.round_trip = self._backend.current_time() - sent_at
+                    self.outlet.round_trip = self._backend.current_time() - sent_at
             case "request_response":
-                answer = response.request_response
-                if channel := self._requests.pop(answer.request_id, None):
-                    channel.send_nowait(answer)
-                elif answer.reason != rtc.RequestResponse.OK:
-                    reason = _reason_name(answer.reason)
-                    logger.warning("the server refused: %s: %s", reason, answer.message)
+                self.server_requests.on_response(response.request_response)
             case "room_update":
                 old, self.room = self.room, response.room_update.room
                 if old.metadata != self.room.metadata:
@@ -363,8 +338,8 @@ class Session:
         for event in self.roster.apply(info):
             if isinstance(event, ParticipantDisconnected):
                 gone = event.participant
-                self._sequences.pop(gone.sid, None)
                 self.calls.fail(f"{gone.identity!r} left the room", gone.identity)
+                self.incoming_streams.on_sender_left(gone.identity)
             self._emit(event)
         self.announce_roster_change()
 
@@ -378,37 +353,21 @@ class Session:
     async def _ping_loop(self) -> None:
         while True:
             now = self._backend.current_time()
-            silent = now - self._last_heard
-            if silent >= self._ping_timeout:
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at = self._last_heard + self._ping_timeout
+            if now >= gone_at:
                 self.leave(
                     DisconnectReason.CONNECTION_TIMEOUT,
                     f"the server was silent for {self._ping_timeout:g} s",
                 )
                 return
+            self.incoming_streams.give_up_silent()
             self._ping_sent = time.time_ns() // 1_000_000, now
-            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self.round_trip * 1000))
+            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self.outlet.round_trip * 1000))
             try:
-                self._send_signal(rtc.SignalRequest(ping_req=ping))
+                self.outlet.send_signal(rtc.SignalRequest(ping_req=ping))
             except LinkFullError:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:
                 return
-            await self._backend.sleep(min(self._ping_interval, self._ping_timeout - silent))
-
-
-def _stamp_bytes(us: models.ParticipantInfo) -> int:
-    """What our number and the server's stamps (P5) may add to a packet on its way."""
-    stamped = models.DataPacket(
-        participant_identity=us.identity,
-        participant_sid=us.sid,
-        sequence=2**32 - 1,
-        user=models.UserPacket(participant_identity=us.identity, participant_sid=us.sid),
-    )
-    return stamped.ByteSize()
-
-
-def _reason_name(reason: int) -> str:
-    try:
-        return rtc.RequestResponse.Reason.Name(reason)
-    except ValueError:
-        return f"reason {reason}"
+            await self._backend.sleep(min(self._ping_interval, gone_at - now))

@@ -165,7 +165,7 @@ LINGERING: Final = {
     "TCPServer._idle_timeout",
     "hypercorn.trio.tcp_server.TCPServer._idle_timeout",
     "trio._highlevel_serve_listeners._run_handler",
-    "worker_serve.<locals>._server_callback",
+    "trio_rpc.server.workers.serve_on_asyncio.<locals>.serve_connection",
 }
 
 
@@ -176,12 +176,15 @@ def living_tasks() -> Counter[str]:
 
 def _all_names() -> list[str]:
     if sniffio.current_async_library() != "trio":
-        return [_coroutine_name(task) for task in asyncio.all_tasks()]
+        return [_task_name(task) for task in asyncio.all_tasks()]
     root = trio.lowlevel.current_root_task()
     return [*_names_beneath(root)] if root else []
 
 
-def _coroutine_name(task: asyncio.Task[Any]) -> str:
+def _task_name(task: asyncio.Task[Any]) -> str:
+    # anyio names a task after its function; asyncio itself numbers them.
+    if not task.get_name().startswith("Task-"):
+        return task.get_name()
     name: str = getattr(task.get_coro(), "__qualname__", "")
     return name
 

@@ -31,6 +31,7 @@ CREATE = ("token", "create", "--dev", "--identity", "alice", "--room", "demo")
         (UsageError("no API key"), 2, "no API key"),
         (CommandError("the demo failed", ExitCode.RPC), 4, "the demo failed"),
         (CommandError("two\nlines", ExitCode.CONNECTION), 3, "two lines"),
+        (RpcError(1, "\x1b[31mred"), 4, "1 \\x1b[31mred"),
         (ExceptionGroup("", [ConnectError("nobody there")]), 3, "nobody there"),
         (ExceptionGroup("", [ExceptionGroup("", [UsageError("deep")])]), 2, "deep"),
         (

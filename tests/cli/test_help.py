@@ -13,7 +13,10 @@ from trio_rpc.cli import main
 
 from .command import run
 
-COMMANDS = ("", "demo", "serve", "token", "token create", "token inspect")
+COMMANDS = (
+    *("", "demo", "serve", "token", "token create", "token inspect"),
+    *("call", "answer", "send", "listen"),
+)
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -26,7 +29,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_the_environment(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(command, capsys)
-    for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+    for name in ("LIVEKIT_URL", "LIVEKIT_TOKEN", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
         assert f"  {name} " in text
 
 
@@ -81,6 +84,14 @@ def test_the_entry_point_is_the_same_main() -> None:
         ["serve", "--dev", "--max-participants", "0"],
         ["serve", "--dev", "--backend", "curio"],
         ["serve", "--de"],
+        ["call", "alice"],
+        ["call", "alice", "greet", "--timeout", "0"],
+        ["call", "alice", "greet", "--timeout", "nan"],
+        ["call", "alice", "greet", "--repeat", "0"],
+        ["answer"],
+        ["send", "alice"],
+        ["send", "--data", "x", "--text", "y"],
+        ["listen", "alice"],
         ["token", "create", "--room", "demo"],
         ["token", "create", "--identity", "alice"],
         ["token", "create", "--identity", "alice", "--room", "demo", "--ttl", "6 hours"],

@@ -20,7 +20,9 @@ def sections() -> dict[str, str]:
     return dict(block.partition("\n")[::2] for block in blocks)
 
 
-@pytest.mark.parametrize("command", ["serve", "token create", "token inspect"])
+@pytest.mark.parametrize(
+    "command", ["serve", "token create", "token inspect", "call", "answer", "send", "listen"]
+)
 def test_every_option_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])

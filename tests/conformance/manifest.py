@@ -15,9 +15,6 @@ from typing import Final
 TESTS: Final = Path(__file__).parent.parent
 PROTOCOL: Final = TESTS.parent / "docs" / "protocol.md"
 
-#: Rules of RPC v2 over data streams, which is not there yet.
-COMING: Final = frozenset({"N1", "N3", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8"})
-
 _RULE_ROW: Final = re.compile(r"^\| ([A-Z]\d+) \|", re.MULTILINE)
 
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
-from trio_rpc import RpcError, RpcInvocationData, concurrency
+from trio_rpc import RemoteParticipant, RpcError, RpcInvocationData
 from trio_rpc.calls import Calls
 
 from ..conftest import Join
-from ..support.caller import METHOD, Call, Caller, built_in, caller
+from ..support.caller import METHOD, Call, Caller, built_in, caller, calls_through
 from ..support.scripted_server import ScriptedServer, participant_info
 
 pytestmark = pytest.mark.anyio
@@ -114,8 +114,9 @@ class AnsweringOutlet:
 @pytest.mark.parametrize("said", [(RESPONSE,), (ACK, RESPONSE), (RESPONSE, ACK)], ids=", ".join)
 async def test_a_response_may_come_before_the_request_is_sent(said: tuple[str, ...]) -> None:
     outlet = AnsweringOutlet(*said)
-    outlet.calls = Calls(concurrency.current(), outlet, 7.0)
-    assert await outlet.calls.perform("bob", METHOD, "hi", 10.0) == RESPONSE
+    outlet.calls = calls_through(outlet)
+    bob = RemoteParticipant(participant_info("bob"))
+    assert await outlet.calls.perform(bob, METHOD, "hi", 10.0) == RESPONSE
     assert len(outlet.calls) == 0
 
 

@@ -10,13 +10,13 @@ import anyio
 import pytest
 from livekit.protocol import models, rtc
 
-from trio_rpc import Room, RpcError, RpcInvocationData, concurrency
+from trio_rpc import RemoteParticipant, Room, RpcError, RpcInvocationData
 from trio_rpc.calls import Calls
 from trio_rpc.links import LinkClosedError, LinkFullError
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..support.caller import METHOD, Caller, Failure, built_in, caller
+from ..support.caller import METHOD, Caller, Failure, built_in, caller, calls_through
 from ..support.scripted_server import ScriptedServer, participant_info
 from ..support.tokens import ROOM, make_token
 
@@ -30,7 +30,7 @@ def disconnected(data: str) -> Failure:
 
 
 def send_failed(data: str) -> Failure:
-    return built_in(RpcError.ErrorCode.SEND_FAILED, data)
+    return built_in(RpcError.ErrorCode.SEND_FAILED, f"the request to 'bob' was not sent: {data}")
 
 
 async def unacknowledged(alice: Caller, request_id: str) -> None:
@@ -248,7 +248,7 @@ class FullOutlet:
 
 async def call_through(outlet: FullOutlet, calls: Calls) -> Failure:
     with pytest.raises(RpcError) as caught:
-        await calls.perform("bob", METHOD, "hi", 10.0)
+        await calls.perform(RemoteParticipant(participant_info("bob")), METHOD, "hi", 10.0)
     assert len(calls) == 0
     return caught.value.code, caught.value.message, caught.value.data
 
@@ -256,14 +256,14 @@ async def call_through(outlet: FullOutlet, calls: Calls) -> Failure:
 @pytest.mark.rule("C9")
 async def test_a_link_may_fail_while_a_call_waits_for_room_in_its_queue() -> None:
     outlet = FullOutlet()
-    calls = Calls(concurrency.current(), outlet, 7.0)
+    calls = calls_through(outlet)
     assert await call_through(outlet, calls) == send_failed("the cable was cut")
 
 
 @pytest.mark.rule("C8", "C9")
 async def test_a_room_may_be_left_while_a_call_waits_for_room_in_its_queue() -> None:
     outlet = FullOutlet()
-    calls = Calls(concurrency.current(), outlet, 7.0)
+    calls = calls_through(outlet)
     outlet.on_wait = lambda: calls.fail("we left the room")
     assert await call_through(outlet, calls) == disconnected("we left the room")
 

@@ -16,11 +16,11 @@ from livekit.protocol import models, rtc
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.limits import MAX_TIMEOUT_MS
 from trio_rpc.links import Channel
+from trio_rpc.testing import VirtualTimeLoop
 
 from ..conftest import Join
 from ..support.caller import Caller, Failure, built_in, caller
 from ..support.scripted_server import ScriptedServer
-from ..support.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ def let_time_pass(seconds: float) -> None:
     else:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
-        loop._jumping_selector.skipped += seconds
+        loop.jump(seconds)
 
 
 # When a call gives up

@@ -364,7 +364,12 @@ async def test_1505_says_why_nothing_was_sent(caplog: pytest.LogCaptureFixture) 
     async with Room().connect(_BrokenServer(), "a token") as room:
         error = await call(room)
         assert room.statistics().pending_calls == 0
-    check(error, RpcError.ErrorCode.SEND_FAILED, "the cable is cut", caplog)
+    check(
+        error,
+        RpcError.ErrorCode.SEND_FAILED,
+        "the request to 'bob' was not sent: the cable is cut",
+        caplog,
+    )
 
 
 @pytest.mark.rule("E2")

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import hypercorn.asyncio
-import hypercorn.trio
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -17,6 +15,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trio_rpc import concurrency
+from trio_rpc.server.workers import serve_on_asyncio, serve_on_trio
 
 
 @asynccontextmanager
@@ -25,28 +24,17 @@ async def serve_app(app: Any) -> AsyncIterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 0.2
     stop = concurrency.current().event()
     async with anyio.create_task_group() as task_group:
-        if concurrency.current() is concurrency.TRIO:
-            task_group.start_soon(_serve_on_trio, app, config, stop)
-        else:
-            task_group.start_soon(_serve_on_asyncio, app, config, stop)
+        serve = serve_on_trio if concurrency.current() is concurrency.TRIO else serve_on_asyncio
+        task_group.start_soon(serve, app, config, listener, stop)
         try:
             yield f"ws://127.0.0.1:{port}"
         finally:
             stop.set()
-
-
-async def _serve_on_trio(app: Any, config: Config, stop: concurrency.Event) -> None:
-    await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait)
-
-
-async def _serve_on_asyncio(app: Any, config: Config, stop: concurrency.Event) -> None:
-    await hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait)
 
 
 def echo_app() -> Starlette:

@@ -1,1 +1,1 @@
-"""What the tests share: tokens, virtual time for asyncio, and a server played by a test."""
+"""What the tests share: tokens, and a server played by a test."""

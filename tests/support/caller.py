@@ -10,8 +10,10 @@ import anyio
 from attrs import define, field
 from livekit.protocol import models
 
-from trio_rpc import Room, RpcError
+from trio_rpc import Room, RpcError, concurrency
+from trio_rpc.calls import Calls
 from trio_rpc.concurrency import Nursery, open_service_nursery
+from trio_rpc.limits import MAX_PAYLOAD_BYTES, SessionLimits
 
 from .scripted_server import ScriptedServer, participant_info
 
@@ -25,6 +27,21 @@ Failure = tuple[int, str, str | None]
 def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
     """What a call fails with when it fails in the way of `code`."""
     return int(code), RpcError.ErrorMessage[code], data
+
+
+def calls_through(outlet: Any) -> Calls:
+    """The caller's half of RPC alone, of version 1, on an outlet that a test plays."""
+    return Calls(
+        concurrency.current(),
+        outlet,
+        streams=None,  # type: ignore[arg-type]
+        limits=SessionLimits(
+            max_round_trip_latency=7.0,
+            max_concurrent_handlers=1,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            max_stream_bytes=MAX_PAYLOAD_BYTES,
+        ),
+    )
 
 
 @define(eq=False)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from . import demo, serve, token
+from . import answer, call, demo, listen, send, serve, token
 from .exits import ExitCode, end_with
 from .logs import configure_logging
 from .options import ENVIRONMENT, Formatter, run_help
@@ -20,15 +20,15 @@ from .options import ENVIRONMENT, Formatter, run_help
 __all__ = ["main"]
 
 #: The commands, in the order of the help; a new one is added here.
-COMMANDS = (demo, serve, token)
+COMMANDS = (demo, serve, token, call, answer, send, listen)
 
 _EXIT_CODES = """\
 exit codes:
   0    all is well
   1    something unexpected, or a token that is not valid
   2    wrong usage
-  3    no connection: nobody answers, access is refused, the address is in use
-  4    a call failed, or the demo did not go as expected
+  3    no connection: nobody answers, access is refused, it is lost, the address is in use
+  4    a call failed, data was not sent, somebody is not there, or the demo went wrong
   130  interrupted by Ctrl-C
 """
 
@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = _build_parser().parse_args(argv)
+    words, command = _split(sys.argv[1:] if argv is None else argv)
+    arguments = _build_parser().parse_args(words)
+    if command:
+        arguments.command = command
     configure_logging(verbose=arguments.verbose)
     with warnings.catch_warnings():
         # PyJWT's words about short secrets; the commands have their own (`options.hint_at_length`).
@@ -55,10 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitCode.OK
 
 
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Our own arguments, and the command that `answer` is given after the first `--`.
+
+    argparse would take a further `--` away, which belongs to that command.
+    """
+    if "--" not in argv or argv[0] != answer.NAME:
+        return argv, ()
+    position = list(argv).index("--")
+    return argv[:position], argv[position + 1 :]
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trio-rpc",
-        description="LiveKit RPC: a room server, access tokens, and a demonstration.",
+        description="LiveKit RPC: a room server, access tokens, calls, data, and a demonstration.",
         epilog=f"{ENVIRONMENT}\n{_EXIT_CODES}\n'trio-rpc COMMAND --help' explains a command.",
         formatter_class=Formatter,
         allow_abbrev=False,

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import cast
 
 from ..errors import ConnectError, RpcError
+from .output import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def end_with(error: BaseException, prog: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.UNEXPECTED
     code, text = _explain(error)
-    print(f"{prog}: error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"{prog}: error: {one_line(' '.join(text.split()))}", file=sys.stderr)
     return code
 
 

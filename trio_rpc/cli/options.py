@@ -24,6 +24,7 @@ _SAFE_SECRET_BYTES: Final = 32
 ENVIRONMENT: Final = """\
 environment:
   LIVEKIT_URL         the URL of the room server, for commands that join a room
+  LIVEKIT_TOKEN       the access token, for the same commands
   LIVEKIT_API_KEY     the API key that signs and verifies tokens
   LIVEKIT_API_SECRET  its secret, 32 bytes or more
   Options on the command line win over the environment.

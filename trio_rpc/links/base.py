@@ -48,6 +48,11 @@ class Link(Protocol):
         """
         ...
 
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be sent, without what is under way."""
+        ...
+
     async def wait_writable(self) -> None:
         """Wait until some of the queue has left, or the link has ended."""
         ...

@@ -1,9 +1,8 @@
 """A link over anything that carries messages of bytes.
 
 Whoever sends only queues; a writer task takes all that is queued and sends it as one message (at
-most about 64 KB), so that what is queued in one tick of the event loop leaves in one write. That
-is worth about five times the calls per second (docs/design.md), and it means that a sender may be
-cancelled at any time without cutting a message in two.
+most about 64 KB), so that what is queued in one tick of the event loop leaves in one write. A
+sender may be cancelled at any time without cutting a message in two.
 
 The queue is bounded in bytes. When it is full `send_nowait` refuses, and `wait_writable` waits; a
 lossy frame is dropped when the queue is half full.

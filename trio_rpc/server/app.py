@@ -61,6 +61,10 @@ async def _serve_websocket(server: RoomServer, websocket: WebSocket) -> None:
             if SUBPROTOCOL not in websocket.scope["subprotocols"]:
                 text = f"this server wants the WebSocket subprotocol {SUBPROTOCOL}"
                 return await _deny(websocket, 400, text)
+            if "permessage-deflate" in websocket.headers.get("sec-websocket-extensions", ""):
+                # hypercorn would agree, and inflate a small frame to whatever it becomes.
+                text = "this server takes no compressed WebSocket messages (permessage-deflate)"
+                return await _deny(websocket, 400, text)
             await websocket.accept(SUBPROTOCOL)
     except InvalidTokenError as error:
         return await _deny(websocket, 401, str(error))
@@ -92,6 +96,9 @@ def _client_of(websocket: WebSocket) -> models.ClientInfo:
     client_protocol = query.get("client_protocol", "")[:4]
     if client_protocol.isascii() and client_protocol.isdigit():
         client.client_protocol = min(int(client_protocol), 1_000)
+    capabilities = [each for each in query.get("capabilities", "")[:100].split(",") if each]
+    if all(each.isascii() and each.isdigit() for each in capabilities):
+        client.capabilities.extend(min(int(each), 65_535) for each in capabilities)  # type: ignore[misc]
     return client
 
 

@@ -14,13 +14,17 @@ from livekit.protocol import models, rtc
 from ..events import DisconnectReason
 from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..participant import ParticipantKind, ParticipantPermissions
+from ..sequences import SequenceFilter
 from ..tokens import Claims
 
 
 class Mailbox(Protocol):
-    """The part of a link that rooms use; none of it waits."""
+    """The part of a link that is used to reach a member; see `Link`."""
 
+    @property
+    def queued_bytes(self) -> int: ...
     def send_nowait(self, frame: Frame) -> None: ...
+    async def wait_writable(self) -> None: ...
     def discard_queued(self) -> None: ...
 
 
@@ -38,6 +42,7 @@ class Member:
         on_dismissed: Called when it is let go, for the session to end.
         dismissed: Why it was let go, for people; None as long as it is in the room.
         last_heard: When it last said anything, on the event loop's clock.
+        sequences: Which of its packets have come already (P6).
     """
 
     identity: str
@@ -55,6 +60,7 @@ class Member:
     on_dismissed: Callable[[], None] = lambda: None
     dismissed: str | None = None
     last_heard: float = 0.0
+    sequences: SequenceFilter = field(factory=SequenceFilter)
 
     @classmethod
     def from_claims(cls, claims: Claims, client: models.ClientInfo, mailbox: Mailbox) -> Member:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from livekit.protocol import models, rtc
@@ -19,6 +19,7 @@ from ..limits import MAX_PACKET_BYTES, utf8_length
 from ..links import Channel, Frame
 from ..packets import MalformedPacketError, parse_packet, rpc_response
 from ..participant import ParticipantPermissions
+from ..rpc_streams import REQUEST_TOPIC, request_id_of
 from .limits import ServerLimits
 from .members import Member, make_sid, signal_frame
 
@@ -110,8 +111,11 @@ class ServerRoom:
 
     # Data packets
 
-    def route(self, sender: Member, channel: Channel, body: bytes) -> None:
+    def route(self, sender: Member, channel: Channel, body: bytes) -> Sequence[Member]:
         """Bring a packet to those whom it names, or to everybody else (V2).
+
+        Returns:
+            Those who were sent bulk data, which its sender should give them time to take.
 
         Raises:
             MalformedPacketError: it is no packet that can be routed; it was dropped.
@@ -124,9 +128,14 @@ class ServerRoom:
             raise MalformedPacketError(
                 f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
             )
+        if not sender.sequences.is_new(packet.sequence):
+            # Its receiver may be another one by now, who could not know.
+            logger.debug("ignored a packet of %s that came before", sender.identity)
+            return ()
+        request_id = _request_id(packet, kind)
         if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
-            self._refuse(sender, packet, obstacle)
-            return
+            self._refuse(sender, destinations, request_id, obstacle)
+            return ()
         packet.participant_identity = sender.identity
         packet.participant_sid = sender.sid
         if kind == "user":
@@ -138,16 +147,16 @@ class ServerRoom:
                 f"a packet of {len(frame.body):,} bytes once stamped, over the limit of "
                 f"{MAX_PACKET_BYTES:,}"
             )
-        if not destinations:
-            self._deliver(frame, (each for each in self.members.values() if each is not sender))
-        elif kind == "rpc_request":
-            self._route_request(sender, packet, frame)
-        else:
-            named = (self.members.get(identity) for identity in dict.fromkeys(destinations))
-            self._deliver(frame, (each for each in named if each not in (None, sender)))
+        if request_id and len(destinations) == 1:
+            self._route_request(sender, destinations[0], request_id, frame)
+            return ()
+        members = self.members
+        named = map(members.get, dict.fromkeys(destinations)) if destinations else members.values()
+        receivers = [each for each in named if each is not None and each is not sender]
+        self._deliver(frame, receivers)
+        return receivers if kind == "stream_chunk" else ()
 
-    def _route_request(self, sender: Member, packet: models.DataPacket, frame: Frame) -> None:
-        identity = packet.destination_identities[0]
+    def _route_request(self, sender: Member, identity: str, request_id: str, frame: Frame) -> None:
         destination = self.members.get(identity)
         if destination is None or destination.permissions.hidden:
             what = f"no participant {identity!r} is in room {self.name!r}"
@@ -156,23 +165,23 @@ class ServerRoom:
         else:
             self._deliver(frame, (destination,))
             return
-        self._fail_call(
-            sender, packet, RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
-        )
+        error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+        self._fail_call(sender, identity, request_id, error)
 
-    def _refuse(self, sender: Member, packet: models.DataPacket, obstacle: str) -> None:
-        if packet.WhichOneof("value") == "rpc_request":
-            self._fail_call(
-                sender, packet, RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
-            )
+    def _refuse(
+        self, sender: Member, destinations: Sequence[str], request_id: str, obstacle: str
+    ) -> None:
+        if request_id and destinations:
+            error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
+            self._fail_call(sender, destinations[0], request_id, error)
         else:
             refusal = rtc.RequestResponse(reason=_Reason.NOT_ALLOWED, message=obstacle)
             sender.tell(rtc.SignalResponse(request_response=refusal))
 
-    def _fail_call(self, caller: Member, packet: models.DataPacket, error: RpcError) -> None:
+    def _fail_call(self, caller: Member, callee: str, request_id: str, error: RpcError) -> None:
         """Answer a request in place of its destination (V3), whose answer the caller waits for."""
-        response = rpc_response(caller.identity, packet.rpc_request.id, error)
-        response.participant_identity = packet.destination_identities[0]
+        response = rpc_response(caller.identity, request_id, error)
+        response.participant_identity = callee
         caller.deliver(Frame(Channel.RELIABLE, response.SerializeToString()))
 
     def _deliver(self, frame: Frame, members: Iterable[Member]) -> None:
@@ -219,6 +228,15 @@ class ServerRoom:
         self.metadata = metadata
         update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
         self._deliver(signal_frame(update), self.members.values())
+
+
+def _request_id(packet: models.DataPacket, kind: str | None) -> str:
+    """The id of the request that a packet is, or begins as a stream; `""` if it does neither."""
+    if kind == "rpc_request":
+        return packet.rpc_request.id
+    if kind == "stream_header" and packet.stream_header.topic == REQUEST_TOPIC:
+        return request_id_of(dict(packet.stream_header.attributes))
+    return ""
 
 
 def _check_size(what: str, size: int, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Run a room server on hypercorn: its trio worker on trio, its asyncio one on asyncio."""
+"""Run a room server on a socket of its own, on trio and on asyncio."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import hypercorn.asyncio
-import hypercorn.trio
 from hypercorn.config import Config
 
 from .. import concurrency
 from ..concurrency import IGNORED_TASK_STATUS, TaskStatus
 from .app import create_app
 from .room_server import RoomServer
+from .workers import serve_on_asyncio, serve_on_trio
 
 #: LiveKit's port for HTTP and WebSockets.
 DEFAULT_PORT: Final = 7880
@@ -27,8 +26,8 @@ _UNREAD_TIMEOUT_MS: Final = 20_000
 _BACKLOG: Final = 512
 
 _SERVE: Final[dict[str, Callable[..., Awaitable[None]]]] = {
-    "trio": hypercorn.trio.serve,
-    "asyncio": hypercorn.asyncio.serve,
+    "trio": serve_on_trio,
+    "asyncio": serve_on_asyncio,
 }
 
 
@@ -54,20 +53,21 @@ async def serve(
         task_status: Told the URL that clients connect to, once they can.
 
     Raises:
-        OSError: the address can't be listened on.
+        OSError: the address can't be listened on, or a file not be read (`ssl.SSLError`: or not be
+            used).
     """
     backend = concurrency.current()
+    config = _config(server, certfile, keyfile)
     listener = _listen(host, port)
     scheme = "ws" if certfile is None else "wss"
     bound_host, bound_port = listener.getsockname()[:2]
     url = f"{scheme}://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
-    config = _config(server, listener, certfile, keyfile)
     stop = backend.event()
 
     async def run_hypercorn() -> None:
         # Shielded, so that there still is somebody to tell the participants through.
         with backend.cancel_scope(shield=True):
-            await _SERVE[backend.name](create_app(server), config, shutdown_trigger=stop.wait)
+            await _SERVE[backend.name](create_app(server), config, listener, stop)
 
     async with backend.open_nursery() as nursery:
         nursery.start_soon(run_hypercorn)
@@ -101,12 +101,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _config(
     server: RoomServer,
-    listener: socket.socket,
     certfile: str | os.PathLike[str] | None,
     keyfile: str | os.PathLike[str] | None,
 ) -> Config:
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.certfile = None if certfile is None else os.fspath(certfile)
     config.keyfile = None if keyfile is None else os.fspath(keyfile)
     config.alpn_protocols = ["http/1.1"]
@@ -115,5 +113,7 @@ def _config(
     config.graceful_timeout = _GRACEFUL_TIMEOUT
     config.websocket_max_message_size = server.limits.max_message_bytes
     config.accesslog = None
+    # Before anybody is told that we serve.
+    config.create_ssl_context()
     config.errorlog = logging.getLogger("trio_rpc.server.hypercorn")
     return config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _Reason = rtc.RequestResponse.Reason
+#: Seconds in which a receiver of bulk data must take some of what waits for it.
+_STALL_TIMEOUT: Final = 5.0
 
 
 async def serve_member(
@@ -61,19 +63,22 @@ class _MemberSession:
         self._link = link
         self._flood_gate = FloodGate(limit=server.limits.max_malformed)
         self._left = False
+        self._last_reassured = 0.0
 
     async def watch_pings(self) -> None:
         """Let the participant go when it is silent for too long (V9)."""
         timeout = self._limits.ping_timeout
         self._member.last_heard = self._backend.current_time()
         while True:
-            silent = self._backend.current_time() - self._member.last_heard
-            if silent >= timeout:
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at = self._member.last_heard + timeout
+            now = self._backend.current_time()
+            if now >= gone_at:
                 self._member.dismiss(
                     DisconnectReason.CONNECTION_TIMEOUT, f"it was silent for {timeout} s"
                 )
                 return
-            await self._backend.sleep(timeout - silent)
+            await self._backend.sleep(gone_at - now)
 
     async def receive_requests(self) -> None:
         """Do what the participant asks for, until it leaves or its link ends."""
@@ -86,22 +91,62 @@ class _MemberSession:
             except ValueError as error:
                 self._on_malformed(str(error))
             else:
-                self._on_frames(frames)
+                for member in self._on_frames(frames):
+                    await self._give_time_to_take(member)
 
-    def _on_frames(self, frames: list[Frame]) -> None:
+    def _on_frames(self, frames: list[Frame]) -> set[Member]:
+        """Do what the frames ask for; returns who was sent bulk data."""
+        sent_bulk: set[Member] = set()
         self._member.last_heard = self._backend.current_time()
         for channel, body in frames:
             if self._left or self._member.dismissed is not None:
-                return
+                break
             try:
                 if channel is Channel.SIGNAL:
                     self._on_request(rtc.SignalRequest.FromString(body))
                 else:
-                    self._room.route(self._member, channel, body)
+                    sent_bulk.update(self._room.route(self._member, channel, body))
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
             except MalformedPacketError as error:
                 self._on_malformed(str(error))
+        return sent_bulk
+
+    async def _give_time_to_take(self, receiver: Member) -> None:
+        """Take nothing more from a sender of bulk data while its receiver is behind.
+
+        A stream has no flow control of its own. So a fast sender would fill the queue of a slower
+        receiver, who would be let go for not reading though it reads. One that takes nothing at all
+        is let go.
+        """
+        limit = self._limits.max_queue_bytes // 2
+        members = self._room.members
+        now = self._backend.current_time()
+        stalled_at = now + _STALL_TIMEOUT
+        # One that has left takes what is queued too, but need not be waited for.
+        while receiver.dismissed is None and members.get(receiver.identity) is receiver:
+            if receiver.mailbox.queued_bytes <= limit:
+                break
+            deadline = min(stalled_at, now + self._limits.ping_interval)
+            with self._backend.cancel_scope(deadline=deadline) as scope:
+                await receiver.mailbox.wait_writable()
+            now = self._backend.current_time()
+            if not scope.cancelled_caught:
+                stalled_at = now + _STALL_TIMEOUT
+            elif now >= stalled_at:
+                receiver.dismiss(
+                    DisconnectReason.STATE_MISMATCH,
+                    f"it does not read: it took nothing for {_STALL_TIMEOUT:g} s",
+                )
+                self._room.leave(receiver)
+            self._reassure(now)
+
+    def _reassure(self, now: float) -> None:
+        """Let a sender that is not listened to live, and know that the server does."""
+        self._member.last_heard = now
+        if now - self._last_reassured >= self._limits.ping_interval:
+            self._last_reassured = now
+            self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
 
     def _on_malformed(self, what: str) -> None:
         logger.info("ignored what %s sent: %s", self._member.sid, what)

@@ -1,0 +1,103 @@
+"""Several commands at a time, as in several shells, and a server that they join."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from attrs import define
+
+from .command import PATIENCE, command_line, environment
+
+
+@define
+class Shell:
+    """A command that runs; `said` is what it wrote before it was ready."""
+
+    process: subprocess.Popen[str]
+    said: str
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+        """Send it a signal: the exit code, and what it wrote on stdout and stderr."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str, str]:
+        """The same without a signal."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        assert "Traceback" not in errors
+        return self.process.returncode, output, errors
+
+
+@contextmanager
+def shell(*arguments: str, ready: str, **variables: str) -> Generator[Shell]:
+    """Run a command that stays, which says `ready` on stderr when it is."""
+    with subprocess.Popen(
+        command_line(*arguments),
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm.start()
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert ready in said, said + process.stderr.read()
+            yield Shell(process, said)
+        finally:
+            alarm.cancel()
+            if process.poll() is None:
+                process.kill()
+
+
+@define
+class Serving:
+    """A room server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+
+@contextmanager
+def room_server() -> Generator[Serving]:
+    """`trio-rpc serve --dev` on a free port."""
+    with subprocess.Popen(
+        command_line("serve", "--dev", "--port", "0"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            words = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n")).split()
+            yield Serving(process, words[words.index("URL") + 1])
+        finally:
+            process.terminate()
+
+
+def pipe(
+    *arguments: str, stdin: bytes = b"", **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end that reads `stdin`."""
+    return subprocess.run(
+        command_line(*arguments),
+        env=environment(**variables),
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def is_running(process_id: int) -> bool:
+    """Whether a process runs; one that has ended may still wait for its parent to ask."""
+    states = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process_id)], capture_output=True, text=True, check=False
+    )
+    return bool(states.stdout.strip()) and not states.stdout.startswith("Z")

@@ -1,0 +1,196 @@
+"""Rules N1 and N3: what participants announce, and how a call travels between any two of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import pytest
+from livekit.protocol import models
+
+from trio_rpc import Room
+from trio_rpc.server import RoomServer
+
+from ..conftest import Join
+from ..support.callee import callee, receive_ack, receive_response, send_request
+from ..support.caller import caller
+from ..support.clients import OLD, As
+from ..support.scripted_server import ScriptedServer
+from ..support.stream_packets import (
+    CANCELLATION,
+    DEFLATE_RAW,
+    REQUEST_TOPIC,
+    RESPONSE_TOPIC,
+    peer,
+    receive_whole_stream,
+    request_header,
+    response_header,
+    say_header,
+    server_with,
+)
+from ..support.tokens import make_token
+
+pytestmark = pytest.mark.anyio
+
+PROTOCOLS: Final = [0, 1, 2, 3, 1_000]
+
+
+async def greet(data: object) -> str:
+    return "hello"
+
+
+# What is announced
+
+
+@pytest.mark.rule("N1")
+async def test_we_announce_protocol_2_and_what_we_can_do() -> None:
+    server = ScriptedServer()
+    async with Room().connect(server, "a token"):
+        assert server.client is not None
+        assert server.client.client_protocol == 2
+        assert list(server.client.capabilities) == [DEFLATE_RAW, CANCELLATION]
+
+
+@pytest.mark.rule("N1")
+async def test_others_learn_what_a_participant_announced(join: Join) -> None:
+    async with join("alice") as alice, join("bob"):
+        bob = await alice.wait_for_participant("bob")
+        assert bob.client_protocol == 2
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION}
+
+
+@pytest.mark.real_time
+@pytest.mark.rule("N1")
+async def test_others_learn_over_a_websocket_what_a_participant_announced(
+    join: Join, url: str
+) -> None:
+    async with join("alice") as alice, join("bob", to=url):
+        bob = await alice.wait_for_participant("bob")
+        assert bob.client_protocol == 2
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION}
+
+
+@pytest.mark.rule("N1")
+async def test_who_announces_nothing_has_protocol_0(join: Join, server: RoomServer) -> None:
+    async with (
+        join("alice") as alice,
+        server.open_link(make_token("bob"), models.ClientInfo()),
+    ):
+        bob = await alice.wait_for_participant("bob")
+        assert bob.client_protocol == 0
+        assert bob.capabilities == frozenset()
+
+
+# Requests
+
+
+@pytest.mark.rule("N1", "N3")
+@pytest.mark.parametrize("client_protocol", PROTOCOLS)
+@pytest.mark.parametrize("capabilities", [(), (DEFLATE_RAW, 9_999)], ids=["plain", "capable"])
+async def test_a_request_is_a_stream_for_who_speaks_v2_and_a_packet_for_others(
+    client_protocol: int, capabilities: tuple[int, ...]
+) -> None:
+    async with caller(server_with(peer("bob", client_protocol, capabilities))) as alice:
+        alice.call("hi")
+        if client_protocol == 0:
+            request = await alice.receive_request()
+            assert (request.method, request.payload, request.version) == ("greet", "hi", 1)
+        else:
+            stream = await receive_whole_stream(alice.server)
+            assert stream.header.topic == REQUEST_TOPIC
+            assert stream.content == b"hi"
+            assert stream.form == ("chunked" if client_protocol == 1 else "inline")
+
+
+@pytest.mark.rule("N3")
+async def test_each_callee_is_called_as_it_understands() -> None:
+    server = server_with(peer("bob", 2), peer("carol", 0), peer("dave", 1))
+    async with caller(server) as alice:
+        alice.call(destination_identity="carol")
+        await alice.receive_request()
+        alice.call(destination_identity="bob")
+        assert (await receive_whole_stream(server)).destinations == {("bob",)}
+        alice.call(destination_identity="dave")
+        assert (await receive_whole_stream(server)).destinations == {("dave",)}
+
+
+@pytest.mark.rule("N3")
+async def test_a_callee_that_comes_back_with_another_protocol_is_called_in_the_new_way() -> None:
+    async with caller(server_with(peer("bob", 2))) as alice:
+        newcomer = peer("bob", 0)
+        newcomer.sid = "PA_bob_again"
+        alice.server.announce(newcomer)
+        await alice.settle()
+        alice.call()
+        assert (await alice.receive_request()).version == 1
+
+
+# Responses
+
+
+@pytest.mark.rule("N3")
+@pytest.mark.parametrize("client_protocol", PROTOCOLS)
+async def test_a_response_to_a_packet_is_a_packet_whatever_its_caller_announced(
+    client_protocol: int,
+) -> None:
+    async with callee(greet) as (_, server):
+        server.announce(peer("bob", client_protocol))
+        send_request(server)
+        assert await receive_ack(server) == "1"
+        assert (await receive_response(server)).payload == "hello"
+
+
+@pytest.mark.rule("N3")
+@pytest.mark.parametrize("client_protocol", PROTOCOLS)
+async def test_a_response_to_a_stream_is_a_stream_whatever_its_caller_announced(
+    client_protocol: int,
+) -> None:
+    async with callee(greet) as (_, server):
+        server.announce(peer("bob", client_protocol))
+        say_header(server, request_header())
+        assert await receive_ack(server) == "1"
+        response = await receive_whole_stream(server)
+        assert response.header.topic == RESPONSE_TOPIC
+        assert response.content == b"hello"
+        assert response.destinations == {("bob",)}
+        assert response.form == ("inline" if client_protocol >= 2 else "chunked")
+
+
+@pytest.mark.rule("N3")
+@pytest.mark.parametrize("client_protocol", [0, 2])
+@pytest.mark.parametrize("answer", ["packet", "stream"])
+async def test_a_caller_accepts_a_response_of_either_kind(
+    client_protocol: int, answer: str
+) -> None:
+    async with caller(server_with(peer("bob", client_protocol))) as alice:
+        call = alice.call()
+        if client_protocol == 0:
+            request_id = (await alice.receive_request()).id
+        else:
+            stream = await receive_whole_stream(alice.server)
+            request_id = stream.attributes["lk.rpc_request_id"]
+        if answer == "packet":
+            alice.respond(request_id, "hello")
+        else:
+            say_header(alice.server, response_header(request_id, b"hello"))
+        assert await call.outcome() == "hello"
+        await alice.settle()
+        assert alice.pending_calls == 0
+
+
+@pytest.mark.rule("N3")
+async def test_a_participant_of_an_older_sdk_and_one_of_ours_call_each_other(
+    join: Join, server: RoomServer
+) -> None:
+    """Our own rooms on both sides, one of which the server takes for an old one."""
+    old, new = Room(), Room()
+    for room in (old, new):
+        room.register_rpc_method("greet", greet)
+    async with join("new", room=new), join("old", room=old, to=As(server, OLD)):
+        for room, other in ((old, "new"), (new, "old")):
+            await room.wait_for_participant(other)
+            with anyio.fail_after(1):
+                answer = await room.local_participant.perform_rpc(
+                    destination_identity=other, method="greet", payload="hi"
+                )
+            assert answer == "hello"

@@ -1,0 +1,145 @@
+"""What the world writes down for the checker."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from trio_rpc import Room, RpcError
+
+from .scenario import Call, Profile
+
+CANCELLED: Final = "cancelled"
+
+
+@define(eq=False)
+class Stall:
+    """A time in which nothing went through a participant's link."""
+
+    began: float
+    ended: float = math.inf
+
+
+@define(eq=False)
+class Actor:
+    """A participant through all its stays."""
+
+    profile: Profile
+    stays: list[Stay] = field(factory=list)
+    stalls: list[Stall] = field(factory=list)
+
+    def was_stalled(self, since: float, until: float) -> bool:
+        """Whether the link stalled, or the round trip was still measured so, at any time."""
+        # The next ping, which measures the round trip anew, comes within five seconds.
+        return any(each.began <= until and since <= each.ended + 5.01 for each in self.stalls)
+
+    def was_there(self, since: float, until: float) -> bool:
+        """Whether it was in the room all the time, in one stay."""
+        return any(
+            each.began < since and (each.ended is None or each.ended > until) for each in self.stays
+        )
+
+
+@define(eq=False)
+class Stay:
+    """One stay of a participant in the room.
+
+    Attributes:
+        disturbed: When something was done that ends it.
+        ended: When its `Room` said that it is out.
+        seen_leaving: Whom it saw leave, and when.
+    """
+
+    actor: Actor
+    room: Room
+    began: float = math.inf
+    disturbed: float | None = None
+    ended: float | None = None
+    seen_leaving: list[tuple[str, float]] = field(factory=list)
+
+    @property
+    def is_present(self) -> bool:
+        return self.began < math.inf and self.ended is None
+
+    @property
+    def identity(self) -> str:
+        return self.actor.profile.identity
+
+
+@define(eq=False)
+class Run:
+    """A handler that runs for a call.
+
+    Attributes:
+        deadline: When its time is over at the latest, counted from its start.
+        earliest_deadline: The same counted from the call's, since it may have waited to be run.
+        grace: How long it lingers when it is cancelled.
+    """
+
+    record: CallRecord
+    stay: Stay
+    started: float
+    deadline: float
+    earliest_deadline: float
+    ended: float | None = None
+    grace: float = 0.0
+
+
+@define(eq=False)
+class CallRecord:
+    """A call that is made.
+
+    Attributes:
+        callee: Whom it is for; None for nobody that there ever was.
+        callee_known: Whether the caller saw the callee in the room at the start.
+        parent: The handler that made it.
+        packets: How many packets it took so far, besides acks.
+        dropped, overtaken: Whether that happened to any of them.
+    """
+
+    plan: Call
+    stay: Stay
+    callee: Actor | None
+    callee_known: bool
+    started: float
+    parent: Run | None = None
+    ended: float | None = None
+    outcome: object = None
+    runs: list[Run] = field(factory=list, repr=False)
+    streamed: bool = False
+    dropped: bool = False
+    overtaken: bool = False
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.plan.response_timeout
+
+    @property
+    def seconds_at_most(self) -> float:
+        """What it may take, where a cancel scope around it may end before its own timeout."""
+        return self._seconds(self.parent.deadline if self.parent else math.inf)
+
+    @property
+    def seconds_at_least(self) -> float:
+        """The same, where the handler that makes it may have waited to be run."""
+        return self._seconds(self.parent.earliest_deadline if self.parent else math.inf)
+
+    def _seconds(self, end: float) -> float:
+        plan = self.plan
+        patience = math.inf if plan.cancel_after is None else plan.cancel_after
+        return min(plan.response_timeout, patience, end - self.started)
+
+    @property
+    def outcome_name(self) -> str:
+        if isinstance(self.outcome, RpcError):
+            code = self.outcome.code
+            return "raised by handler" if code >= 2000 else f"{code}"
+        if isinstance(self.outcome, (trio.Cancelled, asyncio.CancelledError)):
+            return CANCELLED
+        if isinstance(self.outcome, RuntimeError):
+            return "not in the room"
+        return "returned" if isinstance(self.outcome, str) else repr(self.outcome)

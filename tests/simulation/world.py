@@ -1,0 +1,331 @@
+"""Plays a scenario: real rooms on a real server, over faulty links."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field
+from livekit.protocol import models
+
+from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
+from trio_rpc.links import Connector, Link
+from trio_rpc.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
+from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
+
+from .checker import Checker
+from .records import Actor, CallRecord, Run, Stall, Stay
+from .scenario import MAX_V2_PAYLOAD_BYTES, Call, Disturbance, Profile
+
+#: Seconds after the last call in which everything ends by itself, silent streams the latest.
+_LAST_SECONDS: Final = 60.0
+#: Seconds until somebody who could not join tries again.
+_RETRY_SECONDS: Final = 1.0
+#: Seconds that a handler lingers after it was cancelled.
+_LINGERING: Final = 0.3
+
+_current_call: ContextVar[CallRecord] = ContextVar("current call")
+
+
+@define(eq=False)
+class _OldClient:
+    """A way to a server for a participant that announces no RPC v2."""
+
+    _connector: Connector
+
+    @asynccontextmanager
+    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+        old = models.ClientInfo(sdk=client.sdk, version=client.version)
+        async with self._connector.open_link(token, old) as link:
+            yield link
+
+
+class World:
+    """The room of a scenario, and all who come and go."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+        self.server = InMemoryServer()
+        self._players = {
+            profile.identity: _Player(self, profile) for profile in checker.scenario.profiles
+        }
+        self._requests: dict[str, CallRecord] = {}
+        self._streams: dict[str, CallRecord] = {}
+        self.nursery: TaskGroup
+
+    @property
+    def injected(self) -> Counter[str]:
+        """The faults on all links, by kind."""
+        return sum((each.link.injected for each in self._players.values()), Counter[str]())
+
+    async def play(self) -> None:
+        """Play the scenario to its end."""
+        async with anyio.create_task_group() as self.nursery:
+            for player in self._players.values():
+                self.nursery.start_soon(player.stay)
+            async with anyio.create_task_group() as script:
+                script.start_soon(self._play_calls)
+                script.start_soon(self._play_disturbances)
+            # All calls have ended by now: their handlers and what else there is follow.
+            await anyio.sleep(_LAST_SECONDS)
+            self.checker.all_done()
+            for player in self._players.values():
+                player.leave_for_good()
+        await anyio.sleep(1)
+        statistics = self.server.statistics()
+        assert (statistics.rooms, statistics.participants) == (0, 0), statistics
+        self.checker.all_done()
+
+    async def _play_calls(self) -> None:
+        async with anyio.create_task_group() as callers:
+            for plan in self.checker.scenario.calls:
+                await anyio.sleep_until(plan.at)
+                callers.start_soon(self.perform, plan, self._players[plan.caller].current)
+
+    async def _play_disturbances(self) -> None:
+        for disturbance in self.checker.scenario.disturbances:
+            await anyio.sleep_until(disturbance.at)
+            self.checker.disturbed(anyio.current_time(), f"{disturbance}")
+            await self._players[disturbance.identity].be_disturbed(disturbance)
+
+    # Calls
+
+    async def perform(self, plan: Call, stay: Stay, parent: Run | None = None) -> None:
+        """Make a call, and tell the checker how it ends."""
+        callee = self._players.get(plan.callee)
+        known = plan.callee in stay.room.remote_participants
+        record = CallRecord(
+            plan, stay, callee.actor if callee else None, known, anyio.current_time(), parent
+        )
+        self.checker.call_started(record)
+        _current_call.set(record)
+        outcome: object = None
+        try:
+            with anyio.move_on_after(plan.cancel_after) as patience:
+                try:
+                    outcome = await stay.room.local_participant.perform_rpc(
+                        destination_identity=plan.callee,
+                        method=plan.method,
+                        payload=plan.payload,
+                        response_timeout=plan.response_timeout,
+                    )
+                except BaseException as error:
+                    outcome = error
+                    if not isinstance(error, (RpcError, RuntimeError)):
+                        raise
+            assert outcome is not None or patience.cancelled_caught
+        finally:
+            self.checker.call_ended(record, anyio.current_time(), outcome)
+
+    async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
+        """The handler of all calls."""
+        run = self.checker.handler_started(data, stay, anyio.current_time())
+        plan = run.record.plan
+        what = "is cancelled"
+        try:
+            await anyio.sleep(plan.answer.seconds)
+            match plan.answer.kind:
+                case "call on" if plan.answer.call is not None:
+                    await self.perform(plan.answer.call, stay, run)
+                case "hang":
+                    await anyio.sleep_forever()
+                case "linger":
+                    await self._linger(run)
+            what = f"is to {plan.answer.kind}"
+        finally:
+            self.checker.handler_ended(run, anyio.current_time(), what)
+        match plan.answer.kind:
+            case "raise":
+                raise RpcError(plan.error_code, "as it was to", str(plan.number))
+            case "crash":
+                raise LookupError("as it was to")
+            case "return a number":
+                return plan.number
+            case "return too much":
+                return "too much" * MAX_V2_PAYLOAD_BYTES
+        return plan.echo
+
+    async def _linger(self, run: Run) -> None:
+        run.grace = _LINGERING
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(_LINGERING)
+
+    # Packets
+
+    def on_packet(self, fate: PacketFate) -> None:
+        """Write down which call's packets were dropped or overtaken."""
+        packet = models.DataPacket.FromString(fate.frame.body)
+        record = self._record_of(packet, fate)
+        if record is not None:
+            record.dropped |= not fate.delays
+            record.overtaken |= fate.held_back > 0
+
+    def _record_of(self, packet: models.DataPacket, fate: PacketFate) -> CallRecord | None:
+        match packet.WhichOneof("value"):
+            case "rpc_request":
+                return self._find(packet.rpc_request.id, fate)
+            case "rpc_ack":
+                return self._requests.get(packet.rpc_ack.request_id)
+            case "rpc_response":
+                return self._requests.get(packet.rpc_response.request_id)
+            case "stream_header":
+                header = packet.stream_header
+                assert header.topic in (REQUEST_TOPIC, RESPONSE_TOPIC)
+                request_id = request_id_of(dict(header.attributes))
+                if header.topic == REQUEST_TOPIC:
+                    record = self._find(request_id, fate)
+                else:
+                    record = self._requests[request_id]
+                self._streams[header.stream_id] = record
+                record.streamed |= not header.HasField("inline_content")
+                return record
+            case "stream_chunk":
+                return self._streams[packet.stream_chunk.stream_id]
+            case "stream_trailer":
+                return self._streams[packet.stream_trailer.stream_id]
+        return None
+
+    def _find(self, request_id: str, fate: PacketFate) -> CallRecord:
+        if fate.direction == "sent":
+            # It is sent by the task that makes the call.
+            self._requests.setdefault(request_id, _current_call.get())
+        return self._requests[request_id]
+
+
+@define(eq=False)
+class _PlayedStay(Stay):
+    """A stay that can be ended.
+
+    Attributes:
+        leaving: Set for it to leave.
+        scope: Cancelled for it to be cancelled.
+    """
+
+    leaving: anyio.Event = field(factory=anyio.Event, repr=False)
+    scope: anyio.CancelScope = field(factory=anyio.CancelScope, repr=False)
+
+
+class _Player:
+    """A participant who comes and goes."""
+
+    def __init__(self, world: World, profile: Profile) -> None:
+        self.actor = Actor(profile)
+        self._world = world
+        self._checker = world.checker
+        self._server = world.server
+        self.link = FaultyConnector(self._server, profile.faults, on_packet=world.on_packet)
+        self._for_good = False
+        self._turn = 0
+        self._idle_room: Room | None = None
+        self._stays = [_PlayedStay(self.actor, self._make_room())]
+
+    @property
+    def current(self) -> _PlayedStay:
+        """The stay in which it is; otherwise one that has ended, or has not begun."""
+        present = (stay for stay in reversed(self._stays) if stay.is_present)
+        return next(present, self._stays[-1])
+
+    def _make_room(self) -> Room:
+        profile = self.actor.profile
+        return Room(
+            max_round_trip_latency=profile.max_round_trip_latency,
+            max_concurrent_handlers=profile.max_concurrent_handlers,
+            max_payload_bytes=MAX_V2_PAYLOAD_BYTES,
+        )
+
+    async def stay(self, after: float = 0.0) -> None:
+        """Be in the room, again and again, until somebody else sees to that or it is for good."""
+        self._turn += 1
+        turn = self._turn
+        await anyio.sleep(after)
+        while turn == self._turn and not self._for_good:
+            try:
+                await self._stay_once()
+            except ConnectError as error:
+                self._checker.disturbed(
+                    anyio.current_time(), f"{self.actor.profile.identity} can't join: {error}"
+                )
+            await anyio.sleep(_RETRY_SECONDS)
+
+    async def _stay_once(self) -> None:
+        # The same Room again, unless it is still in use.
+        room, self._idle_room = self._idle_room or self._make_room(), None
+        stay = _PlayedStay(self.actor, room)
+
+        async def answer(data: RpcInvocationData) -> Any:
+            return await self._world.answer(data, stay)
+
+        def on_disconnected(reason: Any) -> None:
+            self._checker.stay_ended(stay, anyio.current_time(), reason.name)
+            stay.leaving.set()
+
+        def on_left(participant: Any) -> None:
+            self._checker.other_left(stay, participant.identity, anyio.current_time())
+
+        room.register_rpc_method("do", answer)
+        room.on("disconnected", on_disconnected)
+        room.on("participant_disconnected", on_left)
+        connector = self.link if self.actor.profile.speaks_v2 else _OldClient(self.link)
+        try:
+            with stay.scope:
+                token = self._server.token(stay.identity)
+                async with room.connect(connector, token):
+                    self.actor.stays.append(stay)
+                    self._stays.append(stay)
+                    self._checker.stay_began(stay, anyio.current_time())
+                    await stay.leaving.wait()
+        finally:
+            room.unregister_rpc_method("do")
+            room.off("disconnected", on_disconnected)
+            room.off("participant_disconnected", on_left)
+            self._idle_room = room
+
+    async def be_disturbed(self, disturbance: Disturbance) -> None:
+        """Have something happen to it."""
+        world, stay, seconds = self._world, self.current, disturbance.seconds
+        if disturbance.kind == "stall":
+            world.nursery.start_soon(self._stall, seconds)
+            return
+        if not stay.is_present:
+            return
+        stay.disturbed = anyio.current_time()
+        match disturbance.kind:
+            case "leave":
+                stay.leaving.set()
+            case "disconnect":
+                world.nursery.start_soon(stay.room.disconnect)
+            case "be cancelled":
+                stay.scope.cancel()
+            case "be cut off":
+                self.link.cut()
+            case "be removed":
+                self._server.remove_participant(stay.room.name, stay.identity)
+            case "be replaced":
+                seconds = 0.0
+        world.nursery.start_soon(self.stay, seconds)
+
+    def leave_for_good(self) -> None:
+        """Leave, and don't come back."""
+        self._for_good = True
+        for stay in self._stays:
+            if stay.is_present:
+                stay.disturbed = anyio.current_time()
+                stay.leaving.set()
+
+    async def _stall(self, seconds: float) -> None:
+        if self.actor.stalls and self.actor.stalls[-1].ended == float("inf"):
+            return
+        stall = Stall(anyio.current_time())
+        self.actor.stalls.append(stall)
+        self.link.pause()
+        await anyio.sleep(seconds)
+        stall.ended = anyio.current_time()
+        self.link.resume()

@@ -1,0 +1,149 @@
+"""Ways into a room: as another client, played by hand, over a link that has no room."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+from attrs import define, field
+from livekit.protocol import models
+
+from trio_rpc.links import Channel, Connector, Frame, Link, LinkFullError
+
+from .stream_packets import CANCELLATION, DEFLATE_RAW, SentStream
+from .tokens import make_token
+
+
+def client(client_protocol: int = 2, *capabilities: int) -> models.ClientInfo:
+    """What a client says of itself on joining."""
+    info = models.ClientInfo(client_protocol=client_protocol)
+    info.capabilities.extend(capabilities)  # type: ignore[arg-type]
+    return info
+
+
+CURRENT = client(2, DEFLATE_RAW, CANCELLATION)
+OLD = client(0)
+
+
+@define
+class As:
+    """Joins through `connector` as the client that `client` describes: `Room.connect(As(…))`."""
+
+    connector: Connector
+    client: models.ClientInfo
+
+    def open_link(
+        self, token: str, _client: models.ClientInfo
+    ) -> AbstractAsyncContextManager[Link]:
+        return self.connector.open_link(token, self.client)
+
+
+@define(eq=False)
+class HandPlayed:
+    """A participant whose every packet the test says and hears."""
+
+    identity: str
+    link: Link
+    _received: deque[models.DataPacket] = field(factory=deque)
+
+    def say(self, *destinations: str, channel: Channel = Channel.RELIABLE, **value: Any) -> None:
+        """Send a packet, for example `say("alice", rpc_ack=RpcAck(…))`."""
+        packet = models.DataPacket(destination_identities=destinations, **value)
+        self.link.send_nowait(Frame(channel, packet.SerializeToString()))
+
+    def acknowledge(self, request_id: str, caller: str = "alice") -> None:
+        self.say(caller, rpc_ack=models.RpcAck(request_id=request_id))
+
+    def respond(self, request_id: str, payload: str, caller: str = "alice") -> None:
+        response = models.RpcResponse(request_id=request_id, payload=payload)
+        self.say(caller, rpc_response=response)
+
+    async def receive(self) -> None:
+        """Take one message from the link."""
+        for channel, body in await self.link.receive():
+            if channel is not Channel.SIGNAL:
+                self._received.append(models.DataPacket.FromString(body))
+
+    async def receive_rest(self) -> None:
+        """Take all messages until the link ends, with its `LinkClosedError`."""
+        while True:
+            await self.receive()
+
+    async def hear(self) -> models.DataPacket:
+        """The next packet; signalling is passed over."""
+        while not self._received:
+            await self.receive()
+        return self._received.popleft()
+
+    async def hear_stream(self) -> SentStream:
+        """The stream that the next packets are."""
+        stream = SentStream()
+        while not stream.packets or not (stream.is_inline or stream.trailer):
+            packet = await self.hear()
+            assert (packet.WhichOneof("value") == "stream_header") is not bool(stream.packets)
+            stream.packets.append(packet)
+        return stream
+
+
+@asynccontextmanager
+async def hand_played(
+    connector: Connector, identity: str, info: models.ClientInfo = CURRENT
+) -> AsyncIterator[HandPlayed]:
+    """A participant that the test plays, who is in the room."""
+    async with connector.open_link(make_token(identity), info) as link:
+        participant = HandPlayed(identity, link)
+        # It is in the room when the server says so.
+        await participant.receive()
+        yield participant
+
+
+@define(eq=False)
+class HoldingLink:
+    """A link that has no room for frames that `holds` names, until it is released."""
+
+    link: Link
+    holds: Callable[[models.DataPacket], bool]
+    held: anyio.Event = field(factory=anyio.Event)
+    released: anyio.Event = field(factory=anyio.Event)
+
+    def send_nowait(self, frame: Frame) -> None:
+        is_data = frame.channel is not Channel.SIGNAL and not self.released.is_set()
+        if is_data and self.holds(models.DataPacket.FromString(frame.body)):
+            self.held.set()
+            raise LinkFullError("held by the test")
+        self.link.send_nowait(frame)
+
+    async def wait_writable(self) -> None:
+        await (self.link.wait_writable() if self.released.is_set() else self.released.wait())
+
+    @property
+    def queued_bytes(self) -> int:
+        return self.link.queued_bytes
+
+    async def receive(self) -> list[Frame]:
+        return await self.link.receive()
+
+    def discard_queued(self) -> None:
+        self.link.discard_queued()
+
+    async def aclose(self, reason: str = "") -> None:
+        self.released.set()
+        await self.link.aclose(reason)
+
+
+@define(eq=False)
+class Holding:
+    """A connector whose link holds what `holds` names."""
+
+    connector: Connector
+    holds: Callable[[models.DataPacket], bool]
+    link: HoldingLink = field(init=False)
+
+    @asynccontextmanager
+    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+        async with self.connector.open_link(token, client) as link:
+            self.link = HoldingLink(link, self.holds)
+            yield self.link

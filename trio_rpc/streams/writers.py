@@ -1,0 +1,163 @@
+"""Writing streams piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+from livekit.protocol import models
+
+from ..concurrency import Backend
+from ..errors import StreamError
+from ..links import LinkClosedError
+from .content import split_bytes, split_utf8
+from .info import ByteStreamInfo, TextStreamInfo
+
+I = TypeVar("I", bound=TextStreamInfo | ByteStreamInfo)  # noqa: E741
+DataStream = models.DataStream
+#: Sends one packet, after waiting for room in the queue.
+SendPacket = Callable[[models.DataPacket], Awaitable[None]]
+
+#: Seconds that a stream which is abandoned may take to tell so.
+ABANDON_TIMEOUT: Final = 1.0
+
+
+class StreamWriter(Generic[I]):
+    """What writers of texts and of bytes have in common.
+
+    Use it in an `async with` block: the end of the block ends the stream, and an exception in it
+    tells the receivers that the stream broke off.
+
+    Every packet names the destinations, or what is meant for some would reach all (P4).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        send: SendPacket,
+        info: I,
+        destinations: Sequence[str],
+        abandon_timeout: float = ABANDON_TIMEOUT,
+    ) -> None:
+        self._backend = backend
+        self._send_packet = send
+        self._info = info
+        self._destinations = destinations
+        self._abandon_timeout = abandon_timeout
+        self._next_index = 0
+        self._closed = False
+        # Chunks keep their order however many tasks write.
+        self._lock = backend.lock()
+
+    @property
+    def info(self) -> I:
+        """What the stream is about."""
+        return self._info
+
+    async def open(
+        self,
+        compression: models.DataStream.CompressionType = DataStream.CompressionType.NONE,
+    ) -> None:
+        """Announce the stream; the room's participant does this before it gives a writer out."""
+        header = self._info.header()
+        header.compression = compression
+        await self._send(stream_header=header)
+
+    async def write_chunks(self, chunks: Iterable[bytes]) -> None:
+        """Send chunks of at most 15,000 bytes, waiting for room in the queue before each.
+
+        Raises:
+            RuntimeError: the stream was closed.
+            StreamError: the connection was lost.
+        """
+        async with self._lock:
+            for content in chunks:
+                if self._closed:
+                    raise RuntimeError(f"stream {self._info.stream_id} was closed")
+                chunk = DataStream.Chunk(
+                    stream_id=self._info.stream_id, chunk_index=self._next_index, content=content
+                )
+                await self._send(stream_chunk=chunk)
+                self._next_index += 1
+
+    async def aclose(
+        self, *, reason: str = "", attributes: Mapping[str, str] | None = None
+    ) -> None:
+        """End the stream; ending it again is no error.
+
+        Args:
+            reason: Why it breaks off; empty when it is complete.
+            attributes: Texts by key that were not known before.
+
+        Raises:
+            StreamError: the connection was lost.
+        """
+        trailer = DataStream.Trailer(
+            stream_id=self._info.stream_id, reason=reason, attributes=attributes
+        )
+        if reason:
+            await self._end(trailer)
+        else:
+            # After what other tasks are writing, or it would be missing without a trace.
+            async with self._lock:
+                await self._end(trailer)
+
+    async def _end(self, trailer: models.DataStream.Trailer) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._send(stream_trailer=trailer)
+
+    async def _send(self, **value: object) -> None:
+        packet = models.DataPacket(
+            destination_identities=self._destinations,
+            **value,  # type: ignore[arg-type]
+        )
+        try:
+            await self._send_packet(packet)
+        except LinkClosedError as error:
+            raise StreamError(f"not sent: {error}") from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            await self.aclose()
+            return
+        # Whoever receives has to know, though the block may have been cancelled. What went wrong
+        # is the business of this side alone.
+        with suppress(StreamError), self._backend.move_on_after(self._abandon_timeout, shield=True):
+            await self.aclose(reason="the sender broke off")
+
+
+class TextStreamWriter(StreamWriter[TextStreamInfo]):
+    """Sends text piece by piece."""
+
+    async def write(self, text: str) -> None:
+        """Send more text, after waiting for room in the queue.
+
+        Raises:
+            RuntimeError: the stream was closed.
+            StreamError: the connection was lost.
+        """
+        await self.write_chunks(split_utf8(text.encode()))
+
+
+class ByteStreamWriter(StreamWriter[ByteStreamInfo]):
+    """Sends bytes piece by piece."""
+
+    async def write(self, data: bytes) -> None:
+        """Send more bytes, after waiting for room in the queue.
+
+        Raises:
+            RuntimeError: the stream was closed.
+            StreamError: the connection was lost.
+        """
+        await self.write_chunks(split_bytes(data))

@@ -1,0 +1,23 @@
+"""What tests of programs that use trio_rpc need: rooms without a network, faults, virtual time.
+
+* `rooms`: rooms in memory, and who is in them.
+* `faults`: what goes wrong on a link, decided from a seed. `faulty_links`: links on which it does.
+* `virtual_time`: an asyncio event loop whose clock jumps, as trio's autojump clock does.
+* `pytest_plugin`: the same as fixtures.
+"""
+
+from .faults import Direction, Faults, PacketFate
+from .faulty_links import FaultyConnector
+from .rooms import InMemoryServer, open_rooms
+from .virtual_time import VirtualTimeLoop, virtual_time_backend
+
+__all__ = [
+    "Direction",
+    "Faults",
+    "FaultyConnector",
+    "InMemoryServer",
+    "PacketFate",
+    "VirtualTimeLoop",
+    "open_rooms",
+    "virtual_time_backend",
+]

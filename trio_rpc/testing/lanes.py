@@ -1,0 +1,159 @@
+"""One direction of a faulty link, in which packets are under way until their time has come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from heapq import heappop, heappush
+from itertools import count
+
+from attrs import define, field
+
+from ..concurrency import Backend
+from ..links import Channel, Frame, LinkClosedError, LinkFullError
+from ..links.frames import FRAME_OVERHEAD
+from .faults import Direction, FaultPlan, PacketFate, count_faults
+
+OnPacket = Callable[[PacketFate], None]
+
+
+@define(eq=False)
+class Switches:
+    """What the lanes of a connector share: what is asked of them, and what they have done."""
+
+    on_packet: OnPacket | None
+    max_lane_bytes: int
+    paused: bool = False
+    drop_next: Counter[Direction] = field(factory=Counter[Direction])
+    injected: Counter[str] = field(factory=Counter[str])
+
+
+class Lane:
+    """Frames that are under way, by the time at which they arrive.
+
+    Args:
+        plan: Decides what becomes of each packet.
+        deliver: Takes a frame that arrives, or raises as `Link.send_nowait`.
+        wait_deliverable: Waits until it is worth trying again after a `LinkFullError`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        plan: FaultPlan,
+        switches: Switches,
+        deliver: Callable[[Frame], None],
+        wait_deliverable: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._backend = backend
+        self._plan = plan
+        self._switches = switches
+        self._deliver = deliver
+        self._wait_deliverable = wait_deliverable
+        # By arrival, then in the order in which they were put
+        self._under_way: list[tuple[float, int, Frame]] = []
+        self._numbers = count()
+        self._bytes = 0
+        self._last_arrival = 0.0
+        self._changed = backend.event()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What is under way, in bytes."""
+        return self._bytes
+
+    def put(self, frame: Frame) -> None:
+        """Send a frame on its way; what arrives at once is delivered at once.
+
+        Raises:
+            LinkFullError: too much is under way already.
+            LinkClosedError: there is no link to deliver it to any more.
+        """
+        limit = self._switches.max_lane_bytes
+        if self._under_way and self._bytes + _size(frame) > limit:
+            if frame.channel is Channel.LOSSY:
+                return
+            raise LinkFullError(f"{self._bytes:,} bytes are under way, of {limit:,}")
+        now = self._backend.current_time()
+        if not self._plan.applies_to(frame.channel):
+            self._send_on(frame, now, now)
+            return
+        fate = self._decide(frame)
+        held_back = fate.held_back
+        for delay in fate.delays:
+            arrival = max(self._last_arrival, now + delay)
+            if not held_back:
+                self._last_arrival = arrival
+            self._send_on(frame, arrival + held_back, now)
+            held_back = 0.0
+
+    def discard(self) -> None:
+        """Lose what is under way."""
+        self._switches.injected["lost"] += len(self._under_way)
+        self._under_way.clear()
+        self._bytes = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what there is to do."""
+        self._changed.set()
+        self._changed = self._backend.event()
+
+    async def wait_changed(self) -> None:
+        """Wait until something has arrived, or come in, or was lost."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Deliver what arrives later than it was put, until cancelled."""
+        while True:
+            await self._wait_arrival()
+            _, _, frame = self._under_way[0]
+            try:
+                self._deliver(frame)
+            except LinkFullError:
+                await self._wait_deliverable()
+            except LinkClosedError:
+                self.discard()
+            else:
+                heappop(self._under_way)
+                self._bytes -= _size(frame)
+                self.wake()
+
+    async def _wait_arrival(self) -> None:
+        while True:
+            if self._switches.paused or not self._under_way:
+                await self._changed.wait()
+                continue
+            arrival, _, _ = self._under_way[0]
+            seconds = arrival - self._backend.current_time()
+            if seconds <= 0:
+                return
+            with self._backend.move_on_after(seconds):
+                await self._changed.wait()
+
+    def _decide(self, frame: Frame) -> PacketFate:
+        switches = self._switches
+        fate = self._plan.decide(frame)
+        if switches.drop_next[fate.direction] > 0:
+            switches.drop_next[fate.direction] -= 1
+            fate = PacketFate(fate.direction, frame, ())
+        count_faults(switches.injected, fate)
+        if switches.on_packet is not None:
+            switches.on_packet(fate)
+        return fate
+
+    def _send_on(self, frame: Frame, arrival: float, now: float) -> None:
+        overtakes = bool(self._under_way) and self._under_way[0][0] <= arrival
+        if arrival <= now and not self._switches.paused and not overtakes:
+            self._deliver(frame)
+            return
+        heappush(self._under_way, (arrival, next(self._numbers), frame))
+        self._bytes += _size(frame)
+        self.wake()
+
+
+def _size(frame: Frame) -> int:
+    return len(frame.body) + FRAME_OVERHEAD

@@ -1,0 +1,52 @@
+"""Fixtures for tests of programs that use trio_rpc.
+
+They are plain fixtures that give objects and factories of `async with` blocks, and so work with any
+plugin that runs async tests: anyio's, pytest-trio, pytest-asyncio. What they need is imported when
+one is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..room import Room
+    from .rooms import InMemoryServer
+
+
+@pytest.fixture
+def rpc_server() -> InMemoryServer:
+    """A room server in memory, which `Room.connect` takes in place of a URL.
+
+    `rpc_server.token("alice")` makes a token for it.
+    """
+    from .rooms import InMemoryServer
+
+    return InMemoryServer()
+
+
+@pytest.fixture
+def join_room(rpc_server: InMemoryServer) -> Callable[..., AbstractAsyncContextManager[Room]]:
+    """Join a room of `rpc_server`: `async with join_room("alice") as room`.
+
+    It is `InMemoryServer.open_room`: it takes a `Room`, the way to the server, and grants as well.
+    """
+    return rpc_server.open_room
+
+
+@pytest.fixture
+def rpc_rooms(
+    rpc_server: InMemoryServer,
+) -> Callable[..., AbstractAsyncContextManager[tuple[Room, ...]]]:
+    """Several participants of `rpc_server`: `async with rpc_rooms("alice", "bob") as (alice, bob)`.
+
+    It is `open_rooms`, and takes the same.
+    """
+    from .rooms import open_rooms
+
+    return partial(open_rooms, server=rpc_server)

@@ -1,0 +1,115 @@
+"""Rooms in memory: a server in the same process, and participants who have joined."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from ..links import Connector
+from ..room import Room
+from ..server import RoomServer, ServerLimits
+from ..tokens import AccessToken, VideoGrants
+
+#: The room that participants are in, unless told otherwise.
+DEFAULT_ROOM: Final = "test-room"
+
+_API_KEY: Final = "test-key"
+_API_SECRET: Final = "the secret of a server that only tests know"
+
+
+class InMemoryServer(RoomServer):
+    """A room server with an API key of its own, and tokens for whoever asks.
+
+    `Room.connect` takes it in place of a URL. It is a `RoomServer` in every other respect, so
+    `trio_rpc.server.serve` serves it on a socket too.
+
+    Args:
+        limits: What the server bears.
+    """
+
+    def __init__(self, limits: ServerLimits | None = None) -> None:
+        super().__init__({_API_KEY: _API_SECRET}, limits)
+
+    def token(self, identity: str, *, room_name: str = DEFAULT_ROOM, **grants: Any) -> str:
+        """A token that lets `identity` join.
+
+        Args:
+            identity: Who it is.
+            room_name: Which room.
+            grants: What else it may or may not do, as `VideoGrants` has it: `hidden=True`.
+        """
+        return (
+            AccessToken(_API_KEY, _API_SECRET)
+            .with_identity(identity)
+            .with_grants(VideoGrants(room_join=True, room=room_name, **grants))
+            .to_jwt()
+        )
+
+    @asynccontextmanager
+    async def open_room(
+        self,
+        identity: str,
+        room: Room | None = None,
+        *,
+        through: Connector | None = None,
+        **grants: Any,
+    ) -> AsyncGenerator[Room]:
+        """Be in a room as `identity`, for as long as the block runs.
+
+        Args:
+            identity: Who joins.
+            room: The `Room` to join with, where the program under test has made one.
+            through: The way to this server, a `FaultyConnector` say; directly unless given.
+            grants: What `token` takes.
+        """
+        async with (room or Room()).connect(through or self, self.token(identity, **grants)) as it:
+            yield it
+
+
+@asynccontextmanager
+async def open_rooms(
+    *identities: str,
+    server: InMemoryServer | None = None,
+    rooms: Mapping[str, Room] | None = None,
+    through: Mapping[str, Connector] | None = None,
+    grants: Mapping[str, Mapping[str, Any]] | None = None,
+) -> AsyncGenerator[tuple[Room, ...]]:
+    """The rooms of participants who have joined and can call each other.
+
+        async with open_rooms("alice", "bob") as (alice, bob):
+            ...
+
+    Args:
+        identities: Who joins, in this order.
+        server: Where; a server of their own unless given.
+        rooms: By identity, a `Room` to join with, where the program under test has made one.
+        through: By identity, a way to the server that is not the direct one; needs `server`.
+        grants: By identity, what `InMemoryServer.token` takes.
+    """
+    server = server or InMemoryServer()
+    rooms, through, grants = rooms or {}, through or {}, grants or {}
+    if strangers := (rooms.keys() | through.keys() | grants.keys()) - set(identities):
+        raise ValueError(f"nobody joins as {', '.join(map(repr, sorted(strangers)))}")
+    async with AsyncExitStack() as stack:
+        joined = [
+            await stack.enter_async_context(
+                server.open_room(
+                    identity,
+                    rooms.get(identity),
+                    through=through.get(identity),
+                    **grants.get(identity, {}),
+                )
+            )
+            for identity in identities
+        ]
+        visible = [
+            room.local_participant.identity
+            for room in joined
+            if not room.local_participant.permissions.hidden
+        ]
+        for room in joined:
+            for identity in visible:
+                if identity != room.local_participant.identity:
+                    await room.wait_for_participant(identity)
+        yield tuple(joined)
