@@ -40,7 +40,8 @@ def types(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("-e", ".[test]", *pinned("mypy", "pyright", "types-"))
     session.run("mypy")
-    session.run("pyright")
+    # Named, or a configuration in a folder above would win.
+    session.run("pyright", "--project", "pyproject.toml")
 
 
 @nox.session(python=PYTHONS)
