@@ -182,8 +182,9 @@ def _all_names() -> list[str]:
 
 
 def _task_name(task: asyncio.Task[Any]) -> str:
-    # anyio names a task after its function; asyncio itself numbers them.
-    if not task.get_name().startswith("Task-"):
+    # anyio names a task after its function; asyncio itself numbers them, or calls them "None" where
+    # there is a task factory (3.13.0).
+    if not task.get_name().startswith(("Task-", "None")):
         return task.get_name()
     name: str = getattr(task.get_coro(), "__qualname__", "")
     return name
