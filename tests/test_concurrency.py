@@ -12,6 +12,7 @@ import trio
 
 from trio_rpc import concurrency
 from trio_rpc.concurrency import CHANNEL_CLOSED, WOULD_BLOCK, Backend, open_service_nursery
+from trio_rpc.turnstile import Turnstile
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +96,7 @@ async def test_a_deadline_can_be_moved_and_a_scope_shielded() -> None:
             inner.deadline = started + 20
             await backend.sleep_forever()
         assert inner.cancelled_caught
-        await backend.checkpoint()
+        await anyio.lowlevel.checkpoint()
     assert outer.cancelled_caught
     assert backend.current_time() - started == pytest.approx(20)
 
@@ -106,20 +107,24 @@ async def test_an_event_wakes_who_waits() -> None:
     assert not event.is_set()
     async with backend.open_nursery() as nursery:
         nursery.start_soon(event.wait)
-        await backend.checkpoint()
+        await anyio.lowlevel.checkpoint()
         event.set()
     assert event.is_set()
 
 
-async def test_a_semaphore_lets_in_as_many_as_it_should() -> None:
+async def test_a_turnstile_lets_in_as_many_as_it_should() -> None:
     backend = concurrency.current()
-    semaphore = backend.semaphore(2)
+    turnstile = Turnstile(backend, 2)
     inside: list[int] = []
 
     async def enter() -> None:
-        async with semaphore:
+        turn = turnstile.line_up()
+        try:
+            await turnstile.wait(turn)
             inside.append(1)
             await backend.sleep(10)
+        finally:
+            turnstile.leave(turn)
 
     async with backend.open_nursery() as nursery:
         for _ in range(3):

@@ -17,7 +17,6 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from typing import Any, Protocol, cast
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import sniffio
 import trio
@@ -112,13 +111,11 @@ class Backend:
     open_memory_channel: Callable[[int], tuple[Any, Any]]
     event: Callable[[], Event]
     lock: Callable[[], AbstractAsyncContextManager[Any]]
-    semaphore: Callable[[int], AbstractAsyncContextManager[Any]]
     capacity_limiter: Callable[[int], Any]
     run_sync_in_thread: Callable[..., Awaitable[Any]]
     current_time: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]
-    checkpoint: Callable[[], Awaitable[None]]
     current_effective_deadline: Callable[[], float]
 
     def is_cancelled(self) -> bool:
@@ -134,13 +131,11 @@ TRIO = Backend(
     open_memory_channel=trio.open_memory_channel,
     event=trio.Event,
     lock=trio.Lock,
-    semaphore=trio.Semaphore,
     capacity_limiter=trio.CapacityLimiter,
     run_sync_in_thread=trio.to_thread.run_sync,
     current_time=trio.current_time,
     sleep=trio.sleep,
     sleep_forever=trio.sleep_forever,
-    checkpoint=trio.lowlevel.checkpoint,
     current_effective_deadline=trio.current_effective_deadline,
 )
 
@@ -152,13 +147,11 @@ ASYNCIO = Backend(
     open_memory_channel=anyio.create_memory_object_stream,
     event=anyio.Event,
     lock=anyio.Lock,
-    semaphore=anyio.Semaphore,
     capacity_limiter=anyio.CapacityLimiter,
     run_sync_in_thread=anyio.to_thread.run_sync,
     current_time=anyio.current_time,
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
-    checkpoint=anyio.lowlevel.checkpoint,
     current_effective_deadline=anyio.current_effective_deadline,
 )
 
