@@ -12,10 +12,13 @@ BACKENDS = ["trio", "asyncio", "uvloop"]
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 COVERAGE_PYTHON = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
 
+# The last of LiveKit's Python SDK that speaks the first version of everything.
+OLD_LIVEKIT = "livekit==1.0.12"
+
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
 nox.needs_version = ">=2026.4"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "interop", "docs", "demo"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -38,7 +41,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
-    session.install("-e", ".[test]", *pinned("mypy", "pyright", "types-"))
+    session.install("-e", ".[interop,test]", *pinned("mypy", "pyright", "types-"))
     session.run("mypy")
     # Named, or a configuration in a folder above would win.
     session.run("pyright", "--project", "pyproject.toml")
@@ -68,6 +71,29 @@ def coverage(session: nox.Session) -> None:
     session.install("coverage")
     session.run("coverage", "combine")
     session.run("coverage", "report")
+
+
+@nox.session(python=COVERAGE_PYTHON)
+def interop(session: nox.Session) -> None:
+    """Join the server with LiveKit's SDKs and a browser; arguments go to pytest."""
+    session.install("-e", ".[interop,livekit,test]")
+    old = Path(session.virtualenv.location, "old").resolve()
+    old_python = str(old / "bin" / "python")
+    session.run("python", "-m", "venv", str(old))
+    session.run(old_python, "-m", "pip", "install", "-q", OLD_LIVEKIT, external=True)
+    with session.chdir("tests/interop/peers"):
+        session.run("npm", "ci")
+    report = session.cache_dir.resolve() / "junit-interop.xml"
+    pytest = ["-m", "pytest", "tests/interop", f"--junitxml={report}", *session.posargs]
+    session.run("python", *pytest, env={"INTEROP_OLD_PYTHON": old_python})
+
+
+@nox.session(python=COVERAGE_PYTHON)
+def soak(session: nox.Session) -> None:
+    """Have fifty of LiveKit's SDKs call each other for two minutes."""
+    session.install("-e", ".[interop,livekit,test]")
+    pytest = ["-m", "pytest", "tests/interop/test_many.py"]
+    session.run("python", *pytest, env={"INTEROP_SOAK_SECONDS": "120"})
 
 
 @nox.session

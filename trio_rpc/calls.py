@@ -18,23 +18,23 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
-from uuid import uuid4
 
 from attrs import define, frozen
 from livekit.protocol import models
 
-from .concurrency import Backend, CancelScope, ReceiveChannel, SendChannel
+from .concurrency import WOULD_BLOCK, Backend, CancelScope, ReceiveChannel, SendChannel
 from .errors import RpcError, StreamError
+from .ids import make_uuid
 from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, SessionLimits, utf8_length, wire_timeout_ms
 from .links import LinkClosedError, LinkFullError
 from .negotiation import speaks_rpc_v2, takes_cancellation
 from .outlet import Outlet
 from .packets import rpc_cancellation, rpc_outcome, rpc_request
 from .participant import Participant
-from .rpc_streams import REQUEST_TOPIC, request_attributes, request_id_of
-from .streams import TextStreamInfo
+from .rpc_streams import request_id_of, request_info, set_timeout
 from .streams.incoming import StreamSink
 from .streams.outgoing import OutgoingStreams
 
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05
+#: How many channels are kept for further calls: opening and closing them is a tenth of a call.
+_MAX_SPARE_CHANNELS: Final = 100
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
 #: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
@@ -65,6 +67,7 @@ class _PendingCall:
         wait_until: What the callee is told of the time that is left: until `respond_by`, or until
             an earlier deadline of a scope around the call.
         sending: The request is being sent, which an outcome makes superfluous.
+        drained: The outcome was taken from the channels, which are empty from then on.
     """
 
     callee: Participant
@@ -78,10 +81,11 @@ class _PendingCall:
     sending: bool = True
     acknowledged: bool = False
     finished: bool = False
+    drained: bool = False
     outcome: str | RpcError | None = None
 
     def acknowledge(self) -> None:
-        if not self.acknowledged and not self.scope.cancel_called:
+        if not (self.acknowledged or self.finished or self.scope.cancel_called):
             self.acknowledged = True
             # Not left to the caller's task, which may run when the time for the ack is over.
             self.scope.deadline = self.respond_by
@@ -119,6 +123,11 @@ def _broken(error: StreamError) -> RpcError:
     return RpcError.built_in(
         RpcError.ErrorCode.APPLICATION_ERROR, f"the response broke off: {error}"
     )
+
+
+def _close(channels: tuple[SendChannel, ReceiveChannel]) -> None:
+    for channel in channels:
+        channel.close()
 
 
 def check_call(method: object, payload: object, response_timeout: float) -> None:
@@ -174,6 +183,9 @@ class Calls:
         self._streams = streams
         self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
+        # Channels of calls that are over, empty, for the next ones
+        self._spare_channels: list[tuple[SendChannel, ReceiveChannel]] = []
+        self._ended = False
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -197,11 +209,15 @@ class Calls:
         # Inside of a handler, or of any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         # Room for an ack and a response, which is all that a call is ever sent.
-        channels = self._backend.open_memory_channel(2)
+        channels = (
+            self._spare_channels.pop()
+            if self._spare_channels
+            else self._backend.open_memory_channel(2)
+        )
         outcome: str | RpcError | None = None
         with self._backend.cancel_scope(deadline=min(ack_by, respond_by)) as scope:
             call = _PendingCall(
-                callee, method, str(uuid4()), scope, respond_by, wait_until, *channels
+                callee, method, make_uuid(), scope, respond_by, wait_until, *channels
             )
             self._pending[call.request_id] = call
             try:
@@ -225,8 +241,18 @@ class Calls:
             else:
                 await self._send_packet(call, payload)
             call.sending = False
-            received = await receive()
-            outcome: str | RpcError = await receive() if received is _ACKNOWLEDGED else received
+            if len(self._pending) == 1:
+                # Nobody else is about to call, whose request could leave together with this one.
+                self._outlet.flush_nowait()
+            received: str | RpcError | _Acknowledged = await receive()
+            while isinstance(received, _Acknowledged):
+                try:
+                    # Mostly the response has come with its ack.
+                    received = call.receive_channel.receive_nowait()
+                except WOULD_BLOCK:
+                    received = await receive()
+            call.drained = True
+            outcome = received
         except (LinkClosedError, StreamError) as error:
             # Unless we left while the request waited for room: that is 1503, and comes first.
             what = f"the request to {call.callee.identity!r} was not sent: {error}"
@@ -241,8 +267,11 @@ class Calls:
 
     def _forget(self, call: _PendingCall) -> None:
         del self._pending[call.request_id]
-        call.send_channel.close()
-        call.receive_channel.close()
+        channels = call.send_channel, call.receive_channel
+        if call.drained and not self._ended and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
+            self._spare_channels.append(channels)
+        else:
+            _close(channels)
         if not call.finished and takes_cancellation(call.callee):
             # Let the handler end too, where the callee wants to know; best effort.
             with suppress(LinkFullError, LinkClosedError):
@@ -263,16 +292,24 @@ class Calls:
             else:
                 call.finish(outcome)
 
-    def open_response_stream(self, sender: str, info: TextStreamInfo) -> StreamSink | None:
+    def open_response_stream(self, sender: str, attributes: Mapping[str, str]) -> StreamSink | None:
         """What takes the content of a response that comes as a stream; None for nothing."""
-        call = self._find(sender, request_id_of(info.attributes), "response stream")
+        call = self._find(sender, request_id_of(attributes), "response stream")
         return None if call is None else _ResponseBody(call, self._limits.max_stream_bytes)
 
-    def fail(self, reason: str, destination: str | None = None) -> None:
-        """Nobody will answer any more: 1503 for the calls to `destination`, or for all."""
+    def fail(self, reason: str, destination: str) -> None:
+        """Somebody will not answer any more: 1503 for the calls to `destination`."""
         for call in self._pending.values():
-            if destination is None or call.callee.identity == destination:
+            if call.callee.identity == destination:
                 call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+
+    def end(self, reason: str) -> None:
+        """Nobody will answer any more: 1503 for all calls."""
+        self._ended = True
+        for call in self._pending.values():
+            call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+        while self._spare_channels:
+            _close(self._spare_channels.pop())
 
     def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
         call = self._pending.get(request_id)
@@ -292,37 +329,23 @@ class Calls:
         return remaining <= self._outlet.round_trip + _GAVE_UP_WITHIN
 
     async def _send_packet(self, call: _PendingCall, payload: str) -> None:
-        while True:
-            timeout_ms = self._timeout_ms(call)
-            request = rpc_request(
-                call.callee.identity, call.request_id, call.method, payload, timeout_ms
-            )
-            try:
-                return self._outlet.send_nowait(request)
-            except LinkFullError:
-                await self._outlet.wait_writable()
+        def renew(packet: models.DataPacket) -> None:
+            packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
+
+        timeout_ms = self._timeout_ms(call)
+        request = rpc_request(
+            call.callee.identity, call.request_id, call.method, payload, timeout_ms
+        )
+        await self._outlet.send(request, renew)
 
     async def _send_stream(self, call: _PendingCall, payload: str) -> None:
-        def attributes() -> dict[str, str]:
-            return request_attributes(call.request_id, call.method, self._timeout_ms(call))
+        def renew(packet: models.DataPacket) -> None:
+            set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        async def send(packet: models.DataPacket) -> None:
-            while True:
-                if packet.HasField("stream_header"):
-                    # What is left of the time when the header is written.
-                    packet.stream_header.attributes.update(attributes())
-                try:
-                    return self._outlet.send_nowait(packet)
-                except LinkFullError:
-                    await self._outlet.wait_writable()
-
-        await self._streams.send_text(
-            payload,
-            destinations=[call.callee.identity],
-            topic=REQUEST_TOPIC,
-            attributes=attributes(),
-            send=send,
-            abandon_timeout=0,
+        content = payload.encode()
+        info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
+        await self._streams.send_whole(
+            info, content, [call.callee.identity], renew=renew, abandon_timeout=0
         )
 
     def _timeout_ms(self, call: _PendingCall) -> int:

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from typing import Any, Protocol, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import sniffio
 import trio
@@ -117,6 +118,9 @@ class Backend:
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]
     current_effective_deadline: Callable[[], float]
+    checkpoint_if_cancelled: Callable[[], Awaitable[None]]
+    #: Gives what any thread may call, to have a function called in this event loop soon.
+    run_sync_soon: Callable[[], Callable[[Callable[[], object]], object]]
 
     def is_cancelled(self) -> bool:
         """Whether the running task is to end: the next time that it waits raises."""
@@ -137,6 +141,8 @@ TRIO = Backend(
     sleep=trio.sleep,
     sleep_forever=trio.sleep_forever,
     current_effective_deadline=trio.current_effective_deadline,
+    checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
+    run_sync_soon=lambda: trio.lowlevel.current_trio_token().run_sync_soon,
 )
 
 ASYNCIO = Backend(
@@ -153,6 +159,8 @@ ASYNCIO = Backend(
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
     current_effective_deadline=anyio.current_effective_deadline,
+    checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
+    run_sync_soon=lambda: asyncio.get_running_loop().call_soon_threadsafe,
 )
 
 

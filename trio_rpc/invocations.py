@@ -15,14 +15,14 @@ way; acks and errors are packets always (rules N3 and S3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 from livekit.protocol import models
 
-from .concurrency import Backend, CancelScope, Nursery
+from .concurrency import Backend, CancelScope, Event, Nursery
 from .errors import RpcError, StreamError
 from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import LinkClosedError, LinkFullError
@@ -30,13 +30,11 @@ from .methods import Method, MethodRegistry, RpcInvocationData, call_handler
 from .outlet import Outlet
 from .packets import RPC_VERSION, rpc_ack, rpc_response
 from .rpc_streams import (
-    RESPONSE_TOPIC,
     STREAM_RPC_VERSION,
     parse_request,
     request_id_of,
-    response_attributes,
+    response_info,
 )
-from .streams import TextStreamInfo, TextStreamReader
 from .streams.outgoing import OutgoingStreams
 from .turnstile import Turn, Turnstile
 
@@ -44,23 +42,67 @@ logger = logging.getLogger(__name__)
 
 #: How many handlers of a participant run at the same time, unless it says otherwise (A13).
 DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
+_LEFT: Final = RpcError.built_in(
+    RpcError.ErrorCode.RECIPIENT_DISCONNECTED, "the callee left the room before it had answered"
+)
 #: How many of them may be blocking functions, each in a thread: what trio and anyio allow too.
 _MAX_HANDLER_THREADS: Final = 40
 
 
-@frozen
+class _RequestBody:
+    """Takes a request that comes as a stream, for its task to read."""
+
+    def __init__(self, backend: Backend, max_bytes: int) -> None:
+        self._backend = backend
+        self._max_bytes = max_bytes
+        self._content = bytearray()
+        self._ended = False
+        self._error: StreamError | None = None
+        # Set at the end, where somebody waits for it: mostly all has come at once.
+        self._end_waited_for: Event | None = None
+
+    def feed(self, piece: bytes) -> None:
+        self._content += piece
+        if len(self._content) > self._max_bytes:
+            raise StreamError(f"it has more than {self._max_bytes:,} bytes")
+
+    def end(self, error: StreamError | None = None) -> None:
+        self._ended = True
+        self._error = error
+        if self._end_waited_for is not None:
+            self._end_waited_for.set()
+
+    async def read(self) -> str:
+        """The whole text.
+
+        Raises:
+            StreamError: it broke off, is too large, or is not UTF-8.
+        """
+        if not self._ended:
+            self._end_waited_for = self._backend.event()
+            await self._end_waited_for.wait()
+        if self._error is not None:
+            raise self._error
+        try:
+            return self._content.decode()
+        except UnicodeDecodeError:
+            raise StreamError("it is not UTF-8") from None
+
+
+@define(eq=False)
 class _Request:
     """A request, however it came.
 
     Attributes:
         transport: The version of RPC that it came by; `version` is what it asks for.
+        payload: What came with it: the payload, or what will have it.
         problem: What is wrong with it, where it can't be understood.
     """
 
     caller: str
     id: str
     transport: int
-    read_payload: Callable[[], Awaitable[str]]
+    payload: str | _RequestBody
     version: int = 0
     method: str = ""
     timeout_ms: int = 0
@@ -87,76 +129,64 @@ class Invocations:
         self._threads = backend.capacity_limiter(
             min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
         )
-        self._running = 0
+        self._unanswered = 0
         # Those whose handlers have their time, by caller and id: the caller may give up
         self._scopes: dict[tuple[str, str], CancelScope] = {}
 
     def __len__(self) -> int:
-        return self._running
+        return self._unanswered
 
     def start(self, nursery: Nursery, caller: str, request: models.RpcRequest) -> None:
         """Answer a request that came as a packet, in a task of `nursery`."""
-
-        async def read_payload() -> str:
-            return request.payload
-
-        nursery.start_soon(
-            self._answer,
+        self._start(
+            nursery,
             _Request(
                 caller=caller,
                 id=request.id,
                 transport=RPC_VERSION,
-                read_payload=read_payload,
+                payload=request.payload,
                 version=request.version,
                 method=request.method,
                 timeout_ms=request.response_timeout_ms,
             ),
-            self._turnstile.line_up(),
         )
 
     def start_stream(
-        self, nursery: Nursery, caller: str, info: TextStreamInfo
-    ) -> TextStreamReader | None:
+        self, nursery: Nursery, caller: str, attributes: Mapping[str, str]
+    ) -> _RequestBody | None:
         """Answer a request that comes as a stream, in a task of `nursery`.
 
         Returns:
             What takes the stream's content; None where nobody could be answered (S8).
         """
-        request_id = request_id_of(info.attributes)
+        request_id = request_id_of(attributes)
         if not request_id:
             logger.debug("ignored a request stream of %s without an id", caller)
             return None
-        reader = TextStreamReader(self._backend, info, self._limits.max_stream_bytes)
+        body = _RequestBody(self._backend, self._limits.max_stream_bytes)
+        request = _Request(caller, request_id, STREAM_RPC_VERSION, body)
         try:
-            parsed = parse_request(info.attributes)
+            parsed = parse_request(attributes)
         except ValueError as error:
-            request = _Request(
-                caller, request_id, STREAM_RPC_VERSION, reader.read_all, problem=str(error)
-            )
+            request.problem = str(error)
         else:
-            request = _Request(
-                caller,
-                request_id,
-                STREAM_RPC_VERSION,
-                reader.read_all,
-                version=parsed.version,
-                method=parsed.method,
-                timeout_ms=parsed.timeout_ms,
-            )
-        nursery.start_soon(self._answer, request, self._turnstile.line_up())
-        return reader
+            request.version = parsed.version
+            request.method = parsed.method
+            request.timeout_ms = parsed.timeout_ms
+        self._start(nursery, request)
+        return body
 
     def cancel(self, caller: str, request_id: str) -> None:
         """The caller has given up: so does the handler, if it still runs."""
         if scope := self._scopes.get((caller, request_id)):
             scope.cancel()
 
+    def _start(self, nursery: Nursery, request: _Request) -> None:
+        self._unanswered += 1
+        nursery.start_soon(self._answer, request, self._turnstile.line_up())
+
     async def _answer(self, request: _Request, turn: Turn) -> None:
-        last_word: str | RpcError = RpcError.built_in(
-            RpcError.ErrorCode.RECIPIENT_DISCONNECTED,
-            "the callee left the room before it had answered",
-        )
-        self._running += 1
+        last_word: str | RpcError = _LEFT
         try:
             await self._outlet.send(rpc_ack(request.caller, request.id))
             outcome = await self._invoke(request, turn)
@@ -164,12 +194,12 @@ class Invocations:
                 last_word = outcome
                 await self._outlet.send(rpc_response(request.caller, request.id, outcome))
             else:
-                await self._streams.send_text(
-                    outcome,
-                    destinations=[request.caller],
-                    topic=RESPONSE_TOPIC,
-                    attributes=response_attributes(request.id),
-                )
+                content = outcome.encode()
+                info = response_info(request.id, len(content))
+                await self._streams.send_whole(info, content, [request.caller])
+            if self._unanswered == 1:
+                # Nobody else is about to answer, whose packets could leave together with these.
+                self._outlet.flush_nowait()
         except (LinkClosedError, StreamError) as error:
             logger.debug("no answer to %s: %s", request.caller, error)
         except BaseException:
@@ -179,7 +209,7 @@ class Invocations:
             raise
         finally:
             self._turnstile.leave(turn)
-            self._running -= 1
+            self._unanswered -= 1
 
     async def _invoke(self, request: _Request, turn: Turn) -> str | RpcError:
         codes = RpcError.ErrorCode
@@ -200,9 +230,13 @@ class Invocations:
         with self._backend.move_on_after(timeout) as scope:
             self._scopes[key] = scope
             try:
-                return await self._run_handler(method, request, turn, timeout)
+                outcome = await self._run_handler(method, request, turn, timeout)
             finally:
                 del self._scopes[key]
+            # What a handler makes of its call after its time, or after we left, does not count.
+            if not scope.cancel_called:
+                await self._backend.checkpoint_if_cancelled()
+                return outcome
         if self._backend.current_time() < scope.deadline:
             return RpcError.built_in(codes.RESPONSE_TIMEOUT, "the caller gave up")
         return RpcError.built_in(
@@ -213,19 +247,17 @@ class Invocations:
     async def _run_handler(
         self, method: Method, request: _Request, turn: Turn, seconds: float
     ) -> str | RpcError:
-        try:
-            payload = await request.read_payload()
-        except StreamError as error:
-            return RpcError.built_in(
-                RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
-            )
+        payload = request.payload
+        if isinstance(payload, _RequestBody):
+            try:
+                payload = await payload.read()
+            except StreamError as error:
+                return RpcError.built_in(
+                    RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
+                )
         data = RpcInvocationData(request.id, request.caller, payload, seconds)
         max_bytes = MAX_PAYLOAD_BYTES
         if request.transport == STREAM_RPC_VERSION:
             max_bytes = self._limits.max_payload_bytes
         await self._turnstile.wait(turn)
-        outcome = await call_handler(self._backend, self._threads, method, data, max_bytes)
-        if self._backend.is_cancelled():
-            # Its time is over, or we leave: what it made of that does not count.
-            await self._backend.sleep_forever()
-        return outcome
+        return await call_handler(self._backend, self._threads, method, data, max_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from livekit.protocol import models
@@ -24,6 +25,7 @@ _FIRST_SERVER_WITH_RPC: Final = (1, 8, 0)
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
+@lru_cache(maxsize=16)
 def server_carries_rpc(server_version: str) -> bool:
     """Whether a server of this version carries RPC; one that can't be parsed counts as new."""
     match = _VERSION.match(server_version)

@@ -27,6 +27,9 @@ RPC_VERSION: Final = 1
 #: The topic of data that is no application's: a call was given up (docs/protocol.md).
 CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
 
+_RELIABLE: Final = models.DataPacket.RELIABLE
+_LOSSY: Final = models.DataPacket.LOSSY
+
 
 class MalformedPacketError(Exception):
     """These bytes are no packet that anybody could have meant."""
@@ -114,7 +117,7 @@ def user_data(
     user = models.UserPacket(payload=payload)
     if topic:
         user.topic = topic
-    kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
+    kind = _RELIABLE if reliable else _LOSSY
     return models.DataPacket(kind=kind, destination_identities=destinations, user=user)
 
 

@@ -93,20 +93,22 @@ class ParticipantPermissions:
 
 
 class Participant:
-    """Somebody in the room; what is known of them changes as the server tells it."""
+    """Somebody in the room; what is known of them changes as the server tells it.
+
+    Attributes:
+        sid: The id that the server gave; a participant who joins again gets another.
+        identity: Who it is: unique in the room, and what calls and data are addressed to.
+        permissions: What it may do.
+    """
 
     def __init__(self, info: models.ParticipantInfo) -> None:
+        self.sid: Final = info.sid
+        self.identity: Final = info.identity
+        self._take(info)
+
+    def _take(self, info: models.ParticipantInfo) -> None:
         self._info = info
-
-    @property
-    def sid(self) -> str:
-        """The id that the server gave; a participant who joins again gets another."""
-        return self._info.sid
-
-    @property
-    def identity(self) -> str:
-        """Who it is: unique in the room, and what calls and data are addressed to."""
-        return self._info.identity
+        self.permissions = ParticipantPermissions.from_proto(info.permission)
 
     @property
     def name(self) -> str:
@@ -132,11 +134,6 @@ class Participant:
     def state(self) -> ParticipantState:
         """How far it has come."""
         return ParticipantState(self._info.state)
-
-    @property
-    def permissions(self) -> ParticipantPermissions:
-        """What it may do."""
-        return ParticipantPermissions.from_proto(self._info.permission)
 
     @property
     def client_protocol(self) -> int:

@@ -30,7 +30,7 @@ from .invocations import DEFAULT_MAX_CONCURRENT_HANDLERS
 from .joining import client_info, receive_join
 from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import Connector, Frame, Link
-from .links.websocket import WebSocketConnector
+from .links.urls import connector_for
 from .local_participant import LocalParticipant
 from .methods import H, MethodRegistry
 from .participant import RemoteParticipant
@@ -131,10 +131,12 @@ class Room(EventEmitter):
         tells, pending calls get 1503, and further ones raise `RuntimeError`.
 
         Args:
-            url: The server's, `ws://` or `wss://`; or a server in this process, as
+            url: The server's, `ws://` or `wss://`; or of its stream link, `tcp://host:port`,
+                `tls://host:port` or `unix:///path`; or a server in this process, as
                 `trio_rpc.server.RoomServer` is.
             token: The access token, which names the room and says who we are.
-            ssl_context: For `wss://`: which certificates to trust; the system's unless given.
+            ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's
+                unless given.
             connect_timeout: Seconds that joining may take.
 
         Raises:
@@ -145,7 +147,7 @@ class Room(EventEmitter):
             raise RuntimeError("this Room is joined already: use another Room object")
         self._connecting = True
         try:
-            connector = WebSocketConnector(url, ssl_context) if isinstance(url, str) else url
+            connector = connector_for(url, ssl_context) if isinstance(url, str) else url
             with concurrency.current().move_on_after(connect_timeout) as scope:
                 async with connector.open_link(token, client_info()) as link:
                     join, early_frames = await receive_join(link)

@@ -19,7 +19,7 @@ from .events import (
     ParticipantPermissionsChanged,
     RoomEvent,
 )
-from .participant import Participant, ParticipantPermissions, RemoteParticipant
+from .participant import Participant, RemoteParticipant
 
 
 class Roster:
@@ -68,24 +68,24 @@ class Roster:
         self, participant: RemoteParticipant, info: models.ParticipantInfo
     ) -> Iterator[RoomEvent]:
         del self.remote[participant.identity]
-        participant._info = models.ParticipantInfo()
-        participant._info.CopyFrom(info)
-        participant._info.state = models.ParticipantInfo.DISCONNECTED
+        last = models.ParticipantInfo()
+        last.CopyFrom(info)
+        last.state = models.ParticipantInfo.DISCONNECTED
+        participant._take(last)
         yield ParticipantDisconnected(participant)
 
 
 def _apply_changes(participant: Participant, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
-    old, participant._info = participant._info, info
+    old, old_permissions = participant._info, participant.permissions
+    participant._take(info)
     if old.metadata != info.metadata:
         yield ParticipantMetadataChanged(participant, old.metadata, info.metadata)
     if old.name != info.name:
         yield ParticipantNameChanged(participant, old.name, info.name)
     if changed := _changed_attributes(dict(old.attributes), dict(info.attributes)):
         yield ParticipantAttributesChanged(changed, participant)
-    if old.permission != info.permission:
-        yield ParticipantPermissionsChanged(
-            participant, ParticipantPermissions.from_proto(info.permission)
-        )
+    if old_permissions != participant.permissions:
+        yield ParticipantPermissionsChanged(participant, participant.permissions)
 
 
 def _changed_attributes(old: dict[str, str], new: dict[str, str]) -> dict[str, str]:

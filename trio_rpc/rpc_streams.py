@@ -1,17 +1,21 @@
-"""How RPC travels in data streams, as version 2 has it (rules S1, S2 and S8). No I/O."""
+"""How RPC travels in data streams, as version 2 has it (rules S1, S2 and S8)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
+from livekit.protocol import models
 
 from .limits import MAX_TIMEOUT_MS
+from .streams import TextStreamInfo
 
 REQUEST_TOPIC: Final = "lk.rpc_request"
 RESPONSE_TOPIC: Final = "lk.rpc_response"
 #: The version that a request in a stream speaks.
 STREAM_RPC_VERSION: Final = 2
+_VERSION_TEXT: Final = str(STREAM_RPC_VERSION)
 
 _ID: Final = "lk.rpc_request_id"
 _METHOD: Final = "lk.rpc_request_method"
@@ -29,45 +33,60 @@ class StreamRequest:
     version: int
 
 
-def request_attributes(request_id: str, method: str, timeout_ms: int) -> dict[str, str]:
-    """The attributes of a request stream."""
-    return {
-        _ID: request_id,
-        _METHOD: method,
-        _TIMEOUT: str(timeout_ms),
-        _VERSION: str(STREAM_RPC_VERSION),
-    }
+def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> TextStreamInfo:
+    """What a request stream of `size` bytes is about; its id is the request's too."""
+    return TextStreamInfo(
+        stream_id=request_id,
+        topic=REQUEST_TOPIC,
+        size=size,
+        attributes={
+            _ID: request_id,
+            _METHOD: method,
+            _TIMEOUT: str(timeout_ms),
+            _VERSION: _VERSION_TEXT,
+        },
+    )
 
 
-def response_attributes(request_id: str) -> dict[str, str]:
-    """The attributes of a response stream."""
-    return {_ID: request_id}
+def set_timeout(header: models.DataStream.Header, timeout_ms: int) -> None:
+    """Change what the header of a request stream says of the time that is left."""
+    header.attributes[_TIMEOUT] = str(timeout_ms)
 
 
-def request_id_of(attributes: dict[str, str]) -> str:
+def response_info(request_id: str, size: int) -> TextStreamInfo:
+    """What a response stream of `size` bytes is about; its id is the request's too."""
+    return TextStreamInfo(
+        stream_id=request_id, topic=RESPONSE_TOPIC, size=size, attributes={_ID: request_id}
+    )
+
+
+def request_id_of(attributes: Mapping[str, str]) -> str:
     """The id of the request that a stream is, or answers; `""` when it says none."""
     return attributes.get(_ID, "")
 
 
-def parse_request(attributes: dict[str, str]) -> StreamRequest:
+def parse_request(attributes: Mapping[str, str]) -> StreamRequest:
     """What the attributes of a request stream say.
 
     Raises:
         ValueError: one of them is missing, or is not what it should be.
     """
-    for key in (_ID, _METHOD, _TIMEOUT, _VERSION):
-        if not attributes.get(key):
-            raise ValueError(f"the attribute {key} is missing")
     return StreamRequest(
-        id=attributes[_ID],
-        method=attributes[_METHOD],
+        id=_present(attributes, _ID),
+        method=_present(attributes, _METHOD),
         timeout_ms=_decimal(attributes, _TIMEOUT),
         version=_decimal(attributes, _VERSION),
     )
 
 
-def _decimal(attributes: dict[str, str], key: str) -> int:
-    text = attributes[key]
+def _present(attributes: Mapping[str, str], key: str) -> str:
+    if text := attributes.get(key):
+        return text
+    raise ValueError(f"the attribute {key} is missing")
+
+
+def _decimal(attributes: Mapping[str, str], key: str) -> int:
+    text = _present(attributes, key)
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_TIMEOUT_MS):
         raise ValueError(f"the attribute {key} is not a decimal number of 32 bits")
     return int(text)

@@ -57,8 +57,10 @@ class SequenceFilters:
 
     def is_new(self, publisher: str, sequence: int) -> bool:
         """Whether `sequence` was not seen before from a publisher; from now on it was."""
-        seen = self._filters.pop(publisher, SequenceFilter())
+        seen = self._filters.pop(publisher, None)
+        if seen is None:
+            seen = SequenceFilter()
+            if len(self._filters) >= _MAX_PUBLISHERS:
+                del self._filters[next(iter(self._filters))]
         self._filters[publisher] = seen
-        if len(self._filters) > _MAX_PUBLISHERS:
-            del self._filters[next(iter(self._filters))]
         return seen.is_new(sequence)

@@ -95,7 +95,7 @@ class Session:
         # Calling and being called
         self.outlet = Outlet(link, join.participant)
         self.server_requests = ServerRequests(backend, self.outlet)
-        self.outgoing_streams = OutgoingStreams(backend, self.outlet.send, self)
+        self.outgoing_streams = OutgoingStreams(backend, self.outlet, self)
         self.calls = Calls(
             backend,
             self.outlet,
@@ -113,8 +113,8 @@ class Session:
             backend,
             stream_handlers,
             {
-                REQUEST_TOPIC: lambda sender, info: self.invocations.start_stream(
-                    self._nursery, sender, info
+                REQUEST_TOPIC: lambda sender, attributes: self.invocations.start_stream(
+                    self._nursery, sender, attributes
                 ),
                 RESPONSE_TOPIC: self.calls.open_response_stream,
             },
@@ -180,7 +180,7 @@ class Session:
         self.disconnect_reason = reason
         self._goodbye = text
         self._leaving.set()
-        self.calls.fail(text)
+        self.calls.end(text)
         self.incoming_streams.end_all(text)
         self.server_requests.fail(text)
         self.announce_roster_change()

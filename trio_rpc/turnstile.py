@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from attrs import define
 
@@ -11,9 +12,16 @@ from .concurrency import Backend, Event
 
 @define(eq=False)
 class Turn:
-    """Somebody's turn: theirs at once, or waited for."""
+    """Somebody's turn: theirs at once, or waited for.
+
+    Attributes:
+        event: Set when it is their turn; None when it was at once.
+    """
 
     event: Event | None = None
+
+
+_AT_ONCE: Final = Turn()
 
 
 class Turnstile:
@@ -32,7 +40,7 @@ class Turnstile:
         """Take a place, or stand in line for one; `leave` has to follow in either case."""
         if self._free:
             self._free -= 1
-            return Turn()
+            return _AT_ONCE
         turn = Turn(self._backend.event())
         self._line.append(turn)
         return turn
@@ -44,7 +52,7 @@ class Turnstile:
 
     def leave(self, turn: Turn) -> None:
         """Give the place to the next in line, or leave the line."""
-        if turn in self._line:
+        if turn.event is not None and not turn.event.is_set():
             self._line.remove(turn)
         elif self._line:
             event = self._line.popleft().event

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import pytest
@@ -159,19 +159,9 @@ async def _all_tasks_stepped(trap: Trap) -> AsyncIterator[None]:
         loop.set_task_factory(previous)
 
 
-#: hypercorn keeps a connection for its keep-alive timeout when the client has closed it while idle.
-LINGERING: Final = {
-    "EventWrapper.wait",
-    "TCPServer._idle_timeout",
-    "hypercorn.trio.tcp_server.TCPServer._idle_timeout",
-    "trio._highlevel_serve_listeners._run_handler",
-    "trio_rpc.server.workers.serve_on_asyncio.<locals>.serve_connection",
-}
-
-
 def living_tasks() -> Counter[str]:
     """The tasks that there are, by name; the event loop's own included."""
-    return Counter(name for name in _all_names() if name not in LINGERING)
+    return Counter(_all_names())
 
 
 def _all_names() -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,10 +15,12 @@ from livekit.protocol import models
 
 from trio_rpc import ConnectError, Room, RpcError
 from trio_rpc.links import Frame, Link, websocket
-from trio_rpc.server import RoomServer
+from trio_rpc.links.stream import StreamConnector
+from trio_rpc.server import RoomServer, serve_stream
 from trio_rpc.server.serve import serve
 
 from ..conftest import Join
+from ..support.streams import Certificate, serving_stream
 from ..support.tokens import API_KEYS, make_token
 from .injection import Moment, Whose, cancel_at_each_step, every_moment
 from .rooms import AT_REST, at_rest, call, echo, nobody_left
@@ -67,6 +71,28 @@ async def test_a_stay_over_a_websocket_can_be_cancelled_at_each_step(
     async with join("bob", to=url) as bob:
         bob.register_rpc_method("echo", echo)
         assert await stay(url, moment, whose, server, limit=60) >= 5
+        await at_rest(bob)
+    await nobody_left(server)
+
+
+@every_moment
+@pytest.mark.real_time
+@pytest.mark.rule("C13")
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+async def test_a_stay_over_a_stream_link_can_be_cancelled_at_each_step(
+    join: Join, server: RoomServer, scheme: str, tmp_path: Path, moment: Moment, whose: Whose
+) -> None:
+    files: dict[str, Path] = {}
+    connector = partial(StreamConnector)
+    if scheme == "tls":
+        certificate = Certificate.make(tmp_path)
+        files, connector = certificate.files, partial(connector, ssl_context=certificate.trusted)
+    async with (
+        serving_stream(server, f"{scheme}://127.0.0.1:0", **files) as url,
+        join("bob") as bob,
+    ):
+        bob.register_rpc_method("echo", echo)
+        assert await stay(connector(url), moment, whose, server, limit=60) >= 5
         await at_rest(bob)
     await nobody_left(server)
 
@@ -231,6 +257,27 @@ async def test_a_link_that_fails_to_close_does_not_keep_us_in_the_room(server: R
 
 
 # The server
+
+
+@every_moment
+@pytest.mark.real_time
+async def test_a_server_of_stream_links_can_be_cancelled_at_each_step(
+    tmp_path: Path, moment: Moment, whose: Whose
+) -> None:
+    path = tmp_path / "socket"
+
+    async def subject() -> None:
+        async with anyio.create_task_group() as task_group:
+            url = await task_group.start(serve_stream, RoomServer(API_KEYS), f"unix://{path}")
+            async with Room().connect(url, make_token("alice")) as room:
+                assert room.isconnected()
+            task_group.cancel_scope.cancel()
+
+    async def check() -> None:
+        await anyio.lowlevel.checkpoint()
+        assert not path.exists()
+
+    await cancel_at_each_step(subject, check, moment=moment, whose=whose, limit=25)
 
 
 @every_moment

@@ -81,6 +81,7 @@ async def test_the_key_that_is_printed_makes_tokens() -> None:
         ):
             assert (await alice.wait_for_participant("bob")).identity == "bob"
         assert "trio-rpc token create --dev --identity bob --room demo" in server.output
+        assert "LiveKit's SDKs, for browsers and others, can join too." in server.output
 
 
 @pytest.mark.anyio
@@ -212,6 +213,43 @@ async def test_with_a_certificate_it_serves_wss(backend: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.real_time
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+async def test_it_serves_stream_links_besides(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "room.sock"
+    async with serving(
+        *("--dev", "--backend", backend, "--certfile", CERTIFICATE, "--keyfile", CERTIFICATE),
+        *("--listen", "tcp://127.0.0.1:0", "--listen", f"unix://{path}"),
+        *("--listen", "tls://127.0.0.1:0"),
+    ) as server:
+        lines = [line.split() for line in server.output.splitlines()]
+        tcp, unix, tls = [words[2] for words in lines if words[:2] == ["Stream", "link"]]
+        assert unix == f"unix://{path}"
+        context = ssl.create_default_context(cafile=CERTIFICATE)
+        for url in (tcp, unix, tls):
+            async with Room().connect(url, server.token, ssl_context=context) as room:
+                assert room.isconnected()
+        async with Room().connect(tcp, server.token) as room:
+            server.process.send_signal(signal.SIGTERM)
+            assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
+        code, _, errors = await server.end()
+    assert (code, errors) == (0, "")
+    assert not path.exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_all_urls_are_told_without_development() -> None:
+    async with serving("--keys", f"mine:{SECRET}", "--listen", "tcp://127.0.0.1:0") as server:
+        words = server.output.split()
+        assert words[:3] + words[4:5] == ["Room", "server", "at", "and"]
+        assert words[3].startswith("ws://127.0.0.1:")
+        assert words[5].startswith("tcp://127.0.0.1:")
+        async with Room().connect(words[5].rstrip(","), token_of("alice", "mine")):
+            pass
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
 async def test_verbose_logs_who_joins() -> None:
     async with serving("--dev", "--verbose") as server:
         async with Room().connect(server.field("URL"), server.token):
@@ -233,6 +271,22 @@ def test_a_port_that_is_taken_ends_with_3() -> None:
     assert one_line(completed.stderr) == (
         f"trio-rpc serve: error: cannot listen on 127.0.0.1 port {port}: "
         "Address already in use (--port takes another one)"
+    )
+
+
+def test_a_stream_link_that_is_taken_ends_with_3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        completed = run("serve", "--dev", "--port", "0", "--listen", url)
+    assert (completed.returncode, completed.stdout) == (3, "")
+    assert one_line(completed.stderr) == (
+        f"trio-rpc serve: error: cannot listen on {url}: Address already in use"
+    )
+
+
+def test_tls_without_a_certificate_is_wrong_usage(refused: Refused) -> None:
+    assert refused("--dev", "--listen", "tls://127.0.0.1:0") == (
+        "--listen tls://127.0.0.1:0 wants --certfile and --keyfile"
     )
 
 

@@ -12,7 +12,7 @@ from livekit.protocol import models, rtc
 
 from trio_rpc import RemoteParticipant, Room, RpcError, RpcInvocationData
 from trio_rpc.calls import Calls
-from trio_rpc.links import LinkClosedError, LinkFullError
+from trio_rpc.links import Frame, LinkClosedError, LinkFullError
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
@@ -227,16 +227,14 @@ async def test_a_write_that_fails_leaves_nothing_pending(monkeypatch: pytest.Mon
         assert await again.outcome() == "hello"
 
 
-class FullOutlet:
+class FullLink:
     """Has no room, and calls `on_wait` for whoever waits for some; then it is closed."""
-
-    round_trip = 0.0
 
     def __init__(self) -> None:
         self.closed = False
         self.on_wait: Callable[[], None] = lambda: None
 
-    def send_nowait(self, packet: models.DataPacket) -> None:  # noqa: ARG002
+    def send_nowait(self, frame: Frame) -> None:  # noqa: ARG002
         if self.closed:
             raise LinkClosedError("the cable was cut")
         raise LinkFullError("no room")
@@ -246,7 +244,7 @@ class FullOutlet:
         self.closed = True
 
 
-async def call_through(outlet: FullOutlet, calls: Calls) -> Failure:
+async def call_through(calls: Calls) -> Failure:
     with pytest.raises(RpcError) as caught:
         await calls.perform(RemoteParticipant(participant_info("bob")), METHOD, "hi", 10.0)
     assert len(calls) == 0
@@ -255,17 +253,17 @@ async def call_through(outlet: FullOutlet, calls: Calls) -> Failure:
 
 @pytest.mark.rule("C9")
 async def test_a_link_may_fail_while_a_call_waits_for_room_in_its_queue() -> None:
-    outlet = FullOutlet()
-    calls = calls_through(outlet)
-    assert await call_through(outlet, calls) == send_failed("the cable was cut")
+    link = FullLink()
+    calls = calls_through(link)
+    assert await call_through(calls) == send_failed("the cable was cut")
 
 
 @pytest.mark.rule("C8", "C9")
 async def test_a_room_may_be_left_while_a_call_waits_for_room_in_its_queue() -> None:
-    outlet = FullOutlet()
-    calls = calls_through(outlet)
-    outlet.on_wait = lambda: calls.fail("we left the room")
-    assert await call_through(outlet, calls) == disconnected("we left the room")
+    link = FullLink()
+    calls = calls_through(link)
+    link.on_wait = lambda: calls.end("we left the room")
+    assert await call_through(calls) == disconnected("we left the room")
 
 
 # The caller does not want to know any more

@@ -28,9 +28,11 @@ from typing import Final
 
 import pytest
 
+from trio_rpc.links.stream import StreamConnector
 from trio_rpc.links.websocket import WebSocketConnector
 from trio_rpc.server import RoomServer
 
+from ..support.streams import serving_stream
 from .rpc_v2_cases import CASES, Scene
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +67,11 @@ async def test_in_memory_with_threads(name: str, server: RoomServer) -> None:
 @pytest.mark.parametrize("name", CASES)
 async def test_over_websockets(name: str, url: str) -> None:
     await CASES[name](Scene(WebSocketConnector(url)))
+
+
+@pytest.mark.real_time
+@pytest.mark.rule("C4", "C5", "C6", "C8", "N3", "S3")
+@pytest.mark.parametrize("name", CASES)
+async def test_over_stream_links(name: str, server: RoomServer) -> None:
+    async with serving_stream(server) as url:
+        await CASES[name](Scene(StreamConnector(url)))

@@ -41,6 +41,14 @@ async def receive_rest(link: Link) -> tuple[list[Frame], str]:
             return frames, str(error)
 
 
+async def end(ends: Ends, reason: str = "") -> tuple[list[Frame], str]:
+    """Close the near end, which waits for the far end to know."""
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(ends.near.aclose, reason)
+        return await receive_rest(ends.far)
+    raise AssertionError
+
+
 def fill(link: Link) -> int:
     """Queue frames until no more are taken; returns how many were."""
     count = 0
@@ -189,8 +197,7 @@ async def test_what_is_queued_can_be_discarded_for_a_last_word(ends: Ends) -> No
     assert queued == 65
     ends.near.discard_queued()
     ends.near.send_nowait(reliable(1000))
-    await ends.near.aclose()
-    frames, _ = await receive_rest(ends.far)
+    frames, _ = await end(ends)
     assert [number_of(frame) for frame in frames] == [1000]
 
 
@@ -201,17 +208,14 @@ async def test_what_is_queued_can_be_discarded_for_a_last_word(ends: Ends) -> No
 async def test_what_was_queued_before_the_end_arrives(ends: Ends) -> None:
     for index in range(100):
         ends.near.send_nowait(reliable(index, size=8_000))
-    async with anyio.create_task_group() as task_group:
-        task_group.start_soon(ends.near.aclose, "enough of it")
-        frames, reason = await receive_rest(ends.far)
+    frames, reason = await end(ends, "enough of it")
     assert [number_of(frame) for frame in frames] == [*range(100)]
-    if ends.tells_why:
-        assert reason.endswith("enough of it")
+    assert reason.endswith("enough of it")
 
 
 @pytest.mark.real_time
 async def test_both_ends_know_the_end_each_time_that_they_ask(ends: Ends) -> None:
-    await ends.near.aclose("enough of it")
+    await end(ends, "enough of it")
     reasons = set()
     for link in (ends.far, ends.near) * 3:
         with pytest.raises(LinkClosedError) as caught:
@@ -222,26 +226,23 @@ async def test_both_ends_know_the_end_each_time_that_they_ask(ends: Ends) -> Non
 
 @pytest.mark.real_time
 async def test_nothing_can_be_sent_after_the_end(ends: Ends) -> None:
-    await ends.near.aclose("enough of it")
+    await end(ends, "enough of it")
     with pytest.raises(LinkClosedError, match=r"^the link was closed here: enough of it$"):
         ends.near.send_nowait(reliable(1))
 
 
 @pytest.mark.real_time
 async def test_nothing_can_be_sent_once_the_end_was_received(ends: Ends) -> None:
-    await ends.near.aclose("enough of it")
-    with pytest.raises(LinkClosedError) as received:
-        await ends.far.receive()
+    _, received = await end(ends, "enough of it")
     with pytest.raises(LinkClosedError) as sent:
         ends.far.send_nowait(reliable(1))
-    assert str(sent.value) == str(received.value)
+    assert str(sent.value) == received
 
 
 @pytest.mark.real_time
 async def test_closing_again_is_no_error(ends: Ends) -> None:
-    await ends.near.aclose()
+    await end(ends)
     await ends.near.aclose("again")
-    await receive_rest(ends.far)
     await ends.far.aclose("me too")
     await ends.far.aclose()
     await ends.near.aclose()

@@ -23,7 +23,9 @@ SMALL = Frame(Channel.RELIABLE, b"small")
 class StreamOfTests:
     """A message stream that records what is sent, blocks while told to, and fails when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends_at_once: bool = False) -> None:
+        self.sends_at_once = sends_at_once
+        self.way_is_free = True
         self.sent: list[bytes] = []
         self.incoming: list[bytes] = []
         self.closed_with: list[str] = []
@@ -33,6 +35,14 @@ class StreamOfTests:
         self.may_close.set()
         self.is_closed = anyio.Event()
         self.send_error: str | None = None
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        assert self.may_send.is_set()
+        if self.send_error is not None:
+            raise LinkClosedError(self.send_error)
+        if self.way_is_free:
+            self.sent.append(message)
+        return self.way_is_free
 
     async def send_message(self, message: bytes) -> None:
         await self.may_send.wait()
@@ -92,6 +102,70 @@ async def test_a_frame_larger_than_a_message_leaves_alone() -> None:
         for frame in (SMALL, huge, SMALL):
             link.send_nowait(frame)
     assert stream.sent == [encode_frames([frame]) for frame in (SMALL, huge, SMALL)]
+
+
+# What leaves at once
+
+
+async def test_what_is_flushed_leaves_before_anybody_else_runs() -> None:
+    stream = StreamOfTests(sends_at_once=True)
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        link.send_nowait(SMALL)
+        link.flush_nowait()
+        assert stream.sent == [encode_frames([SMALL, SMALL])]
+        assert link.queued_bytes == 0
+        link.flush_nowait()
+    assert len(stream.sent) == 1
+
+
+@pytest.mark.parametrize("sends_at_once", [False, True])
+async def test_what_cannot_leave_at_once_leaves_in_order_afterwards(sends_at_once: bool) -> None:
+    stream = StreamOfTests(sends_at_once=sends_at_once)
+    stream.way_is_free = False
+    frames = [Frame(Channel.RELIABLE, b"%d" % index) for index in range(3)]
+    async with open_framed_link(stream) as link:
+        link.send_nowait(frames[0])
+        link.send_nowait(frames[1])
+        queued = link.queued_bytes
+        link.flush_nowait()
+        assert (stream.sent, link.queued_bytes) == ([], queued)
+        link.send_nowait(frames[2])
+    assert stream.sent == [encode_frames(frames)]
+
+
+async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:
+    stream = StreamOfTests(sends_at_once=True)
+    async with open_framed_link(stream) as link:
+        for _ in range(3):
+            link.send_nowait(SMALL)
+            link.flush_nowait(at_least=3)
+        assert stream.sent == [encode_frames([SMALL] * 3)]
+
+
+async def test_nothing_is_flushed_into_a_message_under_way() -> None:
+    stream = StreamOfTests(sends_at_once=True)
+    stream.may_send = anyio.Event()
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        await anyio.wait_all_tasks_blocked()
+        link.send_nowait(SMALL)
+        link.flush_nowait()
+        assert stream.sent == []
+        stream.may_send.set()
+    assert stream.sent == [encode_frames([SMALL])] * 2
+
+
+async def test_who_flushes_into_a_stream_that_has_ended_hears_of_it_from_the_link() -> None:
+    stream = StreamOfTests(sends_at_once=True)
+    stream.send_error = "the cable was cut"
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        link.flush_nowait()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            await link.receive()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            link.send_nowait(SMALL)
 
 
 # A full queue

@@ -9,7 +9,7 @@ import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trio_rpc.links import LinkClosedError
-from trio_rpc.server.app import _StarletteStream
+from trio_rpc.server.signalling import _StarletteStream
 
 pytestmark = pytest.mark.anyio
 

@@ -8,29 +8,25 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trio_rpc import concurrency
-from trio_rpc.server.workers import serve_on_asyncio, serve_on_trio
+from trio_rpc.server.http import HttpLimits
+from trio_rpc.server.http_server import serve_http
 
 
 @asynccontextmanager
-async def serve_app(app: Any) -> AsyncIterator[str]:
+async def serve_app(app: Any, **limits: Any) -> AsyncIterator[str]:
     """Serve an ASGI app for as long as the block runs; yields its URL, `ws://…`."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    config = Config()
-    config.accesslog = None
-    config.errorlog = None
-    config.graceful_timeout = 0.2
+    http_limits = HttpLimits(**{"graceful_timeout": 0.2, **limits})
     stop = concurrency.current().event()
     async with anyio.create_task_group() as task_group:
-        serve = serve_on_trio if concurrency.current() is concurrency.TRIO else serve_on_asyncio
-        task_group.start_soon(serve, app, config, listener, stop)
+        task_group.start_soon(serve_http, app, listener, stop, http_limits)
         try:
             yield f"ws://127.0.0.1:{port}"
         finally:

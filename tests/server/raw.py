@@ -245,17 +245,21 @@ async def connect_websocket(
     target: str = "/rtc",
     in_query: bool = False,
     subprotocols: Iterable[str] = (SUBPROTOCOL,),
+    extensions: bytes | None = None,
 ) -> AsyncIterator[RawWebSocket]:
     """Open a WebSocket by hand.
+
+    Args:
+        extensions: Offered to the server, which must not agree to any.
 
     Raises:
         RefusedError: the server did not want it.
     """
-    headers = []
+    headers = [] if extensions is None else [(b"sec-websocket-extensions", extensions)]
     if token is not None and in_query:
         target += f"?access_token={token}"
     elif token is not None:
-        headers = [(b"authorization", f"Bearer {token}".encode())]
+        headers.append((b"authorization", f"Bearer {token}".encode()))
     async with await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream:
         websocket = RawWebSocket(stream)
         await websocket.shake_hands(target, headers, list(subprotocols))

@@ -199,7 +199,7 @@ async def test_the_server_itself_enforces_other_permissions(server: RoomServer) 
         muted = ParticipantPermissions(can_publish_data=False, can_update_metadata=True)
         server.update_participant(ROOM, "alice", permissions=muted)
         alice.send(request("bob"))
-        [refusal] = packets(await alice.settle())
+        _ack, refusal = packets(await alice.settle())
         assert refusal.rpc_response.error.code == RpcError.ErrorCode.SEND_FAILED
         assert (await answer_to(alice, name="A")).reason == rtc.RequestResponse.OK
         server.update_participant(ROOM, "alice", permissions=ParticipantPermissions())
@@ -269,7 +269,7 @@ async def test_a_removed_participant_is_told_and_gone_at_once(server: RoomServer
         server.remove_participant(ROOM, "alice")
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
         bob.send(request("alice"))
-        [answer] = packets(await bob.settle())
+        _ack, answer = packets(await bob.settle())
         assert answer.rpc_response.error.code == RpcError.ErrorCode.RECIPIENT_NOT_FOUND
         messages, why = await alice.receive_rest()
         assert leave_reasons(messages) == ["PARTICIPANT_REMOVED"]

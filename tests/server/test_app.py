@@ -18,6 +18,7 @@ from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from wsproto.utilities import RemoteProtocolError
 
 from trio_rpc import ConnectError, DisconnectReason, Room
 from trio_rpc.server import RoomServer, ServerStatistics
@@ -117,6 +118,27 @@ async def test_a_mounted_server_refuses_as_one_of_its_own(
         assert refused.value.status == 401
 
 
+@pytest.mark.rule("V1")
+@pytest.mark.real_time
+async def test_who_offers_to_compress_is_let_in_under_another_server_only_if_the_app_says_so(
+    server: RoomServer,
+) -> None:
+    offer = b"permessage-deflate; client_max_window_bits"
+    async with serving(create_app(server)) as url:
+        with pytest.raises(RefusedError) as caught:
+            async with connect_websocket(url, make_token("alice"), extensions=offer):
+                pass
+    assert (caught.value.status, caught.value.body) == (
+        400,
+        "this server takes no compressed WebSocket messages (permessage-deflate)",
+    )
+    async with serving(create_app(server, allow_compression=True)) as url:
+        # This one agrees, which our client does not expect: so it was let in.
+        with pytest.raises(RemoteProtocolError, match="unrecognized extension"):
+            async with connect_websocket(url, make_token("alice"), extensions=offer):
+                pass
+
+
 @pytest.mark.real_time
 @mounted
 async def test_the_other_routes_of_the_app_stay_its_own(
@@ -158,3 +180,20 @@ async def test_the_health_check_tells_whether_the_server_lets_people_in(
         assert (response.status_code, response.text) == (503, "shutting down")
         assert (await client.post("/")).status_code == 405
         assert (await client.get("/nope")).status_code == 404
+
+
+async def test_pages_of_any_origin_may_ask(server: RoomServer) -> None:
+    transport = httpx.ASGITransport(app=create_app(server))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        origin = {"Origin": "https://example.com"}
+        response = await client.get("/", headers=origin)
+        assert response.headers["access-control-allow-origin"] == "*"
+        wishes = {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization, content-type",
+        }
+        preflight = await client.options("/rtc", headers={**origin, **wishes})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        assert preflight.headers["access-control-allow-headers"] == "authorization, content-type"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -15,6 +17,7 @@ import pytest
 
 from trio_rpc import ConnectError, ParticipantKind, Room
 from trio_rpc.server import RoomServer, ServerStatistics
+from trio_rpc.server.serve import serve
 
 from ..conftest import Join
 from ..support.tokens import API_KEY, API_SECRET, make_token
@@ -206,21 +209,49 @@ async def test_a_token_lets_its_holder_into_its_own_room_alone(url: str, join: J
             assert carol.name == "another"
 
 
-@pytest.mark.rule("V1")
-async def test_a_client_without_our_subprotocol_gets_400(url: str) -> None:
-    for subprotocols in ([], ["something else"]):
-        with pytest.raises(RefusedError) as caught:
-            async with connect_websocket(url, make_token("alice"), subprotocols=subprotocols):
-                pass
-        assert caught.value.status == 400
-        assert caught.value.body == "this server wants the WebSocket subprotocol trio-rpc.v1"
+NO_WEBRTC: Final = (
+    "this server lets in participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
+    "installed with the extra 'livekit'"
+)
+
+
+@pytest.fixture
+async def url_without_webrtc(
+    server: RoomServer, anyio_backend: object, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """The URL of the server, where aiortc is not installed."""
+    monkeypatch.setattr("trio_rpc.server.serve.find_spec", lambda _name: None)
+    async with anyio.create_task_group() as task_group:
+        yield await task_group.start(serve, server, "127.0.0.1", 0)
+        task_group.cancel_scope.cancel()
+
+
+@pytest.mark.rule("V1", "V10")
+@pytest.mark.parametrize(("target", "status"), [("/rtc", 400), ("/rtc/v1", 404)])
+@pytest.mark.parametrize("subprotocols", [[], ["something-else"]])
+async def test_livekits_sdks_are_told_what_the_server_lacks_for_them(
+    url_without_webrtc: str, target: str, status: int, subprotocols: list[str]
+) -> None:
+    token = make_token("alice")
+    with pytest.raises(RefusedError) as caught:
+        async with connect_websocket(
+            url_without_webrtc, token, subprotocols=subprotocols, target=target
+        ):
+            pass
+    assert (caught.value.status, caught.value.body) == (status, NO_WEBRTC)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(
+            f"http://127.0.0.1:{port_of(url_without_webrtc)}{target}/validate",
+            headers={"authorization": f"Bearer {token}"},
+        )
+    assert (response.status_code, response.text) == (status, NO_WEBRTC)
 
 
 # Paths
 
 
 @pytest.mark.rule("V10")
-@pytest.mark.parametrize("path", ["/rtc/v1", "/rtc/v1/validate", "/nope", "/rtc/", "/rtcx"])
+@pytest.mark.parametrize("path", ["/rtc/v2", "/nope", "/rtc/", "/rtcx"])
 async def test_a_foreign_path_gets_404_as_websocket_and_as_http(url: str, path: str) -> None:
     with pytest.raises(RefusedError) as caught:
         async with connect_websocket(url, make_token("alice"), target=path):

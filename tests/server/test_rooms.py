@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import anyio
 import pytest
 from livekit.protocol import models, rtc
@@ -9,6 +12,7 @@ from livekit.protocol import models, rtc
 from trio_rpc import RpcError
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer, ServerStatistics
+from trio_rpc.server.directed_streams import DirectedStreams
 
 from ..conftest import Join
 from .raw import (
@@ -119,6 +123,51 @@ async def test_kinds_that_the_server_does_not_handle_are_routed_all_the_same(
     assert kinds == [packet.WhichOneof("value") for packet in sent]
 
 
+def stream_packets(stream_id: str, *destinations: str) -> list[models.DataPacket]:
+    """A stream whose destinations are in its header alone."""
+    header = models.DataStream.Header(stream_id=stream_id)
+    chunk = models.DataStream.Chunk(stream_id=stream_id, content=b"c")
+    trailer = models.DataStream.Trailer(stream_id=stream_id)
+    return [
+        models.DataPacket(destination_identities=destinations, stream_header=header),
+        models.DataPacket(stream_chunk=chunk),
+        models.DataPacket(stream_trailer=trailer),
+    ]
+
+
+def stream_ids(messages: Sequence[models.DataPacket | rtc.SignalResponse]) -> list[str]:
+    """The stream that each packet belongs to."""
+    return [
+        packet.stream_header.stream_id
+        or packet.stream_chunk.stream_id
+        or packet.stream_trailer.stream_id
+        for packet in packets(messages)
+    ]
+
+
+@pytest.mark.rule("P4", "V2")
+async def test_a_chunk_and_a_trailer_without_destinations_go_where_their_header_went(
+    server: RoomServer,
+) -> None:
+    async with join_all(server, "alice", "bob", "carol") as members:
+        for packet in stream_packets("for bob", "bob") + stream_packets("for all"):
+            members[0].send(packet)
+        # The stream has ended: this is of no stream that the server knows.
+        members[0].send(stream_packets("for bob")[1])
+        received = await settle_all(members)
+    assert stream_ids(received["bob"]) == ["for bob"] * 3 + ["for all"] * 3 + ["for bob"]
+    assert stream_ids(received["carol"]) == ["for all"] * 3 + ["for bob"]
+    assert stream_ids(received["alice"]) == []
+
+
+@pytest.mark.rule("P4")
+def test_streams_that_never_end_are_forgotten_at_last() -> None:
+    streams = DirectedStreams()
+    for number in range(1_025):
+        streams.on_header(models.DataStream.Header(stream_id=str(number)), ["bob"])
+    assert [streams.of_chunk(str(number)) for number in (0, 1, 1_024)] == [(), ("bob",), ("bob",)]
+
+
 # The sender
 
 
@@ -161,6 +210,21 @@ async def test_the_server_says_who_sent_a_packet_whatever_the_sender_wrote(
         assert received.user.participant_sid == mallory.sid
 
 
+@pytest.mark.rule("P5")
+@pytest.mark.parametrize("written", [models.DataPacket.RELIABLE, models.DataPacket.LOSSY])
+@pytest.mark.parametrize("channel", [Channel.RELIABLE, Channel.LOSSY])
+async def test_the_kind_of_a_packet_is_that_of_its_channel_whatever_the_sender_wrote(
+    server: RoomServer, channel: Channel, written: Any
+) -> None:
+    async with join_all(server, "alice", "bob") as (alice, bob):
+        packet = user("hello", "bob")
+        packet.kind = written
+        alice.send(packet, channel)
+        await alice.settle()
+        [received] = packets(await bob.settle())
+    assert models.DataPacket.Kind.Name(received.kind) == channel.name
+
+
 # Calls that the server answers
 
 
@@ -184,10 +248,10 @@ async def test_a_call_to_nobody_gets_1401_at_once(
     ):
         await settle_all([ghost, alice])
         alice.send(request(destination, request_id="r"))
-        [response] = packets(await alice.settle())
+        ack, response = packets(await alice.settle())
         assert packets(await ghost.settle()) == []
-    assert response.rpc_response.request_id == "r"
-    assert response.participant_identity == destination
+    assert ack.rpc_ack.request_id == response.rpc_response.request_id == "r"
+    assert ack.participant_identity == response.participant_identity == destination
     assert error_of(response) == (1401, "Recipient not found", data)
 
 
@@ -211,10 +275,11 @@ async def test_who_may_not_send_gets_1505_for_a_call_and_a_refusal_for_the_rest(
         await settle_all([bob, alice])
         alice.send(request("bob", request_id="r"))
         alice.send(user("hello"))
-        response, refusal = await alice.settle()
+        ack, response, refusal = await alice.settle()
         assert packets(await bob.settle()) == []
+    assert isinstance(ack, models.DataPacket)
     assert isinstance(response, models.DataPacket)
-    assert response.rpc_response.request_id == "r"
+    assert ack.rpc_ack.request_id == response.rpc_response.request_id == "r"
     assert error_of(response) == (1505, "Failed to send", data)
     assert isinstance(refusal, rtc.SignalResponse)
     assert refusal.request_response.reason == rtc.RequestResponse.NOT_ALLOWED
@@ -227,7 +292,7 @@ async def test_a_call_to_somebody_who_has_just_left_gets_1401(server: RoomServer
         bob.say(leave=rtc.LeaveRequest())
         await bob.receive_rest()
         alice.send(request("bob"))
-        [response] = packets(await alice.settle())
+        _ack, response = packets(await alice.settle())
     assert error_of(response)[0] == CALL_ERRORS.RECIPIENT_NOT_FOUND
 
 

@@ -22,7 +22,9 @@ def failure(packet: models.DataPacket) -> tuple[str, str, int, str]:
 
 
 async def hear_failure(alice: HandPlayed) -> tuple[str, str, int, str]:
-    return failure(await alice.hear())
+    ack, response = await alice.hear(), await alice.hear()
+    assert ack.rpc_ack.request_id == response.rpc_response.request_id
+    return failure(response)
 
 
 @pytest.mark.rule("V3", "V4")

@@ -14,6 +14,7 @@ from trio_rpc import Room, RpcError, concurrency
 from trio_rpc.calls import Calls
 from trio_rpc.concurrency import Nursery, open_service_nursery
 from trio_rpc.limits import MAX_PAYLOAD_BYTES, SessionLimits
+from trio_rpc.outlet import Outlet
 
 from .scripted_server import ScriptedServer, participant_info
 
@@ -29,11 +30,11 @@ def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
     return int(code), RpcError.ErrorMessage[code], data
 
 
-def calls_through(outlet: Any) -> Calls:
-    """The caller's half of RPC alone, of version 1, on an outlet that a test plays."""
+def calls_through(link: Any) -> Calls:
+    """The caller's half of RPC alone, of version 1, on a link that a test plays."""
     return Calls(
         concurrency.current(),
-        outlet,
+        Outlet(link, participant_info("alice")),
         streams=None,  # type: ignore[arg-type]
         limits=SessionLimits(
             max_round_trip_latency=7.0,

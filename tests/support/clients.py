@@ -116,6 +116,9 @@ class HoldingLink:
             raise LinkFullError("held by the test")
         self.link.send_nowait(frame)
 
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        self.link.flush_nowait(at_least=at_least)
+
     async def wait_writable(self) -> None:
         await (self.link.wait_writable() if self.released.is_set() else self.released.wait())
 

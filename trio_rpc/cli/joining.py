@@ -36,7 +36,9 @@ def add_room_options(parser: argparse.ArgumentParser) -> None:
     """The options for `destination_of`."""
     group = parser.add_argument_group("the room, by a token or by an API key")
     group.add_argument(
-        "--url", help=f"the server's, ws:// or wss:// (default: $LIVEKIT_URL, or {_DEFAULT_URL})"
+        "--url",
+        help="the server's, ws:// or wss://, or of its stream link, tcp://, tls:// or unix:// "
+        f"(default: $LIVEKIT_URL, or {_DEFAULT_URL})",
     )
     group.add_argument("--token", help="an access token (default: $LIVEKIT_TOKEN)")
     group.add_argument("--room", help="with an API key: the room to join")

@@ -7,6 +7,7 @@ import errno
 import ssl
 import sys
 from functools import partial
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskStatus
 
-from ..server import RoomServer, ServerLimits
+from ..links.stream import StreamAddress
+from ..server import RoomServer, ServerLimits, serve_stream
+from ..server.webrtc import check_own_address
 from ..tokens import AccessToken, VideoGrants
 from .exits import CommandError, ExitCode, UsageError
 from .options import (
@@ -36,7 +39,8 @@ _DEFAULT_MAX_PARTICIPANTS = 1_000
 _DESCRIPTION = """\
 Run a room server, which speaks LiveKit's signalling on /rtc, until Ctrl-C or
 SIGTERM. It then tells every participant that it shuts down; a second Ctrl-C
-ends it at once.
+ends it at once. LiveKit's own SDKs, for browsers and others, can join where the
+extra livekit is installed: pip install 'trio-rpc[livekit]'.
 
 It needs at least one API key, whose secret signs the tokens that let people in:
 from --keys, --key-file or the environment, or --dev for a well-known one.
@@ -46,13 +50,16 @@ _EXAMPLES = """\
       for development: on this machine only, with a key that everybody knows
   trio-rpc serve --host 0.0.0.0 --key-file keys.txt --certfile cert.pem --keyfile key.pem
       for others: on all addresses, with keys of your own, on wss://
+  trio-rpc serve --dev --listen tcp://127.0.0.1:7900 --listen unix:///run/room.sock
+      on plain sockets besides, for programs of this library that need no WebSocket
 """
 _DEV_TEXT = """\
 Room server for development. Whoever can reach it can join: its key is public.
 
   URL         {url}
-  API key     {key}
+{stream_links}  API key     {key}
   API secret  {secret}
+  {sdks}
 
 For programs and other commands:
 
@@ -69,6 +76,8 @@ Another one:
   trio-rpc token create --dev --identity bob --room demo
 
 Press Ctrl-C to stop."""
+_SDKS_JOIN = "LiveKit's SDKs, for browsers and others, can join too."
+_SDKS_DO_NOT_JOIN = "LiveKit's SDKs can't join: that takes pip install 'trio-rpc[livekit]'."
 
 
 def add_parser(commands: Commands) -> None:
@@ -92,7 +101,23 @@ def add_parser(commands: Commands) -> None:
         metavar="N",
         help="how many may be in one room (default: %(default)s)",
     )
-    add("--certfile", type=Path, help="certificate chain in PEM, to serve wss://")
+    add(
+        "--listen",
+        type=_stream_address,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="serve stream links too: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; may be "
+        "repeated",
+    )
+    add(
+        "--node-ip",
+        type=_own_address,
+        metavar="IP",
+        help="address of this machine that LiveKit's SDKs reach by UDP, for WebRTC (default: that "
+        "of --host, or all)",
+    )
+    add("--certfile", type=Path, help="certificate chain in PEM, to serve wss:// and tls://")
     add("--keyfile", type=Path, help="private key of --certfile, in PEM")
     keys = parser.add_argument_group("API keys")
     keys.add_argument("--dev", action="store_true", help=f"use {DEV_API_KEY}; print how to join")
@@ -109,6 +134,9 @@ def add_parser(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     api_keys = _api_keys(arguments)
     _check_certificate(arguments.certfile, arguments.keyfile)
+    for address in arguments.listen:
+        if address.scheme == "tls" and arguments.certfile is None:
+            raise UsageError(f"--listen {address} wants --certfile and --keyfile")
     for api_key, api_secret in api_keys.items():
         hint_at_length(api_key, api_secret)
     limits = ServerLimits(max_participants_per_room=arguments.max_participants)
@@ -117,7 +145,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 async def _serve(server: RoomServer, arguments: argparse.Namespace) -> None:
-    serve = partial(load_serve(), certfile=arguments.certfile, keyfile=arguments.keyfile)
+    files = {"certfile": arguments.certfile, "keyfile": arguments.keyfile}
+    serve = partial(load_serve(), node_ip=arguments.node_ip, **files)
     host, port = arguments.host, arguments.port
 
     async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
@@ -129,35 +158,62 @@ async def _serve(server: RoomServer, arguments: argparse.Namespace) -> None:
         try:
             url: str = await task_group.start(serve, server, host, port)
         except (OSError, UnicodeError) as error:
-            raise _cannot_listen(error, host, port) from None
-        _announce(url, arguments)
+            raise _cannot_listen(
+                error, f"{host} port {port}", " (--port takes another one)"
+            ) from None
+        stream_urls: list[str] = []
+        for address in arguments.listen:
+            try:
+                stream_urls.append(
+                    await task_group.start(partial(serve_stream, server, str(address), **files))
+                )
+            except (OSError, UnicodeError) as error:
+                raise _cannot_listen(error, str(address)) from None
+        _announce(url, stream_urls, arguments)
     print("The room server has shut down.", flush=True)
 
 
-def _cannot_listen(error: OSError | UnicodeError, host: str, port: int) -> CommandError:
+def _cannot_listen(error: OSError | UnicodeError, where: str, hint: str = "") -> CommandError:
     reason = getattr(error, "strerror", None) or str(error)
     if getattr(error, "errno", None) == errno.EADDRINUSE:
-        reason += " (--port takes another one)"
-    return CommandError(f"cannot listen on {host} port {port}: {reason}", ExitCode.CONNECTION)
+        reason += hint
+    return CommandError(f"cannot listen on {where}: {reason}", ExitCode.CONNECTION)
 
 
-def _announce(url: str, arguments: argparse.Namespace) -> None:
+def _announce(url: str, stream_urls: list[str], arguments: argparse.Namespace) -> None:
     if not arguments.dev:
-        print(f"Room server at {url}, on {arguments.backend}. Press Ctrl-C to stop.", flush=True)
+        urls = " and ".join([url, *stream_urls])
+        print(f"Room server at {urls}, on {arguments.backend}. Press Ctrl-C to stop.", flush=True)
         return
-    if not _is_loopback(arguments.host):
-        print(
-            f"warning: --dev on {arguments.host}: whoever reaches this machine can join",
-            file=sys.stderr,
-        )
+    for host in (arguments.host, *(each.host for each in arguments.listen if each.host)):
+        if not _is_loopback(host):
+            print(
+                f"warning: --dev on {host}: whoever reaches this machine can join",
+                file=sys.stderr,
+            )
     token = (
         AccessToken(DEV_API_KEY, DEV_API_SECRET)
         .with_identity("alice")
         .with_grants(VideoGrants(room_join=True, room="demo"))
         .to_jwt()
     )
-    text = _DEV_TEXT.format(url=url, key=DEV_API_KEY, secret=DEV_API_SECRET, token=token)
+    text = _DEV_TEXT.format(
+        url=url,
+        stream_links="".join(f"  Stream link {each}\n" for each in stream_urls),
+        key=DEV_API_KEY,
+        secret=DEV_API_SECRET,
+        sdks=_SDKS_JOIN if find_spec("aiortc") else _SDKS_DO_NOT_JOIN,
+        token=token,
+    )
     print(text, flush=True)
+
+
+def _own_address(text: str) -> str:
+    try:
+        check_own_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _is_loopback(host: str) -> bool:
@@ -165,6 +221,13 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _stream_address(text: str) -> StreamAddress:
+    try:
+        return StreamAddress.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 # Keys and certificates

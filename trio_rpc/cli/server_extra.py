@@ -17,11 +17,10 @@ def load_serve() -> Callable[..., Coroutine[Any, Any, None]]:
     try:
         from ..server.serve import serve
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("hypercorn", "starlette"):
+        if (error.name or "").partition(".")[0] != "starlette":
             raise
         raise CommandError(
-            f"{package} is missing, which the server needs: pip install 'trio-rpc[server]'",
+            "Starlette is missing, which the server needs: pip install 'trio-rpc[server]'",
             ExitCode.UNEXPECTED,
         ) from None
     return serve

@@ -9,10 +9,20 @@ which one it is. A client gets its link from a `Connector`, the server from whoe
 * `websocket`, `memory`: what carries the messages.
 """
 
-from .base import Channel, Connector, Frame, Link, LinkClosedError, LinkFullError, MessageStream
+from .base import (
+    EARLY_FRAMES,
+    Channel,
+    Connector,
+    Frame,
+    Link,
+    LinkClosedError,
+    LinkFullError,
+    MessageStream,
+)
 from .framed import open_framed_link
 
 __all__ = [
+    "EARLY_FRAMES",
     "Channel",
     "Connector",
     "Frame",

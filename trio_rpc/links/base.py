@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from livekit.protocol import models
 
@@ -28,6 +28,12 @@ class Frame(NamedTuple):
     body: bytes
 
 
+#: When this many frames are queued, whoever queues packets lets them leave before the tick is over.
+#: Were all calls that are under way to travel in one message, their caller, the server and their
+#: callee would work in turns, and never at the same time.
+EARLY_FRAMES: Final = 32
+
+
 class LinkClosedError(Exception):
     """The link has ended; its text says why, for a person."""
 
@@ -45,6 +51,16 @@ class Link(Protocol):
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
             LinkClosedError: the link has ended.
+        """
+        ...
+
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        """Let what is queued leave at once, if nothing is under way and the way is free.
+
+        For when nothing else will be queued in this tick, which it would leave with otherwise.
+
+        Args:
+            at_least: With fewer frames in the queue, nothing is done.
         """
         ...
 
@@ -80,7 +96,24 @@ class Link(Protocol):
 
 
 class MessageStream(Protocol):
-    """What carries messages of bytes, one after another: a WebSocket, a pair of channels, …"""
+    """What carries messages of bytes, one after another: a WebSocket, a pair of channels, …
+
+    Attributes:
+        sends_at_once: Whether `send_message_nowait` is of any use.
+    """
+
+    sends_at_once: bool
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        """Send one message if that takes no waiting; called only when no other is being sent.
+
+        Returns:
+            Whether it was sent. If not, nothing was.
+
+        Raises:
+            LinkClosedError: the stream has ended.
+        """
+        ...
 
     async def send_message(self, message: bytes) -> None:
         """Send one message.

@@ -2,7 +2,8 @@
 
 Whoever sends only queues; a writer task takes all that is queued and sends it as one message (at
 most about 64 KB), so that what is queued in one tick of the event loop leaves in one write. A
-sender may be cancelled at any time without cutting a message in two.
+sender may be cancelled at any time without cutting a message in two. Who knows that nothing else
+will come in this tick does not wait for the writer: `flush_nowait`.
 
 The queue is bounded in bytes. When it is full `send_nowait` refuses, and `wait_writable` waits; a
 lossy frame is dropped when the queue is half full.
@@ -87,9 +88,25 @@ class FramedLink:
                 logger.debug("dropped a lossy packet: %d bytes are queued", self._queued_bytes)
                 return
             raise LinkFullError(f"{self._queued_bytes:,} bytes wait to be sent, of {limit:,}")
+        if not self._queue:
+            self._something_queued.set()
         self._queue.append(frame)
         self._queued_bytes += size
-        self._something_queued.set()
+
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        if len(self._queue) < at_least or self._sending or not self._stream.sends_at_once:
+            return
+        frames = self._take_queued()
+        try:
+            sent = self._stream.send_message_nowait(encode_frames(frames))
+        except LinkClosedError:
+            # Which the writer will see, and say.
+            sent = False
+        if sent:
+            self._notify_sent()
+        else:
+            self._queue.extendleft(reversed(frames))
+            self._queued_bytes += sum(len(frame.body) + FRAME_OVERHEAD for frame in frames)
 
     async def wait_writable(self) -> None:
         if self._closed_because is None:

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import define
 
 from .. import concurrency
-from ..concurrency import CHANNEL_CLOSED, ReceiveChannel, SendChannel
+from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
 from .base import LinkClosedError
 
 #: How many messages may be under way in one direction.
@@ -27,6 +27,16 @@ class MemoryStream:
     _incoming: ReceiveChannel
     _our_ending: _Ending
     _their_ending: _Ending
+    sends_at_once: bool = True
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        try:
+            self._outgoing.send_nowait(message)
+        except WOULD_BLOCK:
+            return False
+        except CHANNEL_CLOSED:
+            raise LinkClosedError(self._their_ending.reason) from None
+        return True
 
     async def send_message(self, message: bytes) -> None:
         try:

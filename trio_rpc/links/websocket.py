@@ -115,7 +115,8 @@ def _require_subprotocol(url: str, subprotocol: str | None) -> None:
         )
 
 
-def _closed_with(code: int, reason: str) -> LinkClosedError:
+def closed_with(code: int, reason: str) -> LinkClosedError:
+    """The end of a link whose WebSocket the other side has closed."""
     return LinkClosedError(f"the WebSocket was closed with {code}: {reason or 'no reason given'}")
 
 
@@ -134,6 +135,10 @@ def _without_query(url: str) -> str:
 @define(eq=False)
 class _TrioStream:
     _websocket: trio_websocket.WebSocketConnection
+    sends_at_once: bool = False
+
+    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
+        return False
 
     async def send_message(self, message: bytes) -> None:
         try:
@@ -156,36 +161,41 @@ class _TrioStream:
 async def _connect_on_trio(
     url: str, authorization: str, context: ssl.SSLContext | None
 ) -> AsyncGenerator[MessageStream]:
-    async def hold(task_status: trio.TaskStatus[object]) -> None:
-        # The task that reads from the WebSocket lives in here. It is shielded once connected, so
-        # that a cancelled participant can still say goodbye; the end of the block ends it.
+    async def hold() -> None:
+        # The task that reads from the WebSocket lives in here. It is shielded, so that a cancelled
+        # participant can still say goodbye; the end of the block ends it.
         try:
             with scope:
                 async with (
                     await _open_stream(url, context) as stream,
                     trio.open_nursery() as reader,
                 ):
-                    task_status.started(await _shake_hands(reader, stream, url, authorization))
-        except* trio_websocket.ConnectionRejected as group:
-            task_status.started(group.exceptions[0])
-        except* (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError) as group:
-            task_status.started(group.exceptions[0])
+                    outcome.send_nowait(await _shake_hands(reader, stream, url, authorization))
+        except* (
+            OSError,
+            trio.BrokenResourceError,
+            trio_websocket.ConnectionRejected,
+            trio_websocket.HandshakeError,
+        ) as group:
+            outcome.send_nowait(group.exceptions[0])
 
-    scope = trio.CancelScope()
+    scope = trio.CancelScope(shield=True)
+    outcome, opened = trio.open_memory_channel[trio_websocket.WebSocketConnection | Exception](1)
     async with concurrency.open_service_nursery() as nursery:
-        websocket = await nursery.start(hold)
-        if isinstance(websocket, trio_websocket.ConnectionRejected):
-            raise _refusal(url, websocket.status_code, websocket.body) from None
-        if isinstance(websocket, BaseException):
-            raise _failure(url, websocket) from websocket
-        # Not earlier: had `start` been cancelled meanwhile, nobody would end a shielded task.
-        scope.shield = True
+        nursery.start_soon(hold)
         try:
-            _require_subprotocol(url, websocket.subprotocol)
-            yield _TrioStream(websocket)
+            websocket = await opened.receive()
+            if isinstance(websocket, trio_websocket.ConnectionRejected):
+                raise _refusal(url, websocket.status_code, websocket.body) from None
+            if isinstance(websocket, Exception):
+                raise _failure(url, websocket) from websocket
+            try:
+                _require_subprotocol(url, websocket.subprotocol)
+                yield _TrioStream(websocket)
+            finally:
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await websocket.aclose()
         finally:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await websocket.aclose()
             scope.cancel()
 
 
@@ -246,7 +256,7 @@ class _WatchedNursery:
 def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:
     if reason is None:
         return LinkClosedError("the WebSocket was closed")
-    return _closed_with(reason.code, reason.reason or "")
+    return closed_with(reason.code, reason.reason or "")
 
 
 # On asyncio
@@ -255,6 +265,10 @@ def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:
 @define(eq=False)
 class _AsyncioStream:
     _websocket: websockets.asyncio.client.ClientConnection
+    sends_at_once: bool = False
+
+    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
+        return False
 
     async def send_message(self, message: bytes) -> None:
         try:
@@ -306,7 +320,7 @@ async def _connect_on_asyncio(
 def _closed_by(error: websockets.exceptions.ConnectionClosed) -> LinkClosedError:
     if error.rcvd is None:
         return LinkClosedError("the connection was lost")
-    return _closed_with(error.rcvd.code, error.rcvd.reason)
+    return closed_with(error.rcvd.code, error.rcvd.reason)
 
 
 _CONNECT: Final[

@@ -14,9 +14,14 @@ class ServerLimits:
     Attributes:
         max_rooms: How many rooms there may be at a time.
         max_participants_per_room: How many may be in one room, the hidden ones included.
-        max_joins_in_flight: How many may be between their HTTP request and the room.
+        max_joins_in_flight: How many may be between their HTTP request and the room, and how many
+            connections of stream links may not have joined yet.
+        handshake_timeout: Seconds in which a connection of a stream link says who it is.
         max_queue_bytes: What may wait for a participant who doesn't read; then it is let go (V8).
-        max_message_bytes: One WebSocket message of a participant's.
+        max_message_bytes: One message of a participant's, one request of RoomService, and one
+            response to a call of the server's own.
+        max_requests_in_flight: How many requests of RoomService may be under way, `PerformRpc` that
+            waits for its response included.
         max_metadata_bytes: The metadata of a participant, and all its attributes together.
         max_name_bytes: The name of a participant.
         max_malformed: Malformed messages of one participant in ten seconds; then it is let go (P8).
@@ -27,8 +32,10 @@ class ServerLimits:
     max_rooms: int = field(default=10_000, validator=_POSITIVE)
     max_participants_per_room: int = field(default=1_000, validator=_POSITIVE)
     max_joins_in_flight: int = field(default=200, validator=_POSITIVE)
+    handshake_timeout: float = field(default=10.0, validator=validators.gt(0))
     max_queue_bytes: int = field(default=4 * 1024 * 1024, validator=_POSITIVE)
     max_message_bytes: int = field(default=1024 * 1024, validator=_POSITIVE)
+    max_requests_in_flight: int = field(default=1_000, validator=_POSITIVE)
     max_metadata_bytes: int = field(default=64_000, validator=_POSITIVE)
     max_name_bytes: int = field(default=256, validator=_POSITIVE)
     max_malformed: int = field(default=100, validator=_POSITIVE)

@@ -11,20 +11,20 @@ from typing import Protocol
 from attrs import define, field
 from livekit.protocol import models, rtc
 
+from .. import outlet
 from ..events import DisconnectReason
-from ..links import Channel, Frame, LinkClosedError, LinkFullError
+from ..links import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError
 from ..participant import ParticipantKind, ParticipantPermissions
 from ..sequences import SequenceFilter
 from ..tokens import Claims
+from .directed_streams import DirectedStreams
 
 
-class Mailbox(Protocol):
+class Mailbox(outlet.Mailbox, Protocol):
     """The part of a link that is used to reach a member; see `Link`."""
 
     @property
     def queued_bytes(self) -> int: ...
-    def send_nowait(self, frame: Frame) -> None: ...
-    async def wait_writable(self) -> None: ...
     def discard_queued(self) -> None: ...
 
 
@@ -43,6 +43,8 @@ class Member:
         dismissed: Why it was let go, for people; None as long as it is in the room.
         last_heard: When it last said anything, on the event loop's clock.
         sequences: Which of its packets have come already (P6).
+        directed_streams: Where its open streams go.
+        stamp: What its packets get on their way, serialised (P5).
     """
 
     identity: str
@@ -61,6 +63,13 @@ class Member:
     dismissed: str | None = None
     last_heard: float = 0.0
     sequences: SequenceFilter = field(factory=SequenceFilter)
+    directed_streams: DirectedStreams = field(factory=DirectedStreams)
+    stamp: bytes = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.stamp = models.DataPacket(
+            participant_identity=self.identity, participant_sid=self.sid
+        ).SerializeToString()
 
     @classmethod
     def from_claims(cls, claims: Claims, client: models.ClientInfo, mailbox: Mailbox) -> Member:
@@ -112,6 +121,7 @@ class Member:
             return
         try:
             self.mailbox.send_nowait(frame)
+            self.mailbox.flush_nowait(at_least=EARLY_FRAMES)
         except LinkFullError as error:
             self.mailbox.discard_queued()
             self.dismiss(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")

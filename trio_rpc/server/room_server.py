@@ -1,4 +1,4 @@
-"""The server: its rooms, who may come in, and what an administrator can do."""
+"""The server: its rooms, and who may come in."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from attrs import frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..concurrency import Event
 from ..errors import ConnectError
 from ..events import DisconnectReason
 from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
-from ..participant import ParticipantPermissions
 from ..tokens import Claims, InvalidTokenError, check_join, verify_token
+from .administration import Administration
 from .limits import ServerLimits
 from .members import Member
+from .room_table import JoinRefusedError
 from .rooms import ServerRoom
 from .sessions import serve_member
 
@@ -34,24 +34,12 @@ _SIGNALLING_VERSION: Final = 16
 _SHUTDOWN_TIMEOUT: Final = 5.0
 
 
-class JoinRefusedError(Exception):
-    """Nobody is let in for now, or into this room.
-
-    Attributes:
-        status: The HTTP status that says the same.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @frozen
 class ServerStatistics:
     """What a server is busy with at a moment.
 
     Attributes:
-        rooms: How many rooms there are; a room is gone with its last participant.
+        rooms: How many rooms there are, those that wait for participants included (R2).
         participants: How many participants there are in all of them.
     """
 
@@ -59,7 +47,7 @@ class ServerStatistics:
     participants: int
 
 
-class RoomServer:
+class RoomServer(Administration):
     """Rooms for whoever has a token signed with one of the API keys.
 
     Participants come in through the ASGI app of `trio_rpc.server.app`, or from within this process:
@@ -76,12 +64,10 @@ class RoomServer:
     def __init__(self, api_keys: Mapping[str, str], limits: ServerLimits | None = None) -> None:
         if not api_keys or not all(api_keys.values()):
             raise ValueError("a RoomServer needs at least one API key, each with a secret")
-        self.limits = limits or ServerLimits()
+        super().__init__(limits or ServerLimits())
         self._api_keys = dict(api_keys)
-        self._rooms: dict[str, ServerRoom] = {}
         self._joins_in_flight = 0
         self._shutting_down = False
-        self._all_gone: Event | None = None
 
     @property
     def shutting_down(self) -> bool:
@@ -90,8 +76,8 @@ class RoomServer:
 
     def statistics(self) -> ServerStatistics:
         """What the server is busy with."""
-        rooms = self._rooms.values()
-        return ServerStatistics(len(rooms), sum(len(room.members) for room in rooms))
+        participants = [len(room.members) for room in self._rooms]
+        return ServerStatistics(len(participants), sum(participants))
 
     # Coming in
 
@@ -101,9 +87,18 @@ class RoomServer:
         Raises:
             InvalidTokenError: the token does not let anybody in; the text says why.
         """
-        claims = verify_token(token, self._api_keys)
+        claims = self.verify(token)
         check_join(claims)
         return claims
+
+    def verify(self, token: str) -> Claims:
+        """What a token says of its holder, whatever it allows (V1).
+
+        Raises:
+            InvalidTokenError: it is not signed with one of our API keys, or not valid now; the text
+                says why.
+        """
+        return verify_token(token, self._api_keys)
 
     @contextmanager
     def admission(self) -> Generator[None]:
@@ -129,35 +124,38 @@ class RoomServer:
         Raises:
             JoinRefusedError: the room is full, or would be one room too many.
         """
-        room = self._rooms.get(claims.grants.room)
+        room = self._rooms.find(claims.grants.room)
         if room is None:
-            if len(self._rooms) >= self.limits.max_rooms:
-                raise JoinRefusedError(
-                    f"the server has {self.limits.max_rooms} rooms, which is its limit", 429
-                )
-        elif (
-            claims.identity not in room.members
-            and len(room.members) >= self.limits.max_participants_per_room
-        ):
+            self._rooms.check_space()
+        elif claims.identity not in room.members and len(room.members) >= room.max_participants:
             raise JoinRefusedError(
                 f"room {room.name!r} has {len(room.members)} participants, which is its limit", 429
             )
 
     def join(
-        self, claims: Claims, client: models.ClientInfo, link: Link
+        self,
+        claims: Claims,
+        client: models.ClientInfo,
+        link: Link,
+        opening: rtc.JoinResponse | None = None,
     ) -> tuple[ServerRoom, Member]:
         """Let somebody in who was authenticated; all that follows goes through the link.
+
+        Args:
+            opening: What its transport adds to what it is told, where packets will reach it later
+                only; it is not active before.
 
         Raises:
             JoinRefusedError: the room has filled up in the meantime.
         """
         self.check_space(claims)
-        name = claims.grants.room
-        room = self._rooms.get(name)
-        if room is None:
-            room = self._rooms[name] = ServerRoom(name, self.limits, lambda: self._forget(name))
+        room = self._rooms.enter(claims.grants.room)
         member = Member.from_claims(claims, client, link)
-        room.join(member, self._join_response())
+        join = self._join_response()
+        if opening is not None:
+            join.MergeFrom(opening)
+            member.state = models.ParticipantInfo.JOINED
+        room.join(member, join)
         return room, member
 
     @asynccontextmanager
@@ -194,11 +192,6 @@ class RoomServer:
             async with open_framed_link(near) as link:
                 yield link
 
-    def _forget(self, name: str) -> None:
-        del self._rooms[name]
-        if not self._rooms and self._all_gone is not None:
-            self._all_gone.set()
-
     def _join_response(self) -> rtc.JoinResponse:
         return rtc.JoinResponse(
             server_version=_LIVEKIT_VERSION,
@@ -211,82 +204,11 @@ class RoomServer:
             ping_timeout=self.limits.ping_timeout,
         )
 
-    # Administration: the names are those of LiveKit's RoomService
-
-    def update_participant(
-        self,
-        room: str,
-        identity: str,
-        *,
-        name: str | None = None,
-        metadata: str | None = None,
-        attributes: dict[str, str] | None = None,
-        permissions: ParticipantPermissions | None = None,
-    ) -> None:
-        """Change a participant, and tell everybody in its room; what is None stays.
-
-        Raises:
-            LookupError: there is no such room, or nobody of that identity in it.
-            ValueError: something is too large, or `permissions.hidden` differs, which is fixed when
-                a participant joins.
-        """
-        server_room, member = self._find(room, identity)
-        if permissions is not None and permissions.hidden != member.permissions.hidden:
-            raise ValueError("whether a participant is hidden is fixed by its token")
-        server_room.change(
-            member, name=name, metadata=metadata, attributes=attributes, permissions=permissions
-        )
-
-    def update_room_metadata(self, room: str, metadata: str) -> None:
-        """Change the text that belongs to a room, and tell everybody in it.
-
-        Raises:
-            LookupError: there is no such room.
-            ValueError: the text is too large.
-        """
-        self._find_room(room).change_metadata(metadata)
-
-    def remove_participant(self, room: str, identity: str) -> None:
-        """Let a participant go; its token still lets it come back.
-
-        Raises:
-            LookupError: there is no such room, or nobody of that identity in it.
-        """
-        server_room, member = self._find(room, identity)
-        member.dismiss(DisconnectReason.PARTICIPANT_REMOVED, "the server removed it")
-        server_room.leave(member)
-
-    def delete_room(self, room: str) -> None:
-        """Let everybody in a room go.
-
-        Raises:
-            LookupError: there is no such room.
-        """
-        server_room = self._find_room(room)
-        for member in tuple(server_room.members.values()):
-            member.dismiss(DisconnectReason.ROOM_DELETED, "the room was deleted")
-        for member in tuple(server_room.members.values()):
-            server_room.leave(member)
-
     async def shut_down(self) -> None:
         """Let nobody in any more, tell everybody why, and wait until they are gone."""
         self._shutting_down = True
-        for room in tuple(self._rooms.values()):
+        for room in self._rooms:
             for member in tuple(room.members.values()):
                 member.dismiss(DisconnectReason.SERVER_SHUTDOWN, "the server shuts down")
-        backend = concurrency.current()
-        self._all_gone = backend.event()
-        if self._rooms:
-            with backend.move_on_after(_SHUTDOWN_TIMEOUT):
-                await self._all_gone.wait()
-
-    def _find_room(self, room: str) -> ServerRoom:
-        if room not in self._rooms:
-            raise LookupError(f"there is no room {room!r}")
-        return self._rooms[room]
-
-    def _find(self, room: str, identity: str) -> tuple[ServerRoom, Member]:
-        server_room = self._find_room(room)
-        if identity not in server_room.members:
-            raise LookupError(f"no participant {identity!r} is in room {room!r}")
-        return server_room, server_room.members[identity]
+        with concurrency.current().move_on_after(_SHUTDOWN_TIMEOUT):
+            await self._rooms.wait_all_gone()

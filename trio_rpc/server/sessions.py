@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from attrs import frozen
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
@@ -26,18 +28,40 @@ logger = logging.getLogger(__name__)
 _Reason = rtc.RequestResponse.Reason
 #: Seconds in which a receiver of bulk data must take some of what waits for it.
 _STALL_TIMEOUT: Final = 5.0
+#: Seconds that a participant's data channel may take to open.
+_OPEN_TIMEOUT: Final = 20.0
+
+
+@frozen
+class Opening:
+    """How the data packets of a participant begin, where that is not at once.
+
+    Attributes:
+        join: What its transport adds to what it is told on joining.
+        wait_open: Waits until packets reach it.
+    """
+
+    join: rtc.JoinResponse
+    wait_open: Callable[[], Awaitable[None]]
 
 
 async def serve_member(
-    server: RoomServer, link: Link, claims: Claims, client: models.ClientInfo
+    server: RoomServer,
+    link: Link,
+    claims: Claims,
+    client: models.ClientInfo,
+    opening: Opening | None = None,
 ) -> None:
     """Let a participant in and serve it, until it leaves, vanishes, or is let go.
+
+    Args:
+        opening: What to wait for before it is active; nothing for links that carry packets at once.
 
     Raises:
         JoinRefusedError: there is no place for it.
     """
     backend = concurrency.current()
-    room, member = server.join(claims, client, link)
+    room, member = server.join(claims, client, link, None if opening is None else opening.join)
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
     session = _MemberSession(backend, server, room, member, link)
     try:
@@ -45,6 +69,8 @@ async def serve_member(
             member.on_dismissed = scope.cancel
             async with concurrency.open_service_nursery() as nursery:
                 nursery.start_soon(session.watch_pings)
+                if opening is not None:
+                    nursery.start_soon(session.activate, opening)
                 await session.receive_requests()
     finally:
         room.leave(member)
@@ -80,13 +106,28 @@ class _MemberSession:
                 return
             await self._backend.sleep(gone_at - now)
 
+    async def activate(self, opening: Opening) -> None:
+        """Tell everybody when packets reach the participant; let it go if they never do."""
+        with self._backend.move_on_after(_OPEN_TIMEOUT):
+            try:
+                await opening.wait_open()
+            except LinkClosedError:
+                # As whoever receives hears too.
+                return
+            self._room.activate(self._member)
+            return
+        self._member.dismiss(
+            DisconnectReason.JOIN_FAILURE,
+            f"its data channel was not open after {_OPEN_TIMEOUT:g} s",
+        )
+
     async def receive_requests(self) -> None:
         """Do what the participant asks for, until it leaves or its link ends."""
         while not self._left:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
-                logger.debug("%s: %s", self._member.sid, error)
+                self._on_link_ended(str(error))
                 return
             except ValueError as error:
                 self._on_malformed(str(error))
@@ -96,6 +137,7 @@ class _MemberSession:
 
     def _on_frames(self, frames: list[Frame]) -> set[Member]:
         """Do what the frames ask for; returns who was sent bulk data."""
+        sent: set[Member] = set()
         sent_bulk: set[Member] = set()
         self._member.last_heard = self._backend.current_time()
         for channel, body in frames:
@@ -105,11 +147,16 @@ class _MemberSession:
                 if channel is Channel.SIGNAL:
                     self._on_request(rtc.SignalRequest.FromString(body))
                 else:
-                    sent_bulk.update(self._room.route(self._member, channel, body))
+                    routed = self._room.route(self._member, channel, body)
+                    sent.update(routed.receivers)
+                    if routed.is_bulk:
+                        sent_bulk.update(routed.receivers)
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
             except MalformedPacketError as error:
                 self._on_malformed(str(error))
+        for receiver in sent:
+            receiver.mailbox.flush_nowait()
         return sent_bulk
 
     async def _give_time_to_take(self, receiver: Member) -> None:
@@ -148,6 +195,12 @@ class _MemberSession:
             self._last_reassured = now
             self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
 
+    def _on_link_ended(self, why: str) -> None:
+        """Say so, in case that signalling still goes out: it may have a way of its own."""
+        is_active = self._member.state == models.ParticipantInfo.ACTIVE
+        reason = DisconnectReason.CONNECTION_TIMEOUT if is_active else DisconnectReason.JOIN_FAILURE
+        self._member.dismiss(reason, why)
+
     def _on_malformed(self, what: str) -> None:
         logger.info("ignored what %s sent: %s", self._member.sid, what)
         if not self._flood_gate.admit(self._backend.current_time()):
@@ -159,6 +212,8 @@ class _MemberSession:
 
     def _on_request(self, request: rtc.SignalRequest) -> None:
         match request.WhichOneof("message"):
+            case "ping":
+                self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
             case "ping_req":
                 pong = rtc.Pong(
                     last_ping_timestamp=request.ping_req.timestamp,
@@ -169,6 +224,20 @@ class _MemberSession:
                 self._on_update_metadata(request.update_metadata)
             case "leave":
                 self._left = True
+            case "add_track":
+                response = rtc.RequestResponse(
+                    reason=_Reason.UNSUPPORTED_TYPE,
+                    message="this server carries data and no media",
+                    add_track=request.add_track,
+                )
+                self._member.tell(rtc.SignalResponse(request_response=response))
+            case "publish_data_track_request":
+                response = rtc.RequestResponse(
+                    reason=_Reason.NOT_ALLOWED,
+                    message="this server has no data tracks: data streams and packets it has",
+                    publish_data_track=request.publish_data_track_request,
+                )
+                self._member.tell(rtc.SignalResponse(request_response=response))
             case kind:
                 logger.debug("ignored signalling of kind %s of %s", kind, self._member.sid)
 
@@ -188,5 +257,7 @@ class _MemberSession:
                 )
             except ValueError as error:
                 reason, message = _Reason.LIMIT_EXCEEDED, str(error)
-        response = rtc.RequestResponse(request_id=update.request_id, reason=reason, message=message)
+        response = rtc.RequestResponse(
+            request_id=update.request_id, reason=reason, message=message, update_metadata=update
+        )
         member.tell(rtc.SignalResponse(request_response=response))

@@ -5,12 +5,15 @@ No I/O: chunks go in, content comes out.
 
 from __future__ import annotations
 
+from typing import Final
+
 from livekit.protocol import models
 
 from ..errors import StreamError
 from .content import InflateError, Inflater
 
-DataStream = models.DataStream
+_NONE: Final = models.DataStream.CompressionType.NONE
+_DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
 class StreamAssembly:
@@ -29,13 +32,11 @@ class StreamAssembly:
         self._next_index = 0
         self._received = 0
         self._inflater: Inflater | None = None
-        match header.compression:
-            case DataStream.CompressionType.NONE:
-                pass
-            case DataStream.CompressionType.DEFLATE_RAW:
-                self._inflater = Inflater(max_bytes)
-            case unknown:
-                raise StreamError(f"it is compressed in an unknown way, {unknown}")
+        compression = header.compression
+        if compression == _DEFLATE_RAW:
+            self._inflater = Inflater(max_bytes)
+        elif compression != _NONE:
+            raise StreamError(f"it is compressed in an unknown way, {compression}")
 
     def add_chunk(self, chunk: models.DataStream.Chunk) -> bytes:
         """What a chunk adds to the content.

@@ -12,7 +12,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from .assembly import StreamAssembly
-from .info import ByteStreamInfo, TextStreamInfo, stream_info
+from .info import ByteStreamInfo, stream_info
 from .readers import ByteStreamReader, TextStreamReader
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class StreamSink(Protocol):
         ...
 
 
-#: Given the sender and what a stream is about, where its content goes, or None for nowhere.
-OpenSink = Callable[[str, TextStreamInfo], StreamSink | None]
+#: Given the sender and the attributes of a text, where its content goes, or None for nowhere.
+OpenSink = Callable[[str, Mapping[str, str]], StreamSink | None]
 #: Given a handler's reader, sender and topic, calls the handler.
 RunHandler = Callable[[Callable[[Any, str], Any], Any, str], None]
 
@@ -112,14 +112,13 @@ class IncomingStreams:
 
     def on_header(self, sender: str, header: models.DataStream.Header) -> None:
         """A stream begins, and with inline content ends."""
-        info = stream_info(header)
         key = sender, header.stream_id
-        if info is None or key in self._open:
-            logger.debug("ignored the header of a stream of %s: of no kind, or known", sender)
+        if key in self._open:
+            logger.debug("ignored the header of a stream of %s that is open", sender)
             return
-        sink = self._open_sink(sender, info)
+        sink = self._open_sink(sender, header)
         if sink is None:
-            logger.debug("ignored a stream of %s: nobody wants topic %r", sender, info.topic)
+            logger.debug("ignored a stream of %s: nobody wants topic %r", sender, header.topic)
             return
         try:
             assembly = StreamAssembly(header, self._max_bytes)
@@ -175,9 +174,13 @@ class IncomingStreams:
     def _end(self, key: tuple[str, str], error: StreamError | None = None) -> None:
         self._open.pop(key).sink.end(error)
 
-    def _open_sink(self, sender: str, info: TextStreamInfo | ByteStreamInfo) -> StreamSink | None:
-        if open_sink := self._internal.get(info.topic):
-            return open_sink(sender, info) if isinstance(info, TextStreamInfo) else None
+    def _open_sink(self, sender: str, header: models.DataStream.Header) -> StreamSink | None:
+        if open_sink := self._internal.get(header.topic):
+            is_text = header.HasField("text_header")
+            return open_sink(sender, header.attributes) if is_text else None
+        info = stream_info(header)
+        if info is None:
+            return None
         if isinstance(info, ByteStreamInfo):
             byte_handler = self._handlers.bytes.get(info.topic)
             if byte_handler is None:

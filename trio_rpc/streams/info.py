@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 from attrs import Factory, frozen
 from livekit.protocol import models
+
+from ..ids import make_uuid
 
 DataStream = models.DataStream
 
@@ -38,20 +39,20 @@ class BaseStreamInfo:
     topic: str = ""
     size: int | None = None
     attributes: dict[str, str] = Factory(dict[str, str])
-    stream_id: str = Factory(lambda: str(uuid4()))
+    stream_id: str = Factory(make_uuid)
     timestamp: int = Factory(now_ms)
 
-    def _base_header(self) -> models.DataStream.Header:
-        header = DataStream.Header(
-            stream_id=self.stream_id,
-            timestamp=self.timestamp,
-            topic=self.topic,
-            mime_type=self.mime_type,
-            attributes=self.attributes,
-        )
+    def _write_base(self, header: models.DataStream.Header) -> None:
+        # Field by field, in its place: that costs half of a header made apart and copied.
+        header.stream_id = self.stream_id
+        header.timestamp = self.timestamp
+        header.topic = self.topic
+        header.mime_type = self.mime_type
         if self.size is not None:
             header.total_length = self.size
-        return header
+        attributes = header.attributes
+        for key, value in self.attributes.items():
+            attributes[key] = value
 
 
 @frozen(kw_only=True)
@@ -67,17 +68,13 @@ class TextStreamInfo(BaseStreamInfo):
     attachments: Sequence[str] = ()
     reply_to_stream_id: str = ""
 
-    def header(self) -> models.DataStream.Header:
-        """The same as LiveKit's protobuf."""
-        header = self._base_header()
-        header.text_header.CopyFrom(
-            DataStream.TextHeader(
-                operation_type=DataStream.OperationType.CREATE,
-                attached_stream_ids=self.attachments,
-                reply_to_stream_id=self.reply_to_stream_id,
-            )
-        )
-        return header
+    def write(self, header: models.DataStream.Header) -> None:
+        """Write the same into the header of a packet."""
+        self._write_base(header)
+        text = header.text_header
+        text.SetInParent()
+        text.attached_stream_ids.extend(self.attachments)
+        text.reply_to_stream_id = self.reply_to_stream_id
 
 
 @frozen(kw_only=True)
@@ -91,11 +88,10 @@ class ByteStreamInfo(BaseStreamInfo):
     mime_type: str = BYTES_MIME_TYPE
     name: str = "unknown"
 
-    def header(self) -> models.DataStream.Header:
-        """The same as LiveKit's protobuf."""
-        header = self._base_header()
+    def write(self, header: models.DataStream.Header) -> None:
+        """Write the same into the header of a packet."""
+        self._write_base(header)
         header.byte_header.name = self.name
-        return header
 
 
 def stream_info(header: models.DataStream.Header) -> TextStreamInfo | ByteStreamInfo | None:

@@ -1,4 +1,8 @@
-"""Sending streams: which form each takes, for whom it is meant (rules S4 and S5)."""
+"""Sending streams: which form each takes, for whom it is meant (rules S4 and S5).
+
+Content that fits into one packet as it is is not compressed: deflating 10 KB costs more than all
+else that is done for it.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,14 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
+from ..outlet import Outlet, Renew
 from .content import CHUNK_BYTES, deflate, split_bytes, split_utf8
 from .info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
-from .writers import ABANDON_TIMEOUT, ByteStreamWriter, SendPacket, TextStreamWriter
+from .writers import ABANDON_TIMEOUT, ByteStreamWriter, TextStreamWriter
 
-DataStream = models.DataStream
+_NONE: Final = models.DataStream.CompressionType.NONE
+_DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
-#: What the number of a reliable packet adds to it when it is sent (P6).
-_SEQUENCE_BYTES: Final = 7
-#: Content below this is not worth compressing: it saves less than it costs.
-_COMPRESS_FROM_BYTES: Final = 1024
 #: Content above this is compressed in a thread, for it takes milliseconds.
 _COMPRESS_IN_THREAD_BYTES: Final = 64 * 1024
 #: What is read from a file at once.
@@ -47,9 +49,9 @@ class Receivers(Protocol):
 class OutgoingStreams:
     """The streams that we send during one stay in a room."""
 
-    def __init__(self, backend: Backend, send: SendPacket, receivers: Receivers) -> None:
+    def __init__(self, backend: Backend, outlet: Outlet, receivers: Receivers) -> None:
         self._backend = backend
-        self._send_packet = send
+        self._outlet = outlet
         self._receivers = receivers
 
     async def send_text(
@@ -60,14 +62,8 @@ class OutgoingStreams:
         topic: str,
         attributes: Mapping[str, str],
         reply_to_stream_id: str = "",
-        send: SendPacket | None = None,
-        abandon_timeout: float = ABANDON_TIMEOUT,
     ) -> TextStreamInfo:
-        """Send a whole text: in the header where that is possible, compressed where it helps.
-
-        Args:
-            send: Sends each packet, in place of what sends them otherwise.
-            abandon_timeout: Seconds that telling the receivers may take, should it break off.
+        """Send a whole text.
 
         Raises:
             StreamError: the connection was lost.
@@ -79,33 +75,72 @@ class OutgoingStreams:
             attributes=dict(attributes),
             reply_to_stream_id=reply_to_stream_id,
         )
+        await self.send_whole(info, content, destinations)
+        return info
+
+    async def send_whole(
+        self,
+        info: TextStreamInfo,
+        content: bytes,
+        destinations: Sequence[str],
+        *,
+        renew: Renew | None = None,
+        abandon_timeout: float = ABANDON_TIMEOUT,
+    ) -> None:
+        """Send a text that is all there: in the header where that is possible (S5).
+
+        Args:
+            info: What it is about, its size included.
+            content: The text in UTF-8.
+            destinations: For whom it is; empty for everybody.
+            renew: Renews what the header says; see `Outlet.send`.
+            abandon_timeout: Seconds that telling the receivers may take, should it break off.
+
+        Raises:
+            StreamError: the connection was lost.
+        """
         inline = self._receivers.all_take_inline(destinations)
-        deflated = await self._deflate(content, inline, destinations)
-        compression = DataStream.CompressionType.NONE
-        if deflated is not None:
-            compression = DataStream.CompressionType.DEFLATE_RAW
-        if inline:
-            header = info.header()
-            header.compression = compression
-            header.inline_content = content if deflated is None else deflated
-            packet = models.DataPacket(destination_identities=destinations, stream_header=header)
-            if packet.ByteSize() + _SEQUENCE_BYTES <= CHUNK_BYTES:
-                await self._send(packet, send)
-                return info
-        writer = TextStreamWriter(
-            self._backend, send or self._send_packet, info, destinations, abandon_timeout
-        )
+        if inline and await self._send_inline(info, content, _NONE, destinations, renew):
+            return
+        deflated = await self._deflate(content, destinations) if inline else None
+        compression = _NONE if deflated is None else _DEFLATE_RAW
+        if deflated is not None and await self._send_inline(
+            info, deflated, compression, destinations, renew
+        ):
+            return
+        writer = TextStreamWriter(self._backend, self._outlet, info, destinations, abandon_timeout)
         async with writer:
-            await writer.open(compression)
+            await writer.open(compression, renew)
             chunks = split_utf8(content) if deflated is None else split_bytes(deflated)
             await writer.write_chunks(chunks)
-        return info
+
+    async def _send_inline(
+        self,
+        info: TextStreamInfo,
+        content: bytes,
+        compression: models.DataStream.CompressionType,
+        destinations: Sequence[str],
+        renew: Renew | None,
+    ) -> bool:
+        """Send a stream as one packet, if it fits; whether it did."""
+        if len(content) > CHUNK_BYTES:
+            return False
+        packet = models.DataPacket(destination_identities=destinations)
+        header = packet.stream_header
+        info.write(header)
+        header.inline_content = content
+        if compression != _NONE:
+            header.compression = compression
+        try:
+            return await self._outlet.send_within(CHUNK_BYTES, packet, renew)
+        except LinkClosedError as error:
+            raise StreamError(f"not sent: {error}") from None
 
     async def stream_text(
         self, info: TextStreamInfo, destinations: Sequence[str]
     ) -> TextStreamWriter:
         """Begin a text that is written piece by piece."""
-        writer = TextStreamWriter(self._backend, self._send_packet, info, destinations)
+        writer = TextStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
         return writer
 
@@ -113,7 +148,7 @@ class OutgoingStreams:
         self, info: ByteStreamInfo, destinations: Sequence[str]
     ) -> ByteStreamWriter:
         """Begin bytes that are written piece by piece."""
-        writer = ByteStreamWriter(self._backend, self._send_packet, info, destinations)
+        writer = ByteStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
         return writer
 
@@ -156,12 +191,8 @@ class OutgoingStreams:
                     raise StreamError(f"{file_path} shrank while it was sent")
         return info
 
-    async def _deflate(
-        self, content: bytes, inline: bool, destinations: Sequence[str]
-    ) -> bytes | None:
+    async def _deflate(self, content: bytes, destinations: Sequence[str]) -> bytes | None:
         """`content` compressed, or None where that can't be read or does not help."""
-        if len(content) < _COMPRESS_FROM_BYTES or not inline:
-            return None
         if not self._receivers.all_inflate(destinations):
             return None
         if len(content) > _COMPRESS_IN_THREAD_BYTES:
@@ -169,9 +200,3 @@ class OutgoingStreams:
         else:
             deflated = deflate(content)
         return deflated if len(deflated) < len(content) else None
-
-    async def _send(self, packet: models.DataPacket, send: SendPacket | None) -> None:
-        try:
-            await (send or self._send_packet)(packet)
-        except LinkClosedError as error:
-            raise StreamError(f"not sent: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
@@ -12,13 +12,12 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
+from ..outlet import Outlet, Renew
 from .content import split_bytes, split_utf8
 from .info import ByteStreamInfo, TextStreamInfo
 
 I = TypeVar("I", bound=TextStreamInfo | ByteStreamInfo)  # noqa: E741
 DataStream = models.DataStream
-#: Sends one packet, after waiting for room in the queue.
-SendPacket = Callable[[models.DataPacket], Awaitable[None]]
 
 #: Seconds that a stream which is abandoned may take to tell so.
 ABANDON_TIMEOUT: Final = 1.0
@@ -36,13 +35,13 @@ class StreamWriter(Generic[I]):
     def __init__(
         self,
         backend: Backend,
-        send: SendPacket,
+        outlet: Outlet,
         info: I,
         destinations: Sequence[str],
         abandon_timeout: float = ABANDON_TIMEOUT,
     ) -> None:
         self._backend = backend
-        self._send_packet = send
+        self._outlet = outlet
         self._info = info
         self._destinations = destinations
         self._abandon_timeout = abandon_timeout
@@ -59,11 +58,13 @@ class StreamWriter(Generic[I]):
     async def open(
         self,
         compression: models.DataStream.CompressionType = DataStream.CompressionType.NONE,
+        renew: Renew | None = None,
     ) -> None:
         """Announce the stream; the room's participant does this before it gives a writer out."""
-        header = self._info.header()
-        header.compression = compression
-        await self._send(stream_header=header)
+        packet = self._packet()
+        self._info.write(packet.stream_header)
+        packet.stream_header.compression = compression
+        await self._send(packet, renew)
 
     async def write_chunks(self, chunks: Iterable[bytes]) -> None:
         """Send chunks of at most 15,000 bytes, waiting for room in the queue before each.
@@ -76,10 +77,12 @@ class StreamWriter(Generic[I]):
             for content in chunks:
                 if self._closed:
                     raise RuntimeError(f"stream {self._info.stream_id} was closed")
-                chunk = DataStream.Chunk(
-                    stream_id=self._info.stream_id, chunk_index=self._next_index, content=content
-                )
-                await self._send(stream_chunk=chunk)
+                packet = self._packet()
+                chunk = packet.stream_chunk
+                chunk.stream_id = self._info.stream_id
+                chunk.chunk_index = self._next_index
+                chunk.content = content
+                await self._send(packet)
                 self._next_index += 1
 
     async def aclose(
@@ -94,28 +97,28 @@ class StreamWriter(Generic[I]):
         Raises:
             StreamError: the connection was lost.
         """
-        trailer = DataStream.Trailer(
-            stream_id=self._info.stream_id, reason=reason, attributes=attributes
+        packet = self._packet()
+        packet.stream_trailer.CopyFrom(
+            DataStream.Trailer(stream_id=self._info.stream_id, reason=reason, attributes=attributes)
         )
         if reason:
-            await self._end(trailer)
+            await self._end(packet)
         else:
             # After what other tasks are writing, or it would be missing without a trace.
             async with self._lock:
-                await self._end(trailer)
+                await self._end(packet)
 
-    async def _end(self, trailer: models.DataStream.Trailer) -> None:
+    async def _end(self, trailer: models.DataPacket) -> None:
         if not self._closed:
             self._closed = True
-            await self._send(stream_trailer=trailer)
+            await self._send(trailer)
 
-    async def _send(self, **value: object) -> None:
-        packet = models.DataPacket(
-            destination_identities=self._destinations,
-            **value,  # type: ignore[arg-type]
-        )
+    def _packet(self) -> models.DataPacket:
+        return models.DataPacket(destination_identities=self._destinations)
+
+    async def _send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
         try:
-            await self._send_packet(packet)
+            await self._outlet.send(packet, renew)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from None
 

@@ -152,6 +152,9 @@ class _FaultyLink:
             raise LinkClosedError(self._closed_because)
         self._sent.put(frame)
 
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        """A packet leaves when its time has come, not before."""
+
     async def wait_writable(self) -> None:
         if self._closed_because is None:
             await (self._sent.wait_changed() if self._sent else self._link.wait_writable())

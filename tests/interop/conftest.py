@@ -1,0 +1,177 @@
+"""Real programs with real SDKs, around one server, in a network of their own.
+
+All that is slow happens once in a session: each program is started when it is first needed, and
+lives to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from ..support.tokens import make_token
+from .network import Network, network
+from .program import Peer, Program, running
+from .programs import command_of
+from .server import Server, serving
+from .table import PAGE, Table, replace_section
+from .versions import versions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_network() -> Iterator[Network]:
+    """The network that the whole session takes place in."""
+    with network() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the programs write what they have to complain about."""
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="session")
+def trio_server(own_network: Network, logs: Path) -> Iterator[Server]:
+    """The server under test."""
+    with serving(own_network.address, "trio", logs / "server") as server:
+        yield server
+
+
+@define
+class Programs:
+    """The programs that were started so far, one of each kind."""
+
+    _logs: Path
+    _stack: ExitStack
+    _running: dict[str, Program] = field(factory=dict)
+
+    def get(self, kind: str) -> Program:
+        """The program of a kind; skips the test where it can't run."""
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(self.new(kind))
+        return self._running[kind]
+
+    def new(self, kind: str) -> Any:
+        """Another program of a kind, as a context manager."""
+        log = self._logs / f"{kind.replace(' ', '-')}-{len(list(self._logs.iterdir()))}"
+        return running(kind, command_of(kind), log)
+
+
+@pytest.fixture(scope="session")
+def programs(own_network: Network, logs: Path) -> Iterator[Programs]:
+    with ExitStack() as stack:
+        yield Programs(logs, stack)
+
+
+@define
+class Cast:
+    """The participants of one room.
+
+    Attributes:
+        room: The name of the room.
+    """
+
+    room: str
+    _url: str
+    _programs: Programs
+    _peers: dict[str, Peer] = field(factory=dict)
+    _introduced: set[tuple[str, str]] = field(factory=set)
+
+    def peer(self, kind: str, role: str) -> Peer:
+        """A participant of a kind, which joins when it is first asked for."""
+        identity = f"{kind} {role}"
+        if identity not in self._peers:
+            self._peers[identity] = self.join(self._programs.get(kind), identity)
+        return self._peers[identity]
+
+    def join(self, program: Program, identity: str, **grants: Any) -> Peer:
+        """Have a participant join."""
+        peer = Peer(program, identity)
+        peer.join(*self.admission(identity, **grants))
+        return peer
+
+    def admission(self, identity: str, **grants: Any) -> tuple[str, str]:
+        """The URL and the token with which somebody can join."""
+        grants = {"can_update_own_metadata": True, **grants}
+        return self._url, make_token(identity, room=self.room, **grants)
+
+    def leave(self) -> None:
+        """Have all leave that `peer` has returned."""
+        for peer in self._peers.values():
+            peer.leave()
+
+    def introduce(self, *peers: Peer) -> None:
+        """Wait until these see each other."""
+        for one in peers:
+            for other in peers:
+                if one is not other and (one.identity, other.identity) not in self._introduced:
+                    one.wait_for("sees", who=other.identity)
+                    self._introduced.add((one.identity, other.identity))
+
+
+@pytest.fixture(scope="session")
+def cast(trio_server: Server, programs: Programs) -> Cast:
+    """The participants whose pairs are tried out."""
+    return Cast("pairs", trio_server.url, programs)
+
+
+# The table of results
+
+_TABLE = pytest.StashKey[Table]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TABLE] = Table()
+    config.addinivalue_line("markers", "column(heading): a column of the table of results")
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say in the table, by a key of `NOTES`, that a pair does something else than the rules ask."""
+
+    def note(key: str) -> None:
+        request.node.user_properties.append(("note", key))
+
+    return note
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say in docs/interop.md what was measured."""
+    return request.config.stash[_TABLE].figures.append
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report: pytest.TestReport = yield
+    column = item.get_closest_marker("column")
+    # What is skipped leaves the table incomplete.
+    if column and (report.failed or (report.passed and report.when == "call")):
+        notes = [str(value) for key, value in item.user_properties if key == "note"]
+        pair = item.callspec.params["pair"]  # type: ignore[attr-defined]
+        item.config.stash[_TABLE].record(pair, column.args[0], passed=report.passed, notes=notes)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    table = session.config.stash[_TABLE]
+    if table.is_complete:
+        replace_section("figures", "\n\n".join([versions(), *table.figures]))
+        if replace_section("results", table.render()):
+            table.figures.append(
+                f"The results differ from docs/{PAGE.name}, which was rewritten: commit it."
+            )
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for line in config.stash[_TABLE].figures:
+        terminalreporter.write_line(line)

@@ -1,0 +1,36 @@
+// A user with a browser, who opens the page of docs/examples and clicks in it.
+//
+//     node user.mjs EXECUTABLE
+
+import { fileURLToPath } from 'node:url';
+
+import { openTab, withChromium } from './chromium.mjs';
+import { serve } from './control.mjs';
+
+const CDN = /^https:\/\/cdn\.jsdelivr\.net\/npm\/livekit-client@[\d.]+\//;
+const SDK = new URL('node_modules/livekit-client/', import.meta.url);
+
+// What the page takes from the network comes from node_modules here.
+async function fulfill(route) {
+  const path = route.request().url().replace(CDN, '');
+  await route.fulfill({
+    path: fileURLToPath(new URL(path, SDK)),
+    contentType: 'text/javascript',
+    headers: { 'access-control-allow-origin': '*' },
+  });
+}
+
+await withChromium(process.argv[2], async (browser) => {
+  await browser.route(CDN, fulfill);
+  const page = await openTab(browser, 'user');
+  const actions = {
+    open: ({ url }) => page.goto(url),
+    click: ({ button }) => page.getByRole('button', { name: button, exact: true }).click(),
+    pick: ({ colour }) => page.getByLabel('Colour').fill(colour),
+    read: ({ text }) => page.getByText(text, { exact: true }).waitFor(),
+  };
+  await serve(async (command) => {
+    await actions[command.do](command);
+    return { result: null };
+  });
+});

@@ -1,0 +1,68 @@
+"""The programs that the tests run, and what they need on the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PEERS: Final = Path(__file__).parent / "peers"
+
+#: A Python that has version 1.0.12 of LiveKit's SDK; `nox -s interop` makes one.
+OLD_PYTHON_VARIABLE: Final = "INTEROP_OLD_PYTHON"
+
+#: The kinds of participants, in the order of the table of results.
+KINDS: Final = ("trio", "asyncio", "python", "node", "browser", "old python")
+OURS: Final = frozenset({"trio", "asyncio"})
+#: Those whose calls don't end when the callee leaves.
+WAITING: Final = frozenset({"node", "old python"})
+
+
+def command_of(kind: str) -> list[str]:
+    """The command line of the program for a kind of participants."""
+    match kind:
+        case "trio" | "asyncio":
+            return [sys.executable, "-m", f"{__package__}.peers.ours", kind]
+        case "python":
+            return [sys.executable, "-m", f"{__package__}.peers.livekit_python"]
+        case "old python":
+            return [_old_python(), "-m", f"{__package__}.peers.livekit_python"]
+        case "node":
+            return [*_node(), str(PEERS / "node.mjs")]
+        case "browser":
+            return [*_node(), str(PEERS / "browser.mjs"), _program("chromium")]
+    raise AssertionError(kind)
+
+
+def command_of_user() -> list[str]:
+    """The command line of a user with a browser."""
+    return [*_node(), str(PEERS / "user.mjs"), _program("chromium")]
+
+
+def command_of_crowd() -> list[str]:
+    """The command line of many participants of LiveKit's Python SDK."""
+    return [sys.executable, "-m", f"{__package__}.peers.crowd"]
+
+
+def _old_python() -> str:
+    python = os.environ.get(OLD_PYTHON_VARIABLE)
+    if not python:
+        pytest.skip(f"${OLD_PYTHON_VARIABLE} names no Python with livekit 1.0.12")
+    return python
+
+
+def _node() -> list[str]:
+    if not (PEERS / "node_modules").is_dir():
+        pytest.skip(f"no node_modules in {PEERS}: run npm ci there")
+    return [_program("node")]
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name} on this machine")
+    return path

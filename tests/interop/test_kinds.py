@@ -1,0 +1,154 @@
+"""What happens around calls, with each kind of participant: coming, going, and what it may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from trio_rpc import RpcError
+
+from .conftest import Cast, Programs
+from .program import Failure, Peer, ProgramError
+from .programs import KINDS, OURS
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+#: Those whose SDK says when others become active.
+_TELL_OF_ACTIVE = frozenset({"trio", "asyncio", "python", "browser"})
+
+
+@pytest.fixture
+def watcher(cast: Cast) -> Peer:
+    """Somebody who is there all the time."""
+    return cast.peer("trio", "watches")
+
+
+Guest = Callable[..., Peer]
+
+
+@pytest.fixture
+def guest(cast: Cast, programs: Programs, kind: str, watcher: Peer) -> Iterator[Guest]:
+    """Have a participant of the kind join, for this test."""
+    joined: list[Peer] = []
+
+    def join(**grants: object) -> Peer:
+        peer = cast.join(programs.get(kind), f"{kind} guest", **grants)
+        peer.wait_for("sees", who=watcher.identity)
+        joined.append(peer)
+        return peer
+
+    yield join
+    for peer in joined:
+        peer.leave()
+    for identity in {peer.identity for peer in joined}:
+        watcher.program.forget_events(watcher.identity, who=identity)
+
+
+def failed(outcome: str | Failure) -> tuple[int, str | None]:
+    """The code and data of a failure."""
+    assert isinstance(outcome, Failure), outcome
+    return outcome.code, outcome.data
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """The program says that the command in the block failed."""
+    with pytest.raises(ProgramError):
+        yield
+
+
+@pytest.mark.rule("V6")
+def test_joining_and_leaving_are_seen(guest: Guest, watcher: Peer) -> None:
+    peer = guest()
+    watcher.wait_for("sees", who=peer.identity)
+    watcher.wait_for("active", who=peer.identity)
+    peer.leave()
+    watcher.wait_for("lost", who=peer.identity)
+
+
+@pytest.mark.rule("V6")
+def test_it_hears_that_somebody_else_is_active(cast: Cast, guest: Guest, kind: str) -> None:
+    if kind not in _TELL_OF_ACTIVE:
+        pytest.skip("this SDK has no event for it")
+    peer = guest()
+    somebody = cast.join(cast.peer("trio", "watches").program, f"seen by {kind}")
+    peer.wait_for("active", who=somebody.identity)
+    somebody.leave()
+    peer.wait_for("lost", who=somebody.identity)
+
+
+@pytest.mark.rule("V1")
+def test_a_participant_comes_with_what_its_token_says(cast: Cast, guest: Guest) -> None:
+    peer, watcher = guest(), cast.peer("trio", "watches")
+    watcher.wait_for("sees", who=peer.identity)
+    watcher.set_attributes({"seat": "window"})
+    peer.wait_for("attributes", who=watcher.identity, value={"seat": "window"})
+    watcher.set_attributes({"seat": ""})
+    peer.wait_for("attributes", who=watcher.identity)
+    assert "seat" not in peer.participants()[watcher.identity]["attributes"]
+
+
+@pytest.mark.rule("V5")
+def test_a_second_one_with_its_identity_replaces_it(guest: Guest, watcher: Peer) -> None:
+    first = guest()
+    watcher.wait_for("sees", who=first.identity)
+    second = guest()
+    first.wait_for("disconnected", reason="DUPLICATE_IDENTITY")
+    watcher.wait_for("lost", who=first.identity)
+    watcher.wait_for("sees", who=second.identity)
+    assert watcher.call(second.identity, "echo", "hi") == "hi"
+
+
+@pytest.mark.rule("V4", "C12")
+def test_a_hidden_one_sees_and_hears_but_is_not_seen(guest: Guest, watcher: Peer) -> None:
+    ghost = guest(hidden=True)
+    watcher.publish("boo", ghost.identity)
+    assert ghost.wait_for("data", who=watcher.identity)["payload"] == "boo"
+    assert failed(watcher.call(ghost.identity, "echo"))[0] == RpcError.ErrorCode.RECIPIENT_NOT_FOUND
+    assert ghost.identity not in watcher.participants()
+    assert failed(ghost.call(watcher.identity, "echo")) == (
+        RpcError.ErrorCode.SEND_FAILED,
+        f"{ghost.identity!r} is a hidden participant, which may not send",
+    )
+
+
+@pytest.mark.rule("C12", "V3")
+def test_one_without_can_publish_data_is_told_so(guest: Guest, watcher: Peer) -> None:
+    mute = guest(can_publish_data=False)
+    assert failed(mute.call(watcher.identity, "echo")) == (
+        RpcError.ErrorCode.SEND_FAILED,
+        f"{mute.identity!r} lacks the grant canPublishData",
+    )
+
+
+@pytest.mark.rule("V7")
+def test_one_without_can_update_own_metadata_keeps_what_it_has(
+    guest: Guest, watcher: Peer, kind: str
+) -> None:
+    peer = guest(can_update_own_metadata=False)
+    watcher.wait_for("sees", who=peer.identity)
+    if kind in OURS or kind == "browser":
+        with refused():
+            peer.set_metadata("mine")
+    else:
+        # LiveKit's Rust core returns all the same.
+        peer.set_metadata("mine")
+    # Whatever was sent has arrived before this.
+    assert peer.call(watcher.identity, "echo", "hi") == "hi"
+    assert watcher.participants()[peer.identity]["metadata"] == ""
+
+
+@pytest.mark.rule("V9", "C8")
+def test_a_killed_process_is_missed(
+    cast: Cast, programs: Programs, kind: str, watcher: Peer
+) -> None:
+    with programs.new(kind) as program:
+        victim = cast.join(program, f"{kind} victim")
+        watcher.wait_for("sees", who=victim.identity)
+        call = watcher.begin_call(victim.identity, "hang")
+        victim.wait_for("invoked", who=watcher.identity)
+        program.kill()
+        assert failed(call.outcome())[0] == RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+        watcher.wait_for("lost", who=victim.identity)

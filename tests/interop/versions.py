@@ -1,0 +1,39 @@
+"""What took part in a run, for docs/interop.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from typing import Any
+
+from .programs import OLD_PYTHON_VARIABLE, PEERS
+
+
+def versions() -> str:
+    """The versions of all that took part, as a table in Markdown."""
+    packages: dict[str, Any] = json.loads((PEERS / "package.json").read_text())["dependencies"]
+    old = "import importlib.metadata as m; print(m.version('livekit'))"
+    rows = {
+        "trio, asyncio": f"this library, on Python {platform.python_version()}, "
+        f"trio {version('trio')}, anyio {version('anyio')}, aiortc {version('aiortc')}",
+        "python": f"`livekit` {version('livekit')}",
+        "old python": f"`livekit` {_output_of(os.environ[OLD_PYTHON_VARIABLE], '-c', old)}",
+        "node": f"`@livekit/rtc-node` {packages['@livekit/rtc-node']}, "
+        f"on Node {_output_of(shutil.which('node'), '--version')}",
+        "browser": f"`livekit-client` {packages['livekit-client']}, "
+        f"in {_output_of(shutil.which('chromium'), '--version')}",
+    }
+    lines = [f"| {kind} | {what} |" for kind, what in rows.items()]
+    return "\n".join(["| participant | version |", "|---|---|", *lines])
+
+
+def _output_of(*command: str | None) -> str:
+    arguments = [each for each in command if each is not None]
+    result = subprocess.run(
+        arguments, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    return result.stdout.strip()

@@ -1,0 +1,491 @@
+"""Stream links at the server: who comes in, who does not, and what bad peers get."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+import pytest
+from livekit.protocol import rtc
+
+from trio_rpc import ConnectError, DisconnectReason, Room
+from trio_rpc.links import Channel, Frame
+from trio_rpc.links.frames import decode_frames, encode_frames
+from trio_rpc.links.records import (
+    MAX_HELLO_BYTES,
+    PREAMBLE,
+    RecordKind,
+    encode_record,
+)
+from trio_rpc.negotiation import CAPABILITIES, CLIENT_PROTOCOL
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve_stream
+
+from ..conftest import Join
+from ..support.streams import PATIENCE, Certificate, connect_raw, hello, serving_stream
+from ..support.tokens import API_KEYS, ROOM, make_token
+from .raw import user
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
+
+FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
+FOUR_GIGABYTES: Final = b"\x03\xff\xff\xff\xff"
+
+
+async def greet(to: str, **options: object) -> None:
+    """Have two join and call each other."""
+    bob = Room()
+    bob.register_rpc_method("greet", lambda data: f"Hello, {data.caller_identity}!")
+    async with (
+        Room().connect(to, make_token("alice"), **options) as alice,  # type: ignore[arg-type]
+        bob.connect(to, make_token("bob"), **options),  # type: ignore[arg-type]
+    ):
+        answer = await alice.local_participant.perform_rpc(
+            destination_identity="bob", method="greet", payload=""
+        )
+    assert answer == "Hello, alice!"
+
+
+def message(*frames: Frame) -> bytes:
+    return encode_record(RecordKind.MESSAGE, encode_frames(frames))
+
+
+def ping(timestamp: int) -> Frame:
+    request = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=timestamp))
+    return Frame(Channel.SIGNAL, request.SerializeToString())
+
+
+# Who comes in
+
+
+@pytest.mark.rule("V1")
+async def test_calls_go_over_tcp_and_a_socket_in_the_file_system(
+    server: RoomServer, tmp_path: Path
+) -> None:
+    async with (
+        serving_stream(server) as tcp,
+        serving_stream(server, f"unix://{tmp_path}/100%25 our room") as unix,
+    ):
+        assert tcp.startswith("tcp://127.0.0.1:")
+        assert unix == f"unix://{tmp_path}/100%25%20our%20room"
+        assert (tmp_path / "100% our room").is_socket()
+        await greet(tcp)
+        await greet(unix)
+
+
+@pytest.mark.rule("V1")
+async def test_calls_go_over_tls(server: RoomServer, tmp_path: Path) -> None:
+    certificate = Certificate.make(tmp_path)
+    async with serving_stream(server, "tls://127.0.0.1:0", **certificate.files) as url:
+        assert url.startswith("tls://127.0.0.1:")
+        await greet(url, ssl_context=certificate.trusted)
+
+
+@pytest.mark.rule("V2", "V6")
+async def test_whoever_comes_in_shares_rooms_with_those_on_other_links(
+    server: RoomServer, url: str, join: Join
+) -> None:
+    async with (
+        serving_stream(server) as tcp,
+        join("alice", to=tcp) as alice,
+        join("bob", to=url) as bob,
+        join("carol") as carol,
+    ):
+        for room in (alice, bob, carol):
+            room.register_rpc_method("who", lambda data: f"{data.caller_identity} asks")
+        for caller in (alice, bob, carol):
+            me = caller.local_participant
+            for other in ("alice", "bob", "carol"):
+                if other != me.identity:
+                    await caller.wait_for_participant(other)
+                    answer = await me.perform_rpc(
+                        destination_identity=other, method="who", payload=""
+                    )
+                    assert answer == f"{me.identity} asks"
+
+
+@pytest.mark.rule("N1")
+async def test_what_a_client_says_of_itself_is_passed_on(server: RoomServer, join: Join) -> None:
+    async with (
+        serving_stream(server) as tcp,
+        join("alice") as alice,
+        join("bob", to=tcp),
+    ):
+        bob = await alice.wait_for_participant("bob")
+        assert bob.client_protocol == CLIENT_PROTOCOL
+        assert bob.capabilities == {*CAPABILITIES}
+
+
+@pytest.mark.rule("V5", "V6")
+async def test_a_participant_is_told_why_it_has_to_go(server: RoomServer, join: Join) -> None:
+    async with serving_stream(server) as tcp, join("alice", to=tcp) as alice:
+        server.remove_participant(ROOM, "alice")
+        assert await alice.wait_disconnected() is DisconnectReason.PARTICIPANT_REMOVED
+
+
+async def test_the_end_of_a_connection_has_a_reason(server: RoomServer) -> None:
+    async with serving_stream(server) as url, connect_raw(url) as peer:
+        await peer.join(make_token("alice"))
+        server.remove_participant(ROOM, "alice")
+        assert (await peer.receive_rest())[-1] == ("END", "the server removed it")
+
+
+# Who does not
+
+
+async def refusal(url: str, data: bytes) -> str:
+    """What the server answers to `data` before it ends the connection."""
+    async with connect_raw(url) as peer:
+        await peer.send(data)
+        await peer.stream.send_eof()
+        ((kind, body),) = await peer.receive_rest()
+    assert kind == "ANSWER"
+    return body
+
+
+HELLO_TOO_LARGE: Final = MAX_HELLO_BYTES + 1
+
+
+@pytest.mark.rule("P8", "V1")
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+            "400 this port takes stream links (tcp://), not HTTP",
+            id="HTTP",
+        ),
+        pytest.param(
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "400 this port takes stream links (tcp://), not TLS",
+            id="TLS",
+        ),
+        pytest.param(
+            b"trio-rpc.v9\n",
+            "400 this port takes stream links (tcp://), not another version of trio-rpc",
+            id="another version",
+        ),
+        pytest.param(
+            b"\0\xff\r\n\r\n",
+            "400 this port takes stream links (tcp://), not another protocol",
+            id="garbage",
+        ),
+        pytest.param(b"", "400 the connection was lost", id="nothing"),
+        pytest.param(PREAMBLE[:-1], "400 the connection was lost", id="half a preamble"),
+        pytest.param(PREAMBLE, "400 the connection was lost", id="preamble alone"),
+        pytest.param(hello("a.b.c")[:-1], "400 the connection was lost", id="cut short"),
+        pytest.param(
+            PREAMBLE + b"\x01\xff\xff\xff\xff",
+            "400 a record of 4,294,967,295 bytes, over the limit of 65,536",
+            id="4 GB",
+        ),
+        pytest.param(
+            PREAMBLE + encode_record(RecordKind.HELLO, bytes(HELLO_TOO_LARGE)),
+            "400 a record of 65,537 bytes, over the limit of 65,536",
+            id="large hello",
+        ),
+        pytest.param(
+            PREAMBLE + b"\x07\0\0\0\0", "400 a record of unknown kind 7", id="unknown kind"
+        ),
+        pytest.param(
+            PREAMBLE + message(ping(1)), "400 it began with MESSAGE in place of HELLO", id="message"
+        ),
+        pytest.param(
+            PREAMBLE + encode_record(RecordKind.HELLO, b"a.b.c\n\xff"),
+            "400 its HELLO holds no JoinRequest",
+            id="no JoinRequest",
+        ),
+        pytest.param(
+            PREAMBLE + encode_record(RecordKind.HELLO, b""),
+            "401 the token is not a JWT",
+            id="empty hello",
+        ),
+        pytest.param(
+            PREAMBLE + encode_record(RecordKind.HELLO, b"\xff\n"),
+            "401 the token is not a JWT",
+            id="binary token",
+        ),
+        pytest.param(hello("a.b.c"), "401 the token is not a JWT", id="no token"),
+    ],
+)
+async def test_whatever_comes_before_a_hello_is_answered_and_harms_nobody_else(
+    server: RoomServer, join: Join, data: bytes, answer: str
+) -> None:
+    async with serving_stream(server) as url:
+        assert await refusal(url, data) == answer
+        await greet(url)
+    assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+
+
+@pytest.mark.rule("V1")
+async def test_our_client_says_why_its_token_was_refused(server: RoomServer) -> None:
+    async with serving_stream(server) as url:
+        with pytest.raises(ConnectError) as caught:
+            async with Room().connect(url, "a.b.c"):
+                raise AssertionError("joined")
+    assert str(caught.value) == f"{url} refused with 401: the token is not a JWT"
+    assert caught.value.status == 401
+
+
+async def test_a_room_that_is_full_refuses_with_429(join: Join) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_participants_per_room=1))
+    async with serving_stream(server) as url, join("alice", to=url):
+        text = f"429 room {ROOM!r} has 1 participants, which is its limit"
+        assert await refusal(url, hello(make_token("bob"))) == text
+
+
+async def test_a_server_that_shuts_down_refuses_with_503(server: RoomServer) -> None:
+    async with serving_stream(server) as url:
+        await server.shut_down()
+        assert await refusal(url, hello(make_token("bob"))) == "503 the server shuts down"
+
+
+# Who takes its time
+
+
+@pytest.mark.parametrize("trickle", [b"", PREAMBLE[:3], hello("a.b.c")[:20]])
+async def test_who_does_not_say_hello_in_time_is_told_so(trickle: bytes) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(handshake_timeout=0.2))
+    async with serving_stream(server) as url, connect_raw(url) as peer:
+        for byte in trickle:
+            await peer.send(bytes([byte]))
+        records = await peer.receive_rest()
+    assert records == [("ANSWER", "408 you did not say who you are within 0.2 s")]
+
+
+async def test_of_many_that_say_nothing_those_that_wait_longest_are_let_go(
+    join: Join,
+) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_joins_in_flight=20))
+    async with serving_stream(server) as url, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connect_raw(url)) for _ in range(200)]
+        await greet(url)
+        text = "503 20 others wait to join: try again"
+        for peer in peers[:180]:
+            assert await peer.receive_rest() == [("ANSWER", text)]
+        await greet(url)
+
+
+async def test_those_that_say_nothing_do_not_keep_the_server_from_ending(
+    server: RoomServer,
+) -> None:
+    async with AsyncExitStack() as stack:
+        async with serving_stream(server) as url:
+            peers = [await stack.enter_async_context(connect_raw(url)) for _ in range(5)]
+            await greet(url)
+        for peer in peers:
+            assert await peer.receive_rest() == [("ANSWER", "503 the server shuts down")]
+
+
+@pytest.mark.rule("V9")
+async def test_who_trickles_after_joining_is_silent_and_let_go(join: Join) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(ping_timeout=1))
+
+    async def trickle() -> None:
+        for byte in message(Frame(Channel.RELIABLE, bytes(100_000))):
+            await peer.send(bytes([byte]))
+            await anyio.sleep(0.05)
+
+    async with serving_stream(server) as url, connect_raw(url) as peer:
+        await peer.join(make_token("mallory"))
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(trickle)
+            records = await peer.receive_rest()
+            task_group.cancel_scope.cancel()
+    assert records[-1] == ("END", "it was silent for 1 s")
+
+
+# Who misbehaves in the room
+
+
+@asynccontextmanager
+async def two_callers(join: Join, url: str) -> AsyncIterator[None]:
+    """Alice and bob over links of their own; when the block ends, they still call each other."""
+    bob = Room()
+    bob.register_rpc_method("echo", lambda data: data.payload)
+    async with join("alice", to=url) as alice, join("bob", to=url, room=bob):
+        yield
+        answer = await alice.local_participant.perform_rpc(
+            destination_identity="bob", method="echo", payload="hi"
+        )
+        assert answer == "hi"
+
+
+@pytest.mark.rule("P8")
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (FOUR_GIGABYTES, "a record of 4,294,967,295 bytes, over the limit of 1,048,576"),
+        (b"\x03\0\x10\0\x01", "a record of 1,048,577 bytes, over the limit of 1,048,576"),
+        (b"\x09\0\0\0\0", "a record of unknown kind 9"),
+        (hello("a.b.c", before=b""), "a record HELLO after the handshake"),
+    ],
+    ids=["4 GB", "a byte too much", "unknown kind", "second hello"],
+)
+async def test_who_breaks_the_protocol_is_told_why_and_let_go_alone(
+    server: RoomServer, join: Join, data: bytes, reason: str
+) -> None:
+    async with (
+        serving_stream(server) as url,
+        two_callers(join, url),
+        connect_raw(url) as mallory,
+    ):
+        await mallory.join(make_token("mallory"))
+        # What came before it counts.
+        await mallory.send(message(Frame(Channel.RELIABLE, user("hi").SerializeToString())) + data)
+        assert (await mallory.receive_rest())[-1] == ("END", reason)
+
+
+@pytest.mark.rule("P8")
+@pytest.mark.parametrize("body", [b"", b"\xff\xff\xff", b"\x12\x05abc", b"\x08\x01"])
+async def test_a_message_that_holds_no_frames_is_dropped_and_the_connection_lives(
+    server: RoomServer, body: bytes
+) -> None:
+    async with serving_stream(server) as url, connect_raw(url) as peer:
+        await peer.join(make_token("mallory"))
+        await peer.send(encode_record(RecordKind.MESSAGE, body) + message(ping(1)))
+        ((_, pong_frame),) = decode_frames((await peer.receive()).body)
+        pong = rtc.SignalResponse.FromString(pong_frame)
+        assert pong.pong_resp.last_ping_timestamp == 1
+
+
+@pytest.mark.rule("P8")
+async def test_a_flood_closes_that_one_connection_with_a_stated_reason(join: Join) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_malformed=20))
+    async with serving_stream(server) as url, two_callers(join, url):
+        async with connect_raw(url) as mallory:
+            await mallory.join(make_token("mallory"))
+            await mallory.send(encode_record(RecordKind.MESSAGE, b"") * 21)
+            kind, reason = (await mallory.receive_rest())[-1]
+        assert kind == "END"
+        assert reason.startswith("it sent more than 20 malformed messages, the last being ")
+
+
+@pytest.mark.rule("V8")
+async def test_who_never_reads_is_let_go_alone(join: Join) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=500_000))
+    async with (
+        serving_stream(server) as url,
+        two_callers(join, url),
+        connect_raw(url) as sloth,
+        join("carol", to=url) as carol,
+    ):
+        await sloth.join(make_token("sloth"))
+        await carol.wait_for_participant("sloth")
+        with anyio.fail_after(PATIENCE):
+            while "sloth" in carol.remote_participants:
+                await carol.local_participant.publish_data(
+                    b"x" * 60_000, destination_identities=["sloth"]
+                )
+                await anyio.lowlevel.checkpoint()
+
+
+# Listening
+
+
+async def test_a_socket_in_the_file_system_is_for_its_owner_alone_and_removed_at_the_end(
+    server: RoomServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    async with serving_stream(server, f"unix://{path}"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not path.exists()
+
+
+async def test_a_socket_that_nobody_listens_on_is_replaced(
+    server: RoomServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    async with serving_stream(server, f"unix://{path}") as url:
+        await greet(url)
+
+
+async def test_a_socket_that_somebody_listens_on_stays(server: RoomServer, tmp_path: Path) -> None:
+    url = f"unix://{tmp_path / 'socket'}"
+    async with serving_stream(server, url):
+        with pytest.raises(OSError, match="in use"):
+            await serve_stream(RoomServer(API_KEYS), url)
+        await greet(url)
+
+
+async def test_what_is_no_socket_stays(server: RoomServer, tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("Dear John")
+    with pytest.raises(OSError, match="in use"):
+        await serve_stream(server, f"unix://{path}")
+    assert path.read_text() == "Dear John"
+
+
+async def test_a_port_in_use_is_an_os_error_and_is_free_again_at_once(server: RoomServer) -> None:
+    async with serving_stream(server) as url:
+        with pytest.raises(OSError, match="in use"):
+            await serve_stream(RoomServer(API_KEYS), url)
+        await greet(url)
+    async with serving_stream(RoomServer(API_KEYS), url) as again:
+        assert again == url
+        await greet(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "tcp://", "tcp://127.0.0.1", "ws://127.0.0.1:0", "unix:socket", "unix://host/path"]
+)
+async def test_what_is_no_url_of_a_stream_link_can_not_be_listened_on(
+    server: RoomServer, url: str
+) -> None:
+    with pytest.raises(ValueError, match="is not the URL of a stream link"):
+        await serve_stream(server, url)
+
+
+async def test_tls_wants_a_certificate(server: RoomServer) -> None:
+    with pytest.raises(ValueError, match=r"^tls:// wants a certificate: certfile and keyfile$"):
+        await serve_stream(server, "tls://127.0.0.1:0")
+
+
+@pytest.mark.rule("V6")
+async def test_cancelling_tells_every_participant_why(server: RoomServer, join: Join) -> None:
+    async with anyio.create_task_group() as services:
+        tcp, other = [
+            await services.start(serve_stream, server, "tcp://127.0.0.1:0") for _ in range(2)
+        ]
+        with anyio.CancelScope(shield=True):
+            async with join("alice", to=tcp) as alice, join("bob", to=other) as bob:
+                services.cancel_scope.cancel()
+                for room in (alice, bob):
+                    assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
+    assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+
+
+def open_file_descriptors() -> int:
+    return len(list(FILE_DESCRIPTORS.iterdir()))
+
+
+@pytest.mark.skipif(not FILE_DESCRIPTORS.exists(), reason="no /proc to count them in")
+async def test_rounds_of_serving_leave_no_file_descriptor(tmp_path: Path) -> None:
+    certificate = Certificate.make(tmp_path)
+
+    async def serve_once() -> int:
+        server = RoomServer(API_KEYS)
+        async with (
+            serving_stream(server) as tcp,
+            serving_stream(server, "tls://127.0.0.1:0", **certificate.files) as tls,
+            serving_stream(server, f"unix://{tmp_path / 'socket'}") as unix,
+        ):
+            await greet(tcp)
+            await greet(unix)
+            await greet(tls, ssl_context=certificate.trusted)
+            for url in (tcp, tls, unix):
+                with pytest.raises(ConnectError):
+                    async with Room().connect(url, "a.b.c"):
+                        raise AssertionError("joined")
+            await refusal(tcp, b"nonsense")
+        return open_file_descriptors()
+
+    await serve_once()
+    counts = [await serve_once() for _ in range(3)]
+    assert counts == counts[:1] * 3

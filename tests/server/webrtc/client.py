@@ -1,0 +1,280 @@
+"""A client of LiveKit's signalling and data channels, made of aiortc and websockets.
+
+It runs on asyncio in a thread of its own, whatever the test and the server run on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from livekit.protocol import models, rtc
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from ...support.tokens import make_token
+
+T = TypeVar("T")
+
+#: Seconds in which whatever is waited for must have come.
+PATIENCE: Final = 10
+
+
+def join_request(offer: str = "", *, compress: bool = True, **fields: Any) -> str:
+    """What `/rtc/v1` wants to have in its query."""
+    request = rtc.JoinRequest(client_info=models.ClientInfo(client_protocol=2), **fields)
+    if offer:
+        request.publisher_offer.CopyFrom(rtc.SessionDescription(type="offer", sdp=offer, id=1))
+    body = request.SerializeToString()
+    compression = rtc.WrappedJoinRequest.Compression
+    wrapped = rtc.WrappedJoinRequest(
+        compression=compression.GZIP if compress else compression.NONE,
+        join_request=gzip.compress(body) if compress else body,
+    )
+    return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode().rstrip("=")
+
+
+class AsyncioClient:
+    """The client, for use in its thread.
+
+    Attributes:
+        responses: What the server said.
+        packets: What came over the channels, each with the channel's label.
+        closed: The code and the reason with which the server closed the WebSocket.
+    """
+
+    def __init__(self) -> None:
+        self.responses: list[rtc.SignalResponse] = []
+        self.packets: list[tuple[str, models.DataPacket]] = []
+        self.closed: tuple[int, str] | None = None
+        self.publisher = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.subscriber: RTCPeerConnection | None = None
+        self.channels: dict[str, RTCDataChannel] = {}
+        self._websocket: ClientConnection
+        self._connects = True
+        self._offered: rtc.SessionDescription | None = None
+        self._changed = asyncio.Condition()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def join(self, url: str, token: str, *, version: int, connects: bool) -> None:
+        """Join, and with `connects` begin to connect."""
+        self._connects = connects
+        self.add_channel("_reliable")
+        self.add_channel("_lossy", ordered=False, maxRetransmits=0)
+        query = {"access_token": token}
+        path = "/rtc"
+        if version == 1:
+            path = "/rtc/v1"
+            query["join_request"] = join_request(await self.new_offer() if connects else "")
+        self._websocket = await connect(
+            f"{url}{path}?{urlencode(query)}", compression=None, proxy=None, close_timeout=1
+        )
+        self._reader = asyncio.create_task(self._read())
+        if version == 0 and connects:
+            await self.offer()
+
+    def add_channel(self, label: str, **options: Any) -> None:
+        """Open another data channel of its own."""
+        self._listen(self.publisher.createDataChannel(label, **options))
+
+    async def new_offer(self) -> str:
+        await self.publisher.setLocalDescription()
+        sdp: str = self.publisher.localDescription.sdp
+        return sdp
+
+    async def offer(self, number: int = 1) -> None:
+        """Connect: offer the connection, or offer it again, and answer the server's offer."""
+        self._connects = True
+        await self._answer()
+        sdp = await self.new_offer()
+        await self.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=number))
+
+    async def say(self, **request: Any) -> None:
+        """Send a `SignalRequest`, for example `say(leave=LeaveRequest())`."""
+        await self._websocket.send(rtc.SignalRequest(**request).SerializeToString())
+
+    async def say_bytes(self, *messages: bytes) -> None:
+        """Send messages, until the server has had enough of them."""
+        with suppress(ConnectionClosed):
+            for message in messages:
+                await self._websocket.send(message)
+
+    async def send(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
+        """Send a message in a channel, once that is open."""
+        await self.wait_for(lambda: self.channels[label].readyState == "open")
+        for _ in range(times):
+            self.channels[label].send(body)
+
+    async def wait_for(self, condition: Callable[[], T]) -> T:
+        """Wait for a true value, and return it."""
+        try:
+            async with asyncio.timeout(PATIENCE), self._changed:
+                while not (value := condition()):
+                    await self._changed.wait()
+                return value
+        except TimeoutError:
+            heard = [response.WhichOneof("message") for response in self.responses]
+            raise AssertionError(
+                f"it did not come; heard {heard}, {len(self.packets)} packets, {self.closed}"
+            ) from None
+
+    async def aclose(self) -> None:
+        """Be gone."""
+        if self._reader is not None:
+            with suppress(ConnectionClosed):
+                await self.say(leave=rtc.LeaveRequest())
+            await self._websocket.close()
+            await self._reader
+        for connection in (self.publisher, self.subscriber):
+            if connection is not None:
+                await connection.close()
+
+    async def _read(self) -> None:
+        with suppress(ConnectionClosed):
+            async for message in self._websocket:
+                assert isinstance(message, bytes)
+                response = rtc.SignalResponse.FromString(message)
+                if response.HasField("answer"):
+                    await self._accept(response.answer)
+                elif response.HasField("offer"):
+                    self._offered = response.offer
+                    if self._connects:
+                        await self._answer()
+                self.responses.append(response)
+                await self._notify()
+        self.closed = (self._websocket.close_code or 0, self._websocket.close_reason or "")
+        await self._notify()
+
+    async def _accept(self, answer: rtc.SessionDescription) -> None:
+        if self.publisher.signalingState == "have-local-offer":
+            description = RTCSessionDescription(_data_only(answer.sdp), "answer")
+            await self.publisher.setRemoteDescription(description)
+
+    async def _answer(self) -> None:
+        offer, self._offered = self._offered, None
+        if offer is None:
+            return
+        self.subscriber = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.subscriber.on("datachannel", self._hear)
+        await self.subscriber.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        await self.subscriber.setLocalDescription()
+        sdp = self.subscriber.localDescription.sdp
+        # It may have been let go in the meantime, and still has to read why.
+        with suppress(ConnectionClosed):
+            await self.say(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id))
+
+    def _listen(self, channel: RTCDataChannel) -> None:
+        self.channels[channel.label] = channel
+        channel.on("open", self._notify)
+        channel.on("close", self._notify)
+        self._hear(channel)
+
+    def _hear(self, channel: RTCDataChannel) -> None:
+        async def take(message: bytes) -> None:
+            self.packets.append((channel.label, models.DataPacket.FromString(message)))
+            await self._notify()
+
+        channel.on("message", take)
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+def _data_only(answer: str) -> str:
+    """aiortc offered the data channels alone; media are added by the hand of a test."""
+    head, *sections = answer.split("m=")
+    [data] = [each for each in sections if each.startswith("application")]
+    mid = data.partition("a=mid:")[2].split()[0]
+    return re.sub("BUNDLE .*", f"BUNDLE {mid}\r", head) + f"m={data}"
+
+
+class WebRTCClient:
+    """The client, for use in the test's own event loop."""
+
+    def __init__(self, identity: str, portal: anyio.from_thread.BlockingPortal) -> None:
+        self.identity = identity
+        self._portal = portal
+        self.asyncio = portal.call(AsyncioClient)
+
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call something in the client's thread."""
+        call = partial(self._portal.call, partial(function, *args, **kwargs))
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+
+    async def say(self, **request: Any) -> None:
+        await self.run(self.asyncio.say, **request)
+
+    async def send(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
+        await self.run(self.asyncio.send, body, label, times)
+
+    async def send_packet(self, packet: models.DataPacket, label: str = "_reliable") -> None:
+        await self.send(packet.SerializeToString(), label)
+
+    async def wait_packets(self, count: int = 1) -> list[tuple[str, models.DataPacket]]:
+        """The first packets that came, at least so many."""
+        asyncio = self.asyncio
+        await self.run(asyncio.wait_for, lambda: len(asyncio.packets) >= count)
+        return asyncio.packets
+
+    async def wait_response(
+        self, kind: str, number: int = 1, where: Callable[[Any], bool] = lambda _: True
+    ) -> Any:
+        """The first, second, … response of a kind, as what is in it."""
+
+        def found() -> list[Any]:
+            all_of_kind = [
+                getattr(response, kind)
+                for response in self.asyncio.responses
+                if response.HasField(kind)
+            ]
+            return [each for each in all_of_kind if where(each)][number - 1 :]
+
+        return (await self.run(self.asyncio.wait_for, found))[0]
+
+    async def wait_closed(self) -> tuple[str, str]:
+        """Why the server let it go: the reason of its `LeaveRequest`, and that of the WebSocket."""
+        await self.run(self.asyncio.wait_for, lambda: self.asyncio.closed is not None)
+        assert self.asyncio.closed is not None
+        reasons = [each.leave.reason for each in self.asyncio.responses if each.HasField("leave")]
+        name = models.DisconnectReason.Name(reasons[0]) if reasons else ""
+        return name, self.asyncio.closed[1]
+
+
+@asynccontextmanager
+async def webrtc_client(
+    url: str, identity: str, *, version: int = 1, connects: bool = True, **grants: Any
+) -> AsyncIterator[WebRTCClient]:
+    """A client that has joined, and leaves with the block.
+
+    Args:
+        version: 1 for `/rtc/v1`, 0 for `/rtc`.
+        connects: Whether it begins to connect.
+        grants: As for `make_token`.
+    """
+    with anyio.from_thread.start_blocking_portal("asyncio") as portal:
+        client = WebRTCClient(identity, portal)
+        try:
+            token = make_token(identity, **grants)
+            await client.run(client.asyncio.join, url, token, version=version, connects=connects)
+            await client.wait_response("join")
+            yield client
+        finally:
+            with anyio.CancelScope(shield=True):
+                await client.run(client.asyncio.aclose)

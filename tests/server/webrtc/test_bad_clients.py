@@ -1,0 +1,307 @@
+"""Clients that do what they should not: each is told why and let go, and nobody else notices."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import pytest
+from livekit.protocol import models, rtc
+
+from trio_rpc import Room, RpcInvocationData
+from trio_rpc.server import RoomServer, ServerLimits
+from trio_rpc.server.webrtc.peer import Peer
+
+from ...conftest import Join
+from ...support.tokens import API_KEYS
+from ..raw import join_raw, packets, told, user
+from .client import webrtc_client
+from .descriptions import CREDENTIALS, OFFER, SESSION, data, media
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
+
+VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
+
+
+@pytest.fixture
+def server() -> RoomServer:
+    return RoomServer(API_KEYS, ServerLimits(max_queue_bytes=400_000))
+
+
+@asynccontextmanager
+async def nobody_else_notices(url: str, join: Join) -> AsyncIterator[None]:
+    """Others of each kind are in the room, and can call each other all the time."""
+    room = Room()
+
+    @room.register_rpc_method("echo")
+    async def echo(data: RpcInvocationData) -> str:
+        return data.payload
+
+    async with (
+        join("callee", to=url, room=room),
+        join("caller", to=url) as caller,
+        webrtc_client(url, "other sdk") as other,
+    ):
+        is_over = anyio.Event()
+
+        async def call() -> None:
+            while not is_over.is_set():
+                answer = await caller.local_participant.perform_rpc(
+                    destination_identity="callee", method="echo", payload="hi"
+                )
+                assert answer == "hi"
+                await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(call)
+            yield
+            is_over.set()
+        await caller.local_participant.publish_data(b"hi", destination_identities=["other sdk"])
+        await other.wait_packets()
+        assert other.asyncio.closed is None
+
+
+def offered(sdp: str) -> dict[str, Any]:
+    return {"offer": rtc.SessionDescription(type="offer", sdp=sdp, id=1)}
+
+
+CANT: Final = "its session description can't be used"
+
+BROKEN_OFFERS: Final = {
+    "": f"{CANT}: 0 sections of data channels: 1 is wanted",
+    "garbage": f"{CANT}: 0 sections of data channels: 1 is wanted",
+    SESSION + media("audio", "0"): f"{CANT}: 0 sections of data channels: 1 is wanted",
+    SESSION + data("0") + data("1"): f"{CANT}: 2 sections of data channels: 1 is wanted",
+    SESSION + data().replace("a=mid:0\r\n", ""): f"{CANT}: a section without a=mid",
+    SESSION + "m=application\r\na=mid:0": f"{CANT}: a section without a format",
+    SESSION + data().replace(CREDENTIALS, ""): f"{CANT} (ValueError)",
+    SESSION + data(extra="a=fingerprint:sha-256\r\n"): f"{CANT} (ValueError)",
+    SESSION + data().replace("5000", "port"): f"{CANT} (ValueError)",
+    SESSION + data() + media("audio", "1") * 500: f"{CANT}: 501 sections, over the limit of 500",
+    OFFER + "a" * 256 * 1024: f"{CANT}: {len(OFFER) + 256 * 1024:,} characters, over the limit "
+    "of 262,144",
+}
+
+
+@VERSIONS
+@pytest.mark.parametrize(("sdp", "why"), BROKEN_OFFERS.items(), ids=range(len(BROKEN_OFFERS)))
+async def test_a_broken_offer_is_the_end_of_that_client(
+    url: str, server: RoomServer, version: int, sdp: str, why: str
+) -> None:
+    async with join_raw(server, "raw") as raw:
+        async with webrtc_client(url, "sdk", version=version, connects=False) as client:
+            await client.say(**offered(sdp))
+            assert await client.wait_closed() == ("JOIN_FAILURE", why[:120])
+        heard = []
+        while ("sdk", "DISCONNECTED") not in heard:
+            heard += told([await raw.receive()])
+        assert heard == [("sdk", "JOINED"), ("sdk", "DISCONNECTED")]
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [(1, "it answered an offer that it was not made"), (0, f"{CANT} (ValueError)")],
+)
+async def test_a_broken_answer_is_the_end_of_that_client(url: str, version: int, why: str) -> None:
+    async with webrtc_client(url, "sdk", version=version, connects=False) as client:
+        sdp = SESSION + data().replace(CREDENTIALS, "")
+        await client.say(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=1))
+        assert await client.wait_closed() == ("JOIN_FAILURE", why)
+
+
+async def test_a_flood_of_offers_is_the_end_of_that_client(url: str, join: Join) -> None:
+    async with nobody_else_notices(url, join), webrtc_client(url, "sdk", connects=False) as client:
+        request = rtc.SignalRequest(**offered(OFFER)).SerializeToString()
+        await client.run(client.asyncio.say_bytes, *[request] * 200)
+        assert await client.wait_closed() == (
+            "JOIN_FAILURE",
+            "it sent more than 10 session descriptions at once",
+        )
+
+
+def candidates(count: int) -> list[bytes]:
+    """Messages that name so many addresses."""
+    init = '{"candidate": "candidate:1 1 udp 1 192.0.2.1 %d typ host", "sdpMid": "0"}'
+    trickles = [rtc.TrickleRequest(candidateInit=init % number) for number in range(count)]
+    return [rtc.SignalRequest(trickle=each).SerializeToString() for each in trickles]
+
+
+@pytest.mark.rule("P8")
+@VERSIONS
+async def test_addresses_beyond_any_number_are_the_end_of_that_client(
+    url: str, server: RoomServer, version: int
+) -> None:
+    async with join_raw(server, "raw") as raw, webrtc_client(url, "sdk", version=version) as client:
+        await client.run(client.asyncio.say_bytes, *candidates(300))
+        await client.send_packet(user("still here", "raw"))
+        heard: list[models.DataPacket] = []
+        while not heard:
+            heard += packets([await raw.receive()])
+        await client.run(client.asyncio.say_bytes, *candidates(5))
+        reason, why = await client.wait_closed()
+        assert reason == "STATE_MISMATCH"
+        assert why.startswith(
+            "it sent more than 100 malformed messages, the last being more than 200 addresses"
+        )
+
+
+@VERSIONS
+async def test_ten_thousand_addresses_bother_nobody(
+    url: str, join: Join, version: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "trio_rpc.server.sessions")
+    async with nobody_else_notices(url, join), webrtc_client(url, "sdk", version=version) as client:
+        # It is let go long before it has said them all, and may so miss what it is told.
+        await client.run(client.asyncio.say_bytes, *candidates(10_000))
+        await client.wait_closed()
+    [text] = [each for each in caplog.messages if "it sent more than 100 malformed" in each]
+    assert text.endswith("the last being more than 200 addresses of its own (ICE candidates)")
+
+
+@VERSIONS
+async def test_who_never_opens_its_channel_is_let_go(
+    url: str, server: RoomServer, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_rpc.server.sessions._OPEN_TIMEOUT", 0.5)
+    async with (
+        join_raw(server, "raw") as raw,
+        webrtc_client(url, "sdk", version=version, connects=False) as client,
+    ):
+        raw.send(user("will never arrive", "sdk"))
+        assert await client.wait_closed() == (
+            "JOIN_FAILURE",
+            "its data channel was not open after 0.5 s",
+        )
+
+
+@pytest.mark.rule("P8")
+@pytest.mark.parametrize("label", ["_reliable", "_lossy"])
+@pytest.mark.parametrize("body", [b"\xff" * 50, b"", "a text"], ids=["bytes", "nothing", "text"])
+async def test_garbage_on_a_channel_is_dropped_and_a_flood_of_it_is_the_end(
+    url: str, join: Join, server: RoomServer, label: str, body: bytes | str
+) -> None:
+    async with (
+        nobody_else_notices(url, join),
+        join_raw(server, "raw") as raw,
+        webrtc_client(url, "sdk") as client,
+    ):
+        await client.send(body, label, times=50)
+        await client.send_packet(user("still here", "raw"))
+        with anyio.fail_after(10):
+            heard: list[models.DataPacket] = []
+            while not heard:
+                heard += packets([await raw.receive()])
+        assert heard[0].user.payload == b"still here"
+        # Lossy ones may be lost.
+        await client.send(body, label, times=400)
+        reason, why = await client.wait_closed()
+        assert reason == "STATE_MISMATCH"
+        assert why.startswith("it sent more than 100 malformed messages, the last being ")
+
+
+@pytest.mark.parametrize("count", [14, 15])
+async def test_too_many_channels_are_the_end_of_that_client(url: str, count: int) -> None:
+    async with webrtc_client(url, "sdk") as client:
+        for number in range(count):
+            await client.run(client.asyncio.add_channel, f"channel {number}")
+        if count == 15:
+            reason = "it opened more than 16 data channels"
+            assert (await client.wait_closed())[1] == reason
+        else:
+            labels = list(client.asyncio.channels.values())
+            await client.run(
+                client.asyncio.wait_for, lambda: all(each.readyState == "open" for each in labels)
+            )
+            assert client.asyncio.closed is None
+
+
+@VERSIONS
+async def test_a_peer_connection_that_ends_is_the_end_of_that_client(
+    url: str, join: Join, server: RoomServer, version: int
+) -> None:
+    async with (
+        nobody_else_notices(url, join),
+        webrtc_client(url, "sdk", version=version) as client,
+    ):
+        await client.wait_response("update", where=lambda update: _is_active(update, "sdk"))
+        connection = client.asyncio.subscriber if version == 0 else client.asyncio.publisher
+        assert connection is not None
+        await client.run(connection.close)
+        reason, why = await client.wait_closed()
+        assert reason == "CONNECTION_TIMEOUT"
+        assert why in {
+            "its peer connection is closed",
+            "it closed its reliable data channel",
+        }
+
+
+async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
+    url: str, join: Join, server: RoomServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = 100_000
+    monkeypatch.setattr("trio_rpc.server.webrtc.peer._RECEIVE_WINDOW_BYTES", window)
+    monkeypatch.setattr("trio_rpc.links.memory._BUFFERED_MESSAGES", 1)
+    chunks = [
+        models.DataPacket(
+            destination_identities=["slow"],
+            stream_chunk=models.DataStream.Chunk(
+                stream_id="1", chunk_index=index, content=b"x" * 15_000
+            ),
+        )
+        for index in range(60)
+    ]
+    # aiortc sends on whatever it is told of the window; LiveKit's SDKs go on a little.
+    async with (
+        nobody_else_notices(url, join),
+        join_raw(server, "slow") as slow,
+        webrtc_client(url, "sdk") as client,
+    ):
+        for chunk in chunks:
+            await client.send_packet(chunk)
+        peers = [each for each in gc.get_objects() if type(each) is Peer]
+        with anyio.fail_after(10):
+            while max(each._unread for each in peers) < window:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        # More than the window where one chunk completed what had come before it.
+        assert max(each._unread for each in peers) < 5 * window
+        heard: list[int] = []
+        with anyio.fail_after(30):
+            while len(heard) < len(chunks):
+                packet_list = packets([await slow.receive()])
+                heard += [packet.stream_chunk.chunk_index for packet in packet_list]
+        assert heard == [*range(60)]
+        assert client.asyncio.closed is None
+
+
+@pytest.mark.rule("V8")
+@VERSIONS
+async def test_a_client_that_does_not_read_is_the_end_of_it(
+    url: str, join: Join, server: RoomServer, version: int
+) -> None:
+    async with (
+        nobody_else_notices(url, join),
+        join_raw(server, "raw") as raw,
+        webrtc_client(url, "sdk", version=version) as client,
+    ):
+        await client.wait_response("update", where=lambda update: _is_active(update, "sdk"))
+        # What sleeps is its event loop.
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(client.run, time.sleep, 2)
+            gone: list[tuple[str, str]] = []
+            while ("sdk", "DISCONNECTED") not in gone:
+                raw.send(user("x" * 50_000, "sdk"))
+                gone += told(await raw.settle())
+        reason, why = await client.wait_closed()
+        assert reason == "STATE_MISMATCH"
+        assert why.startswith("it does not read: ")
+
+
+def _is_active(update: rtc.ParticipantUpdate, identity: str) -> bool:
+    return any(
+        each.identity == identity and each.state == models.ParticipantInfo.ACTIVE
+        for each in update.participants
+    )

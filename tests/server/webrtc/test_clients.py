@@ -1,0 +1,283 @@
+"""Clients of LiveKit's protocol in a room, with real peer connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+import wsproto.events
+from livekit.protocol import models, rtc
+
+from trio_rpc import DisconnectReason
+from trio_rpc.links import Channel
+from trio_rpc.server import RoomServer
+
+from ...support.tokens import make_token
+from ..raw import RawMember, connect_websocket, join_raw, packets, told, updates, user
+from .client import join_request, webrtc_client
+from .descriptions import media
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
+
+VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
+
+
+@pytest.fixture
+async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[RawMember]:
+    """Somebody of ours, who is there first."""
+    async with join_raw(server, "raw") as member:
+        yield member
+
+
+async def hear(raw: RawMember, count: int) -> list[models.DataPacket]:
+    """The next packets that come."""
+    heard: list[models.DataPacket] = []
+    with anyio.fail_after(20):
+        while len(heard) < count:
+            heard += packets([await raw.receive()])
+    return heard
+
+
+async def wait_told(raw: RawMember, *states: str) -> None:
+    """Wait until somebody is told these states of the client, one after another."""
+    heard: list[tuple[str, str]] = []
+    with anyio.fail_after(20):
+        while len(heard) < len(states):
+            heard += [each for each in told([await raw.receive()]) if each[0] == "sdk"]
+    assert heard == [("sdk", state) for state in states]
+
+
+@pytest.mark.rule("V6")
+@VERSIONS
+async def test_a_client_is_joined_then_active_then_gone(
+    url: str, raw: RawMember, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        join = await client.wait_response("join")
+        assert join.participant.state == models.ParticipantInfo.JOINED
+        assert (join.subscriber_primary, join.fast_publish) == (version == 0, True)
+        assert [each.identity for each in join.other_participants] == ["raw"]
+        await wait_told(raw, "JOINED", "ACTIVE")
+        update = await client.wait_response("update")
+        assert [(each.identity, each.state) for each in update.participants] == [
+            ("sdk", models.ParticipantInfo.ACTIVE)
+        ]
+    await wait_told(raw, "DISCONNECTED")
+
+
+@pytest.mark.rule("V2", "P5")
+@VERSIONS
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("_reliable", models.DataPacket.RELIABLE), ("_lossy", models.DataPacket.LOSSY)],
+)
+async def test_packets_go_both_ways_on_both_channels(
+    url: str, raw: RawMember, version: int, label: str, kind: models.DataPacket.Kind
+) -> None:
+    channel = Channel.RELIABLE if label == "_reliable" else Channel.LOSSY
+    async with webrtc_client(url, "sdk", version=version) as client:
+        join = await client.wait_response("join")
+        await wait_told(raw, "JOINED", "ACTIVE")
+        packet = user("to raw", "raw")
+        packet.participant_identity = "somebody else"
+        await client.send_packet(packet, label)
+        [heard] = await hear(raw, 1)
+        assert heard.user.payload == b"to raw"
+        assert heard.participant_identity == "sdk"
+        assert heard.participant_sid == join.participant.sid
+        # A lossy packet may be lost where no channel is open yet.
+        while not client.asyncio.packets:
+            raw.send(user("to sdk", "sdk"), channel)
+            await anyio.sleep(0.05)
+        [(heard_on, heard_packet), *_] = client.asyncio.packets
+        assert heard_on == label
+        assert heard_packet.participant_identity == "raw"
+        assert heard_packet.user.payload == b"to sdk"
+
+
+@pytest.mark.rule("V2")
+@VERSIONS
+async def test_packets_keep_their_order_and_content(url: str, raw: RawMember, version: int) -> None:
+    texts = [f"{number} ".ljust(size, "x") for number, size in enumerate([1, 1000, 60_000] * 10)]
+    async with webrtc_client(url, "sdk", version=version) as client:
+        for text in texts:
+            raw.send(user(text, "sdk"))
+            await client.send_packet(user(text, "raw"))
+        assert [each.user.payload.decode() for each in await hear(raw, len(texts))] == texts
+        received = await client.wait_packets(len(texts))
+        assert [packet.user.payload.decode() for _, packet in received] == texts
+
+
+@pytest.mark.rule("V6")
+@VERSIONS
+async def test_reliable_packets_wait_for_the_channel(
+    url: str, raw: RawMember, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version, connects=False) as client:
+        await wait_told(raw, "JOINED")
+        for number in range(100):
+            raw.send(user(f"{number}", "sdk"))
+        await raw.settle()
+        await client.run(client.asyncio.offer)
+        received = await client.wait_packets(100)
+        assert [int(packet.user.payload) for _, packet in received] == [*range(100)]
+
+
+@pytest.mark.rule("V5")
+@VERSIONS
+async def test_a_second_client_replaces_the_first(url: str, raw: RawMember, version: int) -> None:
+    async with webrtc_client(url, "sdk", version=version) as first:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        async with webrtc_client(url, "sdk", version=version) as second:
+            assert await first.wait_closed() == (
+                "DUPLICATE_IDENTITY",
+                "another participant joined as 'sdk'",
+            )
+            await wait_told(raw, "DISCONNECTED", "JOINED", "ACTIVE")
+            raw.send(user("hi", "sdk"))
+            await second.wait_packets()
+
+
+@VERSIONS
+async def test_who_leaves_is_gone_at_once(url: str, raw: RawMember, version: int) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        await client.say(leave=rtc.LeaveRequest())
+        await wait_told(raw, "DISCONNECTED")
+        await client.wait_closed()
+
+
+@VERSIONS
+async def test_the_server_that_shuts_down_says_so(
+    url: str, server: RoomServer, raw: RawMember, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        await server.shut_down()
+        assert await client.wait_closed() == ("SERVER_SHUTDOWN", "the server shuts down")
+
+
+@VERSIONS
+async def test_what_was_sent_before_the_goodbye_arrives(
+    url: str, server: RoomServer, raw: RawMember, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        for number in range(40):
+            raw.send(user(f"{number} ".ljust(5_000, "x"), "sdk"))
+        await raw.settle()
+        server.remove_participant("the room", "sdk")
+        reason, _ = await client.wait_closed()
+        assert reason == DisconnectReason.PARTICIPANT_REMOVED.name
+        received = await client.wait_packets(40)
+        assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
+
+
+# Signalling
+
+
+@pytest.mark.parametrize(
+    "target", ["/rtc?reconnect=1", f"/rtc/v1?join_request={join_request(reconnect=True)}"]
+)
+async def test_who_wants_to_resume_is_told_to_join_anew(url: str, target: str) -> None:
+    async with connect_websocket(
+        url, make_token("sdk"), target=target, subprotocols=[]
+    ) as websocket:
+        message = await websocket.receive()
+        assert isinstance(message, wsproto.events.BytesMessage)
+        leave = rtc.SignalResponse.FromString(bytes(message.data)).leave
+        assert (leave.action, leave.can_reconnect) == (rtc.LeaveRequest.RECONNECT, True)
+        assert await websocket.receive_close() == (1000, "join anew")
+
+
+@VERSIONS
+async def test_pings_of_both_kinds_are_answered(url: str, version: int) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await client.say(ping=1)
+        assert await client.wait_response("pong") > 0
+        await client.say(ping_req=rtc.Ping(timestamp=7))
+        assert (await client.wait_response("pong_resp")).last_ping_timestamp == 7
+
+
+@pytest.mark.parametrize(
+    ("request_", "echoed", "reason", "message"),
+    [
+        (
+            {"add_track": rtc.AddTrackRequest(cid="camera")},
+            "add_track",
+            rtc.RequestResponse.UNSUPPORTED_TYPE,
+            "this server carries data and no media",
+        ),
+        (
+            {"publish_data_track_request": rtc.PublishDataTrackRequest(name="positions")},
+            "publish_data_track",
+            rtc.RequestResponse.NOT_ALLOWED,
+            "this server has no data tracks: data streams and packets it has",
+        ),
+    ],
+    ids=["media", "data track"],
+)
+async def test_tracks_are_refused_and_data_goes_on(
+    url: str,
+    raw: RawMember,
+    request_: dict[str, Any],
+    echoed: str,
+    reason: rtc.RequestResponse.Reason,
+    message: str,
+) -> None:
+    async with webrtc_client(url, "sdk") as client:
+        await client.say(**request_)
+        response = await client.wait_response("request_response")
+        assert (response.reason, response.message) == (reason, message)
+        assert getattr(response, echoed) == next(iter(request_.values()))
+        await client.send_packet(user("goes on", "raw"))
+        [packet] = await hear(raw, 1)
+        assert packet.user.payload == b"goes on"
+
+
+@pytest.mark.rule("V7")
+async def test_a_change_is_echoed_and_answered(url: str, raw: RawMember) -> None:
+    async with webrtc_client(url, "sdk", can_update_own_metadata=True) as client:
+        # As LiveKit's SDKs do: all that stays is said again, but for the attributes.
+        change = rtc.UpdateParticipantMetadata(
+            request_id=5, name="the sdk", metadata="new", attributes={"a": "1"}
+        )
+        await client.say(update_metadata=change)
+        echoed = await client.wait_response(
+            "update", where=lambda update: update.participants[0].metadata == "new"
+        )
+        assert echoed.participants[0].identity == "sdk"
+        response = await client.wait_response("request_response")
+        assert (response.request_id, response.reason) == (5, rtc.RequestResponse.OK)
+        while (info := updates([await raw.receive()])) == [] or info[0].metadata != "new":
+            pass
+        assert (info[0].name, dict(info[0].attributes)) == ("the sdk", {"a": "1"})
+
+
+async def test_media_are_accepted_as_inactive(url: str, raw: RawMember) -> None:
+    async with webrtc_client(url, "sdk", connects=False) as client:
+        head, data = (await client.run(client.asyncio.new_offer)).split("m=application")
+        audio, video = (media(kind, f"{kind}0", "recvonly") for kind in ("audio", "video"))
+        sdp = f"{head}{audio}m=application{data}{video}"
+        await client.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=1))
+        await wait_told(raw, "JOINED", "ACTIVE")
+        answer = (await client.wait_response("answer")).sdp
+        kinds = [each.partition(" ")[0] for each in answer.split("m=")[1:]]
+        assert kinds == ["audio", "application", "video"]
+        assert answer.count("a=inactive") == 2
+        raw.send(user("hi", "sdk"))
+        await client.wait_packets()
+
+
+@VERSIONS
+async def test_a_client_may_offer_again(url: str, raw: RawMember, version: int) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        for number in (7, 8):
+            await client.run(client.asyncio.offer, number)
+            assert (await client.wait_response("answer", number - 5)).id == number
+        await client.send_packet(user("still here", "raw"))
+        [packet] = await hear(raw, 1)
+        assert packet.user.payload == b"still here"

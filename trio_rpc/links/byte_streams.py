@@ -1,0 +1,302 @@
+"""Sockets as streams of bytes, on trio and on asyncio.
+
+Made for few steps between a call and its socket: what the socket takes is written at once, without
+a task in between, and all that has come is read at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, Protocol, cast
+
+import trio
+
+from .. import concurrency
+from ..concurrency import Nursery
+
+#: What is read from a socket at once, and what may wait to be taken.
+READ_BYTES: Final = 256 * 1024
+
+
+class ByteStream(Protocol):
+    """One connection. One task at a time may receive, and one may send."""
+
+    async def receive(self) -> bytes:
+        """What has come; nothing when the other side has ended, or the connection is lost."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Send what the socket takes at once; the rest leaves in the background.
+
+        Returns:
+            Whether more may be written. If not, `drain` comes first.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until more may be written.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        ...
+
+    def write_eof(self) -> None:
+        """Tell the other side that nothing more will come. Never raises."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once, and wake whoever waits for it. Never raises."""
+        ...
+
+
+async def connect_tcp(host: str, port: int, nursery: Nursery) -> ByteStream:
+    """Connect to a host.
+
+    Args:
+        nursery: Runs what the stream does in the background; `abort` ends that.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    return await _CONNECT_TCP[concurrency.current().name](host, port, nursery)
+
+
+async def connect_unix(path: str, nursery: Nursery) -> ByteStream:
+    """Connect to a socket in the file system; otherwise as `connect_tcp`."""
+    return await _CONNECT_UNIX[concurrency.current().name](path, nursery)
+
+
+async def open_byte_stream(connection: socket.socket, nursery: Nursery) -> ByteStream:
+    """A stream over a connected socket, which it owns from here on; see `connect_tcp`."""
+    try:
+        connection.setblocking(False)
+        _send_at_once(connection)
+        return await _OPEN[concurrency.current().name](connection, nursery)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _send_at_once(connection: socket.socket) -> None:
+    """Small messages shall not wait for the acknowledgement of those before them."""
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+# On trio
+
+
+class _TrioByteStream:
+    def __init__(self, connection: socket.socket, nursery: Nursery) -> None:
+        self._socket = connection
+        self._nursery = nursery
+        # What the socket did not take at once
+        self._unsent = memoryview(b"")
+        self._nothing_unsent = trio.Event()
+        self._lost: OSError | None = None
+
+    async def receive(self) -> bytes:
+        while self._socket.fileno() >= 0:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+                return self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
+                break
+        return b""
+
+    def write(self, data: bytes) -> bool:
+        if self._lost is not None:
+            raise self._lost
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self._unsent = memoryview(data)[sent:]
+        self._nothing_unsent = trio.Event()
+        self._nursery.start_soon(self._send_rest)
+        return False
+
+    async def _send_rest(self) -> None:
+        # Shielded, since a cancelled participant still says goodbye; `abort` ends it.
+        with trio.CancelScope(shield=True):
+            while self._unsent:
+                try:
+                    await trio.lowlevel.wait_writable(self._socket)
+                    self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                except BlockingIOError:
+                    continue
+                except (OSError, trio.ClosedResourceError) as error:
+                    self._lost = self._lost or ConnectionError(str(error))
+                    break
+        self._unsent = memoryview(b"")
+        self._nothing_unsent.set()
+
+    async def drain(self) -> None:
+        if self._unsent:
+            await self._nothing_unsent.wait()
+        if self._lost is not None:
+            raise self._lost
+
+    def write_eof(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._lost = self._lost or ConnectionError("the connection was closed here")
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+async def _open_on_trio(connection: socket.socket, nursery: Nursery) -> ByteStream:
+    return _TrioByteStream(connection, nursery)
+
+
+async def _connect_tcp_on_trio(host: str, port: int, nursery: Nursery) -> ByteStream:
+    return await _detach(await trio.open_tcp_stream(host, port), nursery)
+
+
+async def _connect_unix_on_trio(path: str, nursery: Nursery) -> ByteStream:
+    return await _detach(await trio.open_unix_socket(path), nursery)
+
+
+async def _detach(stream: trio.SocketStream, nursery: Nursery) -> ByteStream:
+    return await open_byte_stream(socket.socket(fileno=stream.socket.detach()), nursery)
+
+
+# On asyncio
+
+
+class _AsyncioByteStream(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._lost: Exception | None = None
+        # What has come
+        self._received: list[bytes] = []
+        self._received_bytes = 0
+        self._ended = False
+        self._paused_reading = False
+        self._arrival: asyncio.Future[None] | None = None
+        # What goes out
+        self._may_write = True
+        self._departure: asyncio.Future[None] | None = None
+
+    async def receive(self) -> bytes:
+        while not self._received:
+            if self._ended:
+                return b""
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+        self._received.clear()
+        self._received_bytes = 0
+        if self._paused_reading:
+            self._paused_reading = False
+            self._transport.resume_reading()
+        return data
+
+    def write(self, data: bytes) -> bool:
+        if self._lost is not None:
+            raise self._lost
+        self._transport.write(data)
+        return self._may_write
+
+    async def drain(self) -> None:
+        while not self._may_write and self._lost is None:
+            self._departure = asyncio.get_running_loop().create_future()
+            await self._departure
+        if self._lost is not None:
+            raise self._lost
+
+    def write_eof(self) -> None:
+        if self._lost is None:
+            with suppress(OSError):
+                self._transport.write_eof()
+            self._lost = ConnectionError("the connection was closed here")
+
+    def abort(self) -> None:
+        self._transport.abort()
+        self._end(ConnectionError("the connection was closed here"))
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not an instance on uvloop.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received.append(data)
+        self._received_bytes += len(data)
+        if self._received_bytes >= READ_BYTES and not self._paused_reading:
+            self._paused_reading = True
+            self._transport.pause_reading()
+        _wake(self._arrival)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        _wake(self._arrival)
+        return True  # we may still have something to say
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionError("the connection is closed"))
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        _wake(self._departure)
+
+    def _end(self, why: Exception) -> None:
+        self._lost = self._lost or why
+        self._ended = True
+        _wake(self._arrival)
+        _wake(self._departure)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+async def _open_on_asyncio(connection: socket.socket, _: Nursery) -> ByteStream:
+    loop = asyncio.get_running_loop()
+    _transport, stream = await loop.connect_accepted_socket(_AsyncioByteStream, connection)
+    return stream
+
+
+async def _connect_tcp_on_asyncio(host: str, port: int, _: Nursery) -> ByteStream:
+    loop = asyncio.get_running_loop()
+    _transport, stream = await loop.create_connection(_AsyncioByteStream, host, port)
+    return stream
+
+
+async def _connect_unix_on_asyncio(path: str, _: Nursery) -> ByteStream:
+    loop = asyncio.get_running_loop()
+    _transport, stream = await loop.create_unix_connection(_AsyncioByteStream, path)
+    return stream
+
+
+_OPEN: Final[dict[str, Callable[[socket.socket, Nursery], Awaitable[ByteStream]]]] = {
+    "trio": _open_on_trio,
+    "asyncio": _open_on_asyncio,
+}
+_CONNECT_TCP: Final[dict[str, Callable[[str, int, Nursery], Awaitable[ByteStream]]]] = {
+    "trio": _connect_tcp_on_trio,
+    "asyncio": _connect_tcp_on_asyncio,
+}
+_CONNECT_UNIX: Final[dict[str, Callable[[str, Nursery], Awaitable[ByteStream]]]] = {
+    "trio": _connect_unix_on_trio,
+    "asyncio": _connect_unix_on_asyncio,
+}

@@ -1,0 +1,113 @@
+"""TLS over a stream of bytes.
+
+The `ssl` module encrypts and decrypts in memory, and the stream below does the rest, so that this
+is the same on trio and on asyncio.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from typing import Final
+
+from .byte_streams import READ_BYTES, ByteStream
+
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+
+
+def speaks_no_tls(error: BaseException) -> bool:
+    """Whether a handshake failed since what the other side says is no TLS at all."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
+
+
+class TlsByteStream:
+    """A `ByteStream` that encrypts; `shake_hands` comes first.
+
+    Args:
+        stream: Carries what is encrypted.
+        context: Certificates, and which to trust.
+        server_hostname: For a client: the name that the certificate must have. None for a server.
+    """
+
+    def __init__(
+        self, stream: ByteStream, context: ssl.SSLContext, server_hostname: str | None = None
+    ) -> None:
+        self._stream = stream
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server_hostname is None,
+            server_hostname=server_hostname,
+        )
+        self._ended = False
+
+    async def shake_hands(self) -> None:
+        """Agree on keys, and check certificates.
+
+        Raises:
+            ssl.SSLError: there is no agreement.
+            OSError: the connection is lost.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+                return await self._send_outgoing()
+            except ssl.SSLWantReadError:
+                await self._send_outgoing()
+                data = await self._stream.receive()
+                if not data:
+                    raise ConnectionError(
+                        "it ended the connection during the TLS handshake"
+                    ) from None
+                self._incoming.write(data)
+            except ssl.SSLError:
+                # An alert, which tells the other side why.
+                await self._send_outgoing()
+                raise
+
+    async def _send_outgoing(self) -> None:
+        if self._outgoing.pending and not self._stream.write(self._outgoing.read()):
+            await self._stream.drain()
+
+    async def receive(self) -> bytes:
+        while True:
+            data = self._decrypt()
+            if data or self._ended:
+                return data
+            encrypted = await self._stream.receive()
+            if not encrypted:
+                return b""
+            self._incoming.write(encrypted)
+
+    def _decrypt(self) -> bytes:
+        """All that can be decrypted so far."""
+        chunks: list[bytes] = []
+        try:
+            while chunk := self._tls.read(READ_BYTES):
+                chunks.append(chunk)
+            self._ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            # Nothing can be made of what comes after this.
+            self._ended = True
+        return b"".join(chunks)
+
+    def write(self, data: bytes) -> bool:
+        self._tls.write(data)
+        return self._stream.write(self._outgoing.read())
+
+    async def drain(self) -> None:
+        await self._stream.drain()
+
+    def write_eof(self) -> None:
+        with suppress(ssl.SSLError):
+            self._tls.unwrap()  # it wants the other side's end, which `receive` sees
+        with suppress(OSError):
+            self._stream.write(self._outgoing.read())
+        self._stream.write_eof()
+
+    def abort(self) -> None:
+        self._stream.abort()

@@ -1,0 +1,257 @@
+"""What an administrator can do: the names are those of LiveKit's RoomService."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from livekit.protocol import models
+
+from .. import concurrency
+from ..calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..errors import RpcError
+from ..events import DisconnectReason
+from ..limits import utf8_length
+from ..participant import ParticipantPermissions
+from .caller import ServerCaller
+from .limits import ServerLimits
+from .members import Member
+from .room_table import RoomTable
+from .rooms import RoomSettings, ServerRoom, check_size
+
+#: Seconds that a room which was created stays without participants: before the first, and after
+#: the last. LiveKit's defaults.
+DEFAULT_EMPTY_TIMEOUT: Final = 300
+DEFAULT_DEPARTURE_TIMEOUT: Final = 20
+_MAX_SETTING: Final = 2**32 - 1
+
+
+class Administration:
+    """Rooms, and what an administrator does with them and with those who are in them.
+
+    All of it belongs to one event loop, by whose clock rooms without participants expire.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self.limits = limits
+        self._rooms = RoomTable(limits)
+
+    # Rooms
+
+    def create_room(
+        self,
+        name: str,
+        *,
+        empty_timeout: int = DEFAULT_EMPTY_TIMEOUT,
+        departure_timeout: int = DEFAULT_DEPARTURE_TIMEOUT,
+        max_participants: int = 0,
+        metadata: str = "",
+    ) -> models.Room:
+        """Make a room that waits for participants; one that exists stays as it is (R2).
+
+        Nobody needs to make rooms: a participant who joins makes the room that its token names, and
+        that one is gone with its last participant.
+
+        Args:
+            name: What tokens call it: 1 to `ServerLimits.max_name_bytes` UTF-8 bytes.
+            empty_timeout: Seconds that it stays before anybody has joined it.
+            departure_timeout: Seconds that it stays after everybody has left.
+            max_participants: How many may be in it; 0 for as many as the server bears in a room.
+            metadata: The text that belongs to it.
+
+        Raises:
+            ValueError: the name is empty, something is too large, or a number below 0.
+            JoinRefusedError: it would be one room too many, or the server shuts down.
+        """
+        if not name:
+            raise ValueError("a room needs a name")
+        for number in (empty_timeout, departure_timeout, max_participants):
+            if not 0 <= number <= _MAX_SETTING:
+                raise ValueError(
+                    f"timeouts and max_participants are from 0 to {_MAX_SETTING}, not {number}"
+                )
+        check_size("the name of a room", utf8_length(name), self.limits.max_name_bytes)
+        check_size("metadata", utf8_length(metadata), self.limits.max_metadata_bytes)
+        room = self._rooms.find(name)
+        if room is None:
+            settings = RoomSettings(
+                empty_timeout=empty_timeout,
+                departure_timeout=departure_timeout,
+                max_participants=max_participants,
+            )
+            room = self._rooms.create(name, settings)
+            room.metadata = metadata
+        return room.info()
+
+    def list_rooms(self, names: Iterable[str] = ()) -> list[models.Room]:
+        """The rooms of these names, as far as they exist; all of them unless names are given."""
+        wanted = {*names}
+        return [room.info() for room in self._rooms if not wanted or room.name in wanted]
+
+    def update_room_metadata(self, room: str, metadata: str) -> models.Room:
+        """Change the text that belongs to a room, and tell everybody in it.
+
+        Raises:
+            LookupError: there is no such room.
+            ValueError: the text is too large.
+        """
+        server_room = self._rooms.get(room)
+        server_room.change_metadata(metadata)
+        return server_room.info()
+
+    def delete_room(self, room: str) -> None:
+        """Let everybody in a room go, and the room with them.
+
+        Raises:
+            LookupError: there is no such room.
+        """
+        server_room = self._rooms.get(room)
+        for member in tuple(server_room.members.values()):
+            member.dismiss(DisconnectReason.ROOM_DELETED, "the room was deleted")
+        for member in tuple(server_room.members.values()):
+            server_room.leave(member)
+        if self._rooms.find(room) is server_room:
+            self._rooms.forget(room)
+
+    # Participants
+
+    def list_participants(self, room: str) -> list[models.ParticipantInfo]:
+        """Who is in a room, the hidden ones too; nobody is in a room that does not exist."""
+        server_room = self._rooms.find(room)
+        return [] if server_room is None else [each.info() for each in server_room.members.values()]
+
+    def get_participant(self, room: str, identity: str) -> models.ParticipantInfo:
+        """What is known of a participant.
+
+        Raises:
+            LookupError: there is no such room, or nobody of that identity in it.
+        """
+        return self._find(room, identity)[1].info()
+
+    def update_participant(
+        self,
+        room: str,
+        identity: str,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: dict[str, str] | None = None,
+        permissions: ParticipantPermissions | None = None,
+    ) -> models.ParticipantInfo:
+        """Change a participant, and tell everybody in its room; what is None stays.
+
+        Args:
+            attributes: The ones to change; an empty text deletes the key, and keys that are not in
+                here stay as they are.
+
+        Raises:
+            LookupError: there is no such room, or nobody of that identity in it.
+            ValueError: something is too large, or `permissions.hidden` differs, which is fixed when
+                a participant joins.
+        """
+        server_room, member = self._find(room, identity)
+        if permissions is not None and permissions.hidden != member.permissions.hidden:
+            raise ValueError("whether a participant is hidden is fixed by its token")
+        server_room.change(
+            member, name=name, metadata=metadata, attributes=attributes, permissions=permissions
+        )
+        return member.info()
+
+    def remove_participant(self, room: str, identity: str) -> None:
+        """Let a participant go; its token still lets it come back.
+
+        Raises:
+            LookupError: there is no such room, or nobody of that identity in it.
+        """
+        server_room, member = self._find(room, identity)
+        member.dismiss(DisconnectReason.PARTICIPANT_REMOVED, "the server removed it")
+        server_room.leave(member)
+
+    # Data and calls
+
+    def send_data(
+        self,
+        room: str,
+        data: bytes,
+        *,
+        reliable: bool = True,
+        destination_identities: Sequence[str] = (),
+        destination_sids: Sequence[str] = (),
+        topic: str = "",
+        nonce: bytes = b"",
+    ) -> None:
+        """Send data to participants, who see that it comes from nobody in the room.
+
+        Args:
+            data: The bytes; at most 64,000 with what the packet needs besides (P7).
+            reliable: Whether it must arrive, and in order.
+            destination_identities: To whom; to everybody in the room unless some are named here or
+                in `destination_sids`. Who is not in the room is left out.
+            destination_sids: To whom besides, by the ids of their stays.
+            topic: What it is about.
+            nonce: Any bytes that tell this data from other; data with one of the 100 nonces that
+                the room had last is not sent a second time.
+
+        Raises:
+            LookupError: there is no such room.
+            TypeError: `destination_identities` is one identity, not a sequence of them.
+            ValueError: it makes too large a packet.
+        """
+        if isinstance(destination_identities, str):
+            raise TypeError("destination_identities is a sequence of identities, not one of them")
+        user = models.UserPacket(payload=data, nonce=nonce)
+        if topic:
+            user.topic = topic
+        self._rooms.get(room).send_data(
+            user, reliable=reliable, identities=destination_identities, sids=destination_sids
+        )
+
+    async def perform_rpc(
+        self,
+        room: str,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
+    ) -> str:
+        """Call a method of a participant, and wait for its response.
+
+        To the participant, the caller is an identity of random text that nobody has. All else is as
+        in a call between participants.
+
+        Args:
+            destination_identity: Whom to call.
+            method: The name of the method: 1 to 64 UTF-8 bytes.
+            payload: What the method gets: at most 15,360 UTF-8 bytes.
+            response_timeout: Seconds that the whole call may take (C1).
+
+        Returns:
+            What the method returned, at most `ServerLimits.max_message_bytes`.
+
+        Raises:
+            LookupError: there is no such room.
+            RpcError: as the method raised it, or one of `RpcError.ErrorCode`: 1401 when nobody of
+                that identity is there, 1501 or 1502 when time is over, 1503 when it leaves, …
+            TypeError: `method` or `payload` is no text.
+            ValueError: the method's name is empty or too long, or the timeout not positive (C11).
+        """
+        check_call(method, payload, response_timeout)
+        server_room = self._rooms.get(room)
+        callee = server_room.members.get(destination_identity)
+        if callee is None:
+            raise RpcError.built_in(
+                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+                f"no participant {destination_identity!r} is in room {room!r}",
+            )
+        caller = ServerCaller(concurrency.current(), callee, self.limits.max_message_bytes)
+        server_room.callers[caller.identity] = caller
+        try:
+            return await caller.perform(method, payload, response_timeout)
+        finally:
+            del server_room.callers[caller.identity]
+
+    def _find(self, room: str, identity: str) -> tuple[ServerRoom, Member]:
+        server_room = self._rooms.get(room)
+        if identity not in server_room.members:
+            raise LookupError(f"no participant {identity!r} is in room {room!r}")
+        return server_room, server_room.members[identity]

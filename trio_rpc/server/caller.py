@@ -1,0 +1,121 @@
+"""The server's own calls: it is the caller, and no participant.
+
+Its requests come from an identity that nobody has, as those of LiveKit's server do. The room brings
+what is sent to that identity here, to the same machinery that participants call with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from livekit.protocol import models
+
+from ..calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
+from ..concurrency import Backend
+from ..errors import RpcError
+from ..ids import make_uuid
+from ..limits import MAX_PAYLOAD_BYTES, SessionLimits
+from ..negotiation import inflates, takes_inline
+from ..outlet import Outlet
+from ..participant import Participant
+from ..rpc_streams import RESPONSE_TOPIC
+from ..streams.incoming import IncomingStreams, StreamHandlers
+from ..streams.outgoing import OutgoingStreams
+from .members import Member
+
+
+class ServerCaller:
+    """One call of the server's to a member of a room.
+
+    Args:
+        callee: Who is called.
+        max_response_bytes: The largest response that is taken.
+
+    Attributes:
+        identity: Who the callee is called by; the room lets no participant's packets but those of
+            the callee count.
+    """
+
+    def __init__(self, backend: Backend, callee: Member, max_response_bytes: int) -> None:
+        self.identity = make_uuid()
+        self._member = callee
+        self._callee = Participant(callee.info())
+        outlet = _MemberOutlet(self.identity, callee)
+        limits = SessionLimits(
+            max_round_trip_latency=DEFAULT_MAX_ROUND_TRIP_LATENCY,
+            max_concurrent_handlers=0,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            max_stream_bytes=max_response_bytes,
+        )
+        self._calls = Calls(backend, outlet, OutgoingStreams(backend, outlet, self), limits)
+        self._incoming_streams = IncomingStreams(
+            backend,
+            StreamHandlers(),
+            {RESPONSE_TOPIC: self._calls.open_response_stream},
+            max_response_bytes,
+            _run_no_handler,
+        )
+
+    async def perform(self, method: str, payload: str, response_timeout: float) -> str:
+        """Call, and wait for the response; the arguments were checked (C11).
+
+        Raises:
+            RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
+        """
+        if obstacle := self._member.permissions.obstacle_to_sending(self._callee.identity):
+            what = f"it could not be answered: {obstacle}"
+            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+        try:
+            return await self._calls.perform(self._callee, method, payload, response_timeout)
+        finally:
+            self._calls.end("the call is over")
+
+    def on_packet(self, sender: str, packet: models.DataPacket) -> None:
+        """Somebody in the room sent something to our identity."""
+        match packet.WhichOneof("value"):
+            case "rpc_ack":
+                self._calls.on_ack(sender, packet.rpc_ack.request_id)
+            case "rpc_response":
+                self._calls.on_response(sender, packet.rpc_response)
+            case "stream_header":
+                self._incoming_streams.on_header(sender, packet.stream_header)
+            case "stream_chunk":
+                self._incoming_streams.on_chunk(sender, packet.stream_chunk)
+            case "stream_trailer":
+                self._incoming_streams.on_trailer(sender, packet.stream_trailer)
+            case _:
+                pass
+
+    def on_departure(self, member: Member) -> None:
+        """A member is leaving the room; if it is the callee, it will not answer any more."""
+        if member is self._member:
+            self._calls.end(f"{member.identity!r} left the room")
+
+    # For whom the request is meant: `Receivers`
+
+    def all_take_inline(self, destinations: Sequence[str]) -> bool:  # noqa: ARG002
+        return takes_inline(self._callee)
+
+    def all_inflate(self, destinations: Sequence[str]) -> bool:  # noqa: ARG002
+        return inflates(self._callee)
+
+
+class _MemberOutlet(Outlet):
+    """Where the packets of a call leave for its callee, as if they came from somebody in the room.
+
+    They have no number (P6): every call comes from somebody else, of whom there is nothing to
+    remember.
+    """
+
+    def __init__(self, identity: str, member: Member) -> None:
+        super().__init__(member.mailbox, models.ParticipantInfo(identity=identity))
+        self._identity = identity
+
+    def _numbered(self, packet: models.DataPacket) -> bytes:
+        packet.participant_identity = self._identity
+        return packet.SerializeToString()
+
+
+def _run_no_handler(*_arguments: Any) -> None:
+    raise AssertionError("the server handles no streams but responses")

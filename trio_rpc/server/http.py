@@ -1,0 +1,176 @@
+"""One HTTP/1.1 connection: h11 reads and writes what goes over a stream of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from typing import Any, Final, TypeAlias
+
+import h11
+from attrs import define, field, frozen
+
+from .. import concurrency
+from ..concurrency import CancelScope
+from ..links.byte_streams import ByteStream
+
+_SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
+#: States in which an answer can still be given.
+_UNANSWERED: Final = (h11.IDLE, h11.SEND_RESPONSE)
+
+
+class PeerGoneError(ConnectionError):
+    """The other side of a connection is not there any more to be sent something."""
+
+
+@frozen
+class HttpLimits:
+    """What an HTTP connection may take. How large a body may be is for the app to say.
+
+    Attributes:
+        max_head_bytes: The request line and the headers together; above it, 431.
+        max_message_bytes: A WebSocket message, whole or in fragments; above it, closed with 1009.
+        request_timeout: Seconds for the head of a request, from when the connection was opened or
+            the last answer was sent; after them, 408. And as many for the peer to take a part of
+            the answer.
+        close_timeout: Seconds in which a peer may take what was sent last.
+        graceful_timeout: Seconds that connections get to end when the server does.
+    """
+
+    max_head_bytes: int = 32 * 1024
+    max_message_bytes: int = 1024 * 1024
+    request_timeout: float = 10.0
+    close_timeout: float = 2.0
+    graceful_timeout: float = 5.0
+
+
+@define(eq=False)
+class HttpConnection:
+    """Requests that come over a stream, and answers to them, one after another."""
+
+    stream: ByteStream
+    limits: HttpLimits
+    _http: h11.Connection = field(init=False)
+    _may_write: bool = field(default=True, init=False)
+    _waiting: CancelScope | None = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes)
+
+    def stop(self) -> None:
+        """Take no request after the one that is being answered."""
+        self._stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def receive_request(self) -> h11.Request | None:
+        """The next request, its head that is; None when no more will come, or can be taken."""
+        timeout = self.limits.request_timeout
+        with concurrency.current().move_on_after(timeout) as scope:
+            self._waiting = scope
+            try:
+                event = None if self._stopped else await self.receive_event()
+                return event if isinstance(event, h11.Request) else None
+            except h11.RemoteProtocolError as error:
+                await self.refuse(error.error_status_hint, str(error))
+                return None
+            finally:
+                self._waiting = None
+        if self._http.trailing_data[0] and not self._stopped:
+            await self.refuse(408, f"the request did not come within {timeout:g} s")
+        return None
+
+    async def receive_event(self) -> Any:
+        """h11's next event.
+
+        Raises:
+            h11.RemoteProtocolError: what came is not HTTP/1.1, is too large, or ends too early.
+        """
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._http.receive_data(await self.stream.receive())
+        return event
+
+    async def wait_gone(self) -> None:
+        """Wait until the peer does not wait for an answer any more, but ends the connection."""
+        while data := await self.stream.receive():
+            # The next request, which is looked at later; as much of it as may be kept.
+            self._http.receive_data(data)
+            if len(self._http.trailing_data[0]) > self.limits.max_head_bytes:
+                await concurrency.current().sleep_forever()
+        self._http.receive_data(b"")
+
+    async def send(self, *events: _SentEvent) -> None:
+        """Send h11's events, all at once.
+
+        Raises:
+            h11.LocalProtocolError: they are none that may come next.
+            PeerGoneError: the peer is gone, or does not take them in time.
+        """
+        data = b"".join(self._http.send(event) or b"" for event in events)
+        await self._drain()
+        try:
+            self._may_write = self.stream.write(data)
+        except OSError as error:
+            raise PeerGoneError(str(error)) from None
+        await self._drain()
+
+    async def _drain(self) -> None:
+        if self._may_write:
+            return
+        timeout = self.limits.request_timeout
+        with concurrency.current().move_on_after(timeout):
+            try:
+                await self.stream.drain()
+            except OSError as error:
+                raise PeerGoneError(str(error)) from None
+            self._may_write = True
+            return
+        raise PeerGoneError(f"it took no answer within {timeout:g} s")
+
+    async def refuse(self, status: int, text: str) -> None:
+        """Answer with an error, unless an answer has begun already, and with nothing after it."""
+        if self._http.our_state in _UNANSWERED:
+            body = text.encode()
+            headers = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+            ]
+            await self.send(response(status, headers), h11.Data(data=body), h11.EndOfMessage())
+
+    def is_kept_alive(self) -> bool:
+        """Whether the answer has ended, and another request may come."""
+        try:
+            while isinstance(self._http.next_event(), h11.Data):
+                pass
+        except h11.RemoteProtocolError:
+            return False
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            return True
+        return False
+
+    async def finish(self) -> None:
+        """Let the peer take what was sent last, for as long as that may take.
+
+        To close a socket while something in it is unread would reset the connection, and what was
+        sent last might never be read.
+        """
+        if self._http.our_state is not h11.IDLE:
+            with concurrency.current().move_on_after(self.limits.close_timeout):
+                self.stream.write_eof()
+                while await self.stream.receive():
+                    pass
+
+    async def switch_protocols(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Answer 101; returns what came already of the protocol that is spoken from here on."""
+        await self.send(h11.InformationalResponse(status_code=101, headers=[*headers]))
+        return self._http.trailing_data[0]
+
+
+def response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
+    """The head of a response, with the date, as HTTP wants it."""
+    date = (b"date", formatdate(usegmt=True).encode())
+    return h11.Response(status_code=status, headers=[date, *headers])

@@ -1,0 +1,134 @@
+"""An HTTP server for an ASGI app: a task for each connection, all of them under one nursery.
+
+A connection ends alone: neither what its peer sends, nor an error in the app, reaches another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+
+from attrs import define, field
+from starlette.types import ASGIApp
+
+from .. import concurrency
+from ..concurrency import Event, Nursery, failure_in
+from ..links.byte_streams import ByteStream, open_byte_stream
+from ..links.tls import TlsByteStream
+from .accepting import accept_connections
+from .asgi import Address, Endpoints, HttpExchange
+from .asgi_websocket import WebSocketExchange, asks_for_websocket
+from .http import HttpConnection, HttpLimits, PeerGoneError
+
+logger = logging.getLogger(__name__)
+
+
+async def serve_http(
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: Event,
+    limits: HttpLimits,
+    ssl_context: ssl.SSLContext | None = None,
+) -> None:
+    """Serve an ASGI app until `stop` is set, and what is under way then for a while longer.
+
+    Args:
+        app: It is not asked for a lifespan.
+        listener: Listens already, and does not block; closed once `stop` is set.
+        stop: Set it to end.
+        limits: What each connection may take.
+        ssl_context: For TLS.
+    """
+    backend = concurrency.current()
+    server = _HttpServer(app, limits, ssl_context)
+    async with backend.open_nursery() as nursery:
+
+        def start(connection: socket.socket) -> None:
+            nursery.start_soon(server.serve_connection, connection, nursery)
+
+        try:
+            async with concurrency.open_service_nursery() as accepting:
+                accepting.start_soon(accept_connections, listener, start)
+                await stop.wait()
+        finally:
+            listener.close()
+        server.stop()
+        nursery.cancel_scope.deadline = backend.current_time() + limits.graceful_timeout
+
+
+@define(eq=False)
+class _HttpServer:
+    _app: ASGIApp
+    _limits: HttpLimits
+    _ssl_context: ssl.SSLContext | None
+    _connections: set[HttpConnection] = field(factory=set[HttpConnection], init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        """Let connections take no further request."""
+        self._stopped = True
+        for connection in self._connections:
+            connection.stop()
+
+    async def serve_connection(self, accepted: socket.socket, nursery: Nursery) -> None:
+        """Serve a connection to its end; what goes wrong in it stays in it.
+
+        Args:
+            accepted: The connection, which is closed at the end.
+            nursery: Runs what it does in the background.
+        """
+        try:
+            client, server = _addresses(accepted)
+            endpoints = Endpoints(client, server, encrypted=self._ssl_context is not None)
+            stream = await open_byte_stream(accepted, nursery)
+            try:
+                connection = HttpConnection(await self._encrypted(stream), self._limits)
+                await self._answer(connection, endpoints)
+                await connection.finish()
+            finally:
+                stream.abort()
+        except BaseException as error:
+            failure = failure_in(error)
+            if failure is None:
+                raise
+            if isinstance(failure, OSError):
+                logger.debug("a connection was lost: %s", failure)
+            else:
+                logger.error("a connection failed", exc_info=failure)
+
+    async def _encrypted(self, stream: ByteStream) -> ByteStream:
+        if self._ssl_context is None:
+            return stream
+        tls = TlsByteStream(stream, self._ssl_context)
+        with concurrency.current().move_on_after(self._limits.request_timeout):
+            await tls.shake_hands()
+            return tls
+        raise PeerGoneError("the TLS handshake took too long")
+
+    async def _answer(self, connection: HttpConnection, endpoints: Endpoints) -> None:
+        if self._stopped:
+            return
+        self._connections.add(connection)
+        try:
+            while (request := await connection.receive_request()) is not None:
+                if asks_for_websocket(request):
+                    scope = endpoints.scope("websocket", request)
+                    await WebSocketExchange(connection, request).run(self._app, scope)
+                    return
+                scope = endpoints.scope("http", request)
+                await HttpExchange(connection, request).run(self._app, scope)
+                if not connection.is_kept_alive():
+                    return
+        finally:
+            self._connections.discard(connection)
+
+
+def _addresses(connection: socket.socket) -> tuple[Address | None, Address | None]:
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return None, None
+    try:
+        return connection.getpeername()[:2], connection.getsockname()[:2]
+    except OSError as error:
+        connection.close()
+        raise PeerGoneError(str(error)) from None

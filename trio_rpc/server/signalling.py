@@ -1,0 +1,250 @@
+"""Signalling: the WebSockets of participants, who are let in here, or told why not.
+
+| path | who comes | what carries packets |
+|---|---|---|
+| `/rtc` with our subprotocol | participants of ours | the same WebSocket |
+| `/rtc` | LiveKit's older SDKs | WebRTC, two peer connections |
+| `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
+
+A GET of `/rtc/validate` or `/rtc/v1/validate` says over HTTP what became of a WebSocket that was
+refused: a browser tells its page nothing about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+from attrs import define, field
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from ..links import LinkClosedError, open_framed_link
+from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
+from ..tokens import Claims, InvalidTokenError
+from .asgi_websocket import OUR_WEBSOCKET
+from .room_server import RoomServer
+from .room_table import JoinRefusedError
+from .sessions import serve_member
+from .webrtc import PeerThread, serve_livekit_client
+from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
+
+_NO_WEBRTC: Final = (
+    "this server lets in participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
+    "installed with the extra 'livekit'"
+)
+
+
+def signalling_routes(
+    server: RoomServer, peers: PeerThread | None, *, allow_compression: bool
+) -> list[BaseRoute]:
+    """Where participants come in.
+
+    Args:
+        peers: Where the peer connections of LiveKit's SDKs run; None if those are not let in.
+        allow_compression: See `create_app`.
+    """
+    signalling = _Signalling(server, peers, allow_compression)
+    return [
+        WebSocketRoute("/rtc", signalling.rtc),
+        WebSocketRoute("/rtc/v1", signalling.rtc_v1),
+        Route("/rtc/validate", signalling.validate),
+        Route("/rtc/v1/validate", signalling.validate_v1),
+        WebSocketRoute("/{path:path}", _not_found),
+    ]
+
+
+class _RefusedError(Exception):
+    """Somebody is not let in; `status` says the same in HTTP."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+_REFUSALS: Final = (InvalidTokenError, JoinRefusedError, _RefusedError)
+
+
+@define(eq=False)
+class _Signalling:
+    _server: RoomServer
+    _peers: PeerThread | None
+    _allow_compression: bool
+
+    async def rtc(self, websocket: WebSocket) -> None:
+        """A participant of ours, or an older SDK."""
+        ours = SUBPROTOCOL in websocket.scope["subprotocols"]
+        try:
+            with self._server.admission():
+                claims = self._admit(websocket)
+                if not ours:
+                    self._require_webrtc()
+                await self._accept(websocket, SUBPROTOCOL if ours else None)
+        except _REFUSALS as refusal:
+            await _deny(websocket, refusal)
+            return
+        stream, parameters = _StarletteStream(websocket), parse_query(websocket.query_params)
+        if ours:
+            await self._serve_ours(stream, claims, parameters)
+        else:
+            await self._serve_livekit_client(stream, claims, parameters)
+
+    async def rtc_v1(self, websocket: WebSocket) -> None:
+        """A current SDK."""
+        try:
+            with self._server.admission():
+                claims = self._admit(websocket)
+                parameters = self._parse_join_request(websocket)
+                await self._accept(websocket, None)
+        except _REFUSALS as refusal:
+            await _deny(websocket, refusal)
+            return
+        await self._serve_livekit_client(_StarletteStream(websocket), claims, parameters)
+
+    async def validate(self, request: Request) -> Response:
+        """What became of a WebSocket on `/rtc`."""
+        try:
+            with self._server.admission():
+                self._admit(request)
+                self._require_webrtc()
+        except _REFUSALS as refusal:
+            return _response(refusal)
+        return PlainTextResponse("success")
+
+    async def validate_v1(self, request: Request) -> Response:
+        """What became of a WebSocket on `/rtc/v1`."""
+        try:
+            with self._server.admission():
+                self._admit(request)
+                self._parse_join_request(request)
+        except _REFUSALS as refusal:
+            return _response(refusal)
+        return PlainTextResponse("success")
+
+    def _admit(self, connection: HTTPConnection) -> Claims:
+        claims = self._server.authenticate(_token_of(connection))
+        self._server.check_space(claims)
+        return claims
+
+    async def _accept(self, websocket: WebSocket, subprotocol: str | None) -> None:
+        if not self._allow_compression and _may_be_compressed(websocket):
+            raise _RefusedError(
+                400, "this server takes no compressed WebSocket messages (permessage-deflate)"
+            )
+        await websocket.accept(subprotocol)
+
+    def _parse_join_request(self, connection: HTTPConnection) -> JoinParameters:
+        # Without WebRTC there is no such path: SDKs then try /rtc, and hear why not.
+        self._require_webrtc(status=404)
+        try:
+            return parse_join_request(connection.query_params)
+        except ValueError as error:
+            raise _RefusedError(400, str(error)) from None
+
+    def _require_webrtc(self, status: int = 400) -> PeerThread:
+        if self._peers is None:
+            raise _RefusedError(status, _NO_WEBRTC)
+        return self._peers
+
+    async def _serve_ours(
+        self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
+    ) -> None:
+        limit = self._server.limits.max_queue_bytes
+        async with open_framed_link(stream, max_queue_bytes=limit) as link:
+            try:
+                await serve_member(self._server, link, claims, parameters.client)
+            except JoinRefusedError as error:
+                await link.aclose(str(error))
+
+    async def _serve_livekit_client(
+        self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
+    ) -> None:
+        peers = self._require_webrtc()
+        await serve_livekit_client(self._server, peers, stream, claims, parameters)
+
+
+def _response(refusal: Exception) -> PlainTextResponse:
+    status = getattr(refusal, "status", 401)
+    return PlainTextResponse(str(refusal), status_code=status)
+
+
+async def _deny(websocket: WebSocket, refusal: Exception) -> None:
+    await websocket.send_denial_response(_response(refusal))
+
+
+async def _not_found(websocket: WebSocket) -> None:
+    # Starlette's own answer would be 403; LiveKit's SDKs fall back to /rtc on 404 (V10).
+    text = f"there is no {websocket.url.path} here; signalling is on /rtc"
+    await _deny(websocket, _RefusedError(404, text))
+
+
+def _may_be_compressed(websocket: WebSocket) -> bool:
+    # Some servers agree, and inflate a small frame to whatever it becomes. An app has no say in it.
+    if OUR_WEBSOCKET in websocket.scope.get("extensions", ()):
+        return False
+    return "permessage-deflate" in websocket.headers.get("sec-websocket-extensions", "")
+
+
+def _token_of(connection: HTTPConnection) -> str:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    return connection.query_params.get("access_token", "")
+
+
+#: What sending raises when the WebSocket is closed, or is being closed just now: hypercorn on trio
+#: lets out that its socket is busy with that.
+_CLOSED: Final = (WebSocketDisconnect, RuntimeError, OSError, trio.BusyResourceError)
+
+
+def _sends_nothing(_message: bytes) -> bool:
+    return False
+
+
+@define(eq=False)
+class _StarletteStream:
+    """A `MessageStream` over a WebSocket that was accepted."""
+
+    _websocket: WebSocket
+    sends_at_once: bool = field(init=False)
+    _send_bytes_nowait: Callable[[bytes], bool] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Only our own server can; ASGI knows no such thing.
+        extension = self._websocket.scope.get("extensions", {}).get(OUR_WEBSOCKET, {})
+        self.sends_at_once = bool(extension)
+        self._send_bytes_nowait = extension.get("send_bytes_nowait", _sends_nothing)
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        try:
+            return self._send_bytes_nowait(message)
+        except OSError as error:
+            raise LinkClosedError(f"the WebSocket is closed: {error!r}") from None
+
+    async def send_message(self, message: bytes) -> None:
+        try:
+            await self._websocket.send_bytes(message)
+        except _CLOSED as error:
+            raise LinkClosedError(f"the WebSocket is closed: {error!r}") from None
+
+    async def receive_message(self) -> bytes:
+        try:
+            message = await self._websocket.receive()
+        except RuntimeError:
+            raise LinkClosedError("the WebSocket was closed here") from None
+        if message["type"] == "websocket.disconnect":
+            raise closed_with(message.get("code", 1005), message.get("reason") or "")
+        data: bytes | None = message.get("bytes")
+        return message["text"].encode() if data is None else data
+
+    async def aclose(self, reason: str) -> None:
+        websocket = self._websocket
+        if WebSocketState.DISCONNECTED in (websocket.client_state, websocket.application_state):
+            return
+        # The other side may have closed it in the meantime.
+        with suppress(*_CLOSED):
+            await websocket.close(reason=close_reason(reason))

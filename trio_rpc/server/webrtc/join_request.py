@@ -1,0 +1,95 @@
+"""What a client of LiveKit's says of itself in the URL with which it joins."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+#: What a join request may inflate to: it holds an offer.
+_MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
+_MAX_CAPABILITIES: Final = 50
+#: zlib's word for gzip.
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+@frozen
+class JoinParameters:
+    """How somebody joins.
+
+    Attributes:
+        client: What it is.
+        single_peer_connection: It speaks `/rtc/v1`, where its own peer connection carries both
+            directions; otherwise there is one for each.
+        offer: Its offer, where that came along.
+        reconnect: It wants to go on with an earlier stay.
+    """
+
+    client: models.ClientInfo
+    single_peer_connection: bool = False
+    offer: rtc.SessionDescription | None = None
+    reconnect: bool = False
+
+
+def parse_query(query: Mapping[str, str]) -> JoinParameters:
+    """How somebody joins through `/rtc`; what can't be understood is left out."""
+    client = models.ClientInfo(version=query.get("version", "")[:64])
+    client_protocol = query.get("client_protocol", "")[:4]
+    if client_protocol.isascii() and client_protocol.isdigit():
+        client.client_protocol = min(int(client_protocol), 1_000)
+    capabilities = [each for each in query.get("capabilities", "")[:100].split(",") if each]
+    if all(each.isascii() and each.isdigit() for each in capabilities):
+        client.capabilities.extend(min(int(each), 65_535) for each in capabilities)  # type: ignore[misc]
+    return JoinParameters(client, reconnect=query.get("reconnect") in ("1", "true"))
+
+
+def parse_join_request(query: Mapping[str, str]) -> JoinParameters:
+    """How somebody joins through `/rtc/v1`.
+
+    Raises:
+        ValueError: there is no join request, or it can't be understood.
+    """
+    text = query.get("join_request", "")
+    if not text:
+        raise ValueError("the parameter join_request is missing")
+    try:
+        wrapped = rtc.WrappedJoinRequest.FromString(
+            base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        )
+        body = wrapped.join_request
+        if wrapped.compression == rtc.WrappedJoinRequest.Compression.GZIP:
+            body = _inflate(body)
+        request = rtc.JoinRequest.FromString(body)
+    except (binascii.Error, DecodeError, zlib.error) as error:
+        raise ValueError(f"join_request can't be read: {type(error).__name__}") from None
+    return JoinParameters(
+        _within_bounds(request.client_info),
+        single_peer_connection=True,
+        offer=request.publisher_offer if request.HasField("publisher_offer") else None,
+        reconnect=request.reconnect,
+    )
+
+
+def _inflate(body: bytes) -> bytes:
+    decompressor = zlib.decompressobj(wbits=_GZIP)
+    content = decompressor.decompress(body, _MAX_JOIN_REQUEST_BYTES + 1)
+    if len(content) > _MAX_JOIN_REQUEST_BYTES:
+        raise ValueError(f"join_request inflates to more than {_MAX_JOIN_REQUEST_BYTES:,} bytes")
+    if not decompressor.eof:
+        raise ValueError("join_request is cut off")
+    return content
+
+
+def _within_bounds(client: models.ClientInfo) -> models.ClientInfo:
+    """What others are told of a client, which is kept for as long as it stays."""
+    return models.ClientInfo(
+        version=client.version[:64],
+        client_protocol=max(0, min(client.client_protocol, 1_000)),
+        capabilities=client.capabilities[:_MAX_CAPABILITIES],
+    )

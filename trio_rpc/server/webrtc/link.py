@@ -1,0 +1,159 @@
+"""The link of a participant that came with one of LiveKit's SDKs.
+
+    link ──SIGNAL──────────► its WebSocket: a SignalResponse a message
+      └────RELIABLE, LOSSY─► its data channels
+
+and back, where what the client says of its connections stays here. Either way out has a queue of
+its own, so that a client whose data channels are busy, or not open yet, still hears pongs and
+goodbyes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from attrs import define
+from google.protobuf.message import DecodeError
+from livekit.protocol import rtc
+
+from ... import concurrency
+from ...links import Channel, Frame, LinkClosedError, MessageStream, open_framed_link
+from ...links.framed import FramedLink
+from ...links.frames import decode_frames, encode_frames
+from .stream import PeerStream
+from .thread import PeerThread
+
+#: More than any client has addresses. What it names beyond them counts as malformed (P8).
+_MAX_CANDIDATES: Final = 200
+#: How much that was received and not yet read stops the reading of signalling.
+_MAX_UNREAD: Final = 1_000
+
+
+@asynccontextmanager
+async def open_webrtc_link(
+    signalling: MessageStream, thread: PeerThread, *, max_queue_bytes: int
+) -> AsyncGenerator[WebRTCLink]:
+    """A participant's link, for as long as the block runs; at its end both ways are closed.
+
+    Args:
+        signalling: Its WebSocket, with a `SignalRequest` or a `SignalResponse` a message.
+        thread: Where its peer connections run.
+        max_queue_bytes: How much may wait to be sent; of signalling, and of data.
+
+    Raises:
+        LinkClosedError: WebRTC is not to be had.
+    """
+    await thread.start()
+    async with open_framed_link(
+        _SignalStream(signalling), max_queue_bytes=max_queue_bytes
+    ) as signals:
+
+        def tell(response: rtc.SignalResponse) -> None:
+            signals.send_nowait(Frame(Channel.SIGNAL, response.SerializeToString()))
+
+        stream = PeerStream(concurrency.current(), thread, tell)
+        async with (
+            open_framed_link(stream, max_queue_bytes=max_queue_bytes) as data,
+            concurrency.open_service_nursery() as nursery,
+        ):
+            link = WebRTCLink(signals, data, stream)
+            nursery.start_soon(link.read_signalling)
+            try:
+                yield link
+            finally:
+                await link.aclose()
+
+
+class WebRTCLink:
+    """The `Link` that `open_webrtc_link` opens; it carries data once `start` was called."""
+
+    def __init__(self, signals: FramedLink, data: FramedLink, stream: PeerStream) -> None:
+        self._signals = signals
+        self._data = data
+        self._stream = stream
+        self._candidates = 0
+        self.start = stream.start
+        self.wait_open = stream.wait_open
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be sent, without what is under way."""
+        return self._signals.queued_bytes + self._data.queued_bytes
+
+    def send_nowait(self, frame: Frame) -> None:
+        link = self._signals if frame.channel is Channel.SIGNAL else self._data
+        link.send_nowait(frame)
+
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        self._data.flush_nowait(at_least=at_least)
+
+    async def wait_writable(self) -> None:
+        await (self._data if self._data.queued_bytes else self._signals).wait_writable()
+
+    async def receive(self) -> list[Frame]:
+        return await self._data.receive()
+
+    def discard_queued(self) -> None:
+        self._signals.discard_queued()
+        self._data.discard_queued()
+
+    async def aclose(self, reason: str = "") -> None:
+        if not self._stream.is_open:
+            # What waits for a channel would be waited for in vain.
+            self._stream.end(reason or "it was closed before it was open")
+        await self._data.aclose(reason)
+        await self._signals.aclose(reason)
+
+    async def read_signalling(self) -> None:
+        """Take what comes over the WebSocket, until that ends, and the link with it."""
+        try:
+            while True:
+                for frame in await self._signals.receive():
+                    self._on_signal(frame)
+                while self._stream.unread >= _MAX_UNREAD:
+                    await self._stream.wait_changed()
+        except LinkClosedError as error:
+            self._stream.end(str(error))
+
+    def _on_signal(self, frame: Frame) -> None:
+        try:
+            request = rtc.SignalRequest.FromString(frame.body)
+        except DecodeError:
+            # The session says what is to be said of that.
+            return self._stream.put(frame)
+        match request.WhichOneof("message"):
+            case "offer" | "answer":
+                self._stream.describe(request)
+            case "trickle":
+                # Its addresses are not needed: see `sdp`.
+                self._candidates += 1
+                if self._candidates > _MAX_CANDIDATES:
+                    text = f"more than {_MAX_CANDIDATES} addresses of its own (ICE candidates)"
+                    self._stream.put(ValueError(text))
+            case _:
+                self._stream.put(frame)
+        return None
+
+
+@define(eq=False)
+class _SignalStream:
+    """A `MessageStream` over a WebSocket with one bare signalling message a message."""
+
+    _websocket: MessageStream
+    sends_at_once: bool = False
+
+    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
+        return False
+
+    async def send_message(self, message: bytes) -> None:
+        for frame in decode_frames(message):
+            await self._websocket.send_message(frame.body)
+
+    async def receive_message(self) -> bytes:
+        body = await self._websocket.receive_message()
+        return encode_frames([Frame(Channel.SIGNAL, body)])
+
+    async def aclose(self, reason: str) -> None:
+        await self._websocket.aclose(reason)

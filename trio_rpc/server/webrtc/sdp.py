@@ -1,0 +1,132 @@
+"""The data channels of a session description alone, and an answer to all of an offer.
+
+aiortc is given the section of the data channels (`m=application`) and nothing else. What a client
+offers of audio and video is accepted as inactive on the same transport: a rejected section would
+make browsers negotiate again.
+
+The addresses of a client (its ICE candidates) are left out. It knows ours from our description, so
+it is the client that comes to us, and its address is seen when it does. So nobody has us send
+anything to addresses of their choice, or look up names, which takes seconds for those that browsers
+make up (`….local`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+#: Browsers send some tens of kilobytes.
+MAX_SDP_BYTES: Final = 256 * 1024
+MAX_SECTIONS: Final = 500
+_CANDIDATES: Final = ("a=candidate:", "a=end-of-candidates")
+#: What the sections of one bundle share: how to reach the other side.
+_TRANSPORT: Final = ("a=ice-", "a=fingerprint:", "a=setup:", *_CANDIDATES)
+
+#: The lines of one section, the first of which begins with `m=`.
+_Section = Sequence[str]
+
+
+def data_only(sdp: str) -> str:
+    """A client's offer or answer with its data channels alone, and without its addresses.
+
+    Raises:
+        ValueError: it is too long, or has not one section of data channels, or one that can't be
+            read.
+    """
+    session, sections = _parse(sdp)
+    data = _data_section(sections)
+    lines = [*_bundle(session, [_attribute(data, "mid")]), *data]
+    return _join([line for line in lines if not line.startswith(_CANDIDATES)])
+
+
+def complete_answer(answer: str, offer: str) -> str:
+    """The answer to a whole offer, from the answer to its data channels.
+
+    Raises:
+        ValueError: one of them can't be read.
+    """
+    session, (data,) = _parse(answer)
+    _, offered = _parse(offer)
+    transport = [line for line in data if line.startswith(_TRANSPORT)]
+    accepted = [section for section in offered if not _is_rejected(section)]
+    lines = _bundle(session, [_attribute(section, "mid") for section in accepted])
+    for section in offered:
+        lines += data if _is_data(section) else _inactive(section, transport)
+    return _join(lines)
+
+
+def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
+    """An answer to audio or video that nothing will be sent of, with the first of its formats."""
+    kind, _, protocol, payload_type = _media(section)
+    rejected = _is_rejected(section)
+    yield f"m={kind} {0 if rejected else 9} {protocol} {payload_type}"
+    yield "c=IN IP4 0.0.0.0"
+    yield f"a=mid:{_attribute(section, 'mid')}"
+    yield "a=inactive"
+    yield "a=rtcp-mux"
+    if not rejected:
+        # Repeated here, since browsers look into the first section alone.
+        yield from transport
+    wanted = (f"a=rtpmap:{payload_type} ", f"a=fmtp:{payload_type} ")
+    yield from (line for line in section if line.startswith(wanted))
+
+
+def _parse(sdp: str) -> tuple[list[str], list[list[str]]]:
+    """The lines of the session, and those of each section."""
+    if len(sdp) > MAX_SDP_BYTES:
+        raise ValueError(f"{len(sdp):,} characters, over the limit of {MAX_SDP_BYTES:,}")
+    session: list[str] = []
+    sections: list[list[str]] = []
+    for line in sdp.replace("\r\n", "\n").rstrip("\n").split("\n"):
+        if line.startswith("m="):
+            sections.append([])
+        (sections[-1] if sections else session).append(line)
+    if len(sections) > MAX_SECTIONS:
+        raise ValueError(f"{len(sections):,} sections, over the limit of {MAX_SECTIONS}")
+    for section in sections:
+        _attribute(section, "mid")
+        _media(section)
+    return session, sections
+
+
+def _data_section(sections: Sequence[_Section]) -> _Section:
+    found = [section for section in sections if _is_data(section)]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} sections of data channels: 1 is wanted")
+    return found[0]
+
+
+def _is_data(section: _Section) -> bool:
+    return _media(section)[0] == "application"
+
+
+def _is_rejected(section: _Section) -> bool:
+    # The port is 0 as well in a section that is not wanted without its bundle.
+    return _media(section)[1] == "0" and "a=bundle-only" not in section
+
+
+def _bundle(session: Sequence[str], mids: Sequence[str]) -> list[str]:
+    """The lines of a session, with all sections on one transport."""
+    group = f"a=group:BUNDLE {' '.join(mids)}"
+    rest = [line for line in session if not line.startswith("a=group:BUNDLE")]
+    return [*rest, group]
+
+
+def _attribute(section: _Section, name: str) -> str:
+    prefix = f"a={name}:"
+    for line in section:
+        if line.startswith(prefix):
+            return line.removeprefix(prefix)
+    raise ValueError(f"a section without {prefix[:-1]}")
+
+
+def _media(section: _Section) -> tuple[str, str, str, str]:
+    """Kind, port, protocol and first format of a section."""
+    words = section[0].removeprefix("m=").split()
+    if len(words) < 4:
+        raise ValueError("a section without a format")
+    return words[0], words[1], words[2], words[3]
+
+
+def _join(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\r\n" for line in lines)

@@ -1,0 +1,57 @@
+"""Serving a participant that came with one of LiveKit's SDKs."""
+
+from __future__ import annotations
+
+from livekit.protocol import rtc
+
+from ...links import LinkClosedError, MessageStream
+from ...tokens import Claims
+from ..room_server import RoomServer
+from ..room_table import JoinRefusedError
+from ..sessions import Opening, serve_member
+from .join_request import JoinParameters
+from .link import open_webrtc_link
+from .thread import PeerThread
+
+
+async def serve_livekit_client(
+    server: RoomServer,
+    thread: PeerThread,
+    signalling: MessageStream,
+    claims: Claims,
+    parameters: JoinParameters,
+) -> None:
+    """Serve a client from its request to join until it has left.
+
+    Args:
+        thread: Where its peer connections run.
+        signalling: Its WebSocket.
+        claims: What its token says.
+        parameters: What it said of itself.
+    """
+    if parameters.reconnect:
+        # A resume goes on with the peer connections of before, under new addresses, which aiortc
+        # can't. The client comes back with new ones.
+        await signalling.send_message(_come_anew().SerializeToString())
+        await signalling.aclose("join anew")
+        return
+    subscriber_primary = not parameters.single_peer_connection
+    join = rtc.JoinResponse(subscriber_primary=subscriber_primary, fast_publish=True)
+    limit = server.limits.max_queue_bytes
+    try:
+        async with open_webrtc_link(signalling, thread, max_queue_bytes=limit) as link:
+            link.start(subscriber_primary=subscriber_primary, offer=parameters.offer)
+            opening = Opening(join, link.wait_open)
+            try:
+                await serve_member(server, link, claims, parameters.client, opening)
+            except JoinRefusedError as error:
+                await link.aclose(str(error))
+    except LinkClosedError as error:
+        await signalling.aclose(str(error))
+
+
+def _come_anew() -> rtc.SignalResponse:
+    leave = rtc.LeaveRequest(
+        reason="STATE_MISMATCH", action=rtc.LeaveRequest.RECONNECT, can_reconnect=True
+    )
+    return rtc.SignalResponse(leave=leave)
