@@ -103,6 +103,27 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--strict")
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure calls against others' (docs/benchmarks.md); arguments go to tests.benchmarks."""
+    sdk = [each for each in PROJECT["optional-dependencies"]["interop"] if "livekit" in each]
+    plots = "tests/benchmarks/environments/plots.txt"
+    session.install("-e", ".[livekit]", "-r", plots, *sdk)
+    folder = Path(session.virtualenv.location).parent
+    for requirements in Path("tests/benchmarks/environments").glob("*.txt"):
+        if requirements.stem != "plots":
+            # Each other in an environment of its own: one that can't be installed is reported.
+            python = folder / f"bench-{requirements.stem}" / "bin" / "python"
+            if not python.exists():
+                folder_of_its_own = str(python.parents[1])
+                session.run(
+                    sys.executable, "-m", "virtualenv", "-q", folder_of_its_own, external=True
+                )
+            install = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
+            session.run(*install, external=True, success_codes=range(256))
+    session.run("python", "-m", "tests.benchmarks", f"--environments={folder}", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def demo(session: nox.Session) -> None:
     """Run the demonstration from a fresh installation, as a user would."""

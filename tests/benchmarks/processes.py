@@ -1,0 +1,151 @@
+"""Starting the processes of contestants, talking to them, and measuring them (Linux only)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, frozen
+
+#: Seconds that a process gets to start, as a thousand joins take; and to end.
+_START_TIMEOUT: Final = 240.0
+_STOP_TIMEOUT: Final = 10.0
+#: The low bits of a clock's id that make it "all CPU time of the process in the high bits".
+_CPU_CLOCK: Final = 2
+
+
+class ProcessFailedError(Exception):
+    """A process ended, or was silent for too long; the text has the end of what it printed."""
+
+
+@frozen
+class Usage:
+    """What a process and those that it started have used.
+
+    Attributes:
+        cpu_seconds: On all cores, since it began.
+        pss_bytes: What it has in memory; what it shares with others counts in part.
+    """
+
+    cpu_seconds: float
+    pss_bytes: int
+
+
+@define(eq=False)
+class Process:
+    """A process that we started: it says lines of JSON, and is told some."""
+
+    _popen: subprocess.Popen[bytes]
+    _log: Any
+    _selector: selectors.BaseSelector
+    _buffer: bytes = b""
+
+    def tell(self, message: Mapping[str, object]) -> None:
+        """Write one line to it."""
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(json.dumps(message).encode() + b"\n")
+            self._popen.stdin.flush()
+        except OSError:
+            raise self._failed("took no more orders") from None
+
+    def hear(self, timeout: float = _START_TIMEOUT) -> dict[str, Any]:
+        """The next line that it says.
+
+        Raises:
+            ProcessFailedError: it says nothing for `timeout` seconds, or has ended.
+        """
+        give_up = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            if not self._selector.select(give_up - time.monotonic()):
+                raise self._failed(f"said nothing for {timeout:.0f} s")
+            assert self._popen.stdout is not None
+            piece = os.read(self._popen.stdout.fileno(), 65_536)
+            if not piece:
+                raise self._failed("ended")
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def usage(self) -> Usage:
+        """What it has used so far.
+
+        Raises:
+            ProcessFailedError: it has ended.
+        """
+        try:
+            usages = [_usage(pid) for pid in _family(self._popen.pid)]
+        except OSError:
+            raise self._failed("ended") from None
+        return Usage(
+            sum(each.cpu_seconds for each in usages),
+            sum(each.pss_bytes for each in usages),
+        )
+
+    def _failed(self, what: str) -> ProcessFailedError:
+        self._log.seek(0)
+        printed = self._log.read().decode(errors="replace").strip().splitlines()
+        return ProcessFailedError(f"{what}: {' | '.join(printed[-3:])[-500:] or 'no output'}")
+
+
+@contextmanager
+def open_process(
+    command: list[str], directory: Path, environment: Mapping[str, str]
+) -> Iterator[Process]:
+    """A process for as long as the block runs."""
+    with (
+        tempfile.TemporaryFile() as log,
+        selectors.DefaultSelector() as selector,
+        subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as popen,
+    ):
+        assert popen.stdout is not None
+        selector.register(popen.stdout, selectors.EVENT_READ)
+        try:
+            yield Process(popen, log, selector)
+        finally:
+            popen.terminate()
+            try:
+                popen.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+
+
+def busy_seconds() -> float:
+    """What all processes of the machine have used of all its cores."""
+    _, user, nice, system, _idle, _iowait, irq, softirq, *_ = (
+        Path("/proc/stat").read_text().split(maxsplit=10)
+    )
+    ticks = sum(map(int, (user, nice, system, irq, softirq)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process, and those that it started."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
+
+
+def _usage(pid: int) -> Usage:
+    smaps = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    (pss,) = re.findall(r"^Pss: +(\d+) kB$", smaps, re.MULTILINE)
+    # What clock_getcpuclockid(3) computes: to the nanosecond, unlike /proc/PID/stat.
+    return Usage(time.clock_gettime(~pid << 3 | _CPU_CLOCK), int(pss) * 1024)

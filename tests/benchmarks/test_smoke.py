@@ -1,0 +1,85 @@
+"""The benchmarks still run: a few calls with each contestant of ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import growth, hostile
+from .__main__ import main
+from .cases import Load
+from .contestants import CONTESTANTS
+from .running import make_entry, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
+
+OURS = [each.name for each in CONTESTANTS.values() if each.is_ours]
+LOAD = Load(payload_bytes=20_000, in_flight=2)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_contestant_of_ours_makes_calls(name: str) -> None:
+    entry = make_entry(CONTESTANTS[name], None)
+    results = run([entry], lambda _: [LOAD], rounds=1, seconds=0.05, seed=0, say=print)
+    if reason := results.missing.get(name):
+        pytest.skip(reason)
+    rates = results.spread(name, LOAD, lambda each: each.rate)
+    assert rates is not None
+    assert rates.median > 0
+    used = results.spread(name, LOAD, lambda each: min(each.cpu.values()))
+    assert used is not None
+    assert used.median > 0
+
+
+def test_a_checkout_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    checkout = str(Path(__file__).parents[2])
+    options = ["--rounds", "1", "--seconds", "0.05", "--load", "100/1", "--only", "memory-trio"]
+    assert main(["--compare", checkout, checkout, *options]) == 0
+    header, _, row = capsys.readouterr().out.strip().splitlines()
+    assert header == "|  | A calls/s | B calls/s | calls/s B/A | CPU per call B/A |"
+    assert row.startswith("| memory-trio, 100 B, 1 in flight | ")
+
+
+def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
+    point = growth.Point("a few", members=3, rooms=2, pending=3)
+    results = run(
+        [point.entry()], lambda _: [point.load], rounds=1, seconds=0.05, seed=0, say=print
+    )
+    assert results.missing == {}
+    rates = results.spread("a few", point.load, lambda each: each.rate)
+    assert rates is not None
+    assert rates.median > 0
+
+
+def test_bad_peers_are_measured() -> None:
+    case = ("websocket", "never reads")
+    outcome = hostile.measure([case], rounds=1, seconds=0.05, seed=0, say=print)
+    assert outcome.results.missing == {}
+    _, _, row = hostile.report(outcome).strip().splitlines()
+    assert row.startswith("| websocket, never reads | ")
+
+
+def test_an_unknown_contestant_is_an_error_that_says_so() -> None:
+    with pytest.raises(SystemExit, match="no contestant is called carrier-pigeon: see --list"):
+        main(["--only", "carrier-pigeon"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--load", "100"], "'100' is not a load: it wants BYTES/CALLS, as in 100/1000"),
+        (["--load", "0/1"], "'0/1' is not a load: it wants BYTES/CALLS, as in 100/1000"),
+        (["--rounds", "0"], "'0' is not a whole number above 0"),
+        (["--seconds", "0"], "0 is not above 0 and at most 60"),
+        (["--compare", "/nowhere", "."], "there is no package trio_rpc in '/nowhere'"),
+        (["--growth", "--hostile"], "argument --hostile: not allowed with argument --growth"),
+    ],
+)
+def test_bad_options_are_errors_that_say_so(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert message in capsys.readouterr().err
