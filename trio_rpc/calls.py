@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05
-#: How many channels are kept for further calls: opening and closing them is a tenth of a call.
+#: How many channels are kept for further calls: opening them is a tenth of a call.
 _MAX_SPARE_CHANNELS: Final = 100
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
@@ -125,11 +125,6 @@ def _broken(error: StreamError) -> RpcError:
     )
 
 
-def _close(channels: tuple[SendChannel, ReceiveChannel]) -> None:
-    for channel in channels:
-        channel.close()
-
-
 def check_call(method: object, payload: object, response_timeout: float) -> None:
     """Refuse a call that nobody could mean (rule C11).
 
@@ -185,7 +180,6 @@ class Calls:
         self._pending: dict[str, _PendingCall] = {}
         # Channels of calls that are over, empty, for the next ones
         self._spare_channels: list[tuple[SendChannel, ReceiveChannel]] = []
-        self._ended = False
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -210,9 +204,7 @@ class Calls:
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         # Room for an ack and a response, which is all that a call is ever sent.
         channels = (
-            self._spare_channels.pop()
-            if self._spare_channels
-            else self._backend.open_memory_channel(2)
+            self._spare_channels.pop() if self._spare_channels else self._backend.open_queue(2)
         )
         outcome: str | RpcError | None = None
         with self._backend.cancel_scope(deadline=min(ack_by, respond_by)) as scope:
@@ -267,11 +259,8 @@ class Calls:
 
     def _forget(self, call: _PendingCall) -> None:
         del self._pending[call.request_id]
-        channels = call.send_channel, call.receive_channel
-        if call.drained and not self._ended and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
-            self._spare_channels.append(channels)
-        else:
-            _close(channels)
+        if call.drained and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
+            self._spare_channels.append((call.send_channel, call.receive_channel))
         if not call.finished and takes_cancellation(call.callee):
             # Let the handler end too, where the callee wants to know; best effort.
             with suppress(LinkFullError, LinkClosedError):
@@ -305,11 +294,8 @@ class Calls:
 
     def end(self, reason: str) -> None:
         """Nobody will answer any more: 1503 for all calls."""
-        self._ended = True
         for call in self._pending.values():
             call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
-        while self._spare_channels:
-            _close(self._spare_channels.pop())
 
     def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
         call = self._pending.get(request_id)

@@ -64,7 +64,8 @@ class FramedLink:
         self._queued_bytes = 0
         self._sending = False
         self._something_queued: Event = backend.event()
-        self._something_sent: Event = backend.event()
+        # Where somebody waits for it
+        self._something_sent: Event | None = None
         # How it ends
         self._writer_scope = backend.cancel_scope(shield=True)
         self._closed_because: str | None = None
@@ -110,7 +111,7 @@ class FramedLink:
 
     async def wait_writable(self) -> None:
         if self._closed_because is None:
-            await self._something_sent.wait()
+            await self._wait_sent()
 
     async def receive(self) -> list[Frame]:
         try:
@@ -136,7 +137,7 @@ class FramedLink:
             self._closed_because = "the link was closed here" + (f": {reason}" if reason else "")
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
             while self._queue or self._sending:
-                await self._something_sent.wait()
+                await self._wait_sent()
         self._writer_scope.cancel()
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._stream.aclose(reason)
@@ -186,6 +187,12 @@ class FramedLink:
         self.discard_queued()
         self._notify_sent()
 
+    async def _wait_sent(self) -> None:
+        if self._something_sent is None:
+            self._something_sent = self._backend.event()
+        await self._something_sent.wait()
+
     def _notify_sent(self) -> None:
-        self._something_sent.set()
-        self._something_sent = self._backend.event()
+        if self._something_sent is not None:
+            self._something_sent.set()
+            self._something_sent = None
