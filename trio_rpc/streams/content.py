@@ -12,6 +12,8 @@ CHUNK_BYTES: Final = 15_000
 DEFAULT_MAX_STREAM_BYTES: Final = 16 * 1024 * 1024
 #: zlib's word for deflate without a header of zlib's own.
 _RAW: Final = -zlib.MAX_WBITS
+#: Takes a third of the time of zlib's usual level 6, for a tenth to a fifth more bytes.
+_LEVEL: Final = 2
 
 
 def split_bytes(content: bytes) -> Iterator[bytes]:
@@ -34,7 +36,7 @@ def split_utf8(content: bytes) -> Iterator[bytes]:
 
 def deflate(content: bytes) -> bytes:
     """`content` compressed, as deflate-raw."""
-    compressor = zlib.compressobj(wbits=_RAW)
+    compressor = zlib.compressobj(_LEVEL, wbits=_RAW)
     return compressor.compress(content) + compressor.flush()
 
 
