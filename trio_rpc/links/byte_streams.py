@@ -234,6 +234,9 @@ class _AsyncioByteStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an instance on uvloop.
         self._transport = cast("asyncio.Transport", transport)
+        # Nothing shall wait here that could leave. Were some allowed to, uvloop would keep it until
+        # the end of the tick; and whoever writes has a queue of its own.
+        self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         self._received.append(data)
