@@ -137,9 +137,7 @@ async def call_handler(
         if method.is_async:
             result = await method.handler(data)
         else:
-            (result,) = await backend.run_sync_in_thread(
-                _call_boxed, method.handler, data, abandon_on_cancel=True, limiter=threads
-            )
+            result = await _call_in_thread(backend, threads, method.handler, data)
             if inspect.isawaitable(result):
                 result = await result
     except BaseException as error:
@@ -150,9 +148,33 @@ async def call_handler(
     return _checked_result(method.name, result, max_bytes)
 
 
-def _call_boxed(handler: RpcHandler, data: RpcInvocationData) -> tuple[object]:
-    # In a tuple, since trio refuses to bring a coroutine out of a thread.
-    return (handler(data),)
+async def _call_in_thread(
+    backend: Backend, threads: Any, handler: RpcHandler, data: RpcInvocationData
+) -> object:
+    # Not what the thread returns, since trio refuses to bring a coroutine out of one.
+    results: list[object] = []
+    given_up = False
+
+    def call() -> None:
+        results.append(handler(data))
+        if given_up:
+            _discard(results)
+
+    try:
+        await backend.run_sync_in_thread(call, abandon_on_cancel=True, limiter=threads)
+    except BaseException:
+        # The thread may be at its end at this very moment: it looks again.
+        given_up = True
+        _discard(results)
+        raise
+    return results[0]
+
+
+def _discard(results: list[object]) -> None:
+    """Nobody will await a coroutine that comes too late, of which Python would complain."""
+    for result in results:
+        if inspect.iscoroutine(result):
+            result.close()
 
 
 def _error_of(method: str, error: Exception) -> RpcError:

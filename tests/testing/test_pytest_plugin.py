@@ -120,8 +120,11 @@ def test_virtual_time_works_with_the_fixtures(pytester: pytest.Pytester) -> None
             return virtual_time_backend(request.param)
 
         async def test_a_handler_that_is_too_slow(rpc_rooms):
+            async def sleep(data):
+                await anyio.sleep(7200)
+
             async with rpc_rooms("alice", "bob") as (alice, bob):
-                bob.register_rpc_method("sleep", lambda data: anyio.sleep(7200))
+                bob.register_rpc_method("sleep", sleep)
                 started = anyio.current_time()
                 with pytest.raises(RpcError) as raised:
                     await alice.local_participant.perform_rpc(
