@@ -1,11 +1,7 @@
-"""An HTTP server for an ASGI app: a task for each connection, all of them under one nursery.
-
-A connection ends alone: neither what its peer sends, nor an error in the app, reaches another one.
-"""
+"""An HTTP server for an ASGI app."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 
@@ -13,15 +9,13 @@ from attrs import define, field
 from starlette.types import ASGIApp
 
 from .. import concurrency
-from ..concurrency import Event, Nursery, failure_in
-from ..links.byte_streams import ByteStream, open_byte_stream
+from ..concurrency import Event
+from ..links.byte_streams import ByteStream
 from ..links.tls import TlsByteStream
-from .accepting import accept_connections
 from .asgi import Address, Endpoints, HttpExchange
 from .asgi_websocket import WebSocketExchange, asks_for_websocket
 from .http import HttpConnection, HttpLimits, PeerGoneError
-
-logger = logging.getLogger(__name__)
+from .listening import serve_connections
 
 
 async def serve_http(
@@ -40,21 +34,14 @@ async def serve_http(
         limits: What each connection may take.
         ssl_context: For TLS.
     """
-    backend = concurrency.current()
     server = _HttpServer(app, limits, ssl_context)
-    async with backend.open_nursery() as nursery:
-
-        def start(connection: socket.socket) -> None:
-            nursery.start_soon(server.serve_connection, connection, nursery)
-
-        try:
-            async with concurrency.open_service_nursery() as accepting:
-                accepting.start_soon(accept_connections, listener, start)
-                await stop.wait()
-        finally:
-            listener.close()
-        server.stop()
-        nursery.cancel_scope.deadline = backend.current_time() + limits.graceful_timeout
+    await serve_connections(
+        listener,
+        server.serve_connection,
+        stop,
+        on_stop=server.stop,
+        graceful_timeout=limits.graceful_timeout,
+    )
 
 
 @define(eq=False)
@@ -71,31 +58,13 @@ class _HttpServer:
         for connection in self._connections:
             connection.stop()
 
-    async def serve_connection(self, accepted: socket.socket, nursery: Nursery) -> None:
-        """Serve a connection to its end; what goes wrong in it stays in it.
-
-        Args:
-            accepted: The connection, which is closed at the end.
-            nursery: Runs what it does in the background.
-        """
-        try:
-            client, server = _addresses(accepted)
-            endpoints = Endpoints(client, server, encrypted=self._ssl_context is not None)
-            stream = await open_byte_stream(accepted, nursery)
-            try:
-                connection = HttpConnection(await self._encrypted(stream), self._limits)
-                await self._answer(connection, endpoints)
-                await connection.finish()
-            finally:
-                stream.abort()
-        except BaseException as error:
-            failure = failure_in(error)
-            if failure is None:
-                raise
-            if isinstance(failure, OSError):
-                logger.debug("a connection was lost: %s", failure)
-            else:
-                logger.error("a connection failed", exc_info=failure)
+    async def serve_connection(self, accepted: socket.socket, stream: ByteStream) -> None:
+        """Serve a connection to its end."""
+        client, server = _addresses(accepted)
+        endpoints = Endpoints(client, server, encrypted=self._ssl_context is not None)
+        connection = HttpConnection(await self._encrypted(stream), self._limits)
+        await self._answer(connection, endpoints)
+        await connection.finish()
 
     async def _encrypted(self, stream: ByteStream) -> ByteStream:
         if self._ssl_context is None:
@@ -130,5 +99,4 @@ def _addresses(connection: socket.socket) -> tuple[Address | None, Address | Non
     try:
         return connection.getpeername()[:2], connection.getsockname()[:2]
     except OSError as error:
-        connection.close()
         raise PeerGoneError(str(error)) from None

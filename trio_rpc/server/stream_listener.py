@@ -12,20 +12,19 @@ import logging
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..concurrency import IGNORED_TASK_STATUS, Backend, CancelScope, Nursery, TaskStatus, failure_in
+from ..concurrency import IGNORED_TASK_STATUS, Backend, CancelScope, Event, TaskStatus
 from ..links import LinkClosedError, open_framed_link
-from ..links.byte_streams import ByteStream, open_byte_stream
+from ..links.byte_streams import ByteStream
 from ..links.framed import CLOSE_TIMEOUT
 from ..links.record_stream import RecordStream
 from ..links.records import (
@@ -38,14 +37,13 @@ from ..links.records import (
 from ..links.stream import StreamAddress
 from ..links.tls import TlsByteStream, speaks_no_tls
 from ..tokens import Claims, InvalidTokenError
-from .accepting import accept_connections
+from .listening import listen_tcp, listen_unix, run_server, serve_connections
 from .room_server import RoomServer
 from .room_table import JoinRefusedError
 from .sessions import serve_member
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG: Final = 512
 #: Seconds that connections get to end when the server shuts down.
 _GRACEFUL_TIMEOUT: Final = 5.0
 #: How many capabilities a client may name: the others are told all of them.
@@ -78,41 +76,26 @@ async def serve_stream(
         OSError: the address can't be listened on, or a file not be read (`ssl.SSLError`: or not be
             used).
     """
-    backend = concurrency.current()
     address = StreamAddress.parse(url)
     ssl_context = _ssl_context(certfile, keyfile) if address.scheme == "tls" else None
     listener, bound = _listen(address)
-    doorkeeper = _Doorkeeper(server, backend, bound.scheme, ssl_context)
-    stop = backend.event()
+    doorkeeper = _Doorkeeper(server, concurrency.current(), bound.scheme, ssl_context)
 
-    async def run() -> None:
-        # Shielded, so that there still is somebody to tell the participants through.
-        with backend.cancel_scope(shield=True):
-            async with backend.open_nursery() as connections:
+    def on_stop() -> None:
+        if bound.scheme == "unix":
+            Path(bound.path).unlink(missing_ok=True)
+        doorkeeper.send_away()
 
-                def start(connection: socket.socket) -> None:
-                    connections.start_soon(doorkeeper.serve_connection, connection, connections)
+    async def serve_until(stop: Event) -> None:
+        await serve_connections(
+            listener,
+            doorkeeper.serve_connection,
+            stop,
+            on_stop=on_stop,
+            graceful_timeout=_GRACEFUL_TIMEOUT,
+        )
 
-                try:
-                    async with concurrency.open_service_nursery() as accepting:
-                        accepting.start_soon(accept_connections, listener, start)
-                        await stop.wait()
-                finally:
-                    _close(listener, bound)
-                doorkeeper.send_away()
-                connections.cancel_scope.deadline = backend.current_time() + _GRACEFUL_TIMEOUT
-
-    async with backend.open_nursery() as nursery:
-        nursery.start_soon(run)
-        task_status.started(str(bound))
-        try:
-            await backend.sleep_forever()
-        finally:
-            try:
-                with backend.cancel_scope(shield=True):
-                    await server.shut_down()
-            finally:
-                stop.set()
+    await run_server(serve_until, server.shut_down, str(bound), task_status)
 
 
 # Who has not joined yet
@@ -146,34 +129,16 @@ class _Doorkeeper:
     # The one that came first is first
     _places: dict[_Place, None] = field(factory=dict[_Place, None], init=False)
 
-    async def serve_connection(self, connection: socket.socket, nursery: Nursery) -> None:
-        """Serve a connection to its end; what goes wrong in it stays in it.
-
-        Args:
-            nursery: Runs what the connection does in the background.
-        """
-        server = self._server
-        try:
-            stream = await open_byte_stream(connection, nursery)
-            try:
-                if (joining := await self._let_in(stream)) is not None:
-                    records, claims, client = joining
-                    limit = server.limits.max_queue_bytes
-                    async with open_framed_link(records, max_queue_bytes=limit) as link:
-                        try:
-                            await serve_member(server, link, claims, client)
-                        except JoinRefusedError as error:
-                            await link.aclose(str(error))
-            finally:
-                stream.abort()
-        except BaseException as error:
-            failure = failure_in(error)
-            if failure is None:
-                raise
-            if isinstance(failure, OSError):
-                logger.debug("a connection was lost: %s", failure)
-            else:
-                logger.error("a connection failed", exc_info=failure)
+    async def serve_connection(self, _: socket.socket, stream: ByteStream) -> None:
+        """Serve a connection to its end."""
+        if (joining := await self._let_in(stream)) is not None:
+            records, claims, client = joining
+            limit = self._server.limits.max_queue_bytes
+            async with open_framed_link(records, max_queue_bytes=limit) as link:
+                try:
+                    await serve_member(self._server, link, claims, client)
+                except JoinRefusedError as error:
+                    await link.aclose(str(error))
 
     def send_away(self) -> None:
         """Let everybody go who has not joined yet."""
@@ -283,29 +248,10 @@ def _listen(address: StreamAddress) -> tuple[socket.socket, StreamAddress]:
     """A socket that listens, and the address that clients connect to."""
     if address.scheme == "unix":
         _remove_stale_socket(Path(address.path))
-        return _listen_at(socket.AF_UNIX, address.path), address
-    family, _, _, _, target = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = _listen_at(family, target)
+        return listen_unix(address.path), address
+    listener = listen_tcp(address.host, address.port)
     host, port = listener.getsockname()[:2]
     return listener, StreamAddress(address.scheme, host, port)
-
-
-def _listen_at(family: socket.AddressFamily, target: Any) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(target)
-        if family == socket.AF_UNIX:
-            # Nobody can connect before `listen`.
-            Path(target).chmod(stat.S_IRUSR | stat.S_IWUSR)
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _remove_stale_socket(path: Path) -> None:
@@ -316,9 +262,3 @@ def _remove_stale_socket(path: Path) -> None:
         probe.setblocking(False)
         if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
             path.unlink(missing_ok=True)
-
-
-def _close(listener: socket.socket, bound: StreamAddress) -> None:
-    listener.close()
-    if bound.scheme == "unix":
-        Path(bound.path).unlink(missing_ok=True)

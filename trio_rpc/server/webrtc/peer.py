@@ -25,9 +25,8 @@ from livekit.protocol import rtc
 
 from ...links import Channel, Frame
 from ...links.frames import decode_frames
-from .reports import Described, Failed, Opened, SendReport, Taken
+from .reports import FRAME_COST, Described, Failed, Opened, SendReport, Taken
 from .sdp import complete_answer, data_only
-from .stream import FRAME_COST
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import frozen
 from livekit.protocol import rtc
 
 from ...links import Frame
+
+#: What a received frame counts beyond its body: a million empty ones are not nothing.
+FRAME_COST: Final = 256
 
 
 @frozen

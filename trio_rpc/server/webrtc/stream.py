@@ -18,7 +18,7 @@ from livekit.protocol import rtc
 from ...concurrency import Backend
 from ...links import Channel, Frame, LinkClosedError, LinkFullError
 from ...links.frames import encode_frames
-from .reports import Described, Failed, Opened, Report, Taken
+from .reports import FRAME_COST, Described, Failed, Opened, Report, Taken
 from .thread import PeerThread
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 #: What a client's connection may have been given and not have taken.
 _WINDOW_BYTES: Final = 256 * 1024
-#: What a received frame counts beyond its body: a million empty ones are not nothing.
-FRAME_COST: Final = 256
 #: How much is read before the peer hears of it: telling costs more than small packets do.
 _REPORTED_BYTES: Final = 64 * 1024
 
