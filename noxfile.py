@@ -8,6 +8,9 @@ import nox
 PYTHONS = ["3.11", "3.12", "3.13"]
 BACKENDS = ["trio", "asyncio", "uvloop"]
 
+# Tests wait for processes and sockets now and then: a few workers are faster than one.
+WORKERS = ["--numprocesses=auto", "--maxprocesses=4"]
+
 # Coverage is measured under one Python, over all backends.
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 COVERAGE_PYTHON = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
@@ -55,7 +58,8 @@ def tests(session: nox.Session, backend: str) -> None:
         session.skip("uvloop does not support Windows")
     session.install("-e", ".[test]")
     report = session.cache_dir / f"junit-{session.python}-{backend}.xml"
-    pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *session.posargs]
+    pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *WORKERS]
+    pytest += session.posargs
     if session.python != COVERAGE_PYTHON:
         session.run("python", *pytest)
         return
@@ -107,11 +111,11 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure calls against others' (docs/benchmarks.md); arguments go to tests.benchmarks."""
     sdk = [each for each in PROJECT["optional-dependencies"]["interop"] if "livekit" in each]
-    plots = "tests/benchmarks/environments/plots.txt"
-    session.install("-e", ".[livekit]", "-r", plots, *sdk)
+    own = "tests/benchmarks/environments/ours.txt"
+    session.install("-e", ".[livekit]", "-r", own, *sdk)
     folder = Path(session.virtualenv.location).parent
     for requirements in Path("tests/benchmarks/environments").glob("*.txt"):
-        if requirements.stem != "plots":
+        if requirements.stem != "ours":
             # Each other in an environment of its own: one that can't be installed is reported.
             python = folder / f"bench-{requirements.stem}" / "bin" / "python"
             if not python.exists():

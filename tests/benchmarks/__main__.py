@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import growth, hostile, report
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in chosen:
             print(f"{each.name:18} {each.title}")
         return 0
+    if options.write and not options.hostile and find_spec("matplotlib") is None:
+        sys.exit("--write draws plots with matplotlib, which nox -s bench installs")
     started = time.monotonic()
 
     def say(text: str) -> None:

@@ -30,7 +30,8 @@ _FLOOD_BYTES: Final = 60_000
 _FLOOD_INTERVAL: Final = 0.005
 _PAUSE: Final = 0.1
 _SMALL_BUFFER: Final = 4_096
-_TEXT: Final = re.compile(rb"[ -~]{12,}")
+#: Text, without the length of the record that it is in, whose last byte may look like text.
+_TEXT: Final = re.compile(rb"(?:\0\0\0.)?([ -~]{12,})", re.DOTALL)
 _CLOSE_FRAME: Final = re.compile(rb"\x88[\x02-\x7d]([\x03\x0f].)([ -~]*)$", re.DOTALL)
 
 #: By link, what announces a message of 4 GB, and of 10 KB; on a WebSocket, a client's is masked.

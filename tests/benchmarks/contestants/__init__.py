@@ -43,7 +43,9 @@ _ALL: Final = (
     *(
         _ours(link, backend, title)
         for link, title in _LINKS.items()
-        for backend in ("trio", "asyncio")
+        for backend in ("trio", "asyncio", "uvloop")
+        # uvloop is about sockets, of which two kinds will do.
+        if backend != "uvloop" or link in ("websocket", "tcp")
     ),
     *(
         Contestant(

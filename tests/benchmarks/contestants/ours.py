@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -41,7 +42,7 @@ def serve_rooms(control: Control, room_server: RoomServer, link: str, backend: s
         async with anyio.create_task_group() as task_group:
             control.ready(await task_group.start(listen))
 
-    anyio.run(main, backend=backend)
+    run(main, backend)
 
 
 def callee(control: Control, *, link: str, backend: str) -> None:
@@ -50,7 +51,7 @@ def callee(control: Control, *, link: str, backend: str) -> None:
             control.ready()
             await room.wait_disconnected()
 
-    anyio.run(main, backend=backend)
+    run(main, backend)
 
 
 def caller(control: Control, *, link: str, backend: str, pending: int = 0) -> None:
@@ -68,7 +69,15 @@ def caller(control: Control, *, link: str, backend: str, pending: int = 0) -> No
         ):
             await call_in_rounds(control, room, pending)
 
-    anyio.run(main_in_memory if link == "memory" else main, backend=backend)
+    run(main_in_memory if link == "memory" else main, backend)
+
+
+def run(main: Callable[[], Awaitable[None]], backend: str) -> None:
+    """Run `main` on trio, asyncio or uvloop."""
+    if backend == "uvloop":
+        anyio.run(main, backend="asyncio", backend_options={"use_uvloop": True})
+    else:
+        anyio.run(main, backend=backend)
 
 
 def make_room() -> Room:

@@ -179,7 +179,9 @@ async def test_what_was_sent_before_the_goodbye_arrives(
 
 
 @pytest.mark.parametrize(
-    "target", ["/rtc?reconnect=1", f"/rtc/v1?join_request={join_request(reconnect=True)}"]
+    "target",
+    ["/rtc?reconnect=1", f"/rtc/v1?join_request={join_request(reconnect=True)}"],
+    ids=["v0", "v1"],
 )
 async def test_who_wants_to_resume_is_told_to_join_anew(url: str, target: str) -> None:
     async with connect_websocket(

@@ -73,6 +73,17 @@ BOMB = gzip.compress(bytes(50_000_000))
         (wrapped(gzip.compress(bytes(100))[:-9]), "join_request is cut off"),
         (wrapped(BOMB), "join_request inflates to more than 524,288 bytes"),
     ],
+    ids=[
+        "empty",
+        "one character",
+        "not ASCII",
+        "not WrappedJoinRequest",
+        "not gzip",
+        "gzip of no JoinRequest",
+        "not JoinRequest",
+        "cut off",
+        "bomb",
+    ],
 )
 def test_what_is_no_join_request_is_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"^{why}$"):
