@@ -303,6 +303,9 @@ async def _connect_on_asyncio(
             open_timeout=None,
             close_timeout=CLOSE_TIMEOUT,
             max_size=MAX_MESSAGE_BYTES,
+            # Or uvloop would keep what is sent until the end of the tick. Not 0, which is always
+            # too much for asyncio's TLS.
+            write_limit=1,
             proxy=None,
         )
     except websockets.exceptions.InvalidStatus as error:
