@@ -182,10 +182,7 @@ class RoomServer(Administration):
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
                 ) as link:
-                    try:
-                        await serve_member(self, link, claims, client)
-                    except JoinRefusedError as error:
-                        await link.aclose(str(error))
+                    await serve_member(self, link, claims, client)
 
         async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)

@@ -19,6 +19,7 @@ from ..links import Channel, Frame, Link, LinkClosedError
 from ..packets import MalformedPacketError
 from ..tokens import Claims
 from .members import Member
+from .room_table import JoinRefusedError
 from .rooms import ServerRoom
 
 if TYPE_CHECKING:
@@ -54,14 +55,17 @@ async def serve_member(
 ) -> None:
     """Let a participant in and serve it, until it leaves, vanishes, or is let go.
 
+    If there is no place for it any more, its link is closed with the reason.
+
     Args:
         opening: What to wait for before it is active; nothing for links that carry packets at once.
-
-    Raises:
-        JoinRefusedError: there is no place for it.
     """
     backend = concurrency.current()
-    room, member = server.join(claims, client, link, None if opening is None else opening.join)
+    try:
+        room, member = server.join(claims, client, link, None if opening is None else opening.join)
+    except JoinRefusedError as error:
+        await link.aclose(str(error))
+        return
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
     session = _MemberSession(backend, server, room, member, link)
     try:

@@ -155,10 +155,7 @@ class _Signalling:
     ) -> None:
         limit = self._server.limits.max_queue_bytes
         async with open_framed_link(stream, max_queue_bytes=limit) as link:
-            try:
-                await serve_member(self._server, link, claims, parameters.client)
-            except JoinRefusedError as error:
-                await link.aclose(str(error))
+            await serve_member(self._server, link, claims, parameters.client)
 
     async def _serve_livekit_client(
         self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters

@@ -135,10 +135,7 @@ class _Doorkeeper:
             records, claims, client = joining
             limit = self._server.limits.max_queue_bytes
             async with open_framed_link(records, max_queue_bytes=limit) as link:
-                try:
-                    await serve_member(self._server, link, claims, client)
-                except JoinRefusedError as error:
-                    await link.aclose(str(error))
+                await serve_member(self._server, link, claims, client)
 
     def send_away(self) -> None:
         """Let everybody go who has not joined yet."""

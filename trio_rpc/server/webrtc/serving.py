@@ -7,7 +7,6 @@ from livekit.protocol import rtc
 from ...links import LinkClosedError, MessageStream
 from ...tokens import Claims
 from ..room_server import RoomServer
-from ..room_table import JoinRefusedError
 from ..sessions import Opening, serve_member
 from .join_request import JoinParameters
 from .link import open_webrtc_link
@@ -42,10 +41,7 @@ async def serve_livekit_client(
         async with open_webrtc_link(signalling, thread, max_queue_bytes=limit) as link:
             link.start(subscriber_primary=subscriber_primary, offer=parameters.offer)
             opening = Opening(join, link.wait_open)
-            try:
-                await serve_member(server, link, claims, parameters.client, opening)
-            except JoinRefusedError as error:
-                await link.aclose(str(error))
+            await serve_member(server, link, claims, parameters.client, opening)
     except LinkClosedError as error:
         await signalling.aclose(str(error))
 
