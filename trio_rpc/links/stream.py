@@ -22,11 +22,11 @@ from ..concurrency import Nursery
 from ..errors import ConnectError
 from .base import Link, LinkClosedError
 from .byte_streams import ByteStream, connect_tcp, connect_unix
+from .connecting import MAX_MESSAGE_BYTES, check_token, failure, refusal
 from .framed import open_framed_link
 from .record_stream import RecordStream
 from .records import PREAMBLE, ProtocolMismatchError, RecordKind, encode_record
 from .tls import TlsByteStream, speaks_no_tls
-from .websocket import _TOKEN, MAX_MESSAGE_BYTES, _failure, _refusal
 
 SCHEMES: Final = ("tcp", "tls", "unix")
 
@@ -111,13 +111,12 @@ class StreamConnector:
                 raise ValueError(_wanted(self.url))
         except ValueError as error:
             raise ConnectError(str(error)) from None
-        if not _TOKEN.fullmatch(token):
-            raise ConnectError("the access token is empty, or has characters that no token has")
+        check_token(token)
         async with concurrency.open_service_nursery() as nursery:
             try:
                 stream = await _CONNECT[address.scheme](address, nursery, self.ssl_context)
             except (OSError, UnicodeError) as error:
-                raise _failure(str(address), _explained(error)) from error
+                raise failure(str(address), _explained(error)) from error
             try:
                 records = RecordStream(stream, MAX_MESSAGE_BYTES)
                 await _join(str(address), records, token, client)
@@ -139,12 +138,12 @@ async def _join(url: str, records: RecordStream, token: str, client: models.Clie
             f"the server at {url} speaks {error.spoken}, not the protocol of stream links{hint}"
         ) from None
     except LinkClosedError as error:
-        raise _failure(url, error) from None
+        raise failure(url, error) from None
     answer = _ANSWER.fullmatch(body)
     if kind is not RecordKind.ANSWER or answer is None:
         raise ConnectError(f"the server at {url} did not answer as the protocol wants it")
     if int(answer[1]) != _ACCEPTED:
-        raise _refusal(url, int(answer[1]), answer[2])
+        raise refusal(url, int(answer[1]), answer[2])
 
 
 # Connecting

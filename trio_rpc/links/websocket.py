@@ -7,7 +7,6 @@ LiveKit's signalling alone does not agree, and is refused with an error that say
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,17 +26,15 @@ from .. import concurrency
 from ..errors import ConnectError
 from ..limits import truncate_utf8
 from .base import Link, LinkClosedError, MessageStream
+from .connecting import MAX_MESSAGE_BYTES, check_token, failure, refusal, without_query
 from .framed import CLOSE_TIMEOUT, open_framed_link
 
 #: What a client and a server of ours agree on: frames instead of bare signalling messages.
 SUBPROTOCOL: Final = "trio-rpc.v1"
-#: The largest message that a client accepts: the roster of a large room comes in one.
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 #: What is read from the socket at once: a coalesced message is larger than the usual 4 KB.
 _RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 #: The version of LiveKit's signalling protocol that we speak.
 _SIGNALLING_VERSION: Final = 16
-_TOKEN: Final = re.compile(r"[!-~]+")
 _MAX_CLOSE_REASON_BYTES: Final = 120
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -58,8 +55,7 @@ class WebSocketConnector:
     @asynccontextmanager
     async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
         url = _signalling_url(self.url, client)
-        if not _TOKEN.fullmatch(token):
-            raise ConnectError("the access token is empty, or has characters that no token has")
+        check_token(token)
         context = self.ssl_context
         if context is None and url.startswith("wss:"):
             context = ssl.create_default_context()
@@ -96,21 +92,10 @@ def _signalling_url(url: str, client: models.ClientInfo) -> str:
     return urlunsplit((scheme, host, path, urlencode(query), ""))
 
 
-def _refusal(url: str, status: int, body: bytes | bytearray | None) -> ConnectError:
-    reason = (body or b"").decode(errors="replace").strip()[:500] or "no reason given"
-    return ConnectError(f"{_without_query(url)} refused with {status}: {reason}", status=status)
-
-
-def _failure(url: str, error: BaseException) -> ConnectError:
-    cause = error.__cause__ or error
-    reason = str(cause) or type(cause).__name__
-    return ConnectError(f"no room server answered at {_without_query(url)}: {reason}")
-
-
 def _require_subprotocol(url: str, subprotocol: str | None) -> None:
     if subprotocol != SUBPROTOCOL:
         raise ConnectError(
-            f"the server at {_without_query(url)} does not carry data packets over its WebSocket "
+            f"the server at {without_query(url)} does not carry data packets over its WebSocket "
             f"(subprotocol {SUBPROTOCOL}): it is not a trio_rpc server"
         )
 
@@ -123,10 +108,6 @@ def closed_with(code: int, reason: str) -> LinkClosedError:
 def close_reason(reason: str) -> str | None:
     """`reason` as a WebSocket's close frame can carry it: a frame holds 125 bytes."""
     return truncate_utf8(reason, _MAX_CLOSE_REASON_BYTES) or None
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
 
 
 # On trio
@@ -186,9 +167,9 @@ async def _connect_on_trio(
         try:
             websocket = await opened.receive()
             if isinstance(websocket, trio_websocket.ConnectionRejected):
-                raise _refusal(url, websocket.status_code, websocket.body) from None
+                raise refusal(url, websocket.status_code, websocket.body) from None
             if isinstance(websocket, Exception):
-                raise _failure(url, websocket) from websocket
+                raise failure(url, websocket) from websocket
             try:
                 _require_subprotocol(url, websocket.subprotocol)
                 yield _TrioStream(websocket)
@@ -309,9 +290,9 @@ async def _connect_on_asyncio(
             proxy=None,
         )
     except websockets.exceptions.InvalidStatus as error:
-        raise _refusal(url, error.response.status_code, error.response.body) from None
+        raise refusal(url, error.response.status_code, error.response.body) from None
     except (OSError, EOFError, websockets.exceptions.InvalidHandshake) as error:
-        raise _failure(url, error) from error
+        raise failure(url, error) from error
     try:
         _require_subprotocol(url, websocket.subprotocol)
         yield _AsyncioStream(websocket)
