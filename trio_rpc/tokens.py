@@ -227,6 +227,12 @@ def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
     return _read_claims(payload)
 
 
+def bearer_token(authorization: str) -> str:
+    """The token in an HTTP header `Authorization: Bearer …`; `""` for any other."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def check_join(claims: Claims, room: str | None = None) -> None:
     """Makes sure that verified `claims` allow joining `room`, or just any room when it is None.
 

@@ -7,7 +7,9 @@ another one.
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import ssl
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -44,6 +46,23 @@ def listen_tcp(host: str, port: int) -> socket.socket:
 def listen_unix(path: str) -> socket.socket:
     """The same for a socket in the file system, which is for its owner alone."""
     return _listen(socket.AF_UNIX, path)
+
+
+def load_certificate(
+    certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None
+) -> ssl.SSLContext:
+    """TLS for a server with this certificate.
+
+    Args:
+        certfile: A certificate chain in PEM.
+        keyfile: Its private key in PEM, if that is in a file of its own.
+
+    Raises:
+        OSError: a file can't be read, or (`ssl.SSLError`) not be used.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certfile, keyfile)
+    return context
 
 
 def _listen(family: socket.AddressFamily, target: Any) -> socket.socket:

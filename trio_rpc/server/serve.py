@@ -14,7 +14,7 @@ from ..concurrency import IGNORED_TASK_STATUS, Event, TaskStatus
 from .app import create_app
 from .http import HttpLimits
 from .http_server import serve_http
-from .listening import listen_tcp, run_server
+from .listening import listen_tcp, load_certificate, run_server
 from .room_server import RoomServer
 from .webrtc import PeerThread, check_own_address, open_peer_thread
 
@@ -83,7 +83,6 @@ async def _open_peers(host: str, node_ip: str | None) -> AsyncGenerator[PeerThre
 def _ssl_context(
     certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None
 ) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certfile, keyfile)
+    context = load_certificate(certfile, keyfile)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..links import LinkClosedError, open_framed_link
 from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
-from ..tokens import Claims, InvalidTokenError
+from ..tokens import Claims, InvalidTokenError, bearer_token
 from .asgi_websocket import OUR_WEBSOCKET
 from .room_server import RoomServer
 from .room_table import JoinRefusedError
@@ -187,10 +187,8 @@ def _may_be_compressed(websocket: WebSocket) -> bool:
 
 
 def _token_of(connection: HTTPConnection) -> str:
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        return token.strip()
-    return connection.query_params.get("access_token", "")
+    token = bearer_token(connection.headers.get("authorization", ""))
+    return token or connection.query_params.get("access_token", "")
 
 
 #: What sending raises when the WebSocket is closed, or is being closed just now: hypercorn on trio

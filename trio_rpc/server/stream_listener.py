@@ -37,7 +37,13 @@ from ..links.records import (
 from ..links.stream import StreamAddress
 from ..links.tls import TlsByteStream, speaks_no_tls
 from ..tokens import Claims, InvalidTokenError
-from .listening import listen_tcp, listen_unix, run_server, serve_connections
+from .listening import (
+    listen_tcp,
+    listen_unix,
+    load_certificate,
+    run_server,
+    serve_connections,
+)
 from .room_server import RoomServer
 from .room_table import JoinRefusedError
 from .sessions import serve_member
@@ -236,9 +242,7 @@ def _ssl_context(
 ) -> ssl.SSLContext:
     if certfile is None:
         raise ValueError("tls:// wants a certificate: certfile and keyfile")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certfile, keyfile)
-    return context
+    return load_certificate(certfile, keyfile)
 
 
 def _listen(address: StreamAddress) -> tuple[socket.socket, StreamAddress]:

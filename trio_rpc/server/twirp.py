@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from .. import concurrency
 from ..concurrency import CancelScope
-from ..tokens import Claims, InvalidTokenError
+from ..tokens import Claims, InvalidTokenError, bearer_token
 
 logger = logging.getLogger(__name__)
 
@@ -142,11 +142,11 @@ class TwirpService:
         return self._methods[name]
 
     def _authenticate(self, request: Request) -> Claims:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = bearer_token(request.headers.get("authorization", ""))
+        if not token:
             raise TwirpError("unauthenticated", "there is no header 'Authorization: Bearer …'")
         try:
-            return self._verify(token.strip())
+            return self._verify(token)
         except InvalidTokenError as error:
             raise TwirpError("unauthenticated", str(error)) from None
 
