@@ -13,12 +13,12 @@ import wsproto.events
 from livekit.protocol import rtc
 from wsproto.events import BytesMessage, TextMessage
 
-from trio_rpc import Room
 from trio_rpc.links import Channel, Frame
 from trio_rpc.links.frames import decode_frames, encode_frames
 from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
+from ..support.callers import two_callers
 from ..support.tokens import API_KEYS, make_token
 from .raw import RawWebSocket, connect_websocket, port_of, serving, user
 
@@ -52,16 +52,10 @@ async def receive_pong(websocket: RawWebSocket, timestamp: int) -> None:
 
 
 @asynccontextmanager
-async def two_callers(join: Join, url: str) -> AsyncIterator[None]:
-    """Alice and bob over sockets of their own; when the block ends, they still call each other."""
-    bob = Room()
-    bob.register_rpc_method("echo", lambda data: data.payload)
-    async with join("alice", to=url) as alice, join("bob", to=url, room=bob):
+async def two_callers_and_http(join: Join, url: str) -> AsyncIterator[None]:
+    """Two callers, as in `two_callers`; when the block ends, HTTP is answered too."""
+    async with two_callers(join, url):
         yield
-        answer = await alice.local_participant.perform_rpc(
-            destination_identity="bob", method="echo", payload="hi"
-        )
-        assert answer == "hi"
         async with httpx.AsyncClient(trust_env=False) as client:
             response = await client.get(f"http://127.0.0.1:{port_of(url)}/")
         assert (response.status_code, response.text) == (200, "OK")
@@ -102,7 +96,10 @@ def data_message(text: str) -> bytes:
 async def test_a_message_that_holds_no_frames_is_dropped_and_the_connection_lives(
     url: str, join: Join, event: wsproto.events.Event
 ) -> None:
-    async with two_callers(join, url), connect_websocket(url, make_token("mallory")) as mallory:
+    async with (
+        two_callers_and_http(join, url),
+        connect_websocket(url, make_token("mallory")) as mallory,
+    ):
         await mallory.send(event)
         await mallory.send(BytesMessage(ping_message(1)))
         await receive_pong(mallory, 1)
@@ -129,7 +126,7 @@ async def test_a_message_may_come_in_fragments(url: str) -> None:
 async def test_a_flood_closes_that_one_connection_with_a_stated_reason(
     server: RoomServer, url: str, join: Join
 ) -> None:
-    async with two_callers(join, url):
+    async with two_callers_and_http(join, url):
         async with connect_websocket(url, make_token("mallory")) as mallory:
             for _ in range(21):
                 await mallory.send(TextMessage("nonsense"))
@@ -145,7 +142,7 @@ async def test_a_flood_closes_that_one_connection_with_a_stated_reason(
 async def test_a_message_of_2_mb_closes_that_one_connection(
     server: RoomServer, url: str, join: Join
 ) -> None:
-    async with two_callers(join, url):
+    async with two_callers_and_http(join, url):
         async with connect_websocket(url, make_token("mallory")) as mallory:
             await mallory.send(BytesMessage(b"\x12" * 2_000_000))
             code, _ = await mallory.receive_close()
@@ -168,7 +165,10 @@ async def test_a_message_of_2_mb_closes_that_one_connection(
 async def test_who_breaks_the_websocket_protocol_is_cut_off_alone(
     server: RoomServer, url: str, join: Join, data: bytes
 ) -> None:
-    async with two_callers(join, url), connect_websocket(url, make_token("mallory")) as mallory:
+    async with (
+        two_callers_and_http(join, url),
+        connect_websocket(url, make_token("mallory")) as mallory,
+    ):
         await mallory.receive()
         assert server.statistics().participants == 3
         await mallory.stream.send(data)
@@ -230,7 +230,7 @@ async def test_whatever_comes_before_the_handshake_harms_nobody_else(
 ) -> None:
     async with (
         serving(server) as url,
-        two_callers(join, url),
+        two_callers_and_http(join, url),
         await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream,
     ):
         await stream.send(data)
@@ -241,7 +241,7 @@ async def test_whatever_comes_before_the_handshake_harms_nobody_else(
 
 @pytest.mark.rule("V1")
 async def test_connections_that_say_nothing_harm_nobody(url: str, join: Join) -> None:
-    async with two_callers(join, url), anyio.create_task_group() as task_group:
+    async with two_callers_and_http(join, url), anyio.create_task_group() as task_group:
 
         async def idle() -> None:
             async with await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream:

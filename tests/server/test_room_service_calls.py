@@ -500,50 +500,45 @@ async def test_what_is_no_answer_is_ignored(server: RoomServer) -> None:
 # Cancellation
 
 
+class EndlessHandler:
+    def __init__(self) -> None:
+        self.called, self.cancelled = anyio.Event(), anyio.Event()
+
+    async def __call__(self, _data: RpcInvocationData) -> str:
+        self.called.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+
 @pytest.mark.rule("R5", "C13")
 async def test_a_cancelled_call_is_forgotten_and_cancels_its_handler(
     server: RoomServer, join: Join
 ) -> None:
-    called, cancelled = anyio.Event(), anyio.Event()
-
-    async def handler(_data: RpcInvocationData) -> str:
-        called.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
+    handler = EndlessHandler()
     async with callee(join, handler):
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(greet, server)
-            await called.wait()
+            await handler.called.wait()
             task_group.cancel_scope.cancel()
         with anyio.fail_after(1):
-            await cancelled.wait()
+            await handler.cancelled.wait()
         [room] = server._rooms
         assert not room.callers
 
 
 @pytest.mark.rule("R5", "C13")
 async def test_a_client_that_goes_away_cancels_its_call(server: RoomServer, join: Join) -> None:
-    called, cancelled = anyio.Event(), anyio.Event()
-
-    async def handler(_data: RpcInvocationData) -> str:
-        called.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
+    handler = EndlessHandler()
     body = {"room": ROOM, "destination_identity": "bob", "method": "greet"}
     messages = [{"type": "http.request", "body": json.dumps(body).encode()}]
 
     async def receive() -> dict[str, Any]:
         if messages:
             return messages.pop()
-        await called.wait()
+        await handler.called.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: object) -> None:
@@ -560,4 +555,4 @@ async def test_a_client_that_goes_away_cancels_its_call(server: RoomServer, join
     async with callee(join, handler):
         with anyio.fail_after(1):
             await create_app(server)(scope, receive, send)
-            await cancelled.wait()
+            await handler.cancelled.wait()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from trio_rpc.negotiation import CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve_stream
 
 from ..conftest import Join
+from ..support.callers import two_callers
 from ..support.streams import PATIENCE, Certificate, connect_raw, hello, serving_stream
 from ..support.tokens import API_KEYS, ROOM, make_token
 from .raw import user
@@ -300,19 +300,6 @@ async def test_who_trickles_after_joining_is_silent_and_let_go(join: Join) -> No
 
 
 # Who misbehaves in the room
-
-
-@asynccontextmanager
-async def two_callers(join: Join, url: str) -> AsyncIterator[None]:
-    """Alice and bob over links of their own; when the block ends, they still call each other."""
-    bob = Room()
-    bob.register_rpc_method("echo", lambda data: data.payload)
-    async with join("alice", to=url) as alice, join("bob", to=url, room=bob):
-        yield
-        answer = await alice.local_participant.perform_rpc(
-            destination_identity="bob", method="echo", payload="hi"
-        )
-        assert answer == "hi"
 
 
 @pytest.mark.rule("P8")
