@@ -34,7 +34,8 @@ CHANNEL_CLOSED = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
-_CANCELLED = (trio.Cancelled, asyncio.CancelledError)
+#: What ends a task from outside; to be caught by name, and always to be raised again.
+CANCELLED = (trio.Cancelled, asyncio.CancelledError)
 
 
 class CancelScope(Protocol):
@@ -144,6 +145,8 @@ class Backend:
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]
     current_effective_deadline: Callable[[], float]
+    #: Lets every other task that is ready have its turn.
+    checkpoint: Callable[[], Awaitable[None]]
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
     #: Gives what any thread may call, to have a function called in this event loop soon.
     run_sync_soon: Callable[[], Callable[[Callable[[], object]], object]]
@@ -168,6 +171,7 @@ TRIO = Backend(
     sleep=trio.sleep,
     sleep_forever=trio.sleep_forever,
     current_effective_deadline=trio.current_effective_deadline,
+    checkpoint=trio.lowlevel.checkpoint,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: trio.lowlevel.current_trio_token().run_sync_soon,
 )
@@ -189,6 +193,7 @@ ASYNCIO = Backend(
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
     current_effective_deadline=anyio.current_effective_deadline,
+    checkpoint=anyio.lowlevel.checkpoint,
     checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: asyncio.get_running_loop().call_soon_threadsafe,
 )
@@ -238,7 +243,7 @@ async def open_service_nursery() -> AsyncGenerator[Nursery]:
 def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
     # trio takes its Cancelled out of nested groups, which makes new groups of what is left.
     own = {id(leaf) for leaf in _leaves(error)}
-    return all(id(leaf) in own or isinstance(leaf, _CANCELLED) for leaf in _leaves(group))
+    return all(id(leaf) in own or isinstance(leaf, CANCELLED) for leaf in _leaves(group))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -253,7 +258,7 @@ def failure_in(error: BaseException) -> Exception | None:
     """What went wrong in foreign code that raised `error`; None if it only had to end."""
     failure: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
-        _, failure = cast("BaseExceptionGroup[BaseException]", error).split(_CANCELLED)
+        _, failure = cast("BaseExceptionGroup[BaseException]", error).split(CANCELLED)
     elif isinstance(error, asyncio.CancelledError) and not current().is_cancelled():
         # It awaited an asyncio task that was cancelled: asyncio raises the same for that.
         failure = RuntimeError("a task that was awaited had been cancelled")

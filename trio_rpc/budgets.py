@@ -1,0 +1,72 @@
+"""What peers make us hold, counted against whoever causes it (rule B4).
+
+Whatever is kept on behalf of a peer is charged to the peer before it is kept, and refunded when it
+is gone. No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import Factory, define
+
+#: Bytes that one peer may make us hold, unless set otherwise.
+DEFAULT_MAX_PEER_BYTES: Final = 32 * 1024 * 1024
+#: Bytes that all peers together may make us hold, unless set otherwise.
+DEFAULT_MAX_PEERS_BYTES: Final = 256 * 1024 * 1024
+
+
+class BudgetExceededError(Exception):
+    """Keeping more would exceed a limit, which the text names; nothing was charged."""
+
+
+@define(eq=False)
+class Budget:
+    """The bytes held on behalf of peers.
+
+    Args:
+        max_peer_bytes: The limit for one peer.
+        max_peers_bytes: The limit for all peers together.
+
+    Attributes:
+        held: What is held for all peers.
+    """
+
+    max_peer_bytes: int = DEFAULT_MAX_PEER_BYTES
+    max_peers_bytes: int = DEFAULT_MAX_PEERS_BYTES
+    held: int = 0
+    # Of peers that hold something: there is no end to the names that peers may have.
+    _held_by: dict[str, int] = Factory(dict[str, int])
+
+    def held_by(self, peer: str) -> int:
+        """Return the bytes held for a peer."""
+        return self._held_by.get(peer, 0)
+
+    def charge(self, peer: str, size: int) -> None:
+        """Count `size` bytes more for a peer.
+
+        Raises:
+            BudgetExceededError: the peer, or all peers together, would be over the limit.
+        """
+        held = self._held_by.get(peer, 0)
+        if held + size > self.max_peer_bytes:
+            raise BudgetExceededError(
+                f"{held:,} bytes are held for this participant: {size:,} more would exceed the "
+                f"limit of {self.max_peer_bytes:,} (max_peer_bytes)"
+            )
+        if self.held + size > self.max_peers_bytes:
+            raise BudgetExceededError(
+                f"{self.held:,} bytes are held for all participants: {size:,} more would exceed "
+                f"the limit of {self.max_peers_bytes:,} (max_peers_bytes)"
+            )
+        self._held_by[peer] = held + size
+        self.held += size
+
+    def refund(self, peer: str, size: int) -> None:
+        """Count `size` bytes less, which were charged to the peer before."""
+        left = self._held_by[peer] - size
+        if left:
+            self._held_by[peer] = left
+        else:
+            del self._held_by[peer]
+        self.held -= size
