@@ -12,7 +12,6 @@ import trio
 
 from trio_rpc import concurrency
 from trio_rpc.concurrency import CHANNEL_CLOSED, WOULD_BLOCK, Backend, open_service_nursery
-from trio_rpc.turnstile import Turnstile
 
 pytestmark = pytest.mark.anyio
 
@@ -110,28 +109,6 @@ async def test_an_event_wakes_who_waits() -> None:
         await anyio.lowlevel.checkpoint()
         event.set()
     assert event.is_set()
-
-
-async def test_a_turnstile_lets_in_as_many_as_it_should() -> None:
-    backend = concurrency.current()
-    turnstile = Turnstile(backend, 2)
-    inside: list[int] = []
-
-    async def enter() -> None:
-        turn = turnstile.line_up()
-        try:
-            await turnstile.wait(turn)
-            inside.append(1)
-            await backend.sleep(10)
-        finally:
-            turnstile.leave(turn)
-
-    async with backend.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(enter)
-        await backend.sleep(5)
-        assert len(inside) == 2
-    assert len(inside) == 3
 
 
 @pytest.mark.real_time

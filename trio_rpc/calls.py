@@ -18,24 +18,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import define, frozen
 from livekit.protocol import models
 
-from .concurrency import WOULD_BLOCK, Backend, CancelScope, ReceiveChannel, SendChannel
+from .concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
 from .errors import RpcError, StreamError
 from .ids import make_uuid
-from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, SessionLimits, utf8_length, wire_timeout_ms
+from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, CallLimits, utf8_length, wire_timeout_ms
 from .links import LinkClosedError, LinkFullError
 from .negotiation import speaks_rpc_v2, takes_cancellation
 from .outlet import Outlet
 from .packets import rpc_cancellation, rpc_outcome, rpc_request
 from .participant import Participant
 from .rpc_streams import request_id_of, request_info, set_timeout
-from .streams.incoming import StreamSink
+from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
 
 logger = logging.getLogger(__name__)
@@ -67,6 +66,7 @@ class _PendingCall:
         wait_until: What the callee is told of the time that is left: until `respond_by`, or until
             an earlier deadline of a scope around the call.
         sending: The request is being sent, which an outcome makes superfluous.
+        response: Takes the response, if that comes as a stream.
         drained: The outcome was taken from the channels, which are empty from then on.
     """
 
@@ -82,7 +82,8 @@ class _PendingCall:
     acknowledged: bool = False
     finished: bool = False
     drained: bool = False
-    outcome: str | RpcError | None = None
+    outcome: _Outcome | None = None
+    response: _ResponseBody | None = None
 
     def acknowledge(self) -> None:
         if not (self.acknowledged or self.finished or self.scope.cancel_called):
@@ -91,7 +92,7 @@ class _PendingCall:
             self.scope.deadline = self.respond_by
             self.send_channel.send_nowait(_ACKNOWLEDGED)
 
-    def finish(self, outcome: str | RpcError) -> None:
+    def finish(self, outcome: _Outcome) -> None:
         if not self.finished:
             self.finished = True
             self.outcome = outcome
@@ -100,23 +101,28 @@ class _PendingCall:
                 self.scope.cancel()
 
 
-class _ResponseBody:
+class _ResponseBody(StreamBuffer):
     """Takes a response that comes as a stream, and finishes its call with it."""
 
-    def __init__(self, call: _PendingCall, max_bytes: int) -> None:
+    def __init__(
+        self, context: BufferContext, call: _PendingCall, header: models.DataStream.Header
+    ) -> None:
+        super().__init__(context, call.callee.identity, header)
         self._call = call
-        self._max_bytes = max_bytes
-        self._content = bytearray()
-
-    def feed(self, piece: bytes) -> None:
-        self._content += piece
-        if len(self._content) > self._max_bytes:
-            raise StreamError(f"it has more than {self._max_bytes:,} bytes")
 
     def end(self, error: StreamError | None = None) -> None:
-        self._call.finish(
-            self._content.decode(errors="replace") if error is None else _broken(error)
-        )
+        super().end(error)
+        try:
+            if error is not None:
+                raise error
+            # To inflate may take a while: that is left to the caller's task.
+            self._call.finish(self if self.is_compressed else self.take_text())
+        except StreamError as failure:
+            self._call.finish(_broken(failure))
+
+
+#: What comes of a call. A compressed response is inflated by the caller's task.
+_Outcome: TypeAlias = "str | RpcError | _ResponseBody"
 
 
 def _broken(error: StreamError) -> RpcError:
@@ -168,12 +174,13 @@ class Calls:
 
     def __init__(
         self,
-        backend: Backend,
         outlet: Outlet,
         streams: OutgoingStreams,
-        limits: SessionLimits,
+        limits: CallLimits,
+        context: BufferContext,
     ) -> None:
-        self._backend = backend
+        self._backend = context.backend
+        self._context = context
         self._outlet = outlet
         self._streams = streams
         self._limits = limits
@@ -206,25 +213,39 @@ class Calls:
         channels = (
             self._spare_channels.pop() if self._spare_channels else self._backend.open_queue(2)
         )
-        outcome: str | RpcError | None = None
-        with self._backend.cancel_scope(deadline=min(ack_by, respond_by)) as scope:
-            call = _PendingCall(
-                callee, method, make_uuid(), scope, respond_by, wait_until, *channels
-            )
-            self._pending[call.request_id] = call
-            try:
-                outcome = await self._exchange(call, payload)
-            finally:
-                self._forget(call)
-        if scope.cancelled_caught:
-            outcome = call.outcome
+        scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
+        call = _PendingCall(callee, method, make_uuid(), scope, respond_by, wait_until, *channels)
+        self._pending[call.request_id] = call
+        outcome: _Outcome | None = None
+        try:
+            with scope:
+                try:
+                    outcome = await self._exchange(call, payload)
+                finally:
+                    self._forget(call)
+            if scope.cancelled_caught:
+                outcome = call.outcome
+            if isinstance(outcome, _ResponseBody):
+                outcome = await self._inflated(outcome, respond_by)
+        finally:
+            if call.response is not None:
+                # What comes of it from here on is for nobody.
+                call.response.close()
         if outcome is None:
             outcome = self._timed_out(call, response_timeout)
         if isinstance(outcome, RpcError):
             raise outcome
         return outcome
 
-    async def _exchange(self, call: _PendingCall, payload: str) -> str | RpcError:
+    async def _inflated(self, body: _ResponseBody, respond_by: float) -> str | RpcError | None:
+        with self._backend.cancel_scope(deadline=respond_by):
+            try:
+                return await body.read_text()
+            except StreamError as error:
+                return _broken(error)
+        return None
+
+    async def _exchange(self, call: _PendingCall, payload: str) -> _Outcome:
         """Send the request and receive what comes of it."""
         receive = call.receive_channel.receive
         try:
@@ -236,7 +257,7 @@ class Calls:
             if len(self._pending) == 1:
                 # Nobody else is about to call, whose request could leave together with this one.
                 self._outlet.flush_nowait()
-            received: str | RpcError | _Acknowledged = await receive()
+            received: _Outcome | _Acknowledged = await receive()
             while isinstance(received, _Acknowledged):
                 try:
                     # Mostly the response has come with its ack.
@@ -281,10 +302,21 @@ class Calls:
             else:
                 call.finish(outcome)
 
-    def open_response_stream(self, sender: str, attributes: Mapping[str, str]) -> StreamSink | None:
-        """What takes the content of a response that comes as a stream; None for nothing."""
-        call = self._find(sender, request_id_of(attributes), "response stream")
-        return None if call is None else _ResponseBody(call, self._limits.max_stream_bytes)
+    def open_response_stream(
+        self, sender: str, header: models.DataStream.Header
+    ) -> StreamBuffer | None:
+        """Return what takes the response of a call that comes as a stream; None for nothing.
+
+        A call has one response: a second stream for it is ignored.
+        """
+        call = self._find(sender, request_id_of(header.attributes), "response stream")
+        if call is None:
+            return None
+        if call.response is not None:
+            logger.debug("ignored a second response stream of %s", sender)
+            return None
+        call.response = _ResponseBody(self._context, call, header)
+        return call.response
 
     def fail(self, reason: str, destination: str) -> None:
         """Somebody will not answer any more: 1503 for the calls to `destination`."""
@@ -307,7 +339,7 @@ class Calls:
             return call
         return None
 
-    def _gave_up_first(self, call: _PendingCall, outcome: str | RpcError) -> bool:
+    def _gave_up_first(self, call: _PendingCall, outcome: _Outcome) -> bool:
         """Whether `outcome` is a 1502 that the callee sent just before its time was over."""
         if not isinstance(outcome, RpcError) or outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT:
             return False

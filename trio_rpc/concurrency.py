@@ -36,6 +36,7 @@ CHANNEL_CLOSED = (
 )
 #: What ends a task from outside; to be caught by name, and always to be raised again.
 CANCELLED = (trio.Cancelled, asyncio.CancelledError)
+_ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
 
 
 class CancelScope(Protocol):
@@ -254,13 +255,21 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def failure_in(error: BaseException) -> Exception | None:
-    """What went wrong in foreign code that raised `error`; None if it only had to end."""
-    failure: BaseException | None = error
+def failure_in(error: BaseException) -> BaseException | None:
+    """Return what went wrong in foreign code that raised `error`, for a boundary that contains it.
+
+    Returns:
+        None if nothing did: the task is to end, or the program is. Then `error` has to be raised
+        again.
+    """
     if isinstance(error, BaseExceptionGroup):
-        _, failure = cast("BaseExceptionGroup[BaseException]", error).split(CANCELLED)
-    elif isinstance(error, asyncio.CancelledError) and not current().is_cancelled():
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if group.subgroup(_ENDS_PROGRAM) is not None:
+            return None
+        return group.split(CANCELLED)[1]
+    if isinstance(error, asyncio.CancelledError) and not current().is_cancelled():
         # It awaited an asyncio task that was cancelled: asyncio raises the same for that.
         failure = RuntimeError("a task that was awaited had been cancelled")
         failure.__cause__ = error
-    return failure if isinstance(failure, Exception) else None
+        return failure
+    return None if isinstance(error, CANCELLED + _ENDS_PROGRAM) else error

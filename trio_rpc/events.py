@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 from attrs import astuple, define, field, frozen
 
 from . import concurrency
-from .concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
+from .concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel, failure_in
 from .data import DataPacket, SipDTMF, TranscriptionSegment
 from .errors import EventsLostError
 from .participant import Participant, ParticipantPermissions, RemoteParticipant
@@ -381,8 +381,11 @@ class EventEmitter(ABC):
         arguments = astuple(event, recurse=False)[: listener.max_arguments]  # type: ignore[arg-type]
         try:
             result = listener.callback(*arguments)
-        except Exception:
-            logger.exception("a callback for %s failed", event.name)
+        except BaseException as error:
+            failure = failure_in(error)
+            if failure is None:
+                raise
+            logger.error("a callback for %s failed", event.name, exc_info=failure)
         else:
             if inspect.isawaitable(result):
                 self._run_in_background(event.name, result)

@@ -4,89 +4,66 @@ A task acknowledges its request before anything else, then runs the handler insi
 `move_on_after` scope of the timeout that came with the request, and answers exactly once, whatever
 happens:
 
-    acknowledged ──► handler's turn ──► handler done ──► answered
+    acknowledged ──► a handler slot ──► handler done ──► answered
          ├─ no such method ─► 1400        the time is over ─► 1502
-         └─ other version ──► 1404        we leave ─────────► 1503
+         ├─ other version ──► 1404        we leave ─────────► 1503
+         └─ over a limit ───► 1500
 
 A request comes as a packet (version 1) or as a stream (version 2), and the answer takes the same
 way; acks and errors are packets always (rules N3 and S3).
+
+When all handler slots are taken, a request waits without a task (`HandlerSlots`). What is held on
+behalf of a caller, from the request to its answer, is charged to the caller's budget (B4).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Callable
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 from livekit.protocol import models
 
-from .concurrency import Backend, CancelScope, Event, Nursery
+from .answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
+from .budgets import BudgetExceededError
+from .concurrency import CANCELLED, CancelScope, Nursery
+from .deadlines import Deadlines
 from .errors import RpcError, StreamError
-from .limits import MAX_PAYLOAD_BYTES, SessionLimits
-from .links import LinkClosedError, LinkFullError
+from .handler_slots import HandlerSlots, TooManyWaitingError
+from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, SessionLimits
+from .links import LinkClosedError
 from .methods import Method, MethodRegistry, RpcInvocationData, call_handler
 from .outlet import Outlet
 from .packets import RPC_VERSION, rpc_ack, rpc_response
+from .replies import Replies
 from .rpc_streams import (
     STREAM_RPC_VERSION,
     parse_request,
     request_id_of,
     response_info,
 )
+from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
-from .turnstile import Turn, Turnstile
 
 logger = logging.getLogger(__name__)
 
 #: How many handlers of a participant run at the same time, unless it says otherwise (A13).
 DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
+#: How many requests of one caller wait for a handler slot, unless set otherwise (B5).
+DEFAULT_MAX_WAITING_REQUESTS: Final = 10_000
 _LEFT: Final = RpcError.built_in(
     RpcError.ErrorCode.RECIPIENT_DISCONNECTED, "the callee left the room before it had answered"
 )
+_GAVE_UP: Final = RpcError.built_in(RpcError.ErrorCode.RESPONSE_TIMEOUT, "the caller gave up")
+_FAILED: Final = RpcError.built_in(
+    RpcError.ErrorCode.APPLICATION_ERROR, "the callee failed to answer"
+)
 #: How many of them may be blocking functions, each in a thread: what trio and anyio allow too.
 _MAX_HANDLER_THREADS: Final = 40
-
-
-class _RequestBody:
-    """Takes a request that comes as a stream, for its task to read."""
-
-    def __init__(self, backend: Backend, max_bytes: int) -> None:
-        self._backend = backend
-        self._max_bytes = max_bytes
-        self._content = bytearray()
-        self._ended = False
-        self._error: StreamError | None = None
-        # Set at the end, where somebody waits for it: mostly all has come at once.
-        self._end_waited_for: Event | None = None
-
-    def feed(self, piece: bytes) -> None:
-        self._content += piece
-        if len(self._content) > self._max_bytes:
-            raise StreamError(f"it has more than {self._max_bytes:,} bytes")
-
-    def end(self, error: StreamError | None = None) -> None:
-        self._ended = True
-        self._error = error
-        if self._end_waited_for is not None:
-            self._end_waited_for.set()
-
-    async def read(self) -> str:
-        """The whole text.
-
-        Raises:
-            StreamError: it broke off, is too large, or is not UTF-8.
-        """
-        if not self._ended:
-            self._end_waited_for = self._backend.event()
-            await self._end_waited_for.wait()
-        if self._error is not None:
-            raise self._error
-        try:
-            return self._content.decode()
-        except UnicodeDecodeError:
-            raise StreamError("it is not UTF-8") from None
+#: What a request costs us besides its payload, until it is answered.
+_REQUEST_BYTES: Final = 2048
 
 
 @define(eq=False)
@@ -95,76 +72,126 @@ class _Request:
 
     Attributes:
         transport: The version of RPC that it came by; `version` is what it asks for.
-        payload: What came with it: the payload, or what will have it.
+        deadline: When its time is over, on the event loop's clock.
+        body: The stream that brings the payload, where it comes as one.
         problem: What is wrong with it, where it can't be understood.
+        handler: The method that it is for, once that was looked up.
+        charged: The bytes that were charged to the caller for it, without those of `body`.
+        scope: Around the handler, once that runs.
+        given_up: The caller has given up.
+        acknowledged: The ack was sent when the request began to wait.
     """
 
     caller: str
     id: str
     transport: int
-    payload: str | _RequestBody
-    version: int = 0
     method: str = ""
+    version: int = 0
     timeout_ms: int = 0
+    payload: str = ""
     problem: str = ""
+    body: StreamBuffer | None = None
+    deadline: float = field(init=False, default=0.0)
+    handler: Method | None = field(init=False, default=None)
+    charged: int = field(init=False, default=0)
+    scope: CancelScope | None = field(init=False, default=None)
+    given_up: bool = field(init=False, default=False)
+    acknowledged: bool = field(init=False, default=False)
 
 
-class Invocations:
-    """The invocations of one stay in a room."""
+class _RequestBody(StreamBuffer):
+    """Takes a request that comes as a stream, and tells when it has come."""
 
     def __init__(
         self,
-        backend: Backend,
+        context: BufferContext,
+        sender: str,
+        header: models.DataStream.Header,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(context, sender, header)
+        self._on_end = on_end
+
+    def end(self, error: StreamError | None = None) -> None:
+        super().end(error)
+        self._on_end()
+
+
+class Invocations:
+    """The invocations of one session.
+
+    Args:
+        registry: The methods that we answer to.
+        context: What request bodies share with all streams of the session, its budget included.
+    """
+
+    def __init__(
+        self,
         outlet: Outlet,
         streams: OutgoingStreams,
         registry: MethodRegistry,
         limits: SessionLimits,
+        context: BufferContext,
     ) -> None:
-        self._backend = backend
+        self._backend = context.backend
         self._outlet = outlet
         self._streams = streams
         self._registry = registry
         self._limits = limits
-        self._turnstile = Turnstile(backend, limits.max_concurrent_handlers)
-        self._threads = backend.capacity_limiter(
+        self._context = context
+        self._budget = context.budget
+        self._threads = self._backend.capacity_limiter(
             min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
         )
-        self._unanswered = 0
-        # Those whose handlers have their time, by caller and id: the caller may give up
-        self._scopes: dict[tuple[str, str], CancelScope] = {}
+        self._nursery: Nursery
+        self._replies = Replies(outlet)
+        # Requests that are not answered yet, by caller and id
+        self._unanswered: dict[tuple[str, str], _Request] = {}
+        self._answered = AnsweredRequests(self._budget)
+        self._slots: HandlerSlots[_Request] = HandlerSlots(
+            limits.max_concurrent_handlers, limits.max_waiting_requests
+        )
+        # Those without a task: they wait for their body or for a handler slot
+        self._waiting: Deadlines[_Request] = Deadlines()
+        self._deadline_changed = self._backend.event()
+        self._watching_deadlines = False
 
     def __len__(self) -> int:
-        return self._unanswered
+        return len(self._unanswered)
 
-    def start(self, nursery: Nursery, caller: str, request: models.RpcRequest) -> None:
-        """Answer a request that came as a packet, in a task of `nursery`."""
-        self._start(
-            nursery,
-            _Request(
-                caller=caller,
-                id=request.id,
-                transport=RPC_VERSION,
-                payload=request.payload,
-                version=request.version,
-                method=request.method,
-                timeout_ms=request.response_timeout_ms,
-            ),
+    def run_in(self, nursery: Nursery) -> None:
+        """Run the tasks of requests in a nursery from here on."""
+        self._nursery = nursery
+        self._replies.run_in(nursery)
+
+    # Requests come in
+
+    def start(self, caller: str, request: models.RpcRequest) -> None:
+        """Answer a request that came as a packet."""
+        accepted = _Request(
+            caller=caller,
+            id=request.id,
+            transport=RPC_VERSION,
+            method=request.method,
+            version=request.version,
+            timeout_ms=request.response_timeout_ms,
+            payload=request.payload,
         )
+        if self._accept(accepted):
+            self._schedule(accepted)
 
-    def start_stream(
-        self, nursery: Nursery, caller: str, attributes: Mapping[str, str]
-    ) -> _RequestBody | None:
-        """Answer a request that comes as a stream, in a task of `nursery`.
+    def start_stream(self, caller: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        """Answer a request that comes as a stream.
 
         Returns:
-            What takes the stream's content; None where nobody could be answered (S8).
+            What takes the stream's content; None where nobody could be answered (S8), and where
+            the content would be for nothing.
         """
-        request_id = request_id_of(attributes)
-        if not request_id:
+        attributes = header.attributes
+        request = _Request(caller, request_id_of(attributes), STREAM_RPC_VERSION)
+        if not request.id:
             logger.debug("ignored a request stream of %s without an id", caller)
             return None
-        body = _RequestBody(self._backend, self._limits.max_stream_bytes)
-        request = _Request(caller, request_id, STREAM_RPC_VERSION, body)
         try:
             parsed = parse_request(attributes)
         except ValueError as error:
@@ -173,91 +200,227 @@ class Invocations:
             request.version = parsed.version
             request.method = parsed.method
             request.timeout_ms = parsed.timeout_ms
-        self._start(nursery, request)
-        return body
+        if not self._accept(request):
+            return None
+        request.body = _RequestBody(
+            self._context, caller, header, lambda: self._on_body_ended(request)
+        )
+        if not header.HasField("inline_content"):
+            self._let_wait(request)
+        return request.body
+
+    def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
+        """Answer 1500 to a request that comes as a stream for which there is no room."""
+        request = _Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
+        if request.id and (caller, request.id) not in self._unanswered:
+            self._refuse(request, _not_taken(why))
 
     def cancel(self, caller: str, request_id: str) -> None:
-        """The caller has given up: so does the handler, if it still runs."""
-        if scope := self._scopes.get((caller, request_id)):
-            scope.cancel()
+        """Cancel an invocation whose caller has given up, whether its handler runs or waits."""
+        request = self._unanswered.get((caller, request_id))
+        if request is None:
+            return
+        request.given_up = True
+        if request.scope is not None:
+            request.scope.cancel()
+        elif request in self._waiting:
+            self._answer_waiting(request, _GAVE_UP)
 
-    def _start(self, nursery: Nursery, request: _Request) -> None:
-        self._unanswered += 1
-        nursery.start_soon(self._answer, request, self._turnstile.line_up())
+    def forget_expired(self) -> None:
+        """Forget the answered requests whose time is over."""
+        self._answered.forget_expired(self._backend.current_time())
 
-    async def _answer(self, request: _Request, turn: Turn) -> None:
-        last_word: str | RpcError = _LEFT
+    def on_caller_left(self, caller: str) -> None:
+        """Forget the answered requests of a participant who has left."""
+        self._answered.forget_caller(caller)
+
+    def end(self) -> None:
+        """Answer 1503 to those that have no task yet: the session ends (A12)."""
+        for request in tuple(self._waiting):
+            self._answer_waiting(request, _LEFT)
+
+    # From a request to its task
+
+    def _accept(self, request: _Request) -> bool:
+        """Count a request against its caller; return whether it was not ignored or refused."""
+        key = request.caller, request.id
+        now = self._backend.current_time()
+        if key in self._unanswered or self._answered.has(*key, now):
+            logger.debug("ignored a request of %s with an id that came before", request.caller)
+            return False
+        request.handler = self._registry.get(request.method)
+        if refusal := _refusal_of(request):
+            self._refuse(request, refusal)
+            return False
+        request.deadline = now + request.timeout_ms / 1000
+        size = _REQUEST_BYTES + sys.getsizeof(request.payload)
         try:
-            await self._outlet.send(rpc_ack(request.caller, request.id))
-            outcome = await self._invoke(request, turn)
-            if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
-                last_word = outcome
-                await self._outlet.send(rpc_response(request.caller, request.id, outcome))
+            self._budget.charge(request.caller, size)
+        except BudgetExceededError as error:
+            self._refuse(request, _not_taken(str(error)))
+            return False
+        request.charged = size
+        self._unanswered[key] = request
+        return True
+
+    def _on_body_ended(self, request: _Request) -> None:
+        if self._unanswered.get((request.caller, request.id)) is request:
+            self._schedule(request)
+
+    def _schedule(self, request: _Request) -> None:
+        """Start the task of a request that is all there, or let it wait for a handler slot."""
+        try:
+            has_slot = self._slots.reserve(request)
+        except TooManyWaitingError as error:
+            self._close(request)
+            self._refuse(request, _not_taken(str(error)))
+            return
+        if has_slot:
+            self._start_task(request)
+        else:
+            self._let_wait(request)
+
+    def _start_task(self, request: _Request) -> None:
+        self._waiting.discard(request)
+        self._nursery.start_soon(self._answer, request)
+
+    def _let_wait(self, request: _Request) -> None:
+        """Acknowledge a request that has no task for now, and watch its deadline."""
+        if request.acknowledged:
+            return
+        request.acknowledged = True
+        self._replies.send(rpc_ack(request.caller, request.id))
+        if self._waiting.add(request, request.deadline):
+            self._deadline_changed.set()
+        if not self._watching_deadlines:
+            self._watching_deadlines = True
+            self._nursery.start_soon(self._answer_expired)
+
+    async def _answer_expired(self) -> None:
+        """Answer 1502 to requests whose time is over before they have a task."""
+        while True:
+            for request in self._waiting.pop_expired(self._backend.current_time()):
+                self._answer_waiting(request, _late(request))
+            if not len(self._waiting):
+                self._watching_deadlines = False
+                return
+            self._deadline_changed = self._backend.event()
+            with self._backend.cancel_scope(deadline=self._waiting.earliest()):
+                await self._deadline_changed.wait()
+
+    def _answer_waiting(self, request: _Request, error: RpcError) -> None:
+        self._slots.remove(request)
+        self._replies.send(rpc_response(request.caller, request.id, error))
+        self._close(request)
+
+    def _refuse(self, request: _Request, error: RpcError) -> None:
+        """Answer a request of which nothing is kept."""
+        if not request.acknowledged:
+            self._replies.send(rpc_ack(request.caller, request.id))
+        self._replies.send(rpc_response(request.caller, request.id, error))
+
+    def _close(self, request: _Request) -> None:
+        """Let go of what was held for a request, but for its id."""
+        self._waiting.discard(request)
+        del self._unanswered[request.caller, request.id]
+        if request.body is not None:
+            request.body.close()
+        self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
+        self._answered.add(request.caller, request.id, request.deadline)
+
+    # A request's task
+
+    async def _answer(self, request: _Request) -> None:
+        outcome: str | RpcError = _LEFT
+        try:
+            if request.acknowledged:
+                # It got the slot of one that ended, perhaps since all have to.
+                await self._backend.checkpoint_if_cancelled()
             else:
-                content = outcome.encode()
-                info = response_info(request.id, len(content))
-                await self._streams.send_whole(info, content, [request.caller])
-            if self._unanswered == 1:
-                # Nobody else is about to answer, whose packets could leave together with these.
-                self._outlet.flush_nowait()
+                await self._outlet.send(rpc_ack(request.caller, request.id))
+            outcome = await self._invoke(request)
+            await self._respond(request, outcome)
         except (LinkClosedError, StreamError) as error:
             logger.debug("no answer to %s: %s", request.caller, error)
-        except BaseException:
-            # Cancelled: there is no more waiting, but one last word may still be queued.
-            with suppress(LinkFullError, LinkClosedError):
-                self._outlet.send_nowait(rpc_response(request.caller, request.id, last_word))
+        except CANCELLED:
+            # There is no more waiting, but a final response may still be queued.
+            self._replies.send(rpc_response(request.caller, request.id, outcome))
             raise
+        except Exception:
+            # A failure of ours: it concerns this request alone (B3).
+            logger.exception("answering a request of %s failed", request.caller)
+            self._replies.send(rpc_response(request.caller, request.id, _FAILED))
         finally:
-            self._turnstile.leave(turn)
-            self._unanswered -= 1
+            self._close(request)
+            if (waiting := self._slots.release()) is not None:
+                self._start_task(waiting)
 
-    async def _invoke(self, request: _Request, turn: Turn) -> str | RpcError:
-        codes = RpcError.ErrorCode
-        if request.problem:
-            return RpcError.built_in(codes.APPLICATION_ERROR, request.problem)
-        if request.version != request.transport:
-            return RpcError.built_in(
-                codes.UNSUPPORTED_VERSION,
-                f"version {request.version} was asked for, {request.transport} is spoken here",
-            )
-        method = self._registry.get(request.method)
-        if method is None:
-            return RpcError.built_in(
-                codes.UNSUPPORTED_METHOD, f"no method {request.method!r} is registered"
-            )
-        timeout = request.timeout_ms / 1000
-        key = request.caller, request.id
-        with self._backend.move_on_after(timeout) as scope:
-            self._scopes[key] = scope
-            try:
-                outcome = await self._run_handler(method, request, turn, timeout)
-            finally:
-                del self._scopes[key]
+    async def _respond(self, request: _Request, outcome: str | RpcError) -> None:
+        if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
+            await self._outlet.send(rpc_response(request.caller, request.id, outcome))
+        else:
+            content = outcome.encode()
+            info = response_info(request.id, len(content))
+            await self._streams.send_whole(info, content, [request.caller])
+        if len(self._unanswered) == 1:
+            # Nobody else is about to answer, whose packets could leave together with these.
+            self._outlet.flush_nowait()
+
+    # Its handler
+
+    async def _invoke(self, request: _Request) -> str | RpcError:
+        remaining = request.deadline - self._backend.current_time()
+        with self._backend.move_on_after(max(remaining, 0.0)) as scope:
+            request.scope = scope
+            # A cancellation may have come together with the request, before this task had begun.
+            outcome = _GAVE_UP if request.given_up else await self._run_handler(request)
             # What a handler makes of its call after its time, or after we left, does not count.
             if not scope.cancel_called:
                 await self._backend.checkpoint_if_cancelled()
                 return outcome
-        if self._backend.current_time() < scope.deadline:
-            return RpcError.built_in(codes.RESPONSE_TIMEOUT, "the caller gave up")
-        return RpcError.built_in(
-            codes.RESPONSE_TIMEOUT,
-            f"the handler of {request.method!r} did not finish within {timeout:g} s",
-        )
+        return _GAVE_UP if request.given_up else _late(request)
 
-    async def _run_handler(
-        self, method: Method, request: _Request, turn: Turn, seconds: float
-    ) -> str | RpcError:
+    async def _run_handler(self, request: _Request) -> str | RpcError:
+        assert request.handler is not None
         payload = request.payload
-        if isinstance(payload, _RequestBody):
+        if request.body is not None:
             try:
-                payload = await payload.read()
+                payload = await request.body.read_text()
             except StreamError as error:
                 return RpcError.built_in(
                     RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
                 )
+        seconds = request.timeout_ms / 1000
         data = RpcInvocationData(request.id, request.caller, payload, seconds)
         max_bytes = MAX_PAYLOAD_BYTES
         if request.transport == STREAM_RPC_VERSION:
             max_bytes = self._limits.max_payload_bytes
-        await self._turnstile.wait(turn)
-        return await call_handler(self._backend, self._threads, method, data, max_bytes)
+        return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)
+
+
+def _refusal_of(request: _Request) -> RpcError | None:
+    """Return the error of a request that there is no handler for (A2, S8)."""
+    if request.problem:
+        return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, request.problem)
+    if request.version != request.transport:
+        return RpcError.built_in(
+            RpcError.ErrorCode.UNSUPPORTED_VERSION,
+            f"version {request.version} was asked for, {request.transport} is spoken here",
+        )
+    if request.handler is None:
+        name = request.method[:MAX_METHOD_BYTES]
+        return RpcError.built_in(
+            RpcError.ErrorCode.UNSUPPORTED_METHOD, f"no method {name!r} is registered"
+        )
+    return None
+
+
+def _not_taken(why: str) -> RpcError:
+    return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, f"not taken: {why}")
+
+
+def _late(request: _Request) -> RpcError:
+    return RpcError.built_in(
+        RpcError.ErrorCode.RESPONSE_TIMEOUT,
+        f"the handler of {request.method!r} did not finish within {request.timeout_ms / 1000:g} s",
+    )

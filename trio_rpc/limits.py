@@ -12,6 +12,20 @@ MAX_PAYLOAD_BYTES: Final = 15_360
 MAX_ERROR_MESSAGE_BYTES: Final = 256
 #: The name of a method (C11).
 MAX_METHOD_BYTES: Final = 64
+#: The id of a request (B2).
+MAX_REQUEST_ID_BYTES: Final = 128
+#: The id and the topic of a stream, the topic of data, and the key of an attribute (B2).
+MAX_NAME_BYTES: Final = 256
+#: The identity of a participant, as a destination (B2); LiveKit's servers have the same limit.
+MAX_IDENTITY_BYTES: Final = 256
+#: How many destinations a packet names (B2).
+MAX_DESTINATIONS: Final = 1_000
+#: How many attributes a stream has (B2).
+MAX_ATTRIBUTES: Final = 256
+#: The value of an attribute (B2).
+MAX_ATTRIBUTE_BYTES: Final = 32 * 1024
+#: Why a stream broke off, as its sender says (B2).
+MAX_REASON_BYTES: Final = 1_024
 #: One serialised `DataPacket` (P7).
 MAX_PACKET_BYTES: Final = 64_000
 #: The largest timeout that an `RpcRequest` can carry (P3: uint32 milliseconds).
@@ -19,13 +33,24 @@ MAX_TIMEOUT_MS: Final = 2**32 - 1
 
 
 @frozen
-class SessionLimits:
-    """What `Room` takes as limits; see there."""
+class CallLimits:
+    """The limits of calls; see `Room`."""
 
     max_round_trip_latency: float
-    max_concurrent_handlers: int
     max_payload_bytes: int
+
+
+@frozen
+class SessionLimits(CallLimits):
+    """The limits that `Room` takes; see there."""
+
+    max_concurrent_handlers: int
     max_stream_bytes: int
+    max_peer_bytes: int
+    max_peers_bytes: int
+    max_peer_streams: int
+    max_streams: int
+    max_waiting_requests: int
 
 
 def utf8_length(text: str) -> int:

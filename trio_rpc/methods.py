@@ -140,12 +140,12 @@ async def call_handler(
             result = await _call_in_thread(backend, threads, method.handler, data)
             if inspect.isawaitable(result):
                 result = await result
+        return _checked_result(method.name, result, max_bytes)
     except BaseException as error:
         failure = failure_in(error)
         if failure is None:
             raise
         return _error_of(method.name, failure)
-    return _checked_result(method.name, result, max_bytes)
 
 
 async def _call_in_thread(
@@ -171,17 +171,22 @@ async def _call_in_thread(
 
 
 def _discard(results: list[object]) -> None:
-    """Nobody will await a coroutine that comes too late, of which Python would complain."""
+    """Close coroutines that nobody will await, of which Python would complain."""
     for result in results:
         if inspect.iscoroutine(result):
             result.close()
 
 
-def _error_of(method: str, error: Exception) -> RpcError:
-    """What the caller gets to know of an exception that left a handler."""
+def _error_of(method: str, error: BaseException) -> RpcError:
+    """Return what the caller gets to know of an exception that left a handler."""
     cause = _sole_cause(error)
     if isinstance(cause, RpcError):
-        return cause
+        try:
+            # An instance of our own class: a subclass may behave as it likes when it is sent.
+            return RpcError(cause.code, cause.message, cause.data)
+        except Exception as failure:
+            failure.add_note(f"raised by the properties of a {type(cause).__qualname__}")
+            error = failure
     logger.error("the handler of %r failed", method, exc_info=error)
     return application_error(method)
 
@@ -197,11 +202,11 @@ def _sole_cause(error: BaseException) -> BaseException:
 def _checked_result(method: str, result: object, max_bytes: int) -> str | RpcError:
     if result is None:
         return ""
-    if not isinstance(result, str):
-        logger.error(
-            "the handler of %r returned %s: a str or None is wanted", method, type(result).__name__
-        )
-        return application_error(method)
+    if type(result) is not str:
+        if not isinstance(result, str):
+            return _wrong_result(method, result)
+        # Text of our own: a subclass may behave as it likes when it is sent.
+        result = str.__str__(result)
     try:
         size = utf8_length(result)
     except UnicodeEncodeError:
@@ -213,6 +218,14 @@ def _checked_result(method: str, result: object, max_bytes: int) -> str | RpcErr
             f"the response of {method!r} has {size:,} bytes, over the limit of {max_bytes:,}",
         )
     return result
+
+
+def _wrong_result(method: str, result: object) -> RpcError:
+    logger.error(
+        "the handler of %r returned %s: a str or None is wanted", method, type(result).__name__
+    )
+    _discard([result])
+    return application_error(method)
 
 
 def application_error(method: str) -> RpcError:

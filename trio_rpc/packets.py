@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 from livekit.protocol import models
 
+from .bounds import check_bounds
 from .errors import RpcError
 from .limits import (
     MAX_ERROR_MESSAGE_BYTES,
@@ -32,14 +33,23 @@ _LOSSY: Final = models.DataPacket.LOSSY
 
 
 class MalformedPacketError(Exception):
-    """These bytes are no packet that anybody could have meant."""
+    """These bytes are no packet that anybody could have meant.
+
+    Attributes:
+        sender: Whose packet it is, where that can be read; the server vouches for it (P5).
+    """
+
+    def __init__(self, message: str, sender: str = "") -> None:
+        super().__init__(message)
+        self.sender = sender
 
 
 def parse_packet(body: bytes) -> models.DataPacket:
-    """The packet that `body` holds; its kind may be one that we don't handle.
+    """Return the packet that `body` holds; its kind may be one that we don't handle.
 
     Raises:
-        MalformedPacketError: too large, not a `DataPacket`, text that is not UTF-8, or no value.
+        MalformedPacketError: too large, not a `DataPacket`, text that is not UTF-8, no value, or
+            something in it is out of bounds (B2).
     """
     if len(body) > MAX_PACKET_BYTES:
         raise MalformedPacketError(
@@ -49,8 +59,13 @@ def parse_packet(body: bytes) -> models.DataPacket:
         packet = models.DataPacket.FromString(body)
     except DecodeError:
         raise MalformedPacketError(f"{len(body):,} bytes that are not a DataPacket") from None
-    if packet.WhichOneof("value") is None:
-        raise MalformedPacketError("a DataPacket without a value")
+    kind = packet.WhichOneof("value")
+    if kind is None:
+        raise MalformedPacketError("a DataPacket without a value", packet.participant_identity)
+    try:
+        check_bounds(packet, kind)
+    except ValueError as error:
+        raise MalformedPacketError(str(error), packet.participant_identity) from None
     return packet
 
 

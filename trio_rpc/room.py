@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Final, overload
 
-from attrs import frozen
+from attrs import field, frozen
 from livekit.protocol import rtc
 
 from . import concurrency
+from .budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
 from .calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from .concurrency import Nursery, failure_in
 from .errors import ConnectError
@@ -26,7 +27,7 @@ from .events import (
     EventEmitter,
     RoomEvent,
 )
-from .invocations import DEFAULT_MAX_CONCURRENT_HANDLERS
+from .invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
 from .joining import client_info, receive_join
 from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import Connector, Frame, Link
@@ -37,18 +38,25 @@ from .participant import RemoteParticipant
 from .sequences import SequenceFilters
 from .session import Session
 from .streams.content import DEFAULT_MAX_STREAM_BYTES
-from .streams.incoming import (
+from .streams.handlers import (
     ByteStreamHandler,
     StreamHandlers,
     TextStreamHandler,
     register_handler,
     unregister_handler,
 )
+from .streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that joining may take, unless told otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
+
+
+def _at_least_1(name: str, limit: int) -> int:
+    if limit < 1:
+        raise ValueError(f"{name} is at least 1, not {limit}")
+    return limit
 
 
 @frozen
@@ -59,11 +67,14 @@ class RoomStatistics:
         pending_calls: Calls of ours that wait for an answer.
         running_handlers: Invocations of our methods that are not answered yet.
         open_streams: Data streams that we receive and that have not ended.
+        held_bytes: Bytes that others make us hold (B4). The ids of answered requests are among
+            them until their time is over, so this is not compared.
     """
 
     pending_calls: int = 0
     running_handlers: int = 0
     open_streams: int = 0
+    held_bytes: int = field(default=0, eq=False)
 
 
 class Room(EventEmitter):
@@ -73,10 +84,18 @@ class Room(EventEmitter):
         max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
         max_concurrent_handlers: How many invocations of our methods run at the same time; more
             wait their turn while their time runs (A13).
+        max_waiting_requests: How many requests of one caller wait for that; more are answered
+            1500 (B5).
         max_payload_bytes: How large a request or response of ours may be, in UTF-8, where the peer
             speaks RPC v2 (C10). To others it is 15,360 bytes, always.
         max_stream_bytes: How much of a data stream may wait to be read, and how much `read_all`
             reads (S7).
+        max_peer_streams: How many data streams of one participant may be open (B5).
+        max_streams: How many data streams of all may be open (B5).
+        max_peer_bytes: How many bytes one participant may make us hold: requests that are not
+            answered, streams that are not read (B4). Twice `max_stream_bytes`, and at least 32 MiB,
+            unless given. What would exceed it is refused.
+        max_peers_bytes: The same for all participants together; at least 256 MiB unless given.
 
     Raises:
         ValueError: a limit is not above 0.
@@ -87,24 +106,32 @@ class Room(EventEmitter):
         *,
         max_round_trip_latency: float = DEFAULT_MAX_ROUND_TRIP_LATENCY,
         max_concurrent_handlers: int = DEFAULT_MAX_CONCURRENT_HANDLERS,
+        max_waiting_requests: int = DEFAULT_MAX_WAITING_REQUESTS,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         max_stream_bytes: int = DEFAULT_MAX_STREAM_BYTES,
+        max_peer_streams: int = DEFAULT_MAX_PEER_STREAMS,
+        max_streams: int = DEFAULT_MAX_STREAMS,
+        max_peer_bytes: int | None = None,
+        max_peers_bytes: int | None = None,
     ) -> None:
         if not max_round_trip_latency > 0:
             raise ValueError(f"max_round_trip_latency is above 0, not {max_round_trip_latency}")
-        if max_concurrent_handlers < 1:
-            raise ValueError(
-                f"max_concurrent_handlers is at least 1, not {max_concurrent_handlers}"
-            )
-        super().__init__()
-        if max_payload_bytes < 1 or max_stream_bytes < 1:
-            raise ValueError("max_payload_bytes and max_stream_bytes are at least 1")
+        if max_peer_bytes is None:
+            max_peer_bytes = max(DEFAULT_MAX_PEER_BYTES, 2 * max_stream_bytes)
+        if max_peers_bytes is None:
+            max_peers_bytes = max(DEFAULT_MAX_PEERS_BYTES, max_peer_bytes)
         self._limits = SessionLimits(
             max_round_trip_latency=max_round_trip_latency,
-            max_concurrent_handlers=max_concurrent_handlers,
-            max_payload_bytes=max_payload_bytes,
-            max_stream_bytes=max_stream_bytes,
+            max_concurrent_handlers=_at_least_1("max_concurrent_handlers", max_concurrent_handlers),
+            max_waiting_requests=_at_least_1("max_waiting_requests", max_waiting_requests),
+            max_payload_bytes=_at_least_1("max_payload_bytes", max_payload_bytes),
+            max_stream_bytes=_at_least_1("max_stream_bytes", max_stream_bytes),
+            max_peer_streams=_at_least_1("max_peer_streams", max_peer_streams),
+            max_streams=_at_least_1("max_streams", max_streams),
+            max_peer_bytes=_at_least_1("max_peer_bytes", max_peer_bytes),
+            max_peers_bytes=_at_least_1("max_peers_bytes", max_peers_bytes),
         )
+        super().__init__()
         self._registry = MethodRegistry()
         self._stream_handlers = StreamHandlers()
         self._sequences = SequenceFilters()
@@ -285,8 +312,11 @@ class Room(EventEmitter):
         topic = reader.info.topic
         try:
             result = handler(reader, sender)
-        except Exception:
-            logger.exception("the handler of streams of topic %r failed", topic)
+        except BaseException as error:
+            failure = failure_in(error)
+            if failure is None:
+                raise
+            logger.error("the handler of streams of topic %r failed", topic, exc_info=failure)
         else:
             if inspect.isawaitable(result):
                 self._run_in_background(f"streams of topic {topic!r}", result)
@@ -326,6 +356,7 @@ class Room(EventEmitter):
             pending_calls=len(session.calls) if session else 0,
             running_handlers=len(session.invocations) if session else 0,
             open_streams=len(session.incoming_streams) if session else 0,
+            held_bytes=session.budget.held if session else 0,
         )
 
     # Who is in it

@@ -8,6 +8,7 @@ from typing import Final
 from attrs import frozen
 from livekit.protocol import models
 
+from .bounds import REQUEST_ID_ATTRIBUTE
 from .limits import MAX_TIMEOUT_MS
 from .streams import TextStreamInfo
 
@@ -17,7 +18,7 @@ RESPONSE_TOPIC: Final = "lk.rpc_response"
 STREAM_RPC_VERSION: Final = 2
 _VERSION_TEXT: Final = str(STREAM_RPC_VERSION)
 
-_ID: Final = "lk.rpc_request_id"
+_ID: Final = REQUEST_ID_ATTRIBUTE
 _METHOD: Final = "lk.rpc_request_method"
 _TIMEOUT: Final = "lk.rpc_request_response_timeout_ms"
 _VERSION: Final = "lk.rpc_request_version"

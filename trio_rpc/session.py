@@ -20,6 +20,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
+from .budgets import Budget
 from .calls import Calls
 from .concurrency import Backend, Nursery
 from .data import DataPacket, DataPacketKind, SipDTMF, TranscriptionSegment
@@ -47,7 +48,9 @@ from .roster import Roster
 from .rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
 from .sequences import SequenceFilters
 from .server_requests import ServerRequests
-from .streams.incoming import IncomingStreams, RunHandler, StreamHandlers
+from .streams.buffer import BufferContext, StreamBuffer
+from .streams.handlers import RunHandler, StreamHandlers
+from .streams.incoming import IncomingStreams
 from .streams.outgoing import OutgoingStreams
 
 logger = logging.getLogger(__name__)
@@ -96,31 +99,21 @@ class Session:
         self.outlet = Outlet(link, join.participant)
         self.server_requests = ServerRequests(backend, self.outlet)
         self.outgoing_streams = OutgoingStreams(backend, self.outlet, self)
-        self.calls = Calls(
-            backend,
-            self.outlet,
-            self.outgoing_streams,
-            limits,
-        )
+        self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
+        self._context = BufferContext(backend, self.budget, limits.max_stream_bytes)
+        self.calls = Calls(self.outlet, self.outgoing_streams, limits, self._context)
         self.invocations = Invocations(
-            backend,
-            self.outlet,
-            self.outgoing_streams,
-            registry,
-            limits,
+            self.outlet, self.outgoing_streams, registry, limits, self._context
         )
         self.incoming_streams = IncomingStreams(
             backend,
-            stream_handlers,
-            {
-                REQUEST_TOPIC: lambda sender, attributes: self.invocations.start_stream(
-                    self._nursery, sender, attributes
-                ),
-                RESPONSE_TOPIC: self.calls.open_response_stream,
-            },
-            limits.max_stream_bytes,
-            run_stream_handler,
+            self._open_buffer,
+            self._on_stream_refused,
+            max_peer_streams=limits.max_peer_streams,
+            max_streams=limits.max_streams,
         )
+        self._stream_handlers = stream_handlers
+        self._run_stream_handler = run_stream_handler
         self._sequences = sequences
         self._flood_gate = FloodGate()
         # Liveness
@@ -154,6 +147,7 @@ class Session:
         """
         try:
             async with self._backend.open_nursery() as self._nursery:
+                self.invocations.run_in(self._nursery)
                 self._nursery.start_soon(self._receive_loop, early_frames)
                 self._nursery.start_soon(self._ping_loop)
                 await self._leaving.wait()
@@ -181,6 +175,7 @@ class Session:
         self._goodbye = text
         self._leaving.set()
         self.calls.end(text)
+        self.invocations.end()
         self.incoming_streams.end_all(text)
         self.server_requests.fail(text)
         self.announce_roster_change()
@@ -216,6 +211,23 @@ class Session:
             for identity in destinations or tuple(remote)
         )
 
+    # Streams
+
+    def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        is_text = header.WhichOneof("content_header") == "text_header"
+        if header.topic == REQUEST_TOPIC:
+            return self.invocations.start_stream(sender, header) if is_text else None
+        if header.topic == RESPONSE_TOPIC:
+            return self.calls.open_response_stream(sender, header) if is_text else None
+        return self._stream_handlers.open_buffer(
+            self._context, self._run_stream_handler, sender, header
+        )
+
+    def _on_stream_refused(self, sender: str, header: models.DataStream.Header, why: str) -> None:
+        logger.debug("ignored a stream of %s: %s", sender, why)
+        if header.topic == REQUEST_TOPIC:
+            self.invocations.refuse_stream(sender, header, why)
+
     # Receiving
 
     async def _receive_loop(self, frames: list[Frame]) -> None:
@@ -243,7 +255,14 @@ class Session:
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
             except MalformedPacketError as error:
-                self._on_malformed(str(error))
+                if error.sender:
+                    # The server vouches for whose it is: the harm ends with that participant.
+                    logger.debug("ignored a packet of %s: %s", error.sender, error)
+                else:
+                    self._on_malformed(str(error))
+            except Exception:
+                # A failure of ours, or of a callback: it concerns this frame alone (B3).
+                logger.exception("handling what the server sent failed")
 
     def _on_malformed(self, what: str) -> None:
         logger.warning("ignored what the server sent: %s", what)
@@ -260,7 +279,7 @@ class Session:
         sender = packet.participant_identity
         match packet.WhichOneof("value"):
             case "rpc_request":
-                self.invocations.start(self._nursery, sender, packet.rpc_request)
+                self.invocations.start(sender, packet.rpc_request)
             case "rpc_ack":
                 self.calls.on_ack(sender, packet.rpc_ack.request_id)
             case "rpc_response":
@@ -340,6 +359,7 @@ class Session:
                 gone = event.participant
                 self.calls.fail(f"{gone.identity!r} left the room", gone.identity)
                 self.incoming_streams.on_sender_left(gone.identity)
+                self.invocations.on_caller_left(gone.identity)
             self._emit(event)
         self.announce_roster_change()
 
@@ -362,6 +382,7 @@ class Session:
                 )
                 return
             self.incoming_streams.give_up_silent()
+            self.invocations.forget_expired()
             self._ping_sent = time.time_ns() // 1_000_000, now
             ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self.outlet.round_trip * 1000))
             try:

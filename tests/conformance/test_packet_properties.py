@@ -35,6 +35,9 @@ from trio_rpc.packets import (
 from trio_rpc.sequences import SequenceFilter
 
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]))
+#: What names a request, and a participant (B2).
+REQUEST_ID: Final = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=32)
+IDENTITY: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=64)
 ANY_TEXT: Final = st.text(st.characters())
 UINT32: Final = st.integers(0, 2**32 - 1)
 
@@ -67,7 +70,7 @@ def test_a_packet_that_was_damaged_is_a_packet_or_malformed(data: st.DataObject)
 
 
 @pytest.mark.rule("P1", "P3", "P4")
-@given(destination=TEXT, request_id=TEXT, method=TEXT, payload=TEXT, timeout_ms=UINT32)
+@given(destination=IDENTITY, request_id=REQUEST_ID, method=TEXT, payload=TEXT, timeout_ms=UINT32)
 def test_a_request_comes_out_as_it_went_in(
     destination: str, request_id: str, method: str, payload: str, timeout_ms: int
 ) -> None:
@@ -80,7 +83,7 @@ def test_a_request_comes_out_as_it_went_in(
 
 
 @pytest.mark.rule("P1", "P3", "P4")
-@given(destination=TEXT, request_id=TEXT)
+@given(destination=IDENTITY, request_id=REQUEST_ID)
 def test_an_ack_comes_out_as_it_went_in(destination: str, request_id: str) -> None:
     parsed = parse_packet(rpc_ack(destination, request_id).SerializeToString())
     assert parsed.destination_identities == [destination]
@@ -88,7 +91,7 @@ def test_an_ack_comes_out_as_it_went_in(destination: str, request_id: str) -> No
 
 
 @pytest.mark.rule("P1", "P3", "P4")
-@given(destination=TEXT, request_id=TEXT, payload=TEXT)
+@given(destination=IDENTITY, request_id=REQUEST_ID, payload=TEXT)
 def test_a_response_comes_out_as_it_went_in(
     destination: str, request_id: str, payload: str
 ) -> None:

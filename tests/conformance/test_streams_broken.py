@@ -29,6 +29,8 @@ from ..support.stream_packets import (
 )
 from ..support.v2_participants import start_call, v2_callee, v2_caller
 
+TOO_MUCH = "it has more than 10,000 bytes that are not read, which is the limit (max_stream_bytes)"
+
 pytestmark = pytest.mark.anyio
 
 LARGE: Final = 100_000
@@ -264,7 +266,7 @@ async def test_a_request_that_inflates_to_too_much_is_1500() -> None:
         code, _, data = failure(await receive_response(server))
         assert (code, data) == (
             1500,
-            "the request broke off: it inflates to more than 10,000 bytes",
+            f"the request broke off: {TOO_MUCH}",
         )
     assert ran.calls == []
 
@@ -275,7 +277,8 @@ async def test_a_response_that_grows_too_much_is_1500() -> None:
         call, request_id = await start_call(alice)
         say_stream(alice.server, response_header(request_id, None), [b"x" * 6_000] * 2)
         assert await call.failure() == built_in(
-            codes.APPLICATION_ERROR, "the response broke off: it has more than 10,000 bytes"
+            codes.APPLICATION_ERROR,
+            f"the response broke off: {TOO_MUCH}",
         )
 
 

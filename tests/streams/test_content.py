@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -30,13 +32,22 @@ def assembled(chunks: list[bytes], total_length: int, *, compressed: bool) -> by
     header = models.DataStream.Header(total_length=total_length)
     if compressed:
         header.compression = models.DataStream.CompressionType.DEFLATE_RAW
-    assembly = StreamAssembly(header, 10_000_000)
-    content = b"".join(
+    assembly = StreamAssembly(header)
+    pieces = [
         assembly.add_chunk(models.DataStream.Chunk(chunk_index=index, content=chunk))
         for index, chunk in enumerate(chunks)
-    )
+    ]
     assembly.finish()
-    return content
+    return b"".join(inflated(pieces, 1_000) if compressed else pieces)
+
+
+def inflated(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    inflater = Inflater()
+    for piece in pieces:
+        inflater.feed(piece)
+        while content := inflater.inflate(max_bytes):
+            yield content
+    assert inflater.is_complete
 
 
 @pytest.mark.rule("S4")
@@ -74,12 +85,13 @@ def test_deflated_content_may_be_cut_anywhere(content: bytes, cuts: list[int]) -
 @pytest.mark.rule("S7")
 @given(size=st.integers(0, 3_000), limit=st.integers(1, 2_000))
 def test_a_piece_never_inflates_to_more_than_it_may(size: int, limit: int) -> None:
-    inflater = Inflater(limit)
-    try:
-        content = inflater.inflate(deflate(bytes(size)))
-    except InflateError:
-        assert size > limit
-    else:
-        inflater.finish()
-        assert content == bytes(size)
-        assert size <= limit
+    pieces = list(inflated([deflate(bytes(size))], limit))
+    assert b"".join(pieces) == bytes(size)
+    assert all(len(piece) <= limit for piece in pieces)
+
+
+@pytest.mark.rule("S6")
+@given(content=st.binary(max_size=100), rest=st.binary(min_size=1, max_size=100))
+def test_what_follows_the_end_is_an_error(content: bytes, rest: bytes) -> None:
+    with pytest.raises(InflateError, match="after the end"):
+        list(inflated([deflate(content), rest], 1_000))

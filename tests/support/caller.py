@@ -11,10 +11,12 @@ from attrs import define, field
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, concurrency
+from trio_rpc.budgets import Budget
 from trio_rpc.calls import Calls
 from trio_rpc.concurrency import Nursery, open_service_nursery
-from trio_rpc.limits import MAX_PAYLOAD_BYTES, SessionLimits
+from trio_rpc.limits import MAX_PAYLOAD_BYTES, CallLimits
 from trio_rpc.outlet import Outlet
+from trio_rpc.streams.buffer import BufferContext
 
 from .scripted_server import ScriptedServer, participant_info
 
@@ -33,15 +35,10 @@ def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
 def calls_through(link: Any) -> Calls:
     """The caller's half of RPC alone, of version 1, on a link that a test plays."""
     return Calls(
-        concurrency.current(),
         Outlet(link, participant_info("alice")),
         streams=None,  # type: ignore[arg-type]
-        limits=SessionLimits(
-            max_round_trip_latency=7.0,
-            max_concurrent_handlers=1,
-            max_payload_bytes=MAX_PAYLOAD_BYTES,
-            max_stream_bytes=MAX_PAYLOAD_BYTES,
-        ),
+        limits=CallLimits(max_round_trip_latency=7.0, max_payload_bytes=MAX_PAYLOAD_BYTES),
+        context=BufferContext(concurrency.current(), Budget(), MAX_PAYLOAD_BYTES),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from livekit.protocol import models
 
 from .. import concurrency
+from ..budgets import Budget
 from ..calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from ..errors import RpcError
 from ..events import DisconnectReason
@@ -35,6 +36,8 @@ class Administration:
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
         self._rooms = RoomTable(limits)
+        # What participants make the server hold
+        self._budget = Budget()
 
     # Rooms
 
@@ -243,7 +246,9 @@ class Administration:
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"no participant {destination_identity!r} is in room {room!r}",
             )
-        caller = ServerCaller(concurrency.current(), callee, self.limits.max_message_bytes)
+        caller = ServerCaller(
+            concurrency.current(), callee, self.limits.max_message_bytes, self._budget
+        )
         server_room.callers[caller.identity] = caller
         try:
             return await caller.perform(method, payload, response_timeout)

@@ -7,20 +7,21 @@ what is sent to that identity here, to the same machinery that participants call
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from livekit.protocol import models
 
+from ..budgets import Budget
 from ..calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..concurrency import Backend
 from ..errors import RpcError
 from ..ids import make_uuid
-from ..limits import MAX_PAYLOAD_BYTES, SessionLimits
+from ..limits import MAX_PAYLOAD_BYTES, CallLimits
 from ..negotiation import inflates, takes_inline
 from ..outlet import Outlet
 from ..participant import Participant
 from ..rpc_streams import RESPONSE_TOPIC
-from ..streams.incoming import IncomingStreams, StreamHandlers
+from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.incoming import IncomingStreams
 from ..streams.outgoing import OutgoingStreams
 from .members import Member
 
@@ -31,31 +32,25 @@ class ServerCaller:
     Args:
         callee: Who is called.
         max_response_bytes: The largest response that is taken.
+        budget: Charged for what the callee makes us hold (B4).
 
     Attributes:
         identity: Who the callee is called by; the room lets no participant's packets but those of
             the callee count.
     """
 
-    def __init__(self, backend: Backend, callee: Member, max_response_bytes: int) -> None:
+    def __init__(
+        self, backend: Backend, callee: Member, max_response_bytes: int, budget: Budget
+    ) -> None:
         self.identity = make_uuid()
         self._member = callee
         self._callee = Participant(callee.info())
         outlet = _MemberOutlet(self.identity, callee)
-        limits = SessionLimits(
-            max_round_trip_latency=DEFAULT_MAX_ROUND_TRIP_LATENCY,
-            max_concurrent_handlers=0,
-            max_payload_bytes=MAX_PAYLOAD_BYTES,
-            max_stream_bytes=max_response_bytes,
-        )
-        self._calls = Calls(backend, outlet, OutgoingStreams(backend, outlet, self), limits)
-        self._incoming_streams = IncomingStreams(
-            backend,
-            StreamHandlers(),
-            {RESPONSE_TOPIC: self._calls.open_response_stream},
-            max_response_bytes,
-            _run_no_handler,
-        )
+        streams = OutgoingStreams(backend, outlet, self)
+        context = BufferContext(backend, budget, max_response_bytes)
+        limits = CallLimits(DEFAULT_MAX_ROUND_TRIP_LATENCY, MAX_PAYLOAD_BYTES)
+        self._calls = Calls(outlet, streams, limits, context)
+        self._incoming_streams = IncomingStreams(backend, self._open_buffer, _ignore_stream)
 
     async def perform(self, method: str, payload: str, response_timeout: float) -> str:
         """Call, and wait for the response; the arguments were checked (C11).
@@ -87,6 +82,11 @@ class ServerCaller:
             case _:
                 pass
 
+    def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        if header.topic == RESPONSE_TOPIC and header.HasField("text_header"):
+            return self._calls.open_response_stream(sender, header)
+        return None
+
     def on_departure(self, member: Member) -> None:
         """A member is leaving the room; if it is the callee, it will not answer any more."""
         if member is self._member:
@@ -117,5 +117,5 @@ class _MemberOutlet(Outlet):
         return packet.SerializeToString()
 
 
-def _run_no_handler(*_arguments: Any) -> None:
-    raise AssertionError("the server handles no streams but responses")
+def _ignore_stream(_sender: str, _header: models.DataStream.Header, _why: str) -> None:
+    """Ignore a stream that is one too many: a call has one response."""

@@ -41,37 +41,36 @@ def deflate(content: bytes) -> bytes:
 
 
 class InflateError(Exception):
-    """What was received is not deflated, or inflates to more than it may."""
+    """What was received is not deflate-raw, or goes on after its end."""
 
 
 class Inflater:
-    """Inflates a stream piece by piece, never to more at once than it may hold."""
+    """Inflates a stream in steps that are as large as its user says, never larger."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(wbits=_RAW)
-        self._max_bytes = max_bytes
+        self._compressed = b""
 
-    def inflate(self, piece: bytes) -> bytes:
-        """What `piece` adds to the content.
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end of the compressed content has come."""
+        return self._decompressor.eof
+
+    def feed(self, piece: bytes) -> None:
+        """Take more, once `inflate` has returned nothing."""
+        self._compressed = piece
+
+    def inflate(self, max_bytes: int) -> bytes:
+        """Return the next content, at most `max_bytes` of it; nothing when it needs more.
 
         Raises:
-            InflateError: it is not deflate, goes on after the end, or becomes too large.
+            InflateError: it is not deflate-raw, or goes on after the end.
         """
         try:
-            content = self._decompressor.decompress(piece, self._max_bytes + 1)
+            content = self._decompressor.decompress(self._compressed, max_bytes)
         except zlib.error as error:
             raise InflateError(f"not deflate-raw: {error}") from None
-        if len(content) > self._max_bytes:
-            raise InflateError(f"it inflates to more than {self._max_bytes:,} bytes")
+        self._compressed = self._decompressor.unconsumed_tail
         if self._decompressor.unused_data:
             raise InflateError("there is something after the end of the compressed content")
         return content
-
-    def finish(self) -> None:
-        """Make sure that nothing is missing.
-
-        Raises:
-            InflateError: the compressed content has no end.
-        """
-        if not self._decompressor.eof:
-            raise InflateError("the compressed content has no end")

@@ -1,10 +1,11 @@
-"""Receiving streams: who gets which, and when one has to be given up (rule S6)."""
+"""Receiving streams: which are open, and when one has to be given up (rules S6 and B5)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from attrs import define
 from livekit.protocol import models
@@ -12,185 +13,159 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from .assembly import StreamAssembly
-from .info import ByteStreamInfo, stream_info
-from .readers import ByteStreamReader, TextStreamReader
+from .buffer import StreamBuffer
 
 logger = logging.getLogger(__name__)
 
 #: Seconds of silence after which a stream is given up.
 SILENCE_TIMEOUT: Final = 30.0
+#: How many streams of one sender may be open, unless set otherwise (B5).
+DEFAULT_MAX_PEER_STREAMS: Final = 1_000
+#: How many streams of all senders may be open, unless set otherwise (B5).
+DEFAULT_MAX_STREAMS: Final = 10_000
+#: What an open stream costs us besides its content.
+_OPEN_STREAM_BYTES: Final = 1024
 
-TextStreamHandler = Callable[[TextStreamReader, str], Awaitable[None] | None]
-ByteStreamHandler = Callable[[ByteStreamReader, str], Awaitable[None] | None]
-
-
-class StreamSink(Protocol):
-    """Where the content of a stream goes."""
-
-    def feed(self, piece: bytes) -> None:
-        """Take content, or raise `StreamError` where it is too much."""
-        ...
-
-    def end(self, error: StreamError | None = None) -> None:
-        """Nothing more will come."""
-        ...
-
-
-#: Given the sender and the attributes of a text, where its content goes, or None for nowhere.
-OpenSink = Callable[[str, Mapping[str, str]], StreamSink | None]
-#: Given a handler's reader, sender and topic, calls the handler.
-RunHandler = Callable[[Callable[[Any, str], Any], Any, str], None]
-
-
-class StreamHandlers:
-    """Who wants the streams of which topic, in whichever room."""
-
-    def __init__(self) -> None:
-        self.text: dict[str, TextStreamHandler] = {}
-        self.bytes: dict[str, ByteStreamHandler] = {}
-
-
-def register_handler(handlers: dict[str, Any], topic: str, handler: object) -> None:
-    """Let `handler` have the streams of `topic`.
-
-    Raises:
-        TypeError: it is not callable.
-        ValueError: the topic has a handler.
-    """
-    if not callable(handler):
-        raise TypeError(f"the handler of streams of topic {topic!r} is not callable: {handler!r}")
-    if topic in handlers:
-        raise ValueError(f"topic {topic!r} has a stream handler: unregister it first")
-    handlers[topic] = handler
-
-
-def unregister_handler(handlers: dict[str, Any], topic: str) -> None:
-    """Ignore further streams of `topic`.
-
-    Raises:
-        KeyError: the topic has no handler.
-    """
-    if topic not in handlers:
-        raise KeyError(f"topic {topic!r} has no stream handler")
-    del handlers[topic]
+#: Given the sender and the header of a stream, what takes its content; None where nobody does.
+OpenBuffer = Callable[[str, models.DataStream.Header], StreamBuffer | None]
+#: Given the sender and the header of a stream that is refused, and why.
+OnRefused = Callable[[str, models.DataStream.Header, str], None]
 
 
 @define(eq=False)
 class _OpenStream:
     assembly: StreamAssembly
-    sink: StreamSink
+    buffer: StreamBuffer
     last_heard: float
 
 
 class IncomingStreams:
-    """The streams that come in during one stay in a room.
+    """The streams that come in during one session.
 
     Args:
-        handlers: Who wants which.
-        internal: The topics of our own, which no handler gets (S1), and what becomes of them.
-        max_bytes: What one stream may hold unread.
-        run_handler: Calls a handler, and sees to what it returns.
+        open_buffer: Finds whoever wants a stream.
+        on_refused: Called for a stream that would be one too many.
+        max_peer_streams: How many streams of one sender may be open.
+        max_streams: How many streams may be open in all.
     """
 
     def __init__(
         self,
         backend: Backend,
-        handlers: StreamHandlers,
-        internal: Mapping[str, OpenSink],
-        max_bytes: int,
-        run_handler: RunHandler,
+        open_buffer: OpenBuffer,
+        on_refused: OnRefused,
+        *,
+        max_peer_streams: int = DEFAULT_MAX_PEER_STREAMS,
+        max_streams: int = DEFAULT_MAX_STREAMS,
     ) -> None:
         self._backend = backend
-        self._handlers = handlers
-        self._internal = internal
-        self._max_bytes = max_bytes
-        self._run_handler = run_handler
-        self._open: dict[tuple[str, str], _OpenStream] = {}
+        self._open_buffer = open_buffer
+        self._on_refused = on_refused
+        self._max_peer_streams = max_peer_streams
+        self._max_streams = max_streams
+        # By sender and id
+        self._open: dict[str, dict[str, _OpenStream]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._count
 
     def on_header(self, sender: str, header: models.DataStream.Header) -> None:
-        """A stream begins, and with inline content ends."""
-        key = sender, header.stream_id
-        if key in self._open:
+        """Begin a stream, and with inline content end it."""
+        if header.HasField("inline_content"):
+            self._take_inline(sender, header)
+            return
+        streams = self._open.get(sender, {})
+        if header.stream_id in streams:
+            logger.debug("ignored the header of a stream of %s that is open", sender)
+        elif len(streams) >= self._max_peer_streams:
+            why = f"{len(streams):,} streams of this participant are open, which is the limit"
+            self._on_refused(sender, header, f"{why} (max_peer_streams)")
+        elif self._count >= self._max_streams:
+            why = f"{self._count:,} streams are open, which is the limit"
+            self._on_refused(sender, header, f"{why} (max_streams)")
+        elif (buffer := self._open_buffer(sender, header)) is not None:
+            self._begin(sender, header, buffer)
+
+    def _take_inline(self, sender: str, header: models.DataStream.Header) -> None:
+        if header.stream_id in self._open.get(sender, ()):
             logger.debug("ignored the header of a stream of %s that is open", sender)
             return
-        sink = self._open_sink(sender, header)
-        if sink is None:
-            logger.debug("ignored a stream of %s: nobody wants topic %r", sender, header.topic)
+        buffer = self._open_buffer(sender, header)
+        if buffer is None:
             return
         try:
-            assembly = StreamAssembly(header, self._max_bytes)
-            if header.HasField("inline_content"):
-                sink.feed(assembly.add(header.inline_content))
-                assembly.finish()
-                sink.end()
-                return
+            assembly = StreamAssembly(header)
+            buffer.feed(assembly.add(header.inline_content))
+            assembly.finish()
         except StreamError as error:
-            sink.end(error)
+            buffer.end(error)
+        else:
+            buffer.end()
+
+    def _begin(self, sender: str, header: models.DataStream.Header, buffer: StreamBuffer) -> None:
+        try:
+            assembly = StreamAssembly(header)
+            buffer.charge(_OPEN_STREAM_BYTES)
+        except StreamError as error:
+            buffer.end(error)
             return
-        self._open[key] = _OpenStream(assembly, sink, self._backend.current_time())
+        stream = _OpenStream(assembly, buffer, self._backend.current_time())
+        buffer.call_on_close(partial(self._remove, sender, header.stream_id))
+        self._open.setdefault(sender, {})[header.stream_id] = stream
+        self._count += 1
 
     def on_chunk(self, sender: str, chunk: models.DataStream.Chunk) -> None:
-        """More of a stream has come."""
-        key = sender, chunk.stream_id
-        if stream := self._open.get(key):
+        """Take more of a stream; a chunk of an unknown one is ignored."""
+        if stream := self._find(sender, chunk.stream_id):
             stream.last_heard = self._backend.current_time()
             try:
-                stream.sink.feed(stream.assembly.add_chunk(chunk))
+                stream.buffer.feed(stream.assembly.add_chunk(chunk))
             except StreamError as error:
-                self._end(key, error)
+                self._end(sender, chunk.stream_id, error)
 
     def on_trailer(self, sender: str, trailer: models.DataStream.Trailer) -> None:
-        """A stream ends."""
-        key = sender, trailer.stream_id
-        if stream := self._open.get(key):
+        """End a stream; the trailer of an unknown one is ignored."""
+        if stream := self._find(sender, trailer.stream_id):
             try:
                 stream.assembly.finish(trailer.reason)
             except StreamError as error:
-                self._end(key, error)
+                self._end(sender, trailer.stream_id, error)
             else:
-                self._end(key)
+                self._end(sender, trailer.stream_id)
 
     def on_sender_left(self, sender: str) -> None:
-        """Nothing more will come of somebody."""
-        for key in tuple(self._open):
-            if key[0] == sender:
-                self._end(key, StreamError(f"{sender!r} left the room"))
+        """End the streams of somebody who has left."""
+        for stream_id in tuple(self._open.get(sender, ())):
+            self._end(sender, stream_id, StreamError(f"{sender!r} left the room"))
 
     def give_up_silent(self) -> None:
         """End the streams of which nothing has come for too long."""
         now = self._backend.current_time()
-        for key, stream in tuple(self._open.items()):
-            if now - stream.last_heard >= SILENCE_TIMEOUT:
-                self._end(key, StreamError(f"nothing of it came for {SILENCE_TIMEOUT:g} s"))
+        for sender, streams in tuple(self._open.items()):
+            for stream_id, stream in tuple(streams.items()):
+                if now - stream.last_heard >= SILENCE_TIMEOUT:
+                    error = StreamError(f"nothing of it came for {SILENCE_TIMEOUT:g} s")
+                    self._end(sender, stream_id, error)
 
     def end_all(self, reason: str) -> None:
         """End every stream."""
-        for key in tuple(self._open):
-            self._end(key, StreamError(reason))
+        for sender, streams in tuple(self._open.items()):
+            for stream_id in tuple(streams):
+                self._end(sender, stream_id, StreamError(reason))
 
-    def _end(self, key: tuple[str, str], error: StreamError | None = None) -> None:
-        self._open.pop(key).sink.end(error)
+    def _find(self, sender: str, stream_id: str) -> _OpenStream | None:
+        streams = self._open.get(sender)
+        return None if streams is None else streams.get(stream_id)
 
-    def _open_sink(self, sender: str, header: models.DataStream.Header) -> StreamSink | None:
-        if open_sink := self._internal.get(header.topic):
-            is_text = header.HasField("text_header")
-            return open_sink(sender, header.attributes) if is_text else None
-        info = stream_info(header)
-        if info is None:
-            return None
-        if isinstance(info, ByteStreamInfo):
-            byte_handler = self._handlers.bytes.get(info.topic)
-            if byte_handler is None:
-                return None
-            byte_reader = ByteStreamReader(self._backend, info, self._max_bytes)
-            self._run_handler(byte_handler, byte_reader, sender)
-            return byte_reader
-        text_handler = self._handlers.text.get(info.topic)
-        if text_handler is None:
-            return None
-        text_reader = TextStreamReader(self._backend, info, self._max_bytes)
-        self._run_handler(text_handler, text_reader, sender)
-        return text_reader
+    def _end(self, sender: str, stream_id: str, error: StreamError | None = None) -> None:
+        buffer = self._open[sender][stream_id].buffer
+        self._remove(sender, stream_id)
+        buffer.end(error)
+
+    def _remove(self, sender: str, stream_id: str) -> None:
+        streams = self._open[sender]
+        del streams[stream_id]
+        if not streams:
+            del self._open[sender]
+        self._count -= 1

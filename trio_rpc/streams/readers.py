@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections import deque
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ..concurrency import Backend
 from ..errors import StreamError
+from .buffer import StreamBuffer
 from .info import BaseStreamInfo, ByteStreamInfo, TextStreamInfo
 
 I = TypeVar("I", bound=BaseStreamInfo)  # noqa: E741
@@ -16,22 +17,20 @@ I = TypeVar("I", bound=BaseStreamInfo)  # noqa: E741
 class StreamReader(Generic[I]):
     """What readers of texts and of bytes have in common.
 
-    Content that was received waits here until it is read. A reader does not slow its
-    sender down, so one that is slower by more than `max_bytes` is cut off.
+    Content that was received waits until it is read. A reader does not slow its sender down, so one
+    that is slower by more than `max_bytes` is cut off. When nobody has the reader any more, what
+    comes of the stream is dropped.
     """
 
-    def __init__(self, backend: Backend, info: I, max_bytes: int) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, info: I, buffer: StreamBuffer) -> None:
         self._info = info
-        self._max_bytes = max_bytes
-        # What was received and not read
-        self._pieces: deque[bytes] = deque()
-        self._unread = 0
-        self._received = 0
-        self._changed = backend.event()
-        # How it ends
-        self._ended = False
-        self._error: StreamError | None = None
+        self._buffer = buffer
+        self._run_sync_soon = backend.run_sync_soon()
+
+    def __del__(self) -> None:
+        # Perhaps in another thread, or after the event loop has ended.
+        with suppress(RuntimeError):
+            self._run_sync_soon(self._buffer.close)
 
     @property
     def info(self) -> I:
@@ -40,66 +39,24 @@ class StreamReader(Generic[I]):
 
     @property
     def bytes_received(self) -> int:
-        """How many bytes have come so far, uncompressed."""
-        return self._received
+        """How many bytes have come so far, uncompressed.
+
+        Compressed content counts as it is read.
+        """
+        return self._buffer.received
 
     @property
     def progress(self) -> float | None:
         """How much of the stream has come, from 0 to 1; None when its size is not known."""
         if self._info.size is None:
             return None
-        return self._received / self._info.size if self._info.size else 1.0
-
-    def feed(self, piece: bytes) -> None:
-        """Take content that was received.
-
-        Raises:
-            StreamError: too much is unread.
-        """
-        self._received += len(piece)
-        self._unread += len(piece)
-        if self._unread > self._max_bytes:
-            raise StreamError(
-                f"{self._unread:,} bytes of it wait to be read, over the limit of "
-                f"{self._max_bytes:,}: read faster, or give Room a larger max_stream_bytes"
-            )
-        if piece:
-            self._pieces.append(piece)
-            self._notify()
-
-    def end(self, error: StreamError | None = None) -> None:
-        """Nothing more will come; only the first call counts."""
-        if not self._ended:
-            self._ended = True
-            self._error = error
-            self._notify()
-
-    async def _next_piece(self) -> bytes:
-        """The next content, `b""` at the end."""
-        while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return b""
-            await self._changed.wait()
-        piece = self._pieces.popleft()
-        self._unread -= len(piece)
-        return piece
+        return self._buffer.received / self._info.size if self._info.size else 1.0
 
     async def _read_whole(self) -> bytes:
-        whole = bytearray()
-        while piece := await self._next_piece():
-            whole += piece
-            if len(whole) > self._max_bytes:
-                raise StreamError(
-                    f"it has more than {self._max_bytes:,} bytes, which is the limit of read_all: "
-                    "read it piece by piece"
-                )
-        return bytes(whole)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = self._backend.event()
+        try:
+            return await self._buffer.read_whole()
+        finally:
+            self._buffer.close()
 
 
 class ByteStreamReader(StreamReader[ByteStreamInfo]):
@@ -113,7 +70,7 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
         return self
 
     async def __anext__(self) -> bytes:
-        if piece := await self._next_piece():
+        if piece := await self._buffer.receive():
             return piece
         raise StopAsyncIteration
 
@@ -133,8 +90,8 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
     is read first.
     """
 
-    def __init__(self, backend: Backend, info: TextStreamInfo, max_bytes: int) -> None:
-        super().__init__(backend, info, max_bytes)
+    def __init__(self, backend: Backend, info: TextStreamInfo, buffer: StreamBuffer) -> None:
+        super().__init__(backend, info, buffer)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def __aiter__(self) -> TextStreamReader:
@@ -142,7 +99,7 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
 
     async def __anext__(self) -> str:
         # A piece may end within a character, which then comes with the next one.
-        while piece := await self._next_piece():
+        while piece := await self._buffer.receive():
             if text := self._decode(piece):
                 return text
         self._decode(b"", final=True)

@@ -1,0 +1,262 @@
+"""The content of a received stream, between the receive loop that brings it and whoever reads it.
+
+What was received waits as it came. Compressed content is inflated by its reader, piece by piece and
+one stream of a session at a time, so that a small stream which inflates to a large one costs the
+receive loop nothing, and the others' tasks no more than a piece for each turn (rule B6).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from livekit.protocol import models
+
+from ..budgets import Budget, BudgetExceededError
+from ..concurrency import Backend
+from ..errors import StreamError
+from .content import InflateError, Inflater
+
+#: What is inflated in one turn.
+_INFLATED_PIECE_BYTES: Final = 64 * 1024
+_DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
+
+
+class BufferContext:
+    """What the buffers of one session have in common.
+
+    Args:
+        max_bytes: What one stream may hold unread, and what is read as a whole (S7).
+
+    Attributes:
+        inflating: Held while a piece is inflated.
+    """
+
+    def __init__(self, backend: Backend, budget: Budget, max_bytes: int) -> None:
+        self.backend = backend
+        self.budget = budget
+        self.max_bytes = max_bytes
+        self.inflating: AbstractAsyncContextManager[Any] = backend.lock()
+
+
+class StreamBuffer:
+    """Takes the content of one stream, and gives it to one reader.
+
+    Args:
+        context: What it shares with the other streams of the session.
+        sender: Who is charged for what is held (B4).
+        header: What announced the stream.
+
+    Attributes:
+        received: How many bytes have come, uncompressed; of a compressed stream, those that were
+            inflated so far.
+    """
+
+    def __init__(
+        self, context: BufferContext, sender: str, header: models.DataStream.Header
+    ) -> None:
+        self._context = context
+        self._sender = sender
+        self._announced = header.total_length if header.HasField("total_length") else None
+        self._inflater = Inflater() if header.compression == _DEFLATE_RAW else None
+        # What was received and not read
+        self._pieces: deque[bytes] = deque()
+        self._unread = 0
+        self._charged = 0
+        self.received = 0
+        # Set when something has changed, where somebody waits for that
+        self._changed: Any = None
+        # How it ends
+        self._on_close: Callable[[], None] | None = None
+        self._closed = False
+        self._ended = False
+        self._error: StreamError | None = None
+
+    # The receive loop
+
+    def call_on_close(self, on_close: Callable[[], None]) -> None:
+        """Have a function called when nobody reads any more, before the stream has ended."""
+        self._on_close = on_close
+
+    def charge(self, size: int) -> None:
+        """Charge the sender for something that is held as long as this buffer.
+
+        Raises:
+            StreamError: it would exceed a budget.
+        """
+        try:
+            self._context.budget.charge(self._sender, size)
+        except BudgetExceededError as error:
+            raise StreamError(str(error)) from None
+        self._charged += size
+
+    def feed(self, piece: bytes) -> None:
+        """Take content as it was received.
+
+        Raises:
+            StreamError: too much is unread, or held for this sender.
+        """
+        if self._closed:
+            return
+        if self._unread + len(piece) > self._context.max_bytes:
+            raise self._too_much()
+        if piece:
+            self.charge(len(piece))
+            self._unread += len(piece)
+            if self._inflater is None:
+                self.received += len(piece)
+            self._pieces.append(piece)
+            self._notify()
+
+    def end(self, error: StreamError | None = None) -> None:
+        """Take note that nothing more will come; only the first call counts."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._on_close = None
+            self._notify()
+
+    # The reader
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether content has to be inflated."""
+        return self._inflater is not None
+
+    def close(self) -> None:
+        """Drop what is held, and whatever comes of the stream from now on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pieces.clear()
+        if self._charged:
+            self._context.budget.refund(self._sender, self._charged)
+            self._charged = 0
+        if self._on_close is not None:
+            self._on_close()
+
+    async def receive(self) -> bytes:
+        """Return the next content, `b""` at the end.
+
+        Raises:
+            StreamError: the stream broke off, after what came before was received.
+        """
+        if self._inflater is None:
+            return await self._receive_piece()
+        while True:
+            async with self._context.inflating:
+                content = self._inflate(self._inflater)
+                await self._context.backend.checkpoint()
+            if content:
+                return content
+            piece = await self._receive_piece()
+            if not piece:
+                self._check_inflated(self._inflater)
+                return b""
+            self._inflater.feed(piece)
+
+    def take_text(self) -> str:
+        """Return the whole of a stream that has ended and is not compressed.
+
+        Raises:
+            StreamError: it is not UTF-8.
+        """
+        content = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        return self._decode(content)
+
+    async def read_text(self) -> str:
+        """Return the whole content when it has come; it stays charged until `close`.
+
+        Raises:
+            StreamError: it broke off, is too large, or is not UTF-8.
+        """
+        if self._ended and self._error is None and self._inflater is None:
+            return self.take_text()
+        return self._decode(await self.read_whole())
+
+    async def read_whole(self) -> bytes:
+        """Return what was not received yet, when it has come; it stays charged until `close`.
+
+        Raises:
+            StreamError: it broke off, or is larger than what may be read as a whole.
+        """
+        whole = bytearray()
+        while piece := await self.receive():
+            whole += piece
+            if len(whole) > self._context.max_bytes:
+                raise self._too_much()
+            self.charge(len(piece))
+        return bytes(whole)
+
+    def _too_much(self) -> StreamError:
+        limit = self._context.max_bytes
+        return StreamError(
+            f"it has more than {limit:,} bytes that are not read, which is the limit "
+            "(max_stream_bytes)"
+        )
+
+    def _decode(self, content: bytes) -> str:
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            raise StreamError("it is not UTF-8") from None
+        if not text.isascii():
+            # As text it may be up to four times as large as in UTF-8.
+            self.charge(max(text.__sizeof__() - len(content), 0))
+        return text
+
+    async def _receive_piece(self) -> bytes:
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return b""
+            if self._closed:
+                raise StreamError("it was not read to its end, and is not received any more")
+            if self._changed is None:
+                self._changed = self._context.backend.event()
+            await self._changed.wait()
+        piece = self._pieces.popleft()
+        self._unread -= len(piece)
+        self._charged -= len(piece)
+        self._context.budget.refund(self._sender, len(piece))
+        return piece
+
+    def _inflate(self, inflater: Inflater) -> bytes:
+        try:
+            content = inflater.inflate(_INFLATED_PIECE_BYTES)
+        except InflateError as error:
+            raise self._break(str(error)) from None
+        self.received += len(content)
+        if self._announced is not None and self.received > self._announced:
+            raise self._break(
+                f"{self._announced:,} bytes were announced, and {self.received:,} have come"
+            )
+        return content
+
+    def _break(self, why: str) -> StreamError:
+        """Drop the rest of a stream that its reader found to be broken."""
+        error = self._error = StreamError(why)
+        self.close()
+        return error
+
+    def _check_inflated(self, inflater: Inflater) -> None:
+        """Make sure that the whole content was there.
+
+        Raises:
+            StreamError: it was not.
+        """
+        if self._announced is not None and self.received < self._announced:
+            raise StreamError(
+                f"{self._announced:,} bytes were announced, and only {self.received:,} have come"
+            )
+        if not inflater.is_complete:
+            raise StreamError("the compressed content has no end")
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
