@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, overload
 from livekit.protocol import models, rtc
 
 from . import packets
+from .bounds import check_bounds
 from .calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from .data import SipDTMF, Transcription
 from .errors import (
@@ -355,6 +356,7 @@ class LocalParticipant(Participant):
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise failure(obstacle)
         try:
+            check_bounds(packet, packet.WhichOneof("value") or "")
             await self._session.outlet.send(packet)
         except (LinkClosedError, ValueError) as error:
             raise failure(f"not sent: {error}") from None

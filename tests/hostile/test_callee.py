@@ -310,7 +310,7 @@ async def test_cancelled_requests_leave_the_queue_newest_first() -> None:
             send_request(server, str(number), timeout_ms=2**32 - 1)
         for number in reversed(range(1, count)):
             cancel(server, str(number))
-        cancelled = []
+        cancelled: list[int] = []
         while len(cancelled) < count - 1:
             packet = await server.receive_packet()
             if packet.HasField("rpc_response"):
@@ -332,7 +332,7 @@ async def test_requests_that_wait_end_at_their_deadline_without_a_slot() -> None
     async with callee(handler, max_concurrent_handlers=1) as (_, server):
         for number, timeout in enumerate((14_000, 9_000, 3_000, 6_000)):
             send_request(server, str(number), timeout_ms=timeout)
-        ended = []
+        ended: list[tuple[str, int]] = []
         started = anyio.current_time()
         while len(ended) < 3:
             packet = await server.receive_packet()
@@ -352,7 +352,7 @@ async def test_a_cancellation_in_the_same_message_as_its_request_counts() -> Non
         for number in range(20):
             send_request(server, str(number))
             cancel(server, str(number))
-        responses = []
+        responses: list[int] = []
         while len(responses) < 20:
             packet = await server.receive_packet()
             if packet.HasField("rpc_response"):
@@ -372,7 +372,7 @@ async def test_requests_over_the_budget_of_their_caller_are_refused() -> None:
         room.register_rpc_method("honest", honest)
         for number in range(20):
             send_request(server, str(number), payload="x" * 15_000)
-        refused = []
+        refused: list[str] = []
         while len(refused) < 15:
             packet = await server.receive_packet()
             if packet.HasField("rpc_response"):
@@ -397,7 +397,7 @@ async def test_content_for_unknown_methods_is_not_kept() -> None:
         for number in range(100):
             header = request_header(str(number), content=None, method="unknown", compression=1)
             say_stream(server, header, [bomb[:15_000], bomb[15_000:]])
-        codes = []
+        codes: list[int] = []
         while len(codes) < 100:
             packet = await server.receive_packet()
             if packet.HasField("rpc_response"):
@@ -417,7 +417,7 @@ async def test_bombs_inflate_within_the_budget_of_their_sender() -> None:
         for number in range(10):
             header = request_header(str(number), content=None, method=METHOD, compression=1)
             say_stream(server, header, [bomb[:15_000], bomb[15_000:]])
-        errors = []
+        errors: list[str] = []
         with anyio.fail_after(60):
             # The budget has room for one, or two; the others compete for it, and fail.
             while len(errors) < 8:
@@ -448,8 +448,8 @@ async def test_a_body_that_does_not_come_holds_no_handler_slot() -> None:
         assert failure(await receive_response(server))[::2] == (1502, "the caller gave up")
         say_chunk(server, 0, b"hi", stream_id="request 2")
         say_trailer(server, stream_id="request 2")
-        header = await server.receive_packet()
-        assert header.stream_header.inline_content == b"done"
+        packet = await server.receive_packet()
+        assert packet.stream_header.inline_content == b"done"
         assert room.statistics().open_streams == 3
 
 

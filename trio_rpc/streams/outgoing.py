@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from livekit.protocol import models
 
+from ..bounds import check_bounds
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
@@ -67,6 +68,7 @@ class OutgoingStreams:
 
         Raises:
             StreamError: the connection was lost.
+            ValueError: something in its header is larger than receivers take (B2).
         """
         content = text.encode()
         info = TextStreamInfo(
@@ -75,6 +77,7 @@ class OutgoingStreams:
             attributes=dict(attributes),
             reply_to_stream_id=reply_to_stream_id,
         )
+        _check(info, destinations)
         await self.send_whole(info, content, destinations)
         return info
 
@@ -139,7 +142,8 @@ class OutgoingStreams:
     async def stream_text(
         self, info: TextStreamInfo, destinations: Sequence[str]
     ) -> TextStreamWriter:
-        """Begin a text that is written piece by piece."""
+        """Begin a text that is written piece by piece; raises as `send_text`."""
+        _check(info, destinations)
         writer = TextStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
         return writer
@@ -147,7 +151,8 @@ class OutgoingStreams:
     async def stream_bytes(
         self, info: ByteStreamInfo, destinations: Sequence[str]
     ) -> ByteStreamWriter:
-        """Begin bytes that are written piece by piece."""
+        """Begin bytes that are written piece by piece; raises as `send_text`."""
+        _check(info, destinations)
         writer = ByteStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
         return writer
@@ -200,3 +205,9 @@ class OutgoingStreams:
         else:
             deflated = deflate(content)
         return deflated if len(deflated) < len(content) else None
+
+
+def _check(info: TextStreamInfo | ByteStreamInfo, destinations: Sequence[str]) -> None:
+    packet = models.DataPacket(destination_identities=destinations)
+    info.write(packet.stream_header)
+    check_bounds(packet, "stream_header")

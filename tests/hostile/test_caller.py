@@ -1,0 +1,155 @@
+"""Callers of hostile callees: a response is one, in time, text, and bounded (B4, B5, B6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from trio_rpc import Room, RpcError
+
+from ..support.scripted_server import ScriptedServer
+from ..support.stream_packets import (
+    deflated,
+    peer,
+    response_header,
+    say_chunk,
+    say_header,
+    say_stream,
+    say_trailer,
+    server_with,
+    settle,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def caller(**limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
+    room, server = Room(**limits), server_with(peer("bob"), peer("carol"))
+    async with room.connect(server, "a token"):
+        yield room, server
+
+
+class Outcome:
+    """What became of a call to "bob"."""
+
+    def __init__(self) -> None:
+        self.value: str | RpcError | None = None
+        self.ended = anyio.Event()
+
+    async def call(self, room: Room, response_timeout: float = 5.0) -> None:
+        try:
+            self.value = await room.local_participant.perform_rpc(
+                destination_identity="bob",
+                method="greet",
+                payload="hi",
+                response_timeout=response_timeout,
+            )
+        except RpcError as error:
+            self.value = error
+        self.ended.set()
+
+    async def error(self) -> tuple[int, str | None]:
+        with anyio.fail_after(60):
+            await self.ended.wait()
+        assert isinstance(self.value, RpcError), self.value
+        return self.value.code, self.value.data
+
+
+async def receive_request_id(server: ScriptedServer) -> str:
+    packet = await server.receive_packet()
+    return packet.stream_header.attributes["lk.rpc_request_id"]
+
+
+@asynccontextmanager
+async def calling(
+    room: Room, server: ScriptedServer, **arguments: Any
+) -> AsyncIterator[tuple[str, Outcome]]:
+    outcome = Outcome()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: outcome.call(room, **arguments))
+        yield await receive_request_id(server), outcome
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.rule("B5", "C13")
+async def test_a_response_stream_ends_with_its_call() -> None:
+    async with caller() as (room, server), calling(room, server) as (request_id, outcome):
+        header = response_header(request_id, None)
+        say_header(server, header)
+        say_chunk(server, 0, b"x" * 15_000, stream_id=header.stream_id)
+        await settle(room, server)
+        assert room.statistics().open_streams == 1
+        assert room.statistics().held_bytes >= 15_000
+        code, _ = await outcome.error()
+        assert code in (1501, 1502)
+        assert room.statistics().open_streams == 0
+        assert room.statistics().held_bytes == 0
+        for index in range(1, 100):
+            say_chunk(server, index, b"x" * 15_000, stream_id=header.stream_id)
+        await settle(room, server)
+        assert room.statistics().held_bytes == 0
+
+
+@pytest.mark.rule("B5", "C5")
+async def test_a_call_has_one_response_stream() -> None:
+    async with caller() as (room, server), calling(room, server) as (request_id, outcome):
+        for number in range(1_000):
+            header = response_header(request_id, None)
+            header.stream_id = str(number)
+            say_header(server, header)
+            say_chunk(server, 0, b"x" * 1_000, stream_id=str(number))
+        await settle(room, server)
+        assert room.statistics().open_streams == 1
+        assert room.statistics().held_bytes < 10_000
+        say_trailer(server, stream_id="0")
+        await outcome.ended.wait()
+        assert outcome.value == "x" * 1_000
+
+
+@pytest.mark.rule("S6")
+@pytest.mark.parametrize("is_compressed", [False, True])
+async def test_a_response_that_is_not_utf8_is_an_error(is_compressed: bool) -> None:
+    content = b"\xff\xfe hello"
+    async with caller() as (room, server), calling(room, server) as (request_id, outcome):
+        if is_compressed:
+            header = response_header(request_id, deflated(content), total_length=len(content))
+            header.compression = 1  # type: ignore[assignment]
+        else:
+            header = response_header(request_id, content)
+        say_header(server, header)
+        assert await outcome.error() == (1500, "the response broke off: it is not UTF-8")
+        assert room.statistics().held_bytes == 0
+
+
+@pytest.mark.rule("B4", "B6", "S7")
+async def test_a_response_that_is_a_bomb_stays_within_the_budget() -> None:
+    async with caller(max_peer_bytes=500_000) as (room, server):
+        async with calling(room, server) as (request_id, outcome):
+            bomb = deflated(bytes(1_000_000))
+            header = response_header(request_id, bomb, total_length=1_000_000)
+            header.compression = 1  # type: ignore[assignment]
+            say_header(server, header)
+            code, data = await outcome.error()
+            assert code == 1500
+            assert data is not None
+            assert data.endswith("the limit of 500,000 (max_peer_bytes)")
+        assert room.statistics().held_bytes == 0
+
+
+@pytest.mark.rule("B6")
+async def test_a_large_compressed_response_is_inflated_by_its_caller() -> None:
+    text = "carrots and peas, " * 100_000
+    async with caller() as (room, server), calling(room, server) as (request_id, outcome):
+        content = deflated(text.encode())
+        header = response_header(request_id, None, total_length=len(text))
+        header.compression = 1  # type: ignore[assignment]
+        say_stream(server, header, [content])
+        with anyio.fail_after(60):
+            await outcome.ended.wait()
+        assert outcome.value == text
+        assert room.statistics().held_bytes == 0
