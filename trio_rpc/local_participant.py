@@ -356,7 +356,7 @@ class LocalParticipant(Participant):
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise failure(obstacle)
         try:
-            check_bounds(packet, packet.WhichOneof("value") or "")
+            check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
             await self._session.outlet.send(packet)
         except (LinkClosedError, ValueError) as error:
             raise failure(f"not sent: {error}") from None

@@ -63,7 +63,7 @@ def parse_packet(body: bytes) -> models.DataPacket:
     if kind is None:
         raise MalformedPacketError("a DataPacket without a value", packet.participant_identity)
     try:
-        check_bounds(packet, kind)
+        check_bounds(packet, kind, len(body))
     except ValueError as error:
         raise MalformedPacketError(str(error), packet.participant_identity) from None
     return packet

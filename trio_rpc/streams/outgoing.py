@@ -210,4 +210,4 @@ class OutgoingStreams:
 def _check(info: TextStreamInfo | ByteStreamInfo, destinations: Sequence[str]) -> None:
     packet = models.DataPacket(destination_identities=destinations)
     info.write(packet.stream_header)
-    check_bounds(packet, "stream_header")
+    check_bounds(packet, "stream_header", packet.ByteSize())
