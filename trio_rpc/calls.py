@@ -34,6 +34,7 @@ from .outlet import Outlet
 from .packets import rpc_cancellation, rpc_outcome, rpc_request
 from .participant import Participant
 from .rpc_streams import request_id_of, request_info, set_timeout
+from .streams.assembly import inline_text
 from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
 
@@ -317,6 +318,15 @@ class Calls:
             return None
         call.response = _ResponseBody(self._context, call, header)
         return call.response
+
+    def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
+        """Finish a call with a response that is whole in the header of its stream."""
+        call = self._find(sender, request_id_of(header.attributes), "response stream")
+        if call is not None and call.response is None:
+            try:
+                call.finish(inline_text(header))
+            except StreamError as error:
+                call.finish(_broken(error))
 
     def fail(self, reason: str, destination: str) -> None:
         """Somebody will not answer any more: 1503 for the calls to `destination`."""

@@ -20,30 +20,39 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from typing import Final
 
-from attrs import define, field
 from livekit.protocol import models
 
 from .answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
 from .budgets import BudgetExceededError
-from .concurrency import CANCELLED, CancelScope, Nursery
+from .concurrency import CANCELLED, Nursery
 from .deadlines import Deadlines
 from .errors import RpcError, StreamError
 from .handler_slots import HandlerSlots, TooManyWaitingError
-from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, SessionLimits
+from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import LinkClosedError
-from .methods import Method, MethodRegistry, RpcInvocationData, call_handler
+from .methods import MethodRegistry, RpcInvocationData, call_handler
 from .outlet import Outlet
 from .packets import RPC_VERSION, rpc_ack, rpc_response
 from .replies import Replies
+from .requests import (
+    FAILED,
+    GAVE_UP,
+    LEFT,
+    Request,
+    RequestBody,
+    late,
+    not_taken,
+    read_request,
+    refusal_of,
+)
 from .rpc_streams import (
     STREAM_RPC_VERSION,
-    parse_request,
     request_id_of,
     response_info,
 )
+from .streams.assembly import inline_text
 from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
 
@@ -53,68 +62,10 @@ logger = logging.getLogger(__name__)
 DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
 #: How many requests of one caller wait for a handler slot, unless set otherwise (B5).
 DEFAULT_MAX_WAITING_REQUESTS: Final = 10_000
-_LEFT: Final = RpcError.built_in(
-    RpcError.ErrorCode.RECIPIENT_DISCONNECTED, "the callee left the room before it had answered"
-)
-_GAVE_UP: Final = RpcError.built_in(RpcError.ErrorCode.RESPONSE_TIMEOUT, "the caller gave up")
-_FAILED: Final = RpcError.built_in(
-    RpcError.ErrorCode.APPLICATION_ERROR, "the callee failed to answer"
-)
 #: How many of them may be blocking functions, each in a thread: what trio and anyio allow too.
 _MAX_HANDLER_THREADS: Final = 40
 #: What a request costs us besides its payload, until it is answered.
 _REQUEST_BYTES: Final = 2048
-
-
-@define(eq=False)
-class _Request:
-    """A request, however it came.
-
-    Attributes:
-        transport: The version of RPC that it came by; `version` is what it asks for.
-        deadline: When its time is over, on the event loop's clock.
-        body: The stream that brings the payload, where it comes as one.
-        problem: What is wrong with it, where it can't be understood.
-        handler: The method that it is for, once that was looked up.
-        charged: The bytes that were charged to the caller for it, without those of `body`.
-        scope: Around the handler, once that runs.
-        given_up: The caller has given up.
-        acknowledged: The ack was sent when the request began to wait.
-    """
-
-    caller: str
-    id: str
-    transport: int
-    method: str = ""
-    version: int = 0
-    timeout_ms: int = 0
-    payload: str = ""
-    problem: str = ""
-    body: StreamBuffer | None = None
-    deadline: float = field(init=False, default=0.0)
-    handler: Method | None = field(init=False, default=None)
-    charged: int = field(init=False, default=0)
-    scope: CancelScope | None = field(init=False, default=None)
-    given_up: bool = field(init=False, default=False)
-    acknowledged: bool = field(init=False, default=False)
-
-
-class _RequestBody(StreamBuffer):
-    """Takes a request that comes as a stream, and tells when it has come."""
-
-    def __init__(
-        self,
-        context: BufferContext,
-        sender: str,
-        header: models.DataStream.Header,
-        on_end: Callable[[], None],
-    ) -> None:
-        super().__init__(context, sender, header)
-        self._on_end = on_end
-
-    def end(self, error: StreamError | None = None) -> None:
-        super().end(error)
-        self._on_end()
 
 
 class Invocations:
@@ -146,13 +97,13 @@ class Invocations:
         self._nursery: Nursery
         self._replies = Replies(outlet)
         # Requests that are not answered yet, by caller and id
-        self._unanswered: dict[tuple[str, str], _Request] = {}
+        self._unanswered: dict[tuple[str, str], Request] = {}
         self._answered = AnsweredRequests(self._budget)
-        self._slots: HandlerSlots[_Request] = HandlerSlots(
+        self._slots: HandlerSlots[Request] = HandlerSlots(
             limits.max_concurrent_handlers, limits.max_waiting_requests
         )
         # Those without a task: they wait for their body or for a handler slot
-        self._waiting: Deadlines[_Request] = Deadlines()
+        self._waiting: Deadlines[Request] = Deadlines()
         self._deadline_changed = self._backend.event()
         self._watching_deadlines = False
 
@@ -168,7 +119,7 @@ class Invocations:
 
     def start(self, caller: str, request: models.RpcRequest) -> None:
         """Answer a request that came as a packet."""
-        accepted = _Request(
+        accepted = Request(
             caller=caller,
             id=request.id,
             transport=RPC_VERSION,
@@ -180,6 +131,17 @@ class Invocations:
         if self._accept(accepted):
             self._schedule(accepted)
 
+    def start_inline(self, caller: str, header: models.DataStream.Header) -> None:
+        """Answer a request that is whole in the header of its stream."""
+        request = read_request(caller, header)
+        if not request.problem:
+            try:
+                request.payload = inline_text(header)
+            except StreamError as error:
+                request.problem = f"the request broke off: {error}"
+        if self._accept(request):
+            self._schedule(request)
+
     def start_stream(self, caller: str, header: models.DataStream.Header) -> StreamBuffer | None:
         """Answer a request that comes as a stream.
 
@@ -187,22 +149,10 @@ class Invocations:
             What takes the stream's content; None where nobody could be answered (S8), and where
             the content would be for nothing.
         """
-        attributes = header.attributes
-        request = _Request(caller, request_id_of(attributes), STREAM_RPC_VERSION)
-        if not request.id:
-            logger.debug("ignored a request stream of %s without an id", caller)
-            return None
-        try:
-            parsed = parse_request(attributes)
-        except ValueError as error:
-            request.problem = str(error)
-        else:
-            request.version = parsed.version
-            request.method = parsed.method
-            request.timeout_ms = parsed.timeout_ms
+        request = read_request(caller, header)
         if not self._accept(request):
             return None
-        request.body = _RequestBody(
+        request.body = RequestBody(
             self._context, caller, header, lambda: self._on_body_ended(request)
         )
         if not header.HasField("inline_content"):
@@ -211,9 +161,9 @@ class Invocations:
 
     def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
         """Answer 1500 to a request that comes as a stream for which there is no room."""
-        request = _Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
+        request = Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
         if request.id and (caller, request.id) not in self._unanswered:
-            self._refuse(request, _not_taken(why))
+            self._refuse(request, not_taken(why))
 
     def cancel(self, caller: str, request_id: str) -> None:
         """Cancel an invocation whose caller has given up, whether its handler runs or waits."""
@@ -224,7 +174,7 @@ class Invocations:
         if request.scope is not None:
             request.scope.cancel()
         elif request in self._waiting:
-            self._answer_waiting(request, _GAVE_UP)
+            self._answer_waiting(request, GAVE_UP)
 
     def forget_expired(self) -> None:
         """Forget the answered requests whose time is over."""
@@ -237,19 +187,22 @@ class Invocations:
     def end(self) -> None:
         """Answer 1503 to those that have no task yet: the session ends (A12)."""
         for request in tuple(self._waiting):
-            self._answer_waiting(request, _LEFT)
+            self._answer_waiting(request, LEFT)
 
     # From a request to its task
 
-    def _accept(self, request: _Request) -> bool:
+    def _accept(self, request: Request) -> bool:
         """Count a request against its caller; return whether it was not ignored or refused."""
+        if not request.id:
+            logger.debug("ignored a request of %s without an id", request.caller)
+            return False
         key = request.caller, request.id
         now = self._backend.current_time()
         if key in self._unanswered or self._answered.has(*key, now):
             logger.debug("ignored a request of %s with an id that came before", request.caller)
             return False
         request.handler = self._registry.get(request.method)
-        if refusal := _refusal_of(request):
+        if refusal := refusal_of(request):
             self._refuse(request, refusal)
             return False
         request.deadline = now + request.timeout_ms / 1000
@@ -257,34 +210,35 @@ class Invocations:
         try:
             self._budget.charge(request.caller, size)
         except BudgetExceededError as error:
-            self._refuse(request, _not_taken(str(error)))
+            self._refuse(request, not_taken(str(error)))
             return False
         request.charged = size
         self._unanswered[key] = request
         return True
 
-    def _on_body_ended(self, request: _Request) -> None:
+    def _on_body_ended(self, request: Request) -> None:
         if self._unanswered.get((request.caller, request.id)) is request:
             self._schedule(request)
 
-    def _schedule(self, request: _Request) -> None:
+    def _schedule(self, request: Request) -> None:
         """Start the task of a request that is all there, or let it wait for a handler slot."""
         try:
             has_slot = self._slots.reserve(request)
         except TooManyWaitingError as error:
             self._close(request)
-            self._refuse(request, _not_taken(str(error)))
+            self._refuse(request, not_taken(str(error)))
             return
         if has_slot:
             self._start_task(request)
         else:
             self._let_wait(request)
 
-    def _start_task(self, request: _Request) -> None:
-        self._waiting.discard(request)
+    def _start_task(self, request: Request) -> None:
+        if request.acknowledged:
+            self._waiting.discard(request)
         self._nursery.start_soon(self._answer, request)
 
-    def _let_wait(self, request: _Request) -> None:
+    def _let_wait(self, request: Request) -> None:
         """Acknowledge a request that has no task for now, and watch its deadline."""
         if request.acknowledged:
             return
@@ -300,7 +254,7 @@ class Invocations:
         """Answer 1502 to requests whose time is over before they have a task."""
         while True:
             for request in self._waiting.pop_expired(self._backend.current_time()):
-                self._answer_waiting(request, _late(request))
+                self._answer_waiting(request, late(request))
             if not len(self._waiting):
                 self._watching_deadlines = False
                 return
@@ -308,20 +262,21 @@ class Invocations:
             with self._backend.cancel_scope(deadline=self._waiting.earliest()):
                 await self._deadline_changed.wait()
 
-    def _answer_waiting(self, request: _Request, error: RpcError) -> None:
+    def _answer_waiting(self, request: Request, error: RpcError) -> None:
         self._slots.remove(request)
         self._replies.send(rpc_response(request.caller, request.id, error))
         self._close(request)
 
-    def _refuse(self, request: _Request, error: RpcError) -> None:
+    def _refuse(self, request: Request, error: RpcError) -> None:
         """Answer a request of which nothing is kept."""
         if not request.acknowledged:
             self._replies.send(rpc_ack(request.caller, request.id))
         self._replies.send(rpc_response(request.caller, request.id, error))
 
-    def _close(self, request: _Request) -> None:
+    def _close(self, request: Request) -> None:
         """Let go of what was held for a request, but for its id."""
-        self._waiting.discard(request)
+        if request.acknowledged:
+            self._waiting.discard(request)
         del self._unanswered[request.caller, request.id]
         if request.body is not None:
             request.body.close()
@@ -330,8 +285,8 @@ class Invocations:
 
     # A request's task
 
-    async def _answer(self, request: _Request) -> None:
-        outcome: str | RpcError = _LEFT
+    async def _answer(self, request: Request) -> None:
+        outcome: str | RpcError = LEFT
         try:
             if request.acknowledged:
                 # It got the slot of one that ended, perhaps since all have to.
@@ -349,13 +304,13 @@ class Invocations:
         except Exception:
             # A failure of ours: it concerns this request alone (B3).
             logger.exception("answering a request of %s failed", request.caller)
-            self._replies.send(rpc_response(request.caller, request.id, _FAILED))
+            self._replies.send(rpc_response(request.caller, request.id, FAILED))
         finally:
             self._close(request)
             if (waiting := self._slots.release()) is not None:
                 self._start_task(waiting)
 
-    async def _respond(self, request: _Request, outcome: str | RpcError) -> None:
+    async def _respond(self, request: Request, outcome: str | RpcError) -> None:
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
             await self._outlet.send(rpc_response(request.caller, request.id, outcome))
         else:
@@ -368,19 +323,22 @@ class Invocations:
 
     # Its handler
 
-    async def _invoke(self, request: _Request) -> str | RpcError:
-        remaining = request.deadline - self._backend.current_time()
-        with self._backend.move_on_after(max(remaining, 0.0)) as scope:
+    async def _invoke(self, request: Request) -> str | RpcError:
+        timeout = request.timeout_ms / 1000
+        if request.acknowledged:
+            # Its time has run while it waited.
+            timeout = max(request.deadline - self._backend.current_time(), 0.0)
+        with self._backend.move_on_after(timeout) as scope:
             request.scope = scope
             # A cancellation may have come together with the request, before this task had begun.
-            outcome = _GAVE_UP if request.given_up else await self._run_handler(request)
+            outcome = GAVE_UP if request.given_up else await self._run_handler(request)
             # What a handler makes of its call after its time, or after we left, does not count.
             if not scope.cancel_called:
                 await self._backend.checkpoint_if_cancelled()
                 return outcome
-        return _GAVE_UP if request.given_up else _late(request)
+        return GAVE_UP if request.given_up else late(request)
 
-    async def _run_handler(self, request: _Request) -> str | RpcError:
+    async def _run_handler(self, request: Request) -> str | RpcError:
         assert request.handler is not None
         payload = request.payload
         if request.body is not None:
@@ -396,31 +354,3 @@ class Invocations:
         if request.transport == STREAM_RPC_VERSION:
             max_bytes = self._limits.max_payload_bytes
         return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)
-
-
-def _refusal_of(request: _Request) -> RpcError | None:
-    """Return the error of a request that there is no handler for (A2, S8)."""
-    if request.problem:
-        return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, request.problem)
-    if request.version != request.transport:
-        return RpcError.built_in(
-            RpcError.ErrorCode.UNSUPPORTED_VERSION,
-            f"version {request.version} was asked for, {request.transport} is spoken here",
-        )
-    if request.handler is None:
-        name = request.method[:MAX_METHOD_BYTES]
-        return RpcError.built_in(
-            RpcError.ErrorCode.UNSUPPORTED_METHOD, f"no method {name!r} is registered"
-        )
-    return None
-
-
-def _not_taken(why: str) -> RpcError:
-    return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, f"not taken: {why}")
-
-
-def _late(request: _Request) -> RpcError:
-    return RpcError.built_in(
-        RpcError.ErrorCode.RESPONSE_TIMEOUT,
-        f"the handler of {request.method!r} did not finish within {request.timeout_ms / 1000:g} s",
-    )

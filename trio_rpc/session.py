@@ -55,6 +55,7 @@ from .streams.outgoing import OutgoingStreams
 
 logger = logging.getLogger(__name__)
 
+_NONE: Final = models.DataStream.CompressionType.NONE
 #: Seconds between pings, and of silence that is borne, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
@@ -213,6 +214,16 @@ class Session:
 
     # Streams
 
+    def _on_stream_header(self, sender: str, header: models.DataStream.Header) -> None:
+        # Small calls come whole: they need no stream to be opened.
+        is_whole = header.HasField("inline_content") and header.compression == _NONE
+        if is_whole and header.topic == REQUEST_TOPIC and header.HasField("text_header"):
+            self.invocations.start_inline(sender, header)
+        elif is_whole and header.topic == RESPONSE_TOPIC and header.HasField("text_header"):
+            self.calls.on_inline_response(sender, header)
+        else:
+            self.incoming_streams.on_header(sender, header)
+
     def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
         is_text = header.WhichOneof("content_header") == "text_header"
         if header.topic == REQUEST_TOPIC:
@@ -285,7 +296,7 @@ class Session:
             case "rpc_response":
                 self.calls.on_response(sender, packet.rpc_response)
             case "stream_header":
-                self.incoming_streams.on_header(sender, packet.stream_header)
+                self._on_stream_header(sender, packet.stream_header)
             case "stream_chunk":
                 self.incoming_streams.on_chunk(sender, packet.stream_chunk)
             case "stream_trailer":

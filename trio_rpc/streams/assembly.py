@@ -15,6 +15,30 @@ _NONE: Final = models.DataStream.CompressionType.NONE
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
+def inline_text(header: models.DataStream.Header) -> str:
+    """Return the text that a header brings along, which is not compressed.
+
+    Raises:
+        StreamError: it is not what was announced, or not UTF-8.
+    """
+    assembly = StreamAssembly(header)
+    content = assembly.add(header.inline_content)
+    assembly.finish()
+    return decode_text(content)
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of a whole content.
+
+    Raises:
+        StreamError: it is not UTF-8.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise StreamError("it is not UTF-8") from None
+
+
 class StreamAssembly:
     """The pieces of one stream, as they come in.
 

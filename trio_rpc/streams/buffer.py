@@ -17,6 +17,7 @@ from livekit.protocol import models
 from ..budgets import Budget, BudgetExceededError
 from ..concurrency import Backend
 from ..errors import StreamError
+from .assembly import decode_text
 from .content import InflateError, Inflater
 
 #: What is inflated in one turn.
@@ -199,10 +200,7 @@ class StreamBuffer:
         )
 
     def _decode(self, content: bytes) -> str:
-        try:
-            text = content.decode()
-        except UnicodeDecodeError:
-            raise StreamError("it is not UTF-8") from None
+        text = decode_text(content)
         if not text.isascii():
             # As text it may be up to four times as large as in UTF-8.
             self.charge(max(text.__sizeof__() - len(content), 0))

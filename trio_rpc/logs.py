@@ -1,0 +1,75 @@
+"""Loggers for what peers do: bounded and escaped lines, and not many of them (rule B12)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from typing import Final
+
+#: Lines that a logger writes at once, and how many more each second.
+_BURST: Final = 100
+_LINES_PER_SECOND: Final = 10.0
+#: Characters of one argument of a line, and of one line of a traceback.
+_MAX_TEXT: Final = 300
+#: Lines of a traceback; the last ones are kept.
+_MAX_TRACEBACK_LINES: Final = 60
+
+
+def peer_logger(name: str) -> logging.Logger:
+    """Return the logger of that name, made safe for lines that peers cause.
+
+    What a line is made of is cut and escaped, so that a peer cannot forge lines or fill a disk, and
+    lines beyond some in a second are left out, with a count when there is room again.
+    """
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, _PeerFilter) for each in logger.filters):
+        logger.addFilter(_PeerFilter())
+    return logger
+
+
+class _PeerFilter(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = float(_BURST)
+        self._counted_at = time.monotonic()
+        self._suppressed = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._counted_at) * _LINES_PER_SECOND, _BURST)
+        self._counted_at = now
+        if self._left < 1:
+            self._suppressed += 1
+            return False
+        self._left -= 1
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_bounded, record.args))
+        if self._suppressed:
+            record.msg = f"{record.msg} (%d lines before it were left out)"
+            record.args = (*(record.args or ()), self._suppressed)
+            self._suppressed = 0
+        if record.exc_info and record.exc_info[1] is not None:
+            # The formatter takes this as it is. A name or a payload may be in an exception's text.
+            record.exc_text = _bounded_traceback(record.exc_info[1])
+        return True
+
+
+def _bounded(argument: object) -> object:
+    if isinstance(argument, int | float | type(None)):
+        return argument
+    text = argument if isinstance(argument, str) else str(argument)
+    cut = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}… ({len(text):,} characters)"
+    return cut if cut.isprintable() else "".join(map(_escaped, cut))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _bounded_traceback(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    # Indented, so that no text of an exception looks like a line of the log.
+    return "\n".join(f"  {_bounded(line)}" for line in lines[-_MAX_TRACEBACK_LINES:])
