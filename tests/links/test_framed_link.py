@@ -23,6 +23,8 @@ SMALL = Frame(Channel.RELIABLE, b"small")
 class StreamOfTests:
     """A message stream that records what is sent, blocks while told to, and fails when told to."""
 
+    unsent_bytes = 0
+
     def __init__(self, *, sends_at_once: bool = False) -> None:
         self.sends_at_once = sends_at_once
         self.way_is_free = True

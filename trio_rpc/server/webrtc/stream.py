@@ -114,6 +114,10 @@ class PeerStream:
 
     # MessageStream
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._untaken
+
     def send_message_nowait(self, message: bytes) -> bool:
         if self._ended_because is not None:
             raise LinkClosedError(self._ended_because)
