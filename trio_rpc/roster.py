@@ -45,10 +45,10 @@ class Roster:
         if info.state == models.ParticipantInfo.DISCONNECTED:
             # The end of an earlier stay says nothing about the present one.
             if known is not None and known.sid == info.sid:
-                yield from self._remove(known, info)
+                yield from self._remove(known)
             return
         if known is not None and known.sid != info.sid:
-            yield from self._remove(known, known._info)
+            yield from self._remove(known)
             known = None
         if known is None:
             yield from self._add(info)
@@ -64,12 +64,11 @@ class Roster:
         if participant.is_active:
             yield ParticipantActive(participant)
 
-    def _remove(
-        self, participant: RemoteParticipant, info: models.ParticipantInfo
-    ) -> Iterator[RoomEvent]:
+    def _remove(self, participant: RemoteParticipant) -> Iterator[RoomEvent]:
         del self.remote[participant.identity]
+        # As it was: an update about one who has left need not repeat all that.
         last = models.ParticipantInfo()
-        last.CopyFrom(info)
+        last.CopyFrom(participant._info)
         last.state = models.ParticipantInfo.DISCONNECTED
         participant._take(last)
         yield ParticipantDisconnected(participant)

@@ -124,11 +124,14 @@ async def test_a_body_of_any_size_arrives_as_it_was(ends: Ends, size: int) -> No
 
 
 @pytest.mark.real_time
-async def test_what_is_queued_in_one_tick_is_received_at_once(ends: Ends) -> None:
+@pytest.mark.rule("B7")
+async def test_what_is_queued_in_one_tick_is_received_in_slices(ends: Ends) -> None:
     frames = [reliable(index) for index in range(500)]
     for frame in frames:
         ends.near.send_nowait(frame)
-    assert await ends.far.receive() == frames
+    slices = [await ends.far.receive() for _ in range(16)]
+    assert [len(each) for each in slices] == [32] * 15 + [20]
+    assert [frame for each in slices for frame in each] == frames
 
 
 @pytest.mark.real_time

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError, open_framed_link
-from trio_rpc.links.framed import CLOSE_TIMEOUT, COALESCED_BYTES
+from trio_rpc.links.framed import (
+    CLOSE_TIMEOUT,
+    COALESCED_BYTES,
+    SLICE_FRAMES,
+    TURN_FRAMES,
+)
 from trio_rpc.links.frames import decode_frames, encode_frames
 
 from .conftest import memory_ends
@@ -22,6 +29,8 @@ SMALL = Frame(Channel.RELIABLE, b"small")
 
 class StreamOfTests:
     """A message stream that records what is sent, blocks while told to, and fails when told to."""
+
+    unsent_bytes = 0
 
     def __init__(self, *, sends_at_once: bool = False) -> None:
         self.sends_at_once = sends_at_once
@@ -349,3 +358,140 @@ async def test_a_message_without_frames_is_reported_and_the_link_lives_on(messag
         with pytest.raises(ValueError, match=r"^a (message|frame) "):
             await link.receive()
         assert await link.receive() == [SMALL]
+
+
+# A turn for everybody
+
+
+class CountedTurns:
+    """Counts how often another task has its turn, while the block runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._tasks = anyio.create_task_group()
+
+    async def __aenter__(self) -> CountedTurns:
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._take_turns)
+        await anyio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(*exc_info)
+
+    async def _take_turns(self) -> None:
+        while True:
+            await anyio.lowlevel.checkpoint()
+            self.count += 1
+
+
+TINY = Frame(Channel.LOSSY, b"x")
+#: A field of a later version, which is skipped.
+UNKNOWN = b"\x7a\x01x"
+
+
+@pytest.mark.rule("B7")
+async def test_the_frames_of_a_large_message_are_received_in_slices_with_turns_for_others() -> None:
+    stream = StreamOfTests()
+    stream.incoming = [encode_frames([TINY] * 33_000)]
+    async with open_framed_link(stream) as link, CountedTurns() as turns:
+        frames = 0
+        while frames < 33_000:
+            received = await link.receive()
+            assert set(received) == {TINY}
+            assert len(received) <= SLICE_FRAMES
+            frames += len(received)
+            # One after every two slices or so: trio runs tasks in any order.
+            assert turns.count >= frames // TURN_FRAMES - 2
+        assert frames == 33_000
+
+
+@pytest.mark.rule("B7")
+@pytest.mark.parametrize(
+    "message",
+    [encode_frames([TINY]), UNKNOWN + encode_frames([TINY]), encode_frames([TINY] * 31)],
+    ids=["tiny", "with something unknown", "nearly a slice"],
+)
+async def test_others_have_their_turn_between_messages_that_have_come_already(
+    message: bytes,
+) -> None:
+    stream = StreamOfTests()
+    stream.incoming = [message] * 640
+    async with open_framed_link(stream) as link, CountedTurns() as turns:
+        for _ in range(640):
+            await link.receive()
+        assert turns.count >= 640 * 2 // TURN_FRAMES - 2
+
+
+@pytest.mark.rule("B7")
+async def test_others_have_their_turn_while_unknown_fields_are_skipped() -> None:
+    stream = StreamOfTests()
+    stream.incoming = [UNKNOWN * 200_000 + encode_frames([TINY])]
+    async with open_framed_link(stream) as link, CountedTurns() as turns:
+        assert await link.receive() == [TINY]
+        assert turns.count >= 200_000 // SLICE_FRAMES // TURN_FRAMES - 2
+
+
+@pytest.mark.rule("B7", "P8")
+async def test_others_have_their_turn_between_messages_that_are_no_frames() -> None:
+    stream = StreamOfTests()
+    stream.incoming = [b"\xff"] * 640
+    async with open_framed_link(stream) as link, CountedTurns() as turns:
+        for _ in range(640):
+            with pytest.raises(ValueError, match=r"^a message "):
+                await link.receive()
+        assert turns.count >= 640 // TURN_FRAMES - 2
+
+
+@pytest.mark.rule("P8")
+async def test_what_precedes_the_malformed_end_of_a_large_message_is_received() -> None:
+    stream = StreamOfTests()
+    stream.incoming = [encode_frames([TINY] * SLICE_FRAMES) + b"\xff", encode_frames([SMALL])]
+    async with open_framed_link(stream) as link:
+        assert await link.receive() == [TINY] * SLICE_FRAMES
+        with pytest.raises(ValueError, match=r"^a message "):
+            await link.receive()
+        assert await link.receive() == [SMALL]
+
+
+@pytest.mark.rule("P8")
+async def test_a_large_message_that_ends_in_what_is_unknown_is_not_malformed() -> None:
+    stream = StreamOfTests()
+    stream.incoming = [encode_frames([TINY]) + UNKNOWN * 100, UNKNOWN * 100]
+    async with open_framed_link(stream) as link:
+        assert await link.receive() == [TINY]
+        with pytest.raises(ValueError, match=r"^a message without a frame$"):
+            await link.receive()
+
+
+# Whether the other side reads
+
+
+@pytest.mark.rule("B8", "V8")
+async def test_a_link_has_progressed_when_any_byte_was_taken() -> None:
+    stream = StreamOfTests(sends_at_once=True)
+    async with open_framed_link(stream) as link:
+        # Nothing waits for it.
+        assert link.has_progressed()
+        link.send_nowait(LARGE)
+        link.flush_nowait()
+        stream.unsent_bytes = 60_000
+        assert link.has_progressed()
+        assert not link.has_progressed()
+        stream.unsent_bytes -= 1
+        assert link.has_progressed()
+        assert not link.has_progressed()
+        block_sending(stream)
+        link.send_nowait(LARGE)
+        await anyio.wait_all_tasks_blocked()
+        assert link.has_progressed()
+        assert not link.has_progressed()
+        stream.unsent_bytes = 0
+        assert link.has_progressed()
+        # What is under way waits for it, too.
+        assert not link.has_progressed()
+        stream.may_send.set()
+        await anyio.wait_all_tasks_blocked()
+        assert link.has_progressed()
+        assert link.has_progressed()

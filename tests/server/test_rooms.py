@@ -12,7 +12,6 @@ from livekit.protocol import models, rtc
 from trio_rpc import RpcError
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer, ServerStatistics
-from trio_rpc.server.directed_streams import DirectedStreams
 
 from ..conftest import Join
 from .raw import (
@@ -152,20 +151,25 @@ async def test_a_chunk_and_a_trailer_without_destinations_go_where_their_header_
     async with join_all(server, "alice", "bob", "carol") as members:
         for packet in stream_packets("for bob", "bob") + stream_packets("for all"):
             members[0].send(packet)
-        # The stream has ended: this is of no stream that the server knows.
-        members[0].send(stream_packets("for bob")[1])
         received = await settle_all(members)
-    assert stream_ids(received["bob"]) == ["for bob"] * 3 + ["for all"] * 3 + ["for bob"]
-    assert stream_ids(received["carol"]) == ["for all"] * 3 + ["for bob"]
+    assert stream_ids(received["bob"]) == ["for bob"] * 3 + ["for all"] * 3
+    assert stream_ids(received["carol"]) == ["for all"] * 3
     assert stream_ids(received["alice"]) == []
 
 
-@pytest.mark.rule("P4")
-def test_streams_that_never_end_are_forgotten_at_last() -> None:
-    streams = DirectedStreams()
-    for number in range(1_025):
-        streams.on_header(models.DataStream.Header(stream_id=str(number)), ["bob"])
-    assert [streams.of_chunk(str(number)) for number in (0, 1, 1_024)] == [(), ("bob",), ("bob",)]
+@pytest.mark.rule("P4", "V2")
+async def test_what_names_nobody_and_is_of_no_open_stream_goes_to_nobody(
+    server: RoomServer,
+) -> None:
+    async with join_all(server, "alice", "bob", "carol") as members:
+        header, chunk, trailer = stream_packets("s", "bob")
+        for packet in (chunk, trailer, header, trailer, chunk, trailer):
+            members[0].send(packet)
+        chunk.destination_identities.append("carol")
+        members[0].send(chunk)
+        received = await settle_all(members)
+    assert stream_ids(received["bob"]) == ["s"] * 2
+    assert stream_ids(received["carol"]) == ["s"]
 
 
 # The sender
@@ -409,7 +413,8 @@ async def test_every_change_reaches_the_others_in_order(server: RoomServer) -> N
         ("Alice", "", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "m", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "m", {"k": "v"}, models.ParticipantInfo.ACTIVE),
-        ("Alice", "m", {"k": "v"}, models.ParticipantInfo.DISCONNECTED),
+        # Of who has left, no more is told than that.
+        ("", "", {}, models.ParticipantInfo.DISCONNECTED),
     ]
     versions = [info.version for info in heard]
     assert versions == sorted(set(versions))

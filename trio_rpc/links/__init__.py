@@ -18,6 +18,7 @@ from .base import (
     LinkClosedError,
     LinkFullError,
     MessageStream,
+    ServedLink,
 )
 from .framed import open_framed_link
 
@@ -30,5 +31,6 @@ __all__ = [
     "LinkClosedError",
     "LinkFullError",
     "MessageStream",
+    "ServedLink",
     "open_framed_link",
 ]

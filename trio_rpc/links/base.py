@@ -74,7 +74,9 @@ class Link(Protocol):
         ...
 
     async def receive(self) -> list[Frame]:
-        """The frames of the next message, at least one.
+        """The next frames of a message, at least one and at most some dozens.
+
+        Other tasks have their turn now and then, however much has come already (B7).
 
         Raises:
             LinkClosedError: the link has ended, and all that came before was received.
@@ -95,6 +97,17 @@ class Link(Protocol):
         ...
 
 
+class ServedLink(Link, Protocol):
+    """A link as a server has it, who looks whether the participant reads."""
+
+    def has_progressed(self) -> bool:
+        """Tell whether the other side has taken anything since the last call, in bytes.
+
+        Also true when nothing waits for it.
+        """
+        ...
+
+
 class MessageStream(Protocol):
     """What carries messages of bytes, one after another: a WebSocket, a pair of channels, …
 
@@ -103,6 +116,11 @@ class MessageStream(Protocol):
     """
 
     sends_at_once: bool
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that were sent and nobody has taken yet; 0 where that is not known."""
+        ...
 
     def send_message_nowait(self, message: bytes) -> bool:
         """Send one message if that takes no waiting; called only when no other is being sent.

@@ -5,6 +5,9 @@ most about 64 KB), so that what is queued in one tick of the event loop leaves i
 sender may be cancelled at any time without cutting a message in two. Who knows that nothing else
 will come in this tick does not wait for the writer: `flush_nowait`.
 
+Whoever receives gets the frames of a message in slices, and after some of them everybody else has a
+turn, however many messages have come already (B7).
+
 The queue is bounded in bytes. When it is full `send_nowait` refuses, and `wait_writable` waits; a
 lossy frame is dropped when the queue is half full.
 """
@@ -20,12 +23,16 @@ from typing import Final
 from .. import concurrency
 from ..concurrency import Backend, Event
 from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
-from .frames import FRAME_OVERHEAD, decode_frames, encode_frames
+from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
 
 logger = logging.getLogger(__name__)
 
 #: What one message may hold before the rest waits for the next: larger ones were slower.
 COALESCED_BYTES: Final = 64 * 1024
+#: How many frames of a message are received at once.
+SLICE_FRAMES: Final = 32
+#: After how many frames, each slice counted as one more, the other tasks have their turn.
+TURN_FRAMES: Final = 64
 #: What a link may hold queued, unless told otherwise.
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
@@ -64,8 +71,16 @@ class FramedLink:
         self._queued_bytes = 0
         self._sending = False
         self._something_queued: Event = backend.event()
+        # What the stream was given, and what it had taken of that when somebody last asked
+        self._given_bytes = 0
+        self._taken_bytes = 0
         # Where somebody waits for it
         self._something_sent: Event | None = None
+        # What has come: the message that is being handed out, and what was since others had a turn
+        self._message = b""
+        self._position = 0
+        self._found_frames = False
+        self._frames_this_turn = 0
         # How it ends
         self._writer_scope = backend.cancel_scope(shield=True)
         self._closed_because: str | None = None
@@ -97,25 +112,47 @@ class FramedLink:
     def flush_nowait(self, *, at_least: int = 1) -> None:
         if len(self._queue) < at_least or self._sending or not self._stream.sends_at_once:
             return
+        queued = self._queued_bytes
         frames = self._take_queued()
+        size = queued - self._queued_bytes
         try:
             sent = self._stream.send_message_nowait(encode_frames(frames))
         except LinkClosedError:
             # Which the writer will see, and say.
             sent = False
         if sent:
+            self._given_bytes += size
             self._notify_sent()
         else:
             self._queue.extendleft(reversed(frames))
-            self._queued_bytes += sum(len(frame.body) + FRAME_OVERHEAD for frame in frames)
+            self._queued_bytes += size
+
+    def has_progressed(self) -> bool:
+        unsent = self._stream.unsent_bytes
+        taken = self._given_bytes - unsent
+        progressed = taken != self._taken_bytes or not (self._queue or self._sending or unsent)
+        self._taken_bytes = taken
+        return progressed
 
     async def wait_writable(self) -> None:
         if self._closed_because is None:
             await self._wait_sent()
 
     async def receive(self) -> list[Frame]:
+        while True:
+            if self._frames_this_turn >= TURN_FRAMES:
+                self._frames_this_turn = 0
+                await self._backend.checkpoint()
+            if self._position == len(self._message):
+                self._message = await self._receive_message()
+                self._position = 0
+                self._found_frames = False
+            if frames := self._decode_slice():
+                return frames
+
+    async def _receive_message(self) -> bytes:
         try:
-            message = await self._stream.receive_message()
+            return await self._stream.receive_message()
         except LinkClosedError as error:
             # What the other side says of the end counts more than how our writer noticed it.
             if not (self._closing or self._end_received):
@@ -123,7 +160,21 @@ class FramedLink:
                 self._closed_because = str(error)
                 self._fall_silent()
             raise LinkClosedError(self._closed_because) from None
-        return decode_frames(message)
+
+    def _decode_slice(self) -> list[Frame]:
+        message, position = self._message, self._position
+        # The message is over, should this be no frames.
+        self._message, self._position = b"", 0
+        # One more than there are frames: a message without any costs something too.
+        self._frames_this_turn += 1
+        frames, position = decode_some_frames(message, position, SLICE_FRAMES)
+        self._frames_this_turn += len(frames)
+        if position < len(message):
+            self._message, self._position = message, position
+        elif not (frames or self._found_frames):
+            raise ValueError(NO_FRAME)
+        self._found_frames = self._found_frames or bool(frames)
+        return frames
 
     def discard_queued(self) -> None:
         self._queue.clear()
@@ -167,7 +218,11 @@ class FramedLink:
         self._sending = True
         try:
             while self._queue:
-                await self._stream.send_message(encode_frames(self._take_queued()))
+                queued = self._queued_bytes
+                message = encode_frames(self._take_queued())
+                # At once: until the stream has sent it, it counts as unsent.
+                self._given_bytes += queued - self._queued_bytes
+                await self._stream.send_message(message)
                 self._notify_sent()
         finally:
             self._sending = False

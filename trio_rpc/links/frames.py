@@ -27,6 +27,8 @@ _CHANNELS: Final = {tag: channel for channel, tag in _TAGS.items()}
 _MAX_VARINT_BYTES: Final = 5
 #: What a frame costs beyond its body, at the most: one byte of tag and the length.
 FRAME_OVERHEAD: Final = 1 + _MAX_VARINT_BYTES
+#: The text of the error about a message in which nothing is for us.
+NO_FRAME: Final = "a message without a frame"
 
 
 def encode_frames(frames: Iterable[Frame]) -> bytes:
@@ -44,14 +46,35 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
 
 
 def decode_frames(message: bytes) -> list[Frame]:
-    """The frames of a message, in order.
+    """All frames of a message, in order.
 
     Raises:
         ValueError: the message is not a run of frames, or holds none that we know.
     """
+    frames, _ = decode_some_frames(message, 0, len(message))
+    if not frames:
+        raise ValueError(NO_FRAME)
+    return frames
+
+
+def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[Frame], int]:
+    """Decode the next frames of a message, so that a large one takes no long turn (B7).
+
+    Args:
+        position: Where to begin: 0, or what the call before returned.
+        limit: How many fields to look at, those that we do not know included.
+
+    Returns:
+        The frames, perhaps none, and where the next call begins; at the end of the message, its
+        length.
+
+    Raises:
+        ValueError: what follows is not a run of frames.
+    """
     frames: list[Frame] = []
-    position, end = 0, len(message)
-    while position < end:
+    end = len(message)
+    while position < end and limit > 0:
+        limit -= 1
         tag = message[position]
         length, position = _decode_varint(message, position + 1)
         stop = position + length
@@ -62,9 +85,7 @@ def decode_frames(message: bytes) -> list[Frame]:
         elif tag & 0x87 != _LENGTH_DELIMITED:
             raise ValueError(f"a message with a field of tag {tag:#x} where a frame should be")
         position = stop
-    if not frames:
-        raise ValueError("a message without a frame")
-    return frames
+    return frames, position
 
 
 def _decode_varint(message: bytes, position: int) -> tuple[int, int]:

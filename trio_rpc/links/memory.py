@@ -28,6 +28,8 @@ class MemoryStream:
     _our_ending: _Ending
     _their_ending: _Ending
     sends_at_once: bool = True
+    # What is in a channel was taken, for all that we know.
+    unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:
         try:

@@ -33,6 +33,10 @@ class RecordStream:
         self._end_received = False
         self._closed = False
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._stream.unsent_bytes
+
     def accept(self, max_body_bytes: int) -> None:
         """Take records of another size from here on, from who has been let in."""
         self._decoder.max_body_bytes = max_body_bytes

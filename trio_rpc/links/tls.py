@@ -43,6 +43,10 @@ class TlsByteStream:
         )
         self._ended = False
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._stream.unsent_bytes
+
     async def shake_hands(self) -> None:
         """Agree on keys, and check certificates.
 

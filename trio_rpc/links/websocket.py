@@ -117,6 +117,7 @@ def close_reason(reason: str) -> str | None:
 class _TrioStream:
     _websocket: trio_websocket.WebSocketConnection
     sends_at_once: bool = False
+    unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
         return False
@@ -247,6 +248,7 @@ def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:
 class _AsyncioStream:
     _websocket: websockets.asyncio.client.ClientConnection
     sends_at_once: bool = False
+    unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
         return False

@@ -97,6 +97,7 @@ class Administration:
         Raises:
             LookupError: there is no such room.
             ValueError: the text is too large.
+            QueueFullError: somebody in the room is behind with reading; nothing was changed.
         """
         server_room = self._rooms.get(room)
         server_room.change_metadata(metadata)
@@ -109,10 +110,12 @@ class Administration:
             LookupError: there is no such room.
         """
         server_room = self._rooms.get(room)
-        for member in tuple(server_room.members.values()):
+        members = tuple(server_room.members.values())
+        for member in members:
             member.dismiss(DisconnectReason.ROOM_DELETED, "the room was deleted")
-        for member in tuple(server_room.members.values()):
-            server_room.leave(member)
+        if members:
+            # With it go all the others.
+            server_room.leave(members[0])
         if self._rooms.find(room) is server_room:
             self._rooms.forget(room)
 
@@ -151,6 +154,7 @@ class Administration:
             LookupError: there is no such room, or nobody of that identity in it.
             ValueError: something is too large, or `permissions.hidden` differs, which is fixed when
                 a participant joins.
+            QueueFullError: somebody in the room is behind with reading; nothing was changed.
         """
         server_room, member = self._find(room, identity)
         if permissions is not None and permissions.hidden != member.permissions.hidden:
@@ -199,6 +203,7 @@ class Administration:
             LookupError: there is no such room.
             TypeError: `destination_identities` is one identity, not a sequence of them.
             ValueError: it makes too large a packet.
+            QueueFullError: one of them has not taken what was sent to it before; nothing was sent.
         """
         if isinstance(destination_identities, str):
             raise TypeError("destination_identities is a sequence of identities, not one of them")
@@ -241,7 +246,7 @@ class Administration:
         check_call(method, payload, response_timeout)
         server_room = self._rooms.get(room)
         callee = server_room.members.get(destination_identity)
-        if callee is None:
+        if callee is None or callee.dismissed is not None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"no participant {destination_identity!r} is in room {room!r}",
@@ -250,10 +255,12 @@ class Administration:
             concurrency.current(), callee, self.limits.max_message_bytes, self._budget
         )
         server_room.callers[caller.identity] = caller
+        callee.server_calls[caller] = None
         try:
             return await caller.perform(method, payload, response_timeout)
         finally:
             del server_room.callers[caller.identity]
+            del callee.server_calls[caller]
 
     def _find(self, room: str, identity: str) -> tuple[ServerRoom, Member]:
         server_room = self._rooms.get(room)

@@ -19,7 +19,8 @@ from .http import HttpConnection, response
 from .websocket import ServerWebSocket, WebSocketClosedError
 
 #: In the `extensions` of a scope: a WebSocket of this server's, which is never compressed. Its
-#: `send_bytes_nowait` sends a message if that takes no waiting, and returns whether it did.
+#: `send_bytes_nowait` sends a message if that takes no waiting, and returns whether it did;
+#: `unsent_bytes` returns how many bytes the socket has not taken.
 OUR_WEBSOCKET: Final = "trio_rpc.websocket"
 
 # It would log what is in the messages, and each connection.
@@ -70,7 +71,10 @@ class WebSocketExchange:
         ]
         scope["extensions"] = {
             "websocket.http.response": {},
-            OUR_WEBSOCKET: {"send_bytes_nowait": self._websocket.send_nowait},
+            OUR_WEBSOCKET: {
+                "send_bytes_nowait": self._websocket.send_nowait,
+                "unsent_bytes": self._websocket.unsent_bytes,
+            },
         }
         succeeded = await run_app(app, scope, self.receive, self.send)
         if self._accepted:

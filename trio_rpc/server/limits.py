@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
+from ..budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
+from .directed_streams import DEFAULT_MAX_OPEN_STREAMS
+
 _POSITIVE = validators.gt(0)
 
 
@@ -17,7 +20,13 @@ class ServerLimits:
         max_joins_in_flight: How many may be between their HTTP request and the room, and how many
             connections of stream links may not have joined yet.
         handshake_timeout: Seconds in which a connection of a stream link says who it is.
-        max_queue_bytes: What may wait for a participant who doesn't read; then it is let go (V8).
+        max_queue_bytes: What may wait for a participant. From half of it on, whoever has caused
+            much of it is not read from until less is left (B8).
+        max_peer_bytes: What the server holds on behalf of one participant besides, such as where
+            its open streams go; more is refused (B4).
+        max_peers_bytes: The same of all participants together.
+        max_open_streams: How many streams of one participant may be open at a time; more are
+            refused (B5).
         max_message_bytes: One message of a participant's, one request of RoomService, and one
             response to a call of the server's own.
         max_requests_in_flight: How many requests of RoomService may be under way, `PerformRpc` that
@@ -26,7 +35,8 @@ class ServerLimits:
         max_name_bytes: The name of a participant.
         max_malformed: Malformed messages of one participant in ten seconds; then it is let go (P8).
         ping_interval: Seconds between the pings that participants are asked for; whole.
-        ping_timeout: Seconds of silence after which a participant counts as gone; whole (V9).
+        ping_timeout: Seconds of silence after which a participant counts as gone (V9), and in which
+            it takes some of what waits for it, or is let go (V8); whole.
     """
 
     max_rooms: int = field(default=10_000, validator=_POSITIVE)
@@ -34,6 +44,9 @@ class ServerLimits:
     max_joins_in_flight: int = field(default=200, validator=_POSITIVE)
     handshake_timeout: float = field(default=10.0, validator=validators.gt(0))
     max_queue_bytes: int = field(default=4 * 1024 * 1024, validator=_POSITIVE)
+    max_peer_bytes: int = field(default=DEFAULT_MAX_PEER_BYTES, validator=_POSITIVE)
+    max_peers_bytes: int = field(default=DEFAULT_MAX_PEERS_BYTES, validator=_POSITIVE)
+    max_open_streams: int = field(default=DEFAULT_MAX_OPEN_STREAMS, validator=_POSITIVE)
     max_message_bytes: int = field(default=1024 * 1024, validator=_POSITIVE)
     max_requests_in_flight: int = field(default=1_000, validator=_POSITIVE)
     max_metadata_bytes: int = field(default=64_000, validator=_POSITIVE)

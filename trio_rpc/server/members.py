@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, field
 from livekit.protocol import models, rtc
 
 from .. import outlet
+from ..budgets import Budget
 from ..events import DisconnectReason
 from ..links import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError
 from ..participant import ParticipantKind, ParticipantPermissions
 from ..sequences import SequenceFilter
 from ..tokens import Claims
+from .backlog import Backlog, Cause, QueueFullError
 from .directed_streams import DirectedStreams
+from .limits import ServerLimits
+
+#: More bytes than any queue holds: `Member.offer` could not queue a packet.
+FULL: Final = sys.maxsize
 
 
 class Mailbox(outlet.Mailbox, Protocol):
@@ -26,6 +33,13 @@ class Mailbox(outlet.Mailbox, Protocol):
     @property
     def queued_bytes(self) -> int: ...
     def discard_queued(self) -> None: ...
+
+
+class ServerCall(Protocol):
+    """A call of the server's own, as the room sees it."""
+
+    def on_packet(self, sender: str, packet: models.DataPacket) -> None: ...
+    def on_departure(self, member: Member) -> None: ...
 
 
 def make_sid(prefix: str) -> str:
@@ -42,8 +56,12 @@ class Member:
         on_dismissed: Called when it is let go, for the session to end.
         dismissed: Why it was let go, for people; None as long as it is in the room.
         last_heard: When it last said anything, on the event loop's clock.
+        limits: What the server bears of it.
+        budget: Where it is charged for what it makes the server hold (B4).
+        backlog: What waits for it, and by whose doing (B8).
         sequences: Which of its packets have come already (P6).
         directed_streams: Where its open streams go.
+        server_calls: The server's own calls to it.
         stamp: What its packets get on their way, serialised (P5).
     """
 
@@ -62,17 +80,30 @@ class Member:
     on_dismissed: Callable[[], None] = lambda: None
     dismissed: str | None = None
     last_heard: float = 0.0
+    limits: ServerLimits = field(factory=ServerLimits)
+    budget: Budget = field(factory=Budget)
+    backlog: Backlog = field(init=False)
     sequences: SequenceFilter = field(factory=SequenceFilter)
-    directed_streams: DirectedStreams = field(factory=DirectedStreams)
+    directed_streams: DirectedStreams = field(init=False)
+    server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
     stamp: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.backlog = Backlog(self.limits.max_queue_bytes)
+        self.directed_streams = DirectedStreams(self.sid, self.budget, self.limits.max_open_streams)
         self.stamp = models.DataPacket(
             participant_identity=self.identity, participant_sid=self.sid
         ).SerializeToString()
 
     @classmethod
-    def from_claims(cls, claims: Claims, client: models.ClientInfo, mailbox: Mailbox) -> Member:
+    def from_claims(
+        cls,
+        claims: Claims,
+        client: models.ClientInfo,
+        mailbox: Mailbox,
+        limits: ServerLimits,
+        budget: Budget,
+    ) -> Member:
         """The participant that an access token describes."""
         grants = claims.grants
         return cls(
@@ -90,6 +121,8 @@ class Member:
             ),
             client=client,
             mailbox=mailbox,
+            limits=limits,
+            budget=budget,
         )
 
     def info(self) -> models.ParticipantInfo:
@@ -110,28 +143,102 @@ class Member:
             capabilities=self.client.capabilities,
         )
 
+    def departure(self) -> models.ParticipantInfo:
+        """What others are told when it has left: no more than that."""
+        return models.ParticipantInfo(
+            sid=self.sid,
+            identity=self.identity,
+            state=models.ParticipantInfo.DISCONNECTED,
+            version=self.version,
+            kind=self.kind.name,
+        )
+
     def merge_attributes(self, changes: Mapping[str, str]) -> dict[str, str]:
         """Its attributes after `changes`, in which an empty value deletes the key (V7)."""
         merged = {**self.attributes, **changes}
         return {key: value for key, value in merged.items() if value}
 
-    def deliver(self, frame: Frame) -> None:
-        """Queue something for it; when it doesn't read what it has, it is let go (V8)."""
+    def offer(self, packet: Frame, cause: Cause) -> int:
+        """Queue a packet, unless too much is queued already.
+
+        Args:
+            cause: Who is charged for it.
+
+        Returns:
+            The bytes that were queued before; `FULL` if the packet was not queued, and has to wait.
+        """
         if self.dismissed is not None:
-            return
+            return 0
+        mailbox = self.mailbox
+        queued = mailbox.queued_bytes
+        backlog = self.backlog
+        if queued > backlog.packet_limit and packet.channel is Channel.RELIABLE:
+            return FULL
         try:
-            self.mailbox.send_nowait(frame)
-            self.mailbox.flush_nowait(at_least=EARLY_FRAMES)
+            mailbox.send_nowait(packet)
+        except LinkFullError:
+            return FULL
+        except LinkClosedError:
+            # Its session has seen, or will see, the same.
+            return 0
+        if queued > backlog.charged_from or backlog.charged:
+            self._charge(cause, queued)
+        mailbox.flush_nowait(at_least=EARLY_FRAMES)
+        return queued
+
+    def deliver(self, frame: Frame, cause: Cause) -> int:
+        """Queue something that cannot wait; when there is no room for it, it is let go (V8).
+
+        Args:
+            cause: Who is charged for it.
+
+        Returns:
+            The bytes that were queued before.
+        """
+        if self.dismissed is not None:
+            return 0
+        mailbox = self.mailbox
+        queued = mailbox.queued_bytes
+        try:
+            mailbox.send_nowait(frame)
         except LinkFullError as error:
             self.mailbox.discard_queued()
             self.dismiss(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
         except LinkClosedError:
             # Its session has seen, or will see, the same.
-            pass
+            return 0
+        else:
+            if queued > self.backlog.charged_from or self.backlog.charged:
+                self._charge(cause, queued)
+            mailbox.flush_nowait(at_least=EARLY_FRAMES)
+        return queued
+
+    def _charge(self, cause: Cause, queued_before: int) -> None:
+        queued = self.mailbox.queued_bytes
+        # A lossy packet may have been dropped.
+        if queued > queued_before:
+            self.backlog.charge(cause, queued - queued_before, queued)
+
+    def holds_back(self, cause: Cause) -> bool:
+        """Tell whether somebody who has sent it something has to wait before sending more (B8)."""
+        return self.dismissed is None and self.backlog.holds_back(cause, self.mailbox.queued_bytes)
+
+    def check_room(self, size: int) -> None:
+        """Refuse what would have to wait.
+
+        Args:
+            size: How much it is, in bytes.
+
+        Raises:
+            QueueFullError: too much is queued for it.
+        """
+        queued = self.mailbox.queued_bytes
+        if self.dismissed is None and not self.backlog.has_room(size, queued):
+            raise QueueFullError(self.identity, self.backlog, size)
 
     def tell(self, response: rtc.SignalResponse) -> None:
-        """Queue a signalling message for it alone."""
-        self.deliver(signal_frame(response))
+        """Queue a signalling message for it alone, which it has caused itself."""
+        self.deliver(signal_frame(response), self)
 
     def dismiss(self, reason: DisconnectReason, text: str) -> None:
         """Let it go: tell it why, and end its session; what it was sent before still goes out.

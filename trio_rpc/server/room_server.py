@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Final
@@ -12,6 +12,7 @@ from attrs import frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
+from ..budgets import Budget
 from ..errors import ConnectError
 from ..events import DisconnectReason
 from ..links import Link, open_framed_link
@@ -66,6 +67,7 @@ class RoomServer(Administration):
             raise ValueError("a RoomServer needs at least one API key, each with a secret")
         super().__init__(limits or ServerLimits())
         self._api_keys = dict(api_keys)
+        self._budget = Budget(self.limits.max_peer_bytes, self.limits.max_peers_bytes)
         self._joins_in_flight = 0
         self._shutting_down = False
 
@@ -132,6 +134,11 @@ class RoomServer(Administration):
                 f"room {room.name!r} has {len(room.members)} participants, which is its limit", 429
             )
 
+    def members_of(self, room: str) -> Sequence[Member]:
+        """The members of a room, whom somebody who joins it would be announced to."""
+        server_room = self._rooms.find(room)
+        return () if server_room is None else tuple(server_room.members.values())
+
     def join(
         self,
         claims: Claims,
@@ -150,7 +157,7 @@ class RoomServer(Administration):
         """
         self.check_space(claims)
         room = self._rooms.enter(claims.grants.room)
-        member = Member.from_claims(claims, client, link)
+        member = Member.from_claims(claims, client, link, self.limits, self._budget)
         join = self._join_response()
         if opening is not None:
             join.MergeFrom(opening)

@@ -6,6 +6,7 @@ Each turns a request into what `RoomServer` is asked for, and the outcome into a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -13,11 +14,14 @@ from google.protobuf.message_factory import GetMessageClass
 from livekit.protocol import models, room
 from starlette.types import ASGIApp
 
+from .. import concurrency
 from ..calls import DEFAULT_RESPONSE_TIMEOUT
 from ..errors import RpcError
 from ..participant import ParticipantPermissions
 from ..tokens import Claims
 from .administration import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
+from .backlog import QueueFullError
+from .limits import ServerLimits
 from .room_server import RoomServer
 from .room_table import JoinRefusedError
 from .twirp import TwirpError, TwirpMethod, TwirpService
@@ -65,7 +69,9 @@ def _responder(server: RoomServer, name: str) -> Callable[[Claims, Any], Awaitab
     async def check_and_respond(claims: Claims, request: Any) -> Message:
         _check_grant(claims, grant, request)
         try:
-            return await respond(server, request)
+            return await _respond_when_possible(partial(respond, server, request), server.limits)
+        except QueueFullError as error:
+            raise TwirpError("resource_exhausted", str(error)) from None
         except LookupError as error:
             raise TwirpError("not_found", str(error)) from None
         except ValueError as error:
@@ -77,6 +83,26 @@ def _responder(server: RoomServer, name: str) -> Callable[[Claims, Any], Awaitab
             raise _twirp_error(error) from None
 
     return check_and_respond
+
+
+async def _respond_when_possible(
+    respond: Callable[[], Awaitable[Message]], limits: ServerLimits
+) -> Message:
+    """Wait for participants who are behind with reading: they are not to pay for it (B8).
+
+    Raises:
+        QueueFullError: they are still, after the time in which they would have to take something.
+    """
+    backend = concurrency.current()
+    deadline = backend.current_time() + limits.ping_timeout
+    while True:
+        try:
+            return await respond()
+        except QueueFullError as error:
+            with backend.cancel_scope(deadline=deadline) as scope:
+                await error.backlog.wait_for_room(error.size, backend.event())
+            if scope.cancelled_caught:
+                raise
 
 
 def _check_grant(claims: Claims, grant: str, request: Any) -> None:

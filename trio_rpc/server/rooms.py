@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from attrs import frozen
 from livekit.protocol import models, rtc
@@ -18,21 +18,19 @@ from ..errors import RpcError
 from ..events import DisconnectReason
 from ..limits import MAX_PACKET_BYTES, utf8_length
 from ..links import Channel, Frame
-from ..packets import MalformedPacketError, parse_packet, rpc_ack, rpc_response
+from ..packets import parse_packet, rpc_ack, rpc_response
 from ..participant import ParticipantPermissions
-from ..rpc_streams import REQUEST_TOPIC, request_id_of
-from .caller import ServerCaller
+from .backlog import SERVER, Cause
+from .directed_streams import TooManyStreamsError
 from .limits import ServerLimits
-from .members import Member, make_sid, signal_frame
+from .members import FULL, Member, ServerCall, make_sid, signal_frame
+from .routing import TO_NOBODY, Routed, destinations_of, follow_stream, request_id, stamp
 
 logger = logging.getLogger(__name__)
 
-_RPC_KINDS: Final = frozenset({"rpc_request", "rpc_ack", "rpc_response"})
-_KIND_OF: Final = {
-    Channel.RELIABLE: models.DataPacket.RELIABLE,
-    Channel.LOSSY: models.DataPacket.LOSSY,
-}
 _Reason = rtc.RequestResponse.Reason
+#: What an update takes besides the texts that can be large.
+_INFO_BYTES: Final = 1_000
 #: How many nonces of data that the server sent are remembered; LiveKit's server has as many.
 _REMEMBERED_NONCES: Final = 100
 
@@ -50,20 +48,6 @@ class RoomSettings:
     empty_timeout: int = 0
     departure_timeout: int = 0
     max_participants: int = 0
-
-
-class Routed(NamedTuple):
-    """Where a packet went.
-
-    Attributes:
-        is_bulk: The sender should give its receivers time to take it.
-    """
-
-    receivers: Sequence[Member]
-    is_bulk: bool = False
-
-
-_TO_NOBODY: Final = Routed(())
 
 
 class ServerRoom:
@@ -89,8 +73,9 @@ class ServerRoom:
         self.metadata = ""
         self.settings = settings
         self.members: dict[str, Member] = {}
-        self.callers: dict[str, ServerCaller] = {}
+        self.callers: dict[str, ServerCall] = {}
         self._limits = limits
+        self._half = limits.max_queue_bytes // 2
         self._on_empty = on_empty
         self._created_at = time.time()
         # In order of coming, oldest first
@@ -138,96 +123,154 @@ class ServerRoom:
                 DisconnectReason.DUPLICATE_IDENTITY,
                 f"another participant joined as {member.identity!r}",
             )
-            self._announce_departure(previous)
-        self._announce(member, to_itself=False)
+            others = (each for each in self.members.values() if each is not member)
+            self._announce_departures([previous], others)
+        self._announce(member, member, to_itself=False)
 
     def activate(self, member: Member) -> None:
         """A member can be reached from now on."""
         if self.members.get(member.identity) is member:
             member.state = models.ParticipantInfo.ACTIVE
-            self._announce(member)
+            self._announce(member, member)
 
     def leave(self, member: Member) -> None:
-        """A member is gone; it may have been replaced or removed before."""
+        """A member is gone; it may have been replaced or removed before.
+
+        With it go all who were let go, by one update for all of them: work for each who is still
+        here, and not for each of those times each of these (B10).
+        """
         if self.members.get(member.identity) is not member:
             return
-        del self.members[member.identity]
+        departed = [
+            each for each in self.members.values() if each is member or each.dismissed is not None
+        ]
+        for each in departed:
+            del self.members[each.identity]
         if not self.members:
             self._on_empty()
-        # Should this be too much for one who does not read, that one leaves in here.
-        self._announce_departure(member)
+        self._announce_departures(departed, self.members.values())
 
     def _visible(self) -> Iterable[Member]:
-        return (each for each in self.members.values() if not each.permissions.hidden)
+        return (
+            each
+            for each in self.members.values()
+            if not each.permissions.hidden and each.dismissed is None
+        )
 
-    def _announce(self, member: Member, *, to_itself: bool = True) -> None:
-        """Tell everybody how a member is now (V6), a hidden one only itself (V4)."""
+    def _announce(
+        self, member: Member, cause: Cause, *, to_itself: bool = True
+    ) -> Sequence[Member]:
+        """Tell everybody how a member is now (V6), a hidden one only itself (V4).
+
+        Returns:
+            Who is behind with reading.
+        """
         member.version += 1
         update = rtc.ParticipantUpdate(participants=[member.info()])
         frame = signal_frame(rtc.SignalResponse(update=update))
-        if not member.permissions.hidden:
-            others = (each for each in self.members.values() if each.identity != member.identity)
-            self._deliver(frame, others)
-        if to_itself:
-            member.deliver(frame)
+        return self._deliver(frame, self._told_of(member, to_itself=to_itself), cause)
 
-    def _announce_departure(self, member: Member) -> None:
-        for caller in tuple(self.callers.values()):
-            caller.on_departure(member)
-        member.state = models.ParticipantInfo.DISCONNECTED
-        self._announce(member, to_itself=False)
+    def _told_of(self, member: Member, *, to_itself: bool) -> Iterable[Member]:
+        if member.permissions.hidden:
+            return (member,) if to_itself else ()
+        return (each for each in self.members.values() if to_itself or each is not member)
+
+    def _announce_departures(self, departed: Sequence[Member], receivers: Iterable[Member]) -> None:
+        visible: list[models.ParticipantInfo] = []
+        for member in departed:
+            for call in tuple(member.server_calls):
+                call.on_departure(member)
+            member.directed_streams.forget_all()
+            member.state = models.ParticipantInfo.DISCONNECTED
+            member.version += 1
+            if not member.permissions.hidden:
+                visible.append(member.departure())
+        if visible:
+            update = rtc.ParticipantUpdate(participants=visible)
+            frame = signal_frame(rtc.SignalResponse(update=update))
+            self._deliver(frame, receivers, SERVER)
+
+    def _deliver(self, frame: Frame, members: Iterable[Member], cause: Cause) -> list[Member]:
+        """Queue what cannot wait; returns who is behind with reading."""
+        half = self._half
+        return [member for member in members if member.deliver(frame, cause) > half]
 
     # Data packets
 
     def route(self, sender: Member, channel: Channel, body: bytes) -> Routed:
         """Bring a packet to those whom it names, or to everybody else (V2).
 
+        Permission, sequence and size come before all else (B9).
+
         Raises:
             MalformedPacketError: it is no packet that can be routed; it was dropped.
         """
         packet = parse_packet(body)
         kind = packet.WhichOneof("value")
-        destinations = _destinations_of(packet, kind, sender)
-        if kind in _RPC_KINDS and len(destinations) != 1:
-            raise MalformedPacketError(
-                f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
-            )
+        if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
+            return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, obstacle)
         if not sender.sequences.is_new(packet.sequence):
             # Its receiver may be another one by now, who could not know.
             logger.debug("ignored a packet of %s that came before", sender.identity)
-            return _TO_NOBODY
-        request_id = _request_id(packet, kind)
-        if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
-            self._refuse(sender, destinations, request_id, obstacle)
-            return _TO_NOBODY
-        frame = Frame(channel, _stamped(packet, kind, body, sender, channel))
-        if len(frame.body) > MAX_PACKET_BYTES:
-            raise MalformedPacketError(
-                f"a packet of {len(frame.body):,} bytes once stamped, over the limit of "
-                f"{MAX_PACKET_BYTES:,}"
-            )
-        is_bulk = kind == "stream_chunk"
-        if len(destinations) == 1:
+            return TO_NOBODY
+        frame = stamp(packet, kind, body, sender, channel)
+        destinations = destinations_of(packet, kind, sender.directed_streams)
+        try:
+            follow_stream(packet, kind, destinations, sender)
+        except TooManyStreamsError as error:
+            return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
+        if destinations is not None and len(destinations) == 1:
             # Calls and all that belongs to them.
-            identity = destinations[0]
-            if request_id:
-                return self._route_request(sender, identity, request_id, frame)
-            if caller := self.callers.get(identity):
-                caller.on_packet(sender.identity, packet)
-                return _TO_NOBODY
-            return self._route_to_one(sender, identity, frame, is_bulk)
+            return self._route_directed(sender, destinations[0], packet, kind, frame)
+        return self._route_to_many(sender, destinations, frame)
+
+    def _route_directed(
+        self,
+        sender: Member,
+        identity: str,
+        packet: models.DataPacket,
+        kind: str | None,
+        frame: Frame,
+    ) -> Routed:
+        if of_request := request_id(packet, kind):
+            return self._route_request(sender, identity, of_request, frame)
+        if caller := self.callers.get(identity):
+            caller.on_packet(sender.identity, packet)
+            return TO_NOBODY
+        return self._route_to_one(sender, self.members.get(identity), frame)
+
+    def _route_to_one(self, sender: Member, receiver: Member | None, frame: Frame) -> Routed:
+        if receiver is None or receiver is sender:
+            return TO_NOBODY
+        queued = receiver.offer(frame, sender)
+        if queued <= self._half or frame.channel is Channel.LOSSY:
+            return Routed((receiver,))
+        if queued == FULL:
+            return Routed((), held=(receiver,), frame=frame)
+        return Routed((receiver,), behind=(receiver,))
+
+    def _route_to_many(
+        self, sender: Member, destinations: Sequence[str] | None, frame: Frame
+    ) -> Routed:
+        if destinations is None:
+            logger.debug("ignored what %s sent of no stream that is open", sender.identity)
+            return TO_NOBODY
         members = self.members
         named = map(members.get, dict.fromkeys(destinations)) if destinations else members.values()
-        receivers = [each for each in named if each is not None and each is not sender]
-        self._deliver(frame, receivers)
-        return Routed(receivers, is_bulk)
-
-    def _route_to_one(self, sender: Member, identity: str, frame: Frame, is_bulk: bool) -> Routed:
-        receiver = self.members.get(identity)
-        if receiver is None or receiver is sender:
-            return _TO_NOBODY
-        self._deliver(frame, (receiver,))
-        return Routed((receiver,), is_bulk)
+        receivers: list[Member] = []
+        behind: list[Member] = []
+        held: list[Member] = []
+        for member in named:
+            if member is None or member is sender:
+                continue
+            queued = member.offer(frame, sender)
+            if queued == FULL:
+                held.append(member)
+                continue
+            receivers.append(member)
+            if queued > self._half and frame.channel is Channel.RELIABLE:
+                behind.append(member)
+        return Routed(receivers, behind, held, frame)
 
     def send_data(
         self,
@@ -248,64 +291,63 @@ class ServerRoom:
         named_sids = {*sids}
         packet = models.DataPacket(destination_identities=sorted(named), user=user)
         packet.kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
-        frame = Frame(Channel.RELIABLE if reliable else Channel.LOSSY, packet.SerializeToString())
+        channel = Channel.RELIABLE if reliable else Channel.LOSSY
+        frame = Frame(channel, packet.SerializeToString())
         check_size("a packet", len(frame.body), MAX_PACKET_BYTES, "bytes")
+        if user.nonce in self._nonces:
+            return
+        everybody = not named and not named_sids
+        receivers = [
+            each
+            for each in self.members.values()
+            if everybody or each.identity in named or each.sid in named_sids
+        ]
+        if reliable:
+            _check_room(receivers, len(frame.body))
         if user.nonce:
-            if user.nonce in self._nonces:
-                return
             if len(self._nonces) >= _REMEMBERED_NONCES:
                 del self._nonces[next(iter(self._nonces))]
             self._nonces[user.nonce] = None
-        everybody = not named and not named_sids
-        self._deliver(
-            frame,
-            (
-                each
-                for each in self.members.values()
-                if everybody or each.identity in named or each.sid in named_sids
-            ),
-        )
+        self._deliver(frame, receivers, SERVER)
 
-    def _route_request(
-        self, sender: Member, identity: str, request_id: str, frame: Frame
-    ) -> Routed:
-        destination = self.members.get(identity)
-        if destination is None or destination.permissions.hidden:
+    def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
+        callee = self.members.get(identity)
+        if callee is None or callee.permissions.hidden or callee.dismissed is not None:
             what = f"no participant {identity!r} is in room {self.name!r}"
-        elif destination is sender:
+        elif callee is sender:
             what = f"{identity!r} cannot call itself"
         else:
-            self._deliver(frame, (destination,))
-            return Routed((destination,))
+            return self._route_to_one(sender, callee, frame)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
-        self._fail_call(sender, identity, request_id, error)
-        return _TO_NOBODY
+        return self._fail_call(sender, identity, call_id, error)
 
     def _refuse(
-        self, sender: Member, destinations: Sequence[str], request_id: str, obstacle: str
-    ) -> None:
-        if request_id and destinations:
-            error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
-            self._fail_call(sender, destinations[0], request_id, error)
-        else:
-            refusal = rtc.RequestResponse(reason=_Reason.NOT_ALLOWED, message=obstacle)
-            sender.tell(rtc.SignalResponse(request_response=refusal))
+        self,
+        sender: Member,
+        packet: models.DataPacket,
+        kind: str | None,
+        reason: rtc.RequestResponse.Reason,
+        why: str,
+    ) -> Routed:
+        """Tell a sender that its packet goes to nobody."""
+        call_id = request_id(packet, kind)
+        if call_id and len(packet.destination_identities) == 1:
+            error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, why)
+            return self._fail_call(sender, packet.destination_identities[0], call_id, error)
+        refusal = rtc.RequestResponse(reason=reason, message=why)
+        sender.tell(rtc.SignalResponse(request_response=refusal))
+        return Routed((sender,), behind=(sender,))
 
-    def _fail_call(self, caller: Member, callee: str, request_id: str, error: RpcError) -> None:
+    def _fail_call(self, caller: Member, callee: str, call_id: str, error: RpcError) -> Routed:
         """Answer a request in place of its destination (V3), whose answer the caller waits for."""
         # LiveKit's Rust SDK does not look at a response before it has the ack.
         for packet in (
-            rpc_ack(caller.identity, request_id),
-            rpc_response(caller.identity, request_id, error),
+            rpc_ack(caller.identity, call_id),
+            rpc_response(caller.identity, call_id, error),
         ):
             packet.participant_identity = callee
-            caller.deliver(Frame(Channel.RELIABLE, packet.SerializeToString()))
-
-    def _deliver(self, frame: Frame, members: Iterable[Member]) -> None:
-        for member in tuple(members):
-            member.deliver(frame)
-            if member.dismissed is not None:
-                self.leave(member)
+            caller.deliver(Frame(Channel.RELIABLE, packet.SerializeToString()), caller)
+        return Routed((caller,), behind=(caller,))
 
     # Changes
 
@@ -317,11 +359,19 @@ class ServerRoom:
         metadata: str | None = None,
         attributes: dict[str, str] | None = None,
         permissions: ParticipantPermissions | None = None,
-    ) -> None:
+        cause: Cause = SERVER,
+    ) -> Sequence[Member]:
         """Change what others see of a member, and tell everybody; what is None stays.
+
+        Args:
+            cause: Who is charged for telling them.
+
+        Returns:
+            Who is behind with reading: `cause` may have to wait for them (B8).
 
         Raises:
             ValueError: it is larger than the limits allow; nothing was changed.
+            QueueFullError: somebody could not be told at once; nothing was changed.
         """
         limits = self._limits
         merged = member.merge_attributes(attributes or {})
@@ -329,68 +379,31 @@ class ServerRoom:
         check_size("a name", utf8_length(name or ""), limits.max_name_bytes)
         check_size("metadata", utf8_length(metadata or ""), limits.max_metadata_bytes)
         check_size("all attributes together", attributes_size, limits.max_metadata_bytes)
+        size = attributes_size + utf8_length(metadata or member.metadata) + _INFO_BYTES
+        _check_room(self._told_of(member, to_itself=True), size)
         member.name = member.name if name is None else name
         member.metadata = member.metadata if metadata is None else metadata
         member.attributes = merged
         member.permissions = permissions or member.permissions
-        self._announce(member)
+        return self._announce(member, cause)
 
     def change_metadata(self, metadata: str) -> None:
         """Change the text that belongs to the room, and tell everybody.
 
         Raises:
             ValueError: it is larger than the limits allow; nothing was changed.
+            QueueFullError: somebody could not be told at once; nothing was changed.
         """
         check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
+        _check_room(self.members.values(), utf8_length(metadata) + _INFO_BYTES)
         self.metadata = metadata
         update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
-        self._deliver(signal_frame(update), self.members.values())
+        self._deliver(signal_frame(update), self.members.values(), SERVER)
 
 
-def _stamped(
-    packet: models.DataPacket, kind: str | None, body: bytes, sender: Member, channel: Channel
-) -> bytes:
-    """The packet of `body`, with what the server vouches for (P5)."""
-    if kind == "user":
-        # LiveKit's Rust SDK writes the opposite.
-        packet.kind = _KIND_OF[channel]
-        packet.user.participant_identity = sender.identity
-        packet.user.participant_sid = sender.sid
-    elif not (packet.participant_identity or packet.participant_sid):
-        # Fields may come in any order: appending them saves writing all the others anew.
-        return body + sender.stamp
-    packet.participant_identity = sender.identity
-    packet.participant_sid = sender.sid
-    return packet.SerializeToString()
-
-
-def _destinations_of(packet: models.DataPacket, kind: str | None, sender: Member) -> Sequence[str]:
-    """For whom a packet is; empty for everybody."""
-    named = packet.destination_identities
-    match kind:
-        case "user":
-            # Older SDKs name them inside of the data.
-            return named or packet.user.destination_identities
-        case "stream_header":
-            sender.directed_streams.on_header(packet.stream_header, named)
-        case "stream_chunk":
-            return named or sender.directed_streams.of_chunk(packet.stream_chunk.stream_id)
-        case "stream_trailer":
-            # In any case, or the stream would never be forgotten.
-            ended = sender.directed_streams.of_trailer(packet.stream_trailer.stream_id)
-            return named or ended
-        case _:
-            pass
-    return named
-
-
-def _request_id(packet: models.DataPacket, kind: str | None) -> str:
-    """The id of the request that a packet is, or begins as a stream; `""` if it does neither."""
-    if kind == "rpc_request":
-        return packet.rpc_request.id
-    if kind == "stream_header" and packet.stream_header.topic == REQUEST_TOPIC:
-        return request_id_of(packet.stream_header.attributes)
-    return ""
+def _check_room(members: Iterable[Member], size: int) -> None:
+    for member in members:
+        member.check_room(size)
 
 
 def check_size(what: str, size: int, limit: int, unit: str = "UTF-8 bytes") -> None:

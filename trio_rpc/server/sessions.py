@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -12,23 +13,28 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..concurrency import Backend
+from ..concurrency import Backend, Nursery
 from ..events import DisconnectReason
 from ..flood import FloodGate
-from ..links import Channel, Frame, Link, LinkClosedError
+from ..links import Channel, Frame, LinkClosedError, ServedLink
+from ..links.frames import FRAME_OVERHEAD
 from ..packets import MalformedPacketError
 from ..tokens import Claims
-from .members import Member
+from .backlog import QueueFullError
+from .members import FULL, Member
 from .room_table import JoinRefusedError
 from .rooms import ServerRoom
+from .routing import TO_NOBODY, Routed
 
 if TYPE_CHECKING:
     from .room_server import RoomServer
 
 logger = logging.getLogger(__name__)
 _Reason = rtc.RequestResponse.Reason
-#: Seconds in which a receiver of bulk data must take some of what waits for it.
-_STALL_TIMEOUT: Final = 5.0
+#: How many deliveries of one participant's packets the others wait for (B7).
+_DELIVERIES_A_TURN: Final = 64
+#: Seconds that somebody who joins waits for participants that are behind with reading.
+_JOIN_PATIENCE: Final = 5.0
 #: Seconds that a participant's data channel may take to open.
 _OPEN_TIMEOUT: Final = 20.0
 
@@ -48,7 +54,7 @@ class Opening:
 
 async def serve_member(
     server: RoomServer,
-    link: Link,
+    link: ServedLink,
     claims: Claims,
     client: models.ClientInfo,
     opening: Opening | None = None,
@@ -61,6 +67,7 @@ async def serve_member(
         opening: What to wait for before it is active; nothing for links that carry packets at once.
     """
     backend = concurrency.current()
+    await _wait_until_told_of_others(backend, server.members_of(claims.grants.room))
     try:
         room, member = server.join(claims, client, link, None if opening is None else opening.join)
     except JoinRefusedError as error:
@@ -72,19 +79,42 @@ async def serve_member(
         with backend.cancel_scope() as scope:
             member.on_dismissed = scope.cancel
             async with concurrency.open_service_nursery() as nursery:
-                nursery.start_soon(session.watch_pings)
+                member.backlog.on_waiter = partial(session.on_waiter, nursery)
+                nursery.start_soon(session.watch)
                 if opening is not None:
                     nursery.start_soon(session.activate, opening)
-                await session.receive_requests()
+                try:
+                    await session.receive_requests()
+                finally:
+                    # Before the nursery takes no more tasks
+                    member.backlog.close()
     finally:
+        member.backlog.close()
         room.leave(member)
         logger.info("%s left room %r: %s", member.sid, room.name, member.dismissed or "it left")
         await link.aclose(member.dismissed or "")
 
 
+async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]) -> None:
+    """Have who joins wait for those who are behind, and told of others before (B8).
+
+    Not for long: those others may be behind for whatever they like.
+    """
+    with backend.move_on_after(_JOIN_PATIENCE):
+        for member in members:
+            backlog = member.backlog
+            if member.mailbox.queued_bytes > backlog.announcement_limit:
+                await backlog.wait_for_room(0, backend.event(), backlog.announcement_limit)
+
+
 class _MemberSession:
     def __init__(
-        self, backend: Backend, server: RoomServer, room: ServerRoom, member: Member, link: Link
+        self,
+        backend: Backend,
+        server: RoomServer,
+        room: ServerRoom,
+        member: Member,
+        link: ServedLink,
     ) -> None:
         self._backend = backend
         self._limits = server.limits
@@ -93,22 +123,48 @@ class _MemberSession:
         self._link = link
         self._flood_gate = FloodGate(limit=server.limits.max_malformed)
         self._left = False
-        self._last_reassured = 0.0
+        # Where signalling went that is answered
+        self._answered = Routed((member,), behind=(member,))
+        # Whether it waits for somebody to read, and whether it did since we last looked
+        self._waits = False
+        self._has_waited = False
+        self._relieves_waiters = False
 
-    async def watch_pings(self) -> None:
-        """Let the participant go when it is silent for too long (V9)."""
-        timeout = self._limits.ping_timeout
-        self._member.last_heard = self._backend.current_time()
+    async def watch(self) -> None:
+        """Let the participant go when it is silent (V9), or takes nothing that it is sent (V8)."""
+        member, timeout = self._member, self._limits.ping_timeout
+        member.last_heard = taken_at = self._backend.current_time()
         while True:
-            # A moment, since the rest of a duration may be too short for the clock to advance by.
-            gone_at = self._member.last_heard + timeout
             now = self._backend.current_time()
+            if self._has_waited:
+                self._reassure(now)
+            # Before it is active, something else bounds how long it may take.
+            if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
+                taken_at = now
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at, stuck_at = member.last_heard + timeout, taken_at + timeout
             if now >= gone_at:
-                self._member.dismiss(
+                member.dismiss(
                     DisconnectReason.CONNECTION_TIMEOUT, f"it was silent for {timeout} s"
                 )
                 return
-            await self._backend.sleep(gone_at - now)
+            if now >= stuck_at:
+                # It need not be waited for while it does not take this.
+                member.mailbox.discard_queued()
+                member.dismiss(
+                    DisconnectReason.STATE_MISMATCH,
+                    f"it does not read: it took nothing for {timeout} s",
+                )
+                return
+            await self._backend.sleep(
+                min(gone_at, stuck_at, now + self._limits.ping_interval) - now
+            )
+
+    def _reassure(self, now: float) -> None:
+        """Let a sender that is not listened to live, and know that the server does."""
+        self._has_waited = self._waits
+        self._member.last_heard = now
+        self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
 
     async def activate(self, opening: Opening) -> None:
         """Tell everybody when packets reach the participant; let it go if they never do."""
@@ -136,68 +192,93 @@ class _MemberSession:
             except ValueError as error:
                 self._on_malformed(str(error))
             else:
-                for member in self._on_frames(frames):
-                    await self._give_time_to_take(member)
+                await self._on_frames(frames)
 
-    def _on_frames(self, frames: list[Frame]) -> set[Member]:
-        """Do what the frames ask for; returns who was sent bulk data."""
+    async def _on_frames(self, frames: list[Frame]) -> None:
+        """Do what the frames ask for, and wait for whom they were too much."""
         sent: set[Member] = set()
-        sent_bulk: set[Member] = set()
+        deliveries = 0
         self._member.last_heard = self._backend.current_time()
         for channel, body in frames:
             if self._left or self._member.dismissed is not None:
                 break
             try:
-                if channel is Channel.SIGNAL:
-                    self._on_request(rtc.SignalRequest.FromString(body))
-                else:
-                    routed = self._room.route(self._member, channel, body)
-                    sent.update(routed.receivers)
-                    if routed.is_bulk:
-                        sent_bulk.update(routed.receivers)
-            except DecodeError:
-                self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
-            except MalformedPacketError as error:
-                self._on_malformed(str(error))
+                routed = self._handle(channel, body)
+            except QueueFullError as error:
+                routed = await self._handle_later(channel, body, error)
+            sent.update(routed.receivers)
+            deliveries += len(routed.receivers)
+            if routed.behind or routed.held:
+                await self._hold_back(routed)
+            if deliveries >= _DELIVERIES_A_TURN:
+                deliveries = 0
+                await self._backend.checkpoint()
         for receiver in sent:
             receiver.mailbox.flush_nowait()
-        return sent_bulk
 
-    async def _give_time_to_take(self, receiver: Member) -> None:
-        """Take nothing more from a sender of bulk data while its receiver is behind.
+    def _handle(self, channel: Channel, body: bytes) -> Routed:
+        """Do what one frame asks for. Whatever fails concerns this frame alone (B3).
 
-        A stream has no flow control of its own. So a fast sender would fill the queue of a slower
-        receiver, who would be let go for not reading though it reads. One that takes nothing at all
-        is let go.
+        Raises:
+            QueueFullError: it has to wait; nothing was done.
         """
-        limit = self._limits.max_queue_bytes // 2
-        members = self._room.members
-        now = self._backend.current_time()
-        stalled_at = now + _STALL_TIMEOUT
-        # One that has left takes what is queued too, but need not be waited for.
-        while receiver.dismissed is None and members.get(receiver.identity) is receiver:
-            if receiver.mailbox.queued_bytes <= limit:
-                break
-            deadline = min(stalled_at, now + self._limits.ping_interval)
-            with self._backend.cancel_scope(deadline=deadline) as scope:
-                await receiver.mailbox.wait_writable()
-            now = self._backend.current_time()
-            if not scope.cancelled_caught:
-                stalled_at = now + _STALL_TIMEOUT
-            elif now >= stalled_at:
-                receiver.dismiss(
-                    DisconnectReason.STATE_MISMATCH,
-                    f"it does not read: it took nothing for {_STALL_TIMEOUT:g} s",
-                )
-                self._room.leave(receiver)
-            self._reassure(now)
+        try:
+            if channel is Channel.SIGNAL:
+                return self._on_request(rtc.SignalRequest.FromString(body))
+            return self._room.route(self._member, channel, body)
+        except QueueFullError:
+            raise
+        except DecodeError:
+            self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
+        except MalformedPacketError as error:
+            self._on_malformed(str(error))
+        except Exception:
+            logger.exception("failed to handle what %s sent", self._member.sid)
+            self._on_malformed(f"{len(body):,} bytes that could not be handled")
+        return TO_NOBODY
 
-    def _reassure(self, now: float) -> None:
-        """Let a sender that is not listened to live, and know that the server does."""
-        self._member.last_heard = now
-        if now - self._last_reassured >= self._limits.ping_interval:
-            self._last_reassured = now
-            self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
+    # Back-pressure (B8)
+
+    async def _handle_later(self, channel: Channel, body: bytes, error: QueueFullError) -> Routed:
+        """Do what a frame asks for once there is room for it."""
+        while True:
+            await self._wait(error.backlog.wait_for_room(error.size, self._backend.event()))
+            try:
+                return self._handle(channel, body)
+            except QueueFullError as again:
+                error = again
+
+    async def _hold_back(self, routed: Routed) -> None:
+        """Take nothing more from the participant while others are behind by its doing."""
+        member = self._member
+        for receiver in routed.held:
+            assert routed.frame is not None
+            size = len(routed.frame.body) + FRAME_OVERHEAD
+            backlog = receiver.backlog
+            while not backlog.closed and receiver.offer(routed.frame, member) == FULL:
+                await self._wait(backlog.wait_for_room(size, self._backend.event()))
+        for receiver in (*routed.behind, *routed.held):
+            receiver.mailbox.flush_nowait()
+            while receiver.holds_back(member):
+                await self._wait(receiver.backlog.wait_for_share(member, self._backend.event()))
+
+    async def _wait(self, wait: Awaitable[None]) -> None:
+        self._waits = self._has_waited = True
+        try:
+            await wait
+        finally:
+            self._waits = False
+
+    def on_waiter(self, nursery: Nursery) -> None:
+        """Somebody waits for the participant to read."""
+        if not self._relieves_waiters:
+            self._relieves_waiters = True
+            nursery.start_soon(self._relieve_waiters)
+
+    async def _relieve_waiters(self) -> None:
+        while self._member.backlog.relieve(self._link.queued_bytes):
+            await self._link.wait_writable()
+        self._relieves_waiters = False
 
     def _on_link_ended(self, why: str) -> None:
         """Say so, in case that signalling still goes out: it may have a way of its own."""
@@ -214,7 +295,7 @@ class _MemberSession:
                 f"{what}",
             )
 
-    def _on_request(self, request: rtc.SignalRequest) -> None:
+    def _on_request(self, request: rtc.SignalRequest) -> Routed:
         match request.WhichOneof("message"):
             case "ping":
                 self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
@@ -225,7 +306,7 @@ class _MemberSession:
                 )
                 self._member.tell(rtc.SignalResponse(pong_resp=pong))
             case "update_metadata":
-                self._on_update_metadata(request.update_metadata)
+                return self._on_update_metadata(request.update_metadata)
             case "leave":
                 self._left = True
             case "add_track":
@@ -244,20 +325,23 @@ class _MemberSession:
                 self._member.tell(rtc.SignalResponse(request_response=response))
             case kind:
                 logger.debug("ignored signalling of kind %s of %s", kind, self._member.sid)
+        return self._answered
 
-    def _on_update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
+    def _on_update_metadata(self, update: rtc.UpdateParticipantMetadata) -> Routed:
         member = self._member
+        behind: Sequence[Member] = ()
         reason, message = _Reason.OK, ""
         if not member.permissions.can_update_metadata:
             reason = _Reason.NOT_ALLOWED
             message = f"{member.identity!r} lacks the grant canUpdateOwnMetadata"
         else:
             try:
-                self._room.change(
+                behind = self._room.change(
                     member,
                     name=update.name,
                     metadata=update.metadata,
                     attributes=dict(update.attributes),
+                    cause=member,
                 )
             except ValueError as error:
                 reason, message = _Reason.LIMIT_EXCEEDED, str(error)
@@ -265,3 +349,5 @@ class _MemberSession:
             request_id=update.request_id, reason=reason, message=message, update_metadata=update
         )
         member.tell(rtc.SignalResponse(request_response=response))
+        told = (member, *behind)
+        return Routed(told, behind=told)

@@ -200,6 +200,10 @@ def _sends_nothing(_message: bytes) -> bool:
     return False
 
 
+def _knows_nothing() -> int:
+    return 0
+
+
 @define(eq=False)
 class _StarletteStream:
     """A `MessageStream` over a WebSocket that was accepted."""
@@ -207,12 +211,18 @@ class _StarletteStream:
     _websocket: WebSocket
     sends_at_once: bool = field(init=False)
     _send_bytes_nowait: Callable[[bytes], bool] = field(init=False)
+    _unsent_bytes: Callable[[], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Only our own server can; ASGI knows no such thing.
         extension = self._websocket.scope.get("extensions", {}).get(OUR_WEBSOCKET, {})
         self.sends_at_once = bool(extension)
         self._send_bytes_nowait = extension.get("send_bytes_nowait", _sends_nothing)
+        self._unsent_bytes = extension.get("unsent_bytes", _knows_nothing)
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._unsent_bytes()
 
     def send_message_nowait(self, message: bytes) -> bool:
         try:

@@ -135,6 +135,10 @@ class ServerWebSocket:
         self._write()
         return True
 
+    def unsent_bytes(self) -> int:
+        """Bytes that were sent and the socket has not taken."""
+        return sum(map(len, self._outgoing)) + self._stream.unsent_bytes
+
     async def close(self, code: int, reason: str) -> None:
         """Say that nothing more will be sent, and why; does nothing when that was said before."""
         if self._protocol.state is State.OPEN:

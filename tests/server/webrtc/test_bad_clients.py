@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import pytest
+from aiortc import RTCPeerConnection
 from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcInvocationData
@@ -18,8 +20,8 @@ from trio_rpc.server.webrtc.peer import Peer
 
 from ...conftest import Join
 from ...support.tokens import API_KEYS
-from ..raw import join_raw, packets, told, user
-from .client import webrtc_client
+from ..raw import join_raw, packets, serving, told, user
+from .client import WebRTCClient, webrtc_client
 from .descriptions import CREDENTIALS, OFFER, SESSION, data, media
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -277,27 +279,46 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
         assert client.asyncio.closed is None
 
 
-@pytest.mark.rule("V8")
+@pytest.mark.rule("V8", "B8")
 @VERSIONS
-async def test_a_client_that_does_not_read_is_the_end_of_it(
-    url: str, join: Join, server: RoomServer, version: int
+async def test_a_client_that_takes_nothing_is_let_go_and_who_sends_to_it_goes_on(
+    join: Join, version: int
 ) -> None:
+    limits = ServerLimits(max_queue_bytes=400_000, ping_timeout=3, ping_interval=1)
+    server = RoomServer(API_KEYS, limits)
     async with (
-        nobody_else_notices(url, join),
-        join_raw(server, "raw") as raw,
+        serving(server) as url,
+        join("caller", to=url) as caller,
         webrtc_client(url, "sdk", version=version) as client,
+        anyio.create_task_group() as task_group,
     ):
         await client.wait_response("update", where=lambda update: _is_active(update, "sdk"))
-        # What sleeps is its event loop.
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(client.run, time.sleep, 2)
-            gone: list[tuple[str, str]] = []
-            while ("sdk", "DISCONNECTED") not in gone:
-                raw.send(user("x" * 50_000, "sdk"))
-                gone += told(await raw.settle())
+        # It goes on saying that it lives.
+        task_group.start_soon(_ping, client)
+        await client.run(_take_nothing, client.asyncio.subscriber or client.asyncio.publisher)
+        with anyio.fail_after(30):
+            while "sdk" in caller.remote_participants:
+                await caller.local_participant.publish_data(
+                    b"x" * 50_000, destination_identities=["sdk"]
+                )
+                await anyio.lowlevel.checkpoint()
         reason, why = await client.wait_closed()
-        assert reason == "STATE_MISMATCH"
-        assert why.startswith("it does not read: ")
+        assert (reason, why) == ("STATE_MISMATCH", "it does not read: it took nothing for 3 s")
+        assert caller.isconnected()
+        task_group.cancel_scope.cancel()
+
+
+async def _take_nothing(connection: RTCPeerConnection) -> None:
+    async def ignore(chunk: object) -> None: ...
+
+    assert connection.sctp is not None
+    connection.sctp._receive_data_chunk = ignore  # type: ignore[method-assign]
+
+
+async def _ping(client: WebRTCClient) -> None:
+    while client.asyncio.closed is None:
+        await client.run(partial(client.asyncio.say, ping_req=rtc.Ping(timestamp=1)))
+        await anyio.sleep(0.3)
 
 
 def _is_active(update: rtc.ParticipantUpdate, identity: str) -> bool:

@@ -89,6 +89,10 @@ class WebRTCLink:
     def flush_nowait(self, *, at_least: int = 1) -> None:
         self._data.flush_nowait(at_least=at_least)
 
+    def has_progressed(self) -> bool:
+        # Both are asked: each remembers what it said.
+        return all([self._signals.has_progressed(), self._data.has_progressed()])
+
     async def wait_writable(self) -> None:
         await (self._data if self._data.queued_bytes else self._signals).wait_writable()
 
@@ -143,6 +147,10 @@ class _SignalStream:
 
     _websocket: MessageStream
     sends_at_once: bool = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._websocket.unsent_bytes
 
     def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
         return False

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from aiortc import (
@@ -82,6 +83,7 @@ class Peer:
         try:
             while not self._over.is_set():
                 self._check_incomplete()
+                self._report_progress()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_CHECK_INTERVAL):
                         await self._over.wait()
@@ -210,6 +212,23 @@ class Peer:
             self._report(Taken(self._unreported))
             self._unreported = 0
 
+    def _report_progress(self) -> None:
+        """Report what was sent in small steps too: whoever takes any of it reads (B8)."""
+        taken = self._unreported - self._unacknowledged
+        if taken > 0:
+            self._report(Taken(taken))
+            self._unreported -= taken
+
+    @property
+    def _unacknowledged(self) -> int:
+        """What was sent, as far as that is known, and has not arrived."""
+        connection = self._subscriber if self._subscriber_primary else self._publisher
+        sctp = None if connection is None else connection.sctp
+        if sctp is None:
+            return 0
+        buffered = sum(each.bufferedAmount for each in self._channels.values())
+        return buffered + _bytes_in_flight(sctp)
+
     @property
     def _buffered(self) -> int:
         """What waits in the fuller channel; each says when it passes the mark."""
@@ -328,6 +347,12 @@ def _is_sending(connection: RTCPeerConnection) -> bool:
     if sctp is None or connection.connectionState != "connected":
         return False
     return bool(sctp._data_channel_queue or sctp._outbound_queue or sctp._sent_queue)
+
+
+def _bytes_in_flight(sctp: RTCSctpTransport) -> int:
+    """Return what has left the channels, and is not acknowledged."""
+    chunks = chain(sctp._outbound_queue, sctp._sent_queue)
+    return sum(len(chunk.user_data) for chunk in chunks if not chunk._acked)
 
 
 def _widen_receive_window(sctp: RTCSctpTransport, size: int) -> None:

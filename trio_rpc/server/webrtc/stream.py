@@ -17,6 +17,7 @@ from livekit.protocol import rtc
 
 from ...concurrency import Backend
 from ...links import Channel, Frame, LinkClosedError, LinkFullError
+from ...links.framed import SLICE_FRAMES
 from ...links.frames import encode_frames
 from .reports import FRAME_COST, Described, Failed, Opened, Report, Taken
 from .thread import PeerThread
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: What a client's connection may have been given and not have taken.
 _WINDOW_BYTES: Final = 256 * 1024
+#: How many reports are read before others have their turn (B7).
+_REPORTS_A_TURN: Final = 256
 #: How much is read before the peer hears of it: telling costs more than small packets do.
 _REPORTED_BYTES: Final = 64 * 1024
 
@@ -114,6 +117,10 @@ class PeerStream:
 
     # MessageStream
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._untaken
+
     def send_message_nowait(self, message: bytes) -> bool:
         if self._ended_because is not None:
             raise LinkClosedError(self._ended_because)
@@ -137,7 +144,11 @@ class PeerStream:
         if isinstance(first, ValueError):
             raise first
         frames = [first]
-        while self._incoming and isinstance(following := self._incoming[0], Frame):
+        while (
+            len(frames) < SLICE_FRAMES
+            and self._incoming
+            and isinstance(following := self._incoming[0], Frame)
+        ):
             frames.append(following)
             self._incoming.popleft()
         self._on_read(frames)
@@ -172,7 +183,9 @@ class PeerStream:
     def _read_reports(self) -> None:
         # First, or one that is made right now would be read by nobody.
         self._are_read = True
-        while self._reports:
+        for _ in range(_REPORTS_A_TURN):
+            if not self._reports:
+                break
             match self._reports.popleft():
                 case Frame() as frame:
                     if self._ended_because is None:
@@ -187,6 +200,10 @@ class PeerStream:
                         self._tell(described.to_signal())
                 case Failed(reason):
                     self.end(reason)
+        if self._reports and self._are_read:
+            # The others have their turn before.
+            self._are_read = False
+            self._thread.run_in_host(self._read_reports)
         self._notify()
 
     # The end
