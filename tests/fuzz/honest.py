@@ -1,0 +1,93 @@
+"""Honest participants: what they answer to, and that nothing has happened to them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import anyio
+
+from trio_rpc import Room, RpcError, RpcInvocationData, StreamError
+
+from ..support.tokens import make_token
+from .target import require
+
+#: Bytes that one stream may hold unread: little, so that it is reached.
+MAX_STREAM_BYTES = 64 * 1024
+#: Seconds of virtual time after which nothing of an input may be left.
+_REST = 120
+
+#: A token, made once: that takes longer than to join.
+token = cache(make_token)
+
+
+def honest_room(max_stream_bytes: int = MAX_STREAM_BYTES) -> Room:
+    """Return a room with handlers of all kinds, and with bounds that are soon reached."""
+    room = Room(max_concurrent_handlers=4, max_stream_bytes=max_stream_bytes)
+
+    @room.register_rpc_method("echo")
+    async def echo(data: RpcInvocationData) -> str:
+        return data.payload
+
+    @room.register_rpc_method("slow")
+    async def slow(data: RpcInvocationData) -> str:
+        await anyio.sleep(1)
+        return data.payload
+
+    @room.register_rpc_method("refuse")
+    async def refuse(data: RpcInvocationData) -> str:
+        raise RpcError(42, data.payload, data.payload)
+
+    @room.register_rpc_method("ask_back")
+    async def ask_back(data: RpcInvocationData) -> str:
+        return await call(room, data.caller_identity)
+
+    async def read(reader: Any, _sender: str) -> None:
+        try:
+            whole = await reader.read_all()
+        except StreamError:
+            return
+        size = len(whole.encode() if isinstance(whole, str) else whole)
+        require(size <= max_stream_bytes, f"a reader was given {size:,} bytes")
+
+    room.register_text_stream_handler("texts", read)
+    room.register_byte_stream_handler("bytes", read)
+    return room
+
+
+async def call(room: Room, identity: str, payload: str = "hi", method: str = "echo") -> str:
+    """Call somebody, and wait for no longer than a few seconds."""
+    return await room.local_participant.perform_rpc(
+        destination_identity=identity, method=method, payload=payload, response_timeout=5
+    )
+
+
+async def call_anyhow(room: Room, identity: str, method: str) -> None:
+    """Call somebody who may do with the call as they like, but for one outcome in time."""
+    with anyio.fail_after(10):
+        try:
+            outcome = await call(room, identity, method=method)
+        except RpcError:
+            return
+    require(isinstance(outcome, str), f"a call returned {outcome!r}")
+
+
+async def check_at_rest(*rooms: Room) -> None:
+    """Check that all are still in their room, and that nothing is left of what others did."""
+    for room in rooms:
+        require(room.isconnected(), f"{room!r} was ended")
+        left = room.statistics()
+        for _ in range(_REST):
+            if left == type(left)():
+                break
+            await anyio.sleep(1)
+            left = room.statistics()
+        require(left == type(left)(), f"{left} is left after {_REST} s")
+
+
+async def check_calls(first: Room, second: Room) -> None:
+    """Check that two still answer each other."""
+    for caller, callee in ((first, second), (second, first)):
+        identity = callee.local_participant.identity
+        answer = await call(caller, identity)
+        require(answer == "hi", f"{identity} answered {answer!r}")

@@ -1,0 +1,90 @@
+"""Targets: what an input is given to, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field, frozen
+
+#: Takes an input; what it raises is a failure.
+Attack: TypeAlias = Callable[[bytes], Awaitable[None]]
+#: A place in which many inputs are tried, one after another; each leaves it as it was.
+Arena: TypeAlias = Callable[[], AbstractAsyncContextManager[Attack]]
+
+#: Seconds of virtual time in which an input must have been dealt with.
+PATIENCE: Final = 3_600.0
+
+
+class PropertyError(AssertionError):
+    """What must hold for every input does not hold."""
+
+
+@frozen(kw_only=True)
+class Target:
+    """One entry of the table.
+
+    Attributes:
+        name: As the command line and the folder of the corpus call it.
+        about: What it is given, and what it checks, in a line.
+        check: Takes an input at once; or None.
+        arena: Takes inputs in an event loop with virtual time; or None.
+        max_bytes: The largest input that is worth trying.
+        backends: Where `arena` runs.
+    """
+
+    name: str
+    about: str
+    check: Callable[[bytes], None] | None = None
+    arena: Arena | None = None
+    max_bytes: int = 2_048
+    backends: tuple[str, ...] = ("trio", "asyncio")
+
+
+def require(condition: object, what: str) -> None:
+    """Fail unless something holds."""
+    if not condition:
+        raise PropertyError(what)
+
+
+@define(eq=False, slots=False)
+class _Problems(logging.Handler):
+    """Errors that were logged: what left the code by no other way."""
+
+    found: list[str] = field(factory=list)
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__(logging.ERROR)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(logging.Formatter("%(name)s: %(message)s").format(record))
+
+    def on_unraisable(self, unraisable: Any) -> None:
+        self.found.append(f"{unraisable.err_msg}: {unraisable.exc_value!r} in {unraisable.object}")
+
+    def raise_found(self) -> None:
+        if self.found:
+            what, self.found = "\n".join(self.found), []
+            raise PropertyError(f"an error was logged: {what}")
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[], None]]:
+    """Watch for errors that are logged or that nobody could raise, while the block runs.
+
+    Yields:
+        Raises `PropertyError` if there were any since it was last called.
+    """
+    problems = _Problems()
+    logger = logging.getLogger("trio_rpc")
+    hook = sys.unraisablehook
+    sys.unraisablehook = problems.on_unraisable
+    logger.addHandler(problems)
+    try:
+        yield problems.raise_found
+    finally:
+        logger.removeHandler(problems)
+        sys.unraisablehook = hook

@@ -1,0 +1,46 @@
+"""A server with two honest participants in one of its rooms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from attrs import define
+
+from trio_rpc import Room
+from trio_rpc.server import RoomServer, ServerLimits
+
+from ..support.tokens import API_KEYS
+from .honest import check_at_rest, check_calls, honest_room, token
+
+#: Little, so that an input reaches it.
+LIMITS: Final = ServerLimits(max_queue_bytes=512 * 1024, max_malformed=50, max_message_bytes=65_536)
+
+
+@define(eq=False)
+class Venue:
+    """A server, and alice and bob, who answer each other whatever others do."""
+
+    server: RoomServer
+    alice: Room
+    bob: Room
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator[Venue]:
+        """Open one for as long as the block runs."""
+        server = RoomServer(API_KEYS, LIMITS)
+        alice, bob = honest_room(), honest_room()
+        async with alice.connect(server, token("alice")), bob.connect(server, token("bob")):
+            yield cls(server, alice, bob)
+
+    async def check(self) -> None:
+        """Check that the honest ones are alone again, and well."""
+        with anyio.fail_after(60):
+            # The server tells nobody when somebody is gone who was hidden.
+            while self.server.statistics().participants != 2:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        await check_at_rest(self.alice, self.bob)
+        await check_calls(self.alice, self.bob)
