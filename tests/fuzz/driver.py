@@ -35,12 +35,15 @@ def main() -> None:
     with atheris.instrument_imports(include=_PACKAGES):
         from .player import Player
         from .targets import TARGETS
+
+        target = TARGETS[options.target]
+        player = Player(target)
+        if not target.runs_at_once:
+            target.load_arena()
     # Only errors are looked at, see `watching`.
     logging.getLogger("trio_rpc").setLevel(logging.ERROR)
     logging.getLogger("trio_rpc").propagate = False
-    target = TARGETS[options.target]
     failures = _Failures(target, options.failures)
-    player = Player(target)
 
     def try_input(data: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -13,9 +13,9 @@ from ..support.tokens import make_token
 from .target import require
 
 #: Bytes that one stream may hold unread: little, so that it is reached.
-MAX_STREAM_BYTES = 64 * 1024
+MAX_STREAM_BYTES: Final = 64 * 1024
 #: Seconds of virtual time after which nothing of an input may be left.
-_REST = 120
+_REST: Final = 600
 
 #: A token, made once: that takes longer than to join.
 token = cache(make_token)

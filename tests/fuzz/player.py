@@ -24,6 +24,7 @@ class Player:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._check = target.load_check() if target.runs_at_once else None
         self._inputs: SimpleQueue[bytes | None] = SimpleQueue()
         self._outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
         self._watching = watching()
@@ -31,7 +32,7 @@ class Player:
 
     def __enter__(self) -> Self:
         self._raise_logged = self._watching.__enter__()
-        if self._target.arena is not None:
+        if not self._target.runs_at_once:
             self._thread.start()
         return self
 
@@ -42,7 +43,7 @@ class Player:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if self._target.arena is not None:
+            if not self._target.runs_at_once:
                 self._inputs.put(None)
                 self._thread.join()
         finally:
@@ -56,8 +57,8 @@ class Player:
         Raises:
             BaseException: whatever left the target, or `PropertyError`.
         """
-        if self._target.check is not None:
-            self._target.check(data)
+        if self._check is not None:
+            self._check(data)
             self._raise_logged()
         else:
             self._inputs.put(data)
@@ -79,8 +80,7 @@ class Player:
 
     async def _serve(self, data: bytes | None) -> bool:
         """Play inputs in one arena; returns whether there will be no more."""
-        assert self._target.arena is not None
-        async with self._target.arena() as attack:
+        async with self._target.load_arena()() as attack:
             for _ in range(_INPUTS_PER_ARENA):
                 if data is None:
                     return True

@@ -6,7 +6,8 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Final, TypeAlias
+from importlib import import_module
+from typing import Any, Final, TypeAlias, cast
 
 from attrs import define, field, frozen
 
@@ -30,18 +31,34 @@ class Target:
     Attributes:
         name: As the command line and the folder of the corpus call it.
         about: What it is given, and what it checks, in a line.
-        check: Takes an input at once; or None.
-        arena: Takes inputs in an event loop with virtual time; or None.
+        where: The module and the name of what takes inputs: of an `Arena`, whose event loop has
+            virtual time, or of a function that takes one at once. Imported when it is wanted: to
+            instrument everything takes seconds.
+        runs_at_once: Whether it is such a function.
         max_bytes: The largest input that is worth trying.
         backends: Where `arena` runs.
     """
 
     name: str
     about: str
-    check: Callable[[bytes], None] | None = None
-    arena: Arena | None = None
+    where: str
+    runs_at_once: bool = False
     max_bytes: int = 2_048
     backends: tuple[str, ...] = ("trio", "asyncio")
+
+    def load_check(self) -> Callable[[bytes], None]:
+        """Return what takes an input at once."""
+        assert self.runs_at_once
+        return cast("Callable[[bytes], None]", self._load())
+
+    def load_arena(self) -> Arena:
+        """Return what takes inputs in an event loop."""
+        assert not self.runs_at_once
+        return cast("Arena", self._load())
+
+    def _load(self) -> object:
+        module, _, name = self.where.partition(":")
+        return getattr(import_module(f".{module}", __package__), name)
 
 
 def require(condition: object, what: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import clients, connections, members, peers, texts, twirp
 from .target import Target
 
 _ALL: Final = (
@@ -12,38 +11,43 @@ _ALL: Final = (
     Target(
         name="frames",
         about="Frames of a message: decoded, encoded anew, decoded again",
-        check=texts.check_frames,
+        where="texts:check_frames",
+        runs_at_once=True,
     ),
     Target(
         name="packets",
         about="A DataPacket from a link",
-        check=texts.check_packet,
+        where="texts:check_packet",
+        runs_at_once=True,
     ),
     Target(
         name="records",
         about="Records of a stream link, which are the same however they are cut",
-        arena=texts.records,
+        where="texts:records",
     ),
     Target(
         name="tokens",
         about="Access tokens: as text, and signed with the right key whatever they say",
-        check=texts.check_token,
+        where="texts:check_token",
+        runs_at_once=True,
     ),
     Target(
         name="sdp",
         about="Session descriptions of LiveKit's SDKs, and our answer to all of one",
-        check=texts.check_sdp,
+        where="texts:check_sdp",
+        runs_at_once=True,
         max_bytes=4_096,
     ),
     Target(
         name="join_request",
         about="What LiveKit's SDKs say of themselves in the query: base64, gzip, protobuf",
-        check=texts.check_join_request,
+        where="texts:check_join_request",
+        runs_at_once=True,
     ),
     Target(
         name="urls",
         about="URLs of all links, to nobody",
-        arena=clients.urls,
+        where="clients:urls",
         max_bytes=300,
         backends=("trio",),
     ),
@@ -51,73 +55,73 @@ _ALL: Final = (
     Target(
         name="http",
         about="HTTP connections to the app of a server, from the first byte",
-        arena=connections.http,
+        where="connections:http",
     ),
     Target(
         name="websocket",
         about="A participant's WebSocket after its handshake, byte by byte",
-        arena=connections.websocket,
+        where="connections:websocket",
     ),
     Target(
         name="websocket_messages",
         about="The same in frames that are almost right, with packets in them",
-        arena=connections.websocket_messages,
+        where="connections:websocket_messages",
     ),
     Target(
         name="stream",
         about="Connections to the listener of stream links, from the first byte",
-        arena=connections.stream,
+        where="connections:stream",
     ),
     Target(
         name="stream_messages",
         about="The same in records that are almost right, from HELLO on",
-        arena=connections.stream_messages,
+        where="connections:stream_messages",
     ),
     Target(
         name="member_frames",
         about="Frames of a member: packets and SignalRequests as they come",
-        arena=members.member_frames,
+        where="members:member_frames",
     ),
     Target(
         name="members",
         about="Members that forge packets and signalling, come, go, and are called",
-        arena=members.members,
+        where="members:members",
     ),
     Target(
         name="twirp",
         about="Requests to RoomService, in protobuf and JSON",
-        arena=twirp.twirp,
+        where="twirp:twirp",
     ),
     # A client
     Target(
         name="server_frames",
         about="Messages of a hostile server to a client that is in the room",
-        arena=peers.server_frames,
+        where="peers:server_frames",
     ),
     Target(
         name="join_response",
         about="The first messages of a hostile server",
-        arena=peers.join_response,
+        where="peers:join_response",
     ),
     Target(
         name="peers",
         about="Forged packets of a peer to a client that calls it and is called",
-        arena=peers.peers,
+        where="peers:peers",
     ),
     Target(
         name="streams",
         about="Forged streams of a peer beside one that is right",
-        arena=peers.streams,
+        where="peers:streams",
     ),
     Target(
         name="stream_client",
         about="The other side of a client's stream link: ANSWER and what follows",
-        arena=clients.stream_client,
+        where="clients:stream_client",
     ),
     Target(
         name="websocket_client",
         about="The other side of a client's WebSocket, on trio",
-        arena=clients.websocket_client,
+        where="clients:websocket_client",
         backends=("trio",),
     ),
 )
