@@ -1,5 +1,6 @@
 """Development tasks: run ``nox`` for all of them, ``nox -l`` for a list."""
 
+import platform
 import sys
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def soak(session: nox.Session) -> None:
     session.install("-e", ".[interop,livekit,test]")
     pytest = ["-m", "pytest", "tests/interop/test_many.py"]
     session.run("python", *pytest, env={"INTEROP_SOAK_SECONDS": "120"})
+
+
+@nox.session(python=COVERAGE_PYTHON)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what takes bytes of others, for minutes; arguments go to tests.fuzz (see its --help)."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        session.skip("atheris has wheels for Linux on x86-64 alone: the tests replay its corpus")
+    session.install("-e", ".[fuzz,test]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session

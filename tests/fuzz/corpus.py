@@ -92,4 +92,4 @@ def _tracing() -> Iterator[set[_Arc]]:
         yield reached
     finally:
         sys.settrace(before)
-        threading.settrace(before)  # type: ignore[arg-type]
+        threading.settrace(before)

@@ -33,7 +33,10 @@ from .honest import call, honest_room, token
 from .targets import TARGETS
 
 #: The targets whose inputs are choices.
-_CHOSEN: Final = ("websocket_messages", "stream_messages", "members", "twirp", "peers", "streams")
+_CHOSEN: Final = (
+    *("websocket_messages", "stream_messages", "members", "livekit_client"),
+    *("twirp", "peers", "streams"),
+)
 _RANDOM_SEEDS: Final = 6
 _MAX_MESSAGE: Final = 1_500
 
@@ -192,8 +195,8 @@ def _http_seeds() -> Iterator[tuple[str, str, bytes]]:
 def _text_seeds() -> Iterator[tuple[str, str, bytes]]:
     grants = VideoGrants(room_join=True, room=ROOM, can_publish_sources=("camera",))
     # Of another secret: it would be right for some hours only.
-    made = AccessToken(API_KEY, "another secret, of 32 bytes or more").with_identity("mallory").with_grants(grants)
-    made = made.with_name("M").with_metadata("m").with_attributes({"a": "b"}).with_kind("agent")
+    made = AccessToken(API_KEY, "another secret, of 32 bytes or more").with_identity("mallory")
+    made = made.with_grants(grants).with_name("M").with_attributes({"a": "b"}).with_kind("agent")
     yield "tokens", "text", b"T" + made.to_jwt().encode()
     claims = b'{"iss":"test-key","exp":4000000000,"nbf":1,"sub":"mallory","name":"M"'
     video = b'"video":{"roomJoin":true,"room":"the room","canPublish":true,"hidden":false}'

@@ -88,6 +88,11 @@ _ALL: Final = (
         where="members:members",
     ),
     Target(
+        name="livekit_client",
+        about="Signalling and packets of a participant with an SDK of LiveKit's",
+        where="livekit:livekit_client",
+    ),
+    Target(
         name="twirp",
         about="Requests to RoomService, in protobuf and JSON",
         where="twirp:twirp",
