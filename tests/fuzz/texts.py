@@ -138,8 +138,9 @@ def check_sdp(data: bytes) -> None:
         data_offer = data_only(sdp)
     except ValueError:
         return
-    lines = data_offer.split("\r\n")
-    require("a=candidate:" not in data_offer, "an address is left")
+    # As aiortc reads it, for which there are many ends of a line.
+    lines = data_offer.splitlines()
+    require(not any(line.startswith("a=candidate:") for line in lines), "an address is left")
     require(sum(line.startswith("m=") for line in lines) == 1, "there is more than data channels")
     require(len(data_offer) <= 2 * len(sdp) + 100, "it has grown")
     try:
