@@ -22,7 +22,10 @@ Compression = DataStream.CompressionType
 CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
 METHODS: Final = ("echo", "slow", "refuse", "ask_back", "plain", "nobody's", "")
 TOPICS: Final = ("texts", "bytes", REQUEST_TOPIC, RESPONSE_TOPIC, "nobody's", "")
-_IDS: Final = ("1", "2", "3", "", "é", "x" * 129, "x" * 257, "x" * 20_000, "x" * 63_600)
+_IDS: Final = (
+    *("1", "2", "3", "4", "5", "6", "", "é"),
+    *("x" * length for length in (128, 129, 256, 257, 20_000, 63_600)),
+)
 _ATTRIBUTES: Final = (
     "lk.rpc_request_id",
     "lk.rpc_request_method",

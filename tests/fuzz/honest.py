@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio
 
-from trio_rpc import Room, RpcError, RpcInvocationData, StreamError
+from trio_rpc import Room, RoomStatistics, RpcError, RpcInvocationData, StreamError
 
 from ..support.tokens import make_token
 from .target import require
@@ -16,6 +16,7 @@ from .target import require
 MAX_STREAM_BYTES: Final = 64 * 1024
 #: Seconds of virtual time after which nothing of an input may be left.
 _REST: Final = 600
+_AT_REST: Final = RoomStatistics()
 
 #: A token, made once: that takes longer than to join.
 token = cache(make_token)
@@ -23,7 +24,16 @@ token = cache(make_token)
 
 def honest_room(max_stream_bytes: int = MAX_STREAM_BYTES) -> Room:
     """Return a room with handlers of all kinds, and with bounds that are soon reached."""
-    room = Room(max_concurrent_handlers=4, max_stream_bytes=max_stream_bytes)
+    # One peer can't take what is there for all.
+    room = Room(
+        max_concurrent_handlers=4,
+        max_waiting_requests=8,
+        max_stream_bytes=max_stream_bytes,
+        max_peer_streams=8,
+        max_streams=12,
+        max_peer_bytes=2 * MAX_STREAM_BYTES,
+        max_peers_bytes=8 * MAX_STREAM_BYTES,
+    )
 
     @room.register_rpc_method("echo")
     async def echo(data: RpcInvocationData) -> str:
@@ -76,13 +86,12 @@ async def check_at_rest(*rooms: Room) -> None:
     """Check that all are still in their room, and that nothing is left of what others did."""
     for room in rooms:
         require(room.isconnected(), f"{room!r} was ended")
-        left = room.statistics()
         for _ in range(_REST):
-            if left == type(left)():
+            if room.statistics() == _AT_REST and not room.statistics().held_bytes:
                 break
             await anyio.sleep(1)
-            left = room.statistics()
-        require(left == type(left)(), f"{left} is left after {_REST} s")
+        left = room.statistics()
+        require(left == _AT_REST and not left.held_bytes, f"{left} is left after {_REST} s")
 
 
 async def check_calls(first: Room, second: Room) -> None:

@@ -19,7 +19,13 @@ from trio_rpc.limits import MAX_PACKET_BYTES
 from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError
 
 from ..support.scripted_server import ScriptedServer, participant_info
-from ..support.stream_packets import CANCELLATION, DEFLATE_RAW, peer, server_with
+from ..support.stream_packets import (
+    CANCELLATION,
+    DEFLATE_RAW,
+    REQUEST_TOPIC,
+    peer,
+    server_with,
+)
 from .choices import Choices, messages
 from .forgery import METHODS, Forger, seen_ids
 from .honest import call, call_anyhow, check_at_rest, honest_room
@@ -197,8 +203,11 @@ async def _attack_as_peer(stage: _Stage, data: bytes) -> None:
                     nursery.start_soon(call_anyhow, stage.room, "mallory", method)
                     await anyio.lowlevel.checkpoint()
                 case kind:
-                    sender = "nobody" if kind == 5 else "mallory"
                     for packet in forger.packets():
+                        # A request of somebody who never leaves would be remembered.
+                        is_request = packet.HasField("rpc_request")
+                        is_request |= packet.stream_header.topic == REQUEST_TOPIC
+                        sender = "nobody" if kind == 5 and not is_request else "mallory"
                         await stage.relay(sender, mallory.sid, packet)
         await stage.check(mallory)
 
