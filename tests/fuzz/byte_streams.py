@@ -38,6 +38,11 @@ class ScriptedByteStream:
         """Return a stream that these come on."""
         return cls(iter(pieces), lasts)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Nothing, since all that is written is taken."""
+        return 0
+
     async def receive(self) -> bytes:
         await anyio.lowlevel.checkpoint()
         if self._aborted.is_set():

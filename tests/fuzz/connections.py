@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
+from typing import Final, TypeAlias
+from unittest.mock import patch
 
 import anyio
 from livekit.protocol import models, rtc
 
 from trio_rpc import concurrency
+from trio_rpc.concurrency import Event
 from trio_rpc.links import Channel, Frame
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
-from trio_rpc.server import RoomServer
+from trio_rpc.server import RoomServer, http_server, stream_listener
 from trio_rpc.server.app import create_app
 from trio_rpc.server.http import HttpLimits
-from trio_rpc.server.http_server import _HttpServer
-from trio_rpc.server.stream_listener import _Doorkeeper
+from trio_rpc.server.http_server import serve_http
+from trio_rpc.server.listening import ServeConnection
 
 from ..server.twirp import admin_token
 from .byte_streams import ScriptedByteStream, UnconnectedSocket
@@ -30,32 +34,64 @@ from .venue import LIMITS, Venue
 _IDENTITIES: Final = ("alice", "bob", "mallory", "nobody", "")
 _HTTP_LIMITS: Final = HttpLimits(max_head_bytes=4_096, max_message_bytes=LIMITS.max_message_bytes)
 
-#: Serves one connection, from its first byte to its last.
-_Serve = Callable[[RoomServer, ScriptedByteStream], Awaitable[None]]
+#: Opens what serves connections to a server, while a block runs.
+_Open: TypeAlias = Callable[[RoomServer], AbstractAsyncContextManager[ServeConnection]]
 
 
-async def _serve_http(server: RoomServer, stream: ScriptedByteStream) -> None:
-    with UnconnectedSocket() as accepted:
-        served = _HttpServer(create_app(server), _HTTP_LIMITS, None)
-        await served.serve_connection(accepted, stream)
+@asynccontextmanager
+async def _serve_http(server: RoomServer) -> AsyncIterator[ServeConnection]:
+    stop = concurrency.current().event()
+    with socket.socket() as listener:
+
+        async def serve() -> None:
+            await serve_http(create_app(server), listener, stop, _HTTP_LIMITS)
+
+        async with _served_by(http_server, serve) as serve_connection:
+            yield serve_connection
 
 
-async def _serve_stream(server: RoomServer, stream: ScriptedByteStream) -> None:
-    with UnconnectedSocket() as accepted:
-        doorkeeper = _Doorkeeper(server, concurrency.current(), "tcp", None)
-        await doorkeeper.serve_connection(accepted, stream)
+@asynccontextmanager
+async def _serve_stream(server: RoomServer) -> AsyncIterator[ServeConnection]:
+    async def serve() -> None:
+        await stream_listener.serve_stream(server, "tcp://127.0.0.1:0")
+
+    async with _served_by(stream_listener, serve) as serve_connection:
+        yield serve_connection
 
 
-def _arena(serve: _Serve, connect: Callable[[bytes], ScriptedByteStream]) -> Arena:
+@asynccontextmanager
+async def _served_by(
+    module: ModuleType, serve: Callable[[], Awaitable[None]]
+) -> AsyncIterator[ServeConnection]:
+    """Run a server that accepts nobody; yields what it would serve each connection with."""
+    serving = anyio.Event()
+    served: list[ServeConnection] = []
+
+    async def serve_connections(
+        listener: socket.socket, serve_connection: ServeConnection, stop: Event, **_options: object
+    ) -> None:
+        served.append(serve_connection)
+        serving.set()
+        await stop.wait()
+        listener.close()
+
+    with patch.object(module, "serve_connections", serve_connections):
+        async with concurrency.open_service_nursery() as nursery:
+            nursery.start_soon(serve)
+            await serving.wait()
+            yield served[0]
+
+
+def _arena(open_server: _Open, connect: Callable[[bytes], ScriptedByteStream]) -> Arena:
     @asynccontextmanager
     async def open_arena() -> AsyncIterator[Attack]:
-        async with Venue.open() as venue:
+        async with Venue.open() as venue, open_server(venue.server) as serve_connection:
 
             async def attack(data: bytes) -> None:
                 stream = connect(data)
                 try:
-                    with anyio.fail_after(120):
-                        await serve(venue.server, stream)
+                    with anyio.fail_after(120), UnconnectedSocket() as accepted:
+                        await serve_connection(accepted, stream)
                 finally:
                     stream.abort()
                 require(b"HTTP/1.1 500" not in stream.written, "it was answered with 500")
