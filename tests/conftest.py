@@ -10,6 +10,7 @@ tests run; tests that run no event loop of ours run with trio, so that they run 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -20,6 +21,7 @@ import pytest
 import trio.testing
 
 from trio_rpc import Room
+from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer
 from trio_rpc.server.serve import serve
 from trio_rpc.testing import VirtualTimeLoop
@@ -92,6 +94,16 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
         # A clock of its own for each test.
         options = {"clock": options["clock"]()}
     return ("asyncio" if name == "uvloop" else name), options
+
+
+@pytest.fixture(autouse=True)
+def fresh_log_limits() -> None:
+    """No test goes without a line since those before it have written many."""
+    for name in tuple(logging.root.manager.loggerDict):
+        if name.startswith("trio_rpc"):
+            for each in logging.getLogger(name).filters:
+                if isinstance(each, PeerFilter):
+                    each.reset()
 
 
 @pytest.fixture

@@ -135,10 +135,10 @@ def test_the_late_end_of_an_earlier_stay_changes_nothing(roster: Roster) -> None
     assert new.state is ParticipantState.ACTIVE
 
 
-def test_who_left_is_disconnected_and_is_as_it_was_told_last(roster: Roster) -> None:
-    apply(roster, bob())
+def test_who_left_is_disconnected_and_is_as_it_was(roster: Roster) -> None:
+    apply(roster, bob(metadata="last"))
     gone = roster.remote["bob"]
-    apply(roster, bob(state=models.ParticipantInfo.DISCONNECTED, metadata="last"))
+    apply(roster, bob(state=models.ParticipantInfo.DISCONNECTED))
     assert gone.state is ParticipantState.DISCONNECTED
     assert not gone.is_active
     assert gone.metadata == "last"

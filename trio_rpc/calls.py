@@ -16,7 +16,6 @@ somebody else than the callee, is ignored.
 
 from __future__ import annotations
 
-import logging
 import math
 from contextlib import suppress
 from typing import Final, TypeAlias
@@ -29,6 +28,7 @@ from .errors import RpcError, StreamError
 from .ids import make_uuid
 from .limits import MAX_METHOD_BYTES, MAX_PAYLOAD_BYTES, CallLimits, utf8_length, wire_timeout_ms
 from .links import LinkClosedError, LinkFullError
+from .logs import peer_logger
 from .negotiation import speaks_rpc_v2, takes_cancellation
 from .outlet import Outlet
 from .packets import rpc_cancellation, rpc_outcome, rpc_request
@@ -38,7 +38,7 @@ from .streams.assembly import inline_text
 from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05

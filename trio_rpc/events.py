@@ -8,7 +8,6 @@ its fields, in order, are what a callback is called with; and it is itself what 
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -22,9 +21,10 @@ from . import concurrency
 from .concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel, failure_in
 from .data import DataPacket, SipDTMF, TranscriptionSegment
 from .errors import EventsLostError
+from .logs import peer_logger
 from .participant import Participant, ParticipantPermissions, RemoteParticipant
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 Callback = Callable[..., Any]
 C = TypeVar("C", bound=Callback)

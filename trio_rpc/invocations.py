@@ -18,7 +18,6 @@ behalf of a caller, from the request to its answer, is charged to the caller's b
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Final
 
@@ -32,6 +31,7 @@ from .errors import RpcError, StreamError
 from .handler_slots import HandlerSlots, TooManyWaitingError
 from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import LinkClosedError
+from .logs import peer_logger
 from .methods import MethodRegistry, RpcInvocationData, call_handler
 from .outlet import Outlet
 from .packets import RPC_VERSION, rpc_ack, rpc_response
@@ -56,7 +56,7 @@ from .streams.assembly import inline_text
 from .streams.buffer import BufferContext, StreamBuffer
 from .streams.outgoing import OutgoingStreams
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: How many handlers of a participant run at the same time, unless it says otherwise (A13).
 DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000

@@ -23,14 +23,20 @@ def peer_logger(name: str) -> logging.Logger:
     lines beyond some in a second are left out, with a count when there is room again.
     """
     logger = logging.getLogger(name)
-    if not any(isinstance(each, _PeerFilter) for each in logger.filters):
-        logger.addFilter(_PeerFilter())
+    if not any(isinstance(each, PeerFilter) for each in logger.filters):
+        logger.addFilter(PeerFilter())
     return logger
 
 
-class _PeerFilter(logging.Filter):
+class PeerFilter(logging.Filter):
+    """Cuts and escapes what lines are made of, and bounds how many there are."""
+
     def __init__(self) -> None:
         super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        """Let as many lines through as at the beginning."""
         self._left = float(_BURST)
         self._counted_at = time.monotonic()
         self._suppressed = 0

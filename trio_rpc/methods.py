@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -20,8 +19,9 @@ from attrs import frozen
 from .concurrency import Backend, failure_in
 from .errors import RpcError
 from .limits import MAX_METHOD_BYTES, utf8_length
+from .logs import peer_logger
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 
 @frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import Final
 
@@ -10,9 +9,10 @@ from livekit.protocol import models
 
 from .concurrency import Nursery
 from .links import LinkClosedError, LinkFullError
+from .logs import peer_logger
 from .outlet import Outlet
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: How many answers wait for room in the queue of the link. Callers who make it more get none, for
 #: they send faster than this participant can answer.

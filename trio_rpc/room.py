@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -33,6 +32,7 @@ from .limits import MAX_PAYLOAD_BYTES, SessionLimits
 from .links import Connector, Frame, Link
 from .links.urls import connector_for
 from .local_participant import LocalParticipant
+from .logs import peer_logger
 from .methods import H, MethodRegistry
 from .participant import RemoteParticipant
 from .sequences import SequenceFilters
@@ -47,7 +47,7 @@ from .streams.handlers import (
 )
 from .streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: Seconds that joining may take, unless told otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from livekit.protocol import rtc
@@ -10,9 +9,10 @@ from livekit.protocol import rtc
 from .concurrency import CHANNEL_CLOSED, Backend, SendChannel
 from .errors import SignalRequestError
 from .links import LinkClosedError, LinkFullError
+from .logs import peer_logger
 from .outlet import Outlet
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: Seconds that the server has to answer.
 REQUEST_TIMEOUT: Final = 10.0

@@ -12,7 +12,6 @@ end, handlers answer 1503, and the link is closed.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -39,6 +38,7 @@ from .invocations import Invocations
 from .limits import SessionLimits
 from .links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from .local_participant import LocalParticipant
+from .logs import peer_logger
 from .methods import MethodRegistry
 from .negotiation import inflates, takes_inline
 from .outlet import Outlet
@@ -53,7 +53,7 @@ from .streams.handlers import RunHandler, StreamHandlers
 from .streams.incoming import IncomingStreams
 from .streams.outgoing import OutgoingStreams
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _NONE: Final = models.DataStream.CompressionType.NONE
 #: Seconds between pings, and of silence that is borne, where the server announces none.

@@ -354,7 +354,8 @@ async def test_a_flood_closes_that_one_connection_with_a_stated_reason(join: Joi
 
 @pytest.mark.rule("V8")
 async def test_who_never_reads_is_let_go_alone(join: Join) -> None:
-    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=500_000))
+    limits = ServerLimits(max_queue_bytes=500_000, ping_interval=1, ping_timeout=5)
+    server = RoomServer(API_KEYS, limits)
     async with (
         serving_stream(server) as url,
         two_callers(join, url),

@@ -14,7 +14,6 @@ lossy frame is dropped when the queue is half full.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,10 +21,11 @@ from typing import Final
 
 from .. import concurrency
 from ..concurrency import Backend, Event
+from ..logs import peer_logger
 from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
 from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: What one message may hold before the rest waits for the next: larger ones were slower.
 COALESCED_BYTES: Final = 64 * 1024

@@ -6,7 +6,6 @@ nothing is read that nobody asked for, and no queue lies in between that could g
 
 from __future__ import annotations
 
-import logging
 from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -17,11 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ..concurrency import failure_in
+from ..logs import peer_logger
 from .http import HttpConnection, PeerGoneError, response
 
 Address: TypeAlias = tuple[str, int]
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _DISCONNECT: Final = {"type": "http.disconnect"}
 #: What an app may raise that finds nobody there, itself or through Starlette.

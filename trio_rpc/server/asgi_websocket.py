@@ -14,6 +14,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from ..logs import peer_logger
 from .asgi import run_app
 from .http import HttpConnection, response
 from .websocket import ServerWebSocket, WebSocketClosedError
@@ -24,7 +25,7 @@ from .websocket import ServerWebSocket, WebSocketClosedError
 OUR_WEBSOCKET: Final = "trio_rpc.websocket"
 
 # It would log what is in the messages, and each connection.
-_protocol_logger: Final = logging.getLogger(f"{__name__}.protocol")
+_protocol_logger: Final = peer_logger(f"{__name__}.protocol")
 _protocol_logger.setLevel(logging.WARNING)
 
 

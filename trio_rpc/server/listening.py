@@ -6,7 +6,6 @@ another one.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -20,8 +19,9 @@ import anyio
 from .. import concurrency
 from ..concurrency import Event, Nursery, TaskStatus, failure_in
 from ..links.byte_streams import ByteStream, open_byte_stream
+from ..logs import peer_logger
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _BACKLOG: Final = 512
 #: Seconds after which accepting is tried again when it failed, for want of file descriptors say.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from ..errors import ConnectError
 from ..events import DisconnectReason
 from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
+from ..logs import peer_logger
 from ..tokens import Claims, InvalidTokenError, check_join, verify_token
 from .administration import Administration
 from .limits import ServerLimits
@@ -24,7 +24,7 @@ from .room_table import JoinRefusedError
 from .rooms import ServerRoom
 from .sessions import serve_member
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: The version of LiveKit's server whose behaviour towards RPC we show (N2).
 _LIVEKIT_VERSION: Final = "1.9.0"

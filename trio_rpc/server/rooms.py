@@ -6,7 +6,6 @@ them is queued in the members' mailboxes.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -18,6 +17,7 @@ from ..errors import RpcError
 from ..events import DisconnectReason
 from ..limits import MAX_PACKET_BYTES, utf8_length
 from ..links import Channel, Frame
+from ..logs import peer_logger
 from ..packets import parse_packet, rpc_ack, rpc_response
 from ..participant import ParticipantPermissions
 from .backlog import SERVER, Cause
@@ -26,7 +26,7 @@ from .limits import ServerLimits
 from .members import FULL, Member, ServerCall, make_sid, signal_frame
 from .routing import TO_NOBODY, Routed, destinations_of, follow_stream, request_id, stamp
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _Reason = rtc.RequestResponse.Reason
 #: What an update takes besides the texts that can be large.

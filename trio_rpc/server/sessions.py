@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from ..events import DisconnectReason
 from ..flood import FloodGate
 from ..links import Channel, Frame, LinkClosedError, ServedLink
 from ..links.frames import FRAME_OVERHEAD
+from ..logs import peer_logger
 from ..packets import MalformedPacketError
 from ..tokens import Claims
 from .backlog import QueueFullError
@@ -29,7 +29,7 @@ from .routing import TO_NOBODY, Routed
 if TYPE_CHECKING:
     from .room_server import RoomServer
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 _Reason = rtc.RequestResponse.Reason
 #: How many deliveries of one participant's packets the others wait for (B7).
 _DELIVERIES_A_TURN: Final = 64

@@ -8,7 +8,6 @@ nothing can't keep out those that do.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import ssl
@@ -36,6 +35,7 @@ from ..links.records import (
 )
 from ..links.stream import StreamAddress
 from ..links.tls import TlsByteStream, speaks_no_tls
+from ..logs import peer_logger
 from ..tokens import Claims, InvalidTokenError
 from .listening import (
     listen_tcp,
@@ -48,7 +48,7 @@ from .room_server import RoomServer
 from .room_table import JoinRefusedError
 from .sessions import serve_member
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: Seconds that connections get to end when the server shuts down.
 _GRACEFUL_TIMEOUT: Final = 5.0

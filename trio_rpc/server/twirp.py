@@ -6,7 +6,6 @@ has the same format. An error is JSON always: a code with its HTTP status, a tex
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -20,9 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from .. import concurrency
 from ..concurrency import CancelScope
+from ..logs import peer_logger
 from ..tokens import Claims, InvalidTokenError, bearer_token
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: The HTTP status of each of Twirp's codes.
 _STATUSES: Final = {

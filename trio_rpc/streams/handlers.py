@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -10,11 +9,12 @@ from attrs import Factory, define
 from livekit.protocol import models
 
 from ..errors import StreamError
+from ..logs import peer_logger
 from .buffer import BufferContext, StreamBuffer
 from .info import TextStreamInfo, stream_info
 from .readers import ByteStreamReader, TextStreamReader
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: What a reader and the task of its handler cost us, besides what the header says.
 _HANDLER_BYTES: Final = 8 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -12,10 +11,11 @@ from livekit.protocol import models
 
 from ..concurrency import Backend
 from ..errors import StreamError
+from ..logs import peer_logger
 from .assembly import StreamAssembly
 from .buffer import StreamBuffer
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: Seconds of silence after which a stream is given up.
 SILENCE_TIMEOUT: Final = 30.0

@@ -7,7 +7,6 @@ it offers one for what it sends, and we offer another for what it gets.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -26,10 +25,11 @@ from livekit.protocol import rtc
 
 from ...links import Channel, Frame
 from ...links.frames import decode_frames
+from ...logs import peer_logger
 from .reports import FRAME_COST, Described, Failed, Opened, SendReport, Taken
 from .sdp import complete_answer, data_only
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _LABELS: Final = {"_reliable": Channel.RELIABLE, "_lossy": Channel.LOSSY}
 #: How much of what was sent may wait in aiortc before it is reported as taken.

@@ -7,7 +7,6 @@ the client takes too little; what comes in opens the client's window again when 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,13 +18,14 @@ from ...concurrency import Backend
 from ...links import Channel, Frame, LinkClosedError, LinkFullError
 from ...links.framed import SLICE_FRAMES
 from ...links.frames import encode_frames
+from ...logs import peer_logger
 from .reports import FRAME_COST, Described, Failed, Opened, Report, Taken
 from .thread import PeerThread
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 #: What a client's connection may have been given and not have taken.
 _WINDOW_BYTES: Final = 256 * 1024

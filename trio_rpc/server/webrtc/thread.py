@@ -9,7 +9,6 @@ next one gets a new thread.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from ... import concurrency
 from ...concurrency import Backend, Event, Nursery
 from ...links import LinkClosedError
+from ...logs import peer_logger
 from .reports import Failed, SendReport
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-logger = logging.getLogger(__name__)
+logger = peer_logger(__name__)
 
 _ENDED = "the server's WebRTC thread has ended"
 
