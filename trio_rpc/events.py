@@ -344,8 +344,15 @@ class EventEmitter(ABC):
         return stream
 
     @abstractmethod
-    def _run_in_background(self, name: str, awaitable: Awaitable[object]) -> None:
-        """See to it that what an async callback for the event `name` returned is awaited."""
+    def _run_in_background(
+        self, name: str, awaitable: Awaitable[object], cause: RoomEvent | None = None
+    ) -> None:
+        """See to it that what an async callback returned is awaited.
+
+        Args:
+            name: What the callback is for.
+            cause: The event that it was called with.
+        """
 
     def _emit(self, event: RoomEvent) -> None:
         for listener in tuple(self._listeners.get(event.name, ())):
@@ -388,4 +395,4 @@ class EventEmitter(ABC):
             logger.error("a callback for %s failed", event.name, exc_info=failure)
         else:
             if inspect.isawaitable(result):
-                self._run_in_background(event.name, result)
+                self._run_in_background(event.name, result, event)

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from livekit.protocol import rtc
 
 from . import concurrency
-from .budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
+from .budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES, BudgetExceededError
 from .calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from .concurrency import Nursery, failure_in
 from .errors import ConnectError
@@ -22,6 +22,7 @@ from .events import (
     Connected,
     ConnectionState,
     ConnectionStateChanged,
+    DataReceived,
     DisconnectReason,
     EventEmitter,
     RoomEvent,
@@ -49,8 +50,19 @@ from .streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 
 logger = peer_logger(__name__)
 
+#: What the task of an async callback costs us.
+_CALLBACK_BYTES: Final = 8 * 1024
 #: Seconds that joining may take, unless told otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
+
+
+def _cost_of(event: RoomEvent | None) -> tuple[str, int]:
+    """Return who caused an event, and what it costs to hold it for a callback that runs (B4)."""
+    if isinstance(event, DataReceived):
+        sender = event.data_packet.participant
+        return (sender.identity if sender else "", _CALLBACK_BYTES + len(event.data_packet.data))
+    # What the server tells is bounded; the handlers of streams are charged with their streams.
+    return "", 0
 
 
 def _at_least_1(name: str, limit: int) -> int:
@@ -407,7 +419,19 @@ class Room(EventEmitter):
             self._over = True
             self._end_streams()
 
-    def _run_in_background(self, name: str, awaitable: Awaitable[object]) -> None:
+    def _run_in_background(
+        self, name: str, awaitable: Awaitable[object], cause: RoomEvent | None = None
+    ) -> None:
+        budget, (peer, size) = self._require_session().budget, _cost_of(cause)
+        try:
+            if size:
+                budget.charge(peer, size)
+        except BudgetExceededError as error:
+            logger.warning("dropped an event, as a callback for %s takes long: %s", name, error)
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            return
+
         async def finish() -> None:
             try:
                 await awaitable
@@ -416,6 +440,9 @@ class Room(EventEmitter):
                 if failure is None:
                     raise
                 logger.error("a callback for %s failed", name, exc_info=failure)
+            finally:
+                if size:
+                    budget.refund(peer, size)
 
         assert self._nursery is not None
         self._nursery.start_soon(finish, name=f"callback for {name}")

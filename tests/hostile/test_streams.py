@@ -6,8 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
+from livekit.protocol import models
 
-from trio_rpc import StreamError, TextStreamReader
+from trio_rpc import DataPacket, StreamError, TextStreamReader
 
 from ..streams.receiving import collecting
 from ..support.stream_packets import (
@@ -217,3 +218,24 @@ async def test_what_no_receiver_takes_is_not_sent(arguments: Any, problem: str) 
             await participant.stream_text(**arguments)
         with pytest.raises(ValueError, match=problem):
             await participant.stream_bytes("name", **arguments)
+
+
+@pytest.mark.rule("B4")
+async def test_events_for_callbacks_that_take_long_are_bounded() -> None:
+    started: list[int] = []
+    async with collecting(max_peer_bytes=200_000) as (room, server, collected):
+
+        @room.on("data_received")
+        async def take_long(packet: DataPacket) -> None:
+            started.append(len(packet.data))
+            await anyio.sleep_forever()
+
+        for _ in range(100):
+            server.send("bob", user=models.UserPacket(payload=b"x" * 10_000))
+        await settle(room, server)
+        await anyio.wait_all_tasks_blocked()
+        assert len(started) == 200_000 // (10_000 + 8 * 1024)
+        assert room.statistics().held_bytes <= 200_000
+        say_stream(server, text_header("carol's"), [b"hello"], sender="carol")
+        assert await collected.outcome("carol's") == "hello"
+    assert room.statistics().held_bytes == 0
