@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
+import h11
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from trio_rpc.server.frame_cutter import MAX_FRAMES
+from trio_rpc.server.http import HttpConnection, HttpLimits, response
 from trio_rpc.server.websocket import ServerWebSocket
 
+from ..links.web import serve_app
 from ..support.byte_streams import FullByteStream, bystander, largest_step
+from .raw import port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B7")]
 
@@ -63,4 +72,47 @@ async def test_tiny_frames_of_a_websocket(data: bytes, messages: int, early: boo
     async with bystander(lambda: protocol.frames) as seen:
         for _ in range(messages):
             assert await websocket.receive() == b"x"
-    assert largest_step([0, *seen, protocol.frames]) <= 2 * MAX_FRAMES
+    assert largest_step([0, *seen, protocol.frames]) <= 4 * MAX_FRAMES
+
+
+# HTTP
+
+CHUNK = b"1\r\nx\r\n"
+
+
+@pytest.mark.real_time
+async def test_requests_that_come_at_once() -> None:
+    answered = 0
+
+    async def home(_request: Request) -> Response:
+        nonlocal answered
+        answered += 1
+        return PlainTextResponse("home")
+
+    async def receive_all() -> None:
+        received.extend([data async for data in stream])
+
+    received: list[bytes] = []
+    async with serve_app(Starlette(routes=[Route("/", home)])) as url:
+        stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+        async with stream, bystander(lambda: answered) as seen, anyio.create_task_group() as tasks:
+            tasks.start_soon(receive_all)
+            get = b"GET / HTTP/1.1\r\nHost: test\r\n"
+            await stream.send((get + b"\r\n") * 9_999 + get + b"Connection: close\r\n\r\n")
+    assert b"".join(received).count(b"HTTP/1.1 200 ") == answered == 10_000
+    assert largest_step(seen) <= 4
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["read", "not read"])
+async def test_tiny_chunks_of_a_body(read: bool) -> None:
+    chunks = 40_000
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    stream = FullByteStream(head + CHUNK * chunks + b"0\r\n\r\n")
+    connection = HttpConnection(stream, HttpLimits())
+    async with bystander(lambda: 0) as seen:
+        assert await connection.receive_request() is not None
+        while read and isinstance(await connection.receive_event(), h11.Data):
+            pass
+        await connection.send(response(200, [(b"content-length", b"0")]), h11.EndOfMessage())
+        assert await connection.is_kept_alive()
+        assert len(seen) > chunks // 32

@@ -16,7 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from trio_rpc.server.http import HttpConnection, HttpLimits, response
+
 from ..links.web import serve_app
+from ..support.byte_streams import FullByteStream
 from .raw import port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -245,6 +248,23 @@ async def test_what_is_too_much_too_late_or_no_http_is_refused_and_is_the_last(
         assert await peer.receive_end() == b""
 
 
+@pytest.mark.rule("B11")
+@pytest.mark.parametrize("size", [1_000, 31_999, 32_000, 32_001, 200_000])
+async def test_a_head_of_the_largest_size_is_taken_and_one_byte_more_is_not(size: int) -> None:
+    head = GET[:-2] + b"X: "
+    async with talking_to(APP, max_head_bytes=32_000) as peer:
+        # All of it comes at once, and so does another request.
+        await peer.send(GET + head + b"x" * (size - len(head) - 4) + b"\r\n\r\n" + GET)
+        assert (await peer.receive_answer()).status == 200
+        answer = await peer.receive_answer()
+        if size <= 32_000:
+            assert answer.status == 200
+            assert (await peer.receive_answer()).status == 200
+        else:
+            assert (answer.status, answer.body) == (431, "Receive buffer too long")
+            assert await peer.receive_end() == b""
+
+
 @pytest.mark.parametrize("requests", [0, 1])
 async def test_who_asks_for_nothing_is_let_go_without_a_word(requests: int) -> None:
     async with talking_to(APP, request_timeout=0.2) as peer:
@@ -266,6 +286,16 @@ async def test_a_head_that_trickles_gets_no_more_time() -> None:
         trickling.start_soon(trickle)
         assert (await peer.receive_answer()).status == 408
         trickling.cancel_scope.cancel()
+
+
+async def test_a_body_that_nobody_reads_does_not_end_the_connection_if_it_has_come() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n"
+    connection = HttpConnection(FullByteStream(head + bytes(100_000) + GET), HttpLimits())
+    for kept_alive in (True, False):
+        assert await connection.receive_request() is not None
+        close = [] if kept_alive else [(b"connection", b"close")]
+        await connection.send(response(204, close), h11.EndOfMessage())
+        assert await connection.is_kept_alive() is kept_alive
 
 
 async def test_half_a_body_is_a_disconnect_for_the_app() -> None:

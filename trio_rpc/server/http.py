@@ -14,6 +14,8 @@ from ..concurrency import CancelScope
 from ..links.byte_streams import ByteStream
 
 _SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
+#: How many events of h11's come from what was read at once before the others have their turn.
+_EVENTS_IN_A_TURN: Final = 32
 #: States in which an answer can still be given.
 _UNANSWERED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
@@ -50,12 +52,16 @@ class HttpConnection:
     stream: ByteStream
     limits: HttpLimits
     _http: h11.Connection = field(init=False)
+    # What was read, and is not for h11 to see yet
+    _ahead: memoryview = field(default=memoryview(b""), init=False)
+    _events: int = field(default=0, init=False)
     _may_write: bool = field(default=True, init=False)
     _waiting: CancelScope | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes)
+        # h11 gets no more than a head may have, and refuses one that is not complete by then.
+        self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes - 1)
 
     def stop(self) -> None:
         """Take no request after the one that is being answered."""
@@ -69,6 +75,8 @@ class HttpConnection:
         with concurrency.current().move_on_after(timeout) as scope:
             self._waiting = scope
             try:
+                # The requests that follow may have come already (rule B7).
+                await concurrency.current().checkpoint()
                 event = None if self._stopped else await self.receive_event()
                 return event if isinstance(event, h11.Request) else None
             except h11.RemoteProtocolError as error:
@@ -86,20 +94,36 @@ class HttpConnection:
         Raises:
             h11.RemoteProtocolError: what came is not HTTP/1.1, is too large, or ends too early.
         """
+        await self._give_turn()
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self.stream.receive())
+            if not self._ahead:
+                self._ahead = memoryview(await self.stream.receive())
+            self._feed()
         return event
+
+    def _feed(self) -> None:
+        """Give h11 the next of what was read; the end of the connection when that is nothing."""
+        room = self.limits.max_head_bytes - len(self._http.trailing_data[0])
+        self._http.receive_data(bytes(self._ahead[:room]))
+        self._ahead = self._ahead[room:]
+
+    async def _give_turn(self) -> None:
+        """Let the others have their turn now and then: one read may hold thousands of events."""
+        self._events += 1
+        if self._events % _EVENTS_IN_A_TURN == 0:
+            await concurrency.current().checkpoint()
 
     async def wait_gone(self) -> None:
         """Wait until the peer does not wait for an answer any more, but ends the connection."""
-        while data := await self.stream.receive():
+        while len(self._ahead) <= self.limits.max_head_bytes:
+            data = await self.stream.receive()
+            if not data:
+                return
             # The next request, which is looked at later; as much of it as may be kept.
-            self._http.receive_data(data)
-            if len(self._http.trailing_data[0]) > self.limits.max_head_bytes:
-                await concurrency.current().sleep_forever()
-        self._http.receive_data(b"")
+            self._ahead = memoryview(bytes(self._ahead) + data)
+        await concurrency.current().sleep_forever()
 
     async def send(self, *events: _SentEvent) -> None:
         """Send h11's events, all at once.
@@ -140,11 +164,17 @@ class HttpConnection:
             ]
             await self.send(response(status, headers), h11.Data(data=body), h11.EndOfMessage())
 
-    def is_kept_alive(self) -> bool:
+    async def is_kept_alive(self) -> bool:
         """Whether the answer has ended, and another request may come."""
         try:
-            while isinstance(self._http.next_event(), h11.Data):
-                pass
+            while True:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA and self._ahead:
+                    self._feed()
+                elif isinstance(event, h11.Data):
+                    await self._give_turn()
+                else:
+                    break
         except h11.RemoteProtocolError:
             return False
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
@@ -167,7 +197,9 @@ class HttpConnection:
     async def switch_protocols(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Answer 101; returns what came already of the protocol that is spoken from here on."""
         await self.send(h11.InformationalResponse(status_code=101, headers=[*headers]))
-        return self._http.trailing_data[0]
+        early = self._http.trailing_data[0] + self._ahead
+        self._ahead = memoryview(b"")
+        return early
 
 
 def response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
