@@ -22,6 +22,7 @@ from trio_rpc.server.websocket import ServerWebSocket
 from ..links.web import serve_app
 from ..support.byte_streams import FullByteStream, bystander, largest_step
 from .raw import port_of
+from .test_handshakes import unlimited
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B7")]
 
@@ -108,7 +109,7 @@ async def test_tiny_chunks_of_a_body(read: bool) -> None:
     chunks = 40_000
     head = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
     stream = FullByteStream(head + CHUNK * chunks + b"0\r\n\r\n")
-    connection = HttpConnection(stream, HttpLimits())
+    connection = HttpConnection(stream, HttpLimits(), unlimited())
     async with bystander(lambda: 0) as seen:
         assert await connection.receive_request() is not None
         while read and isinstance(await connection.receive_event(), h11.Data):

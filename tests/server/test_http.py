@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -21,6 +21,7 @@ from trio_rpc.server.http import HttpConnection, HttpLimits, response
 from ..links.web import serve_app
 from ..support.byte_streams import FullByteStream
 from .raw import port_of
+from .test_handshakes import unlimited
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -265,6 +266,45 @@ async def test_a_head_of_the_largest_size_is_taken_and_one_byte_more_is_not(size
             assert await peer.receive_end() == b""
 
 
+@pytest.mark.rule("B11")
+async def test_of_many_that_send_no_request_those_that_wait_longest_are_let_go() -> None:
+    limits = {"max_handshakes": 20, "request_timeout": 60}
+    async with serve_app(APP, **limits) as url, AsyncExitStack() as stack:
+        peers: list[Peer] = []
+        for number in range(100):
+            stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+            peers.append(Peer(await stack.enter_async_context(stream)))
+            if number % 2:
+                await peers[-1].send(GET[:-2])
+        latest = peers.pop()
+        await latest.send(GET[-2:])
+        assert (await latest.receive_answer()).body == "home"
+        for number, peer in enumerate(peers[:80]):
+            if number % 2:
+                answer = await peer.receive_answer()
+                assert (answer.status, answer.body) == (503, "20 others wait to join: try again")
+            assert await peer.receive_end() == b""
+
+
+@pytest.mark.rule("B11")
+async def test_those_that_take_no_answer_do_not_keep_out_others() -> None:
+    async def large(_request: Request) -> Response:
+        return Response(bytes(20_000_000))
+
+    app = Starlette(routes=[Route("/", home), Route("/large", large)])
+    limits = {"max_handshakes": 10, "request_timeout": 60}
+    async with serve_app(app, **limits) as url, AsyncExitStack() as stack:
+        peers: list[Peer] = []
+        for _ in range(20):
+            stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+            peers.append(Peer(await stack.enter_async_context(stream)))
+            await peers[-1].send(b"GET /large" + GET[5:])
+            # A part of it is there: the server waits for us to take the rest.
+            assert await peers[-1].stream.receive(1)
+        for peer in peers[:10]:
+            assert len(await peer.receive_end()) < 20_000_000
+
+
 @pytest.mark.parametrize("requests", [0, 1])
 async def test_who_asks_for_nothing_is_let_go_without_a_word(requests: int) -> None:
     async with talking_to(APP, request_timeout=0.2) as peer:
@@ -290,7 +330,8 @@ async def test_a_head_that_trickles_gets_no_more_time() -> None:
 
 async def test_a_body_that_nobody_reads_does_not_end_the_connection_if_it_has_come() -> None:
     head = b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n"
-    connection = HttpConnection(FullByteStream(head + bytes(100_000) + GET), HttpLimits())
+    stream = FullByteStream(head + bytes(100_000) + GET)
+    connection = HttpConnection(stream, HttpLimits(), unlimited())
     for kept_alive in (True, False):
         assert await connection.receive_request() is not None
         close = [] if kept_alive else [(b"connection", b"close")]

@@ -10,8 +10,8 @@ import h11
 from attrs import define, field, frozen
 
 from .. import concurrency
-from ..concurrency import CancelScope
 from ..links.byte_streams import ByteStream
+from .handshakes import Handshake, PendingHandshakes
 
 _SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 #: How many events of h11's come from what was read at once before the others have their turn.
@@ -31,6 +31,9 @@ class HttpLimits:
     Attributes:
         max_head_bytes: The request line and the headers together; above it, 431.
         max_message_bytes: A WebSocket message, whole or in fragments; above it, closed with 1009.
+        max_handshakes: Connections that are waited for, since they have not sent the head of a
+            request or do not take their answer; with one more, one of them is closed (B11).
+        max_handshakes_per_address: The same for those of one address.
         request_timeout: Seconds for the head of a request, from when the connection was opened or
             the last answer was sent; after them, 408. And as many for the peer to take a part of
             the answer.
@@ -40,6 +43,8 @@ class HttpLimits:
 
     max_head_bytes: int = 32 * 1024
     max_message_bytes: int = 1024 * 1024
+    max_handshakes: int = 1_000
+    max_handshakes_per_address: int = 200
     request_timeout: float = 10.0
     close_timeout: float = 2.0
     graceful_timeout: float = 5.0
@@ -47,16 +52,23 @@ class HttpLimits:
 
 @define(eq=False)
 class HttpConnection:
-    """Requests that come over a stream, and answers to them, one after another."""
+    """Requests that come over a stream, and answers to them, one after another.
+
+    Attributes:
+        handshakes: Those of all connections of the server.
+        address: Where this one comes from, see `address_of`.
+    """
 
     stream: ByteStream
     limits: HttpLimits
+    handshakes: PendingHandshakes
+    address: str | None = None
     _http: h11.Connection = field(init=False)
     # What was read, and is not for h11 to see yet
     _ahead: memoryview = field(default=memoryview(b""), init=False)
     _events: int = field(default=0, init=False)
     _may_write: bool = field(default=True, init=False)
-    _waiting: CancelScope | None = field(default=None, init=False)
+    _waiting: Handshake | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,25 +79,28 @@ class HttpConnection:
         """Take no request after the one that is being answered."""
         self._stopped = True
         if self._waiting is not None:
-            self._waiting.cancel()
+            self._waiting.scope.cancel()
 
     async def receive_request(self) -> h11.Request | None:
         """The next request, its head that is; None when no more will come, or can be taken."""
         timeout = self.limits.request_timeout
-        with concurrency.current().move_on_after(timeout) as scope:
-            self._waiting = scope
-            try:
+        try:
+            with self.handshakes.open(self.address, timeout) as handshake:
+                self._waiting = handshake
                 # The requests that follow may have come already (rule B7).
                 await concurrency.current().checkpoint()
                 event = None if self._stopped else await self.receive_event()
                 return event if isinstance(event, h11.Request) else None
-            except h11.RemoteProtocolError as error:
-                await self.refuse(error.error_status_hint, str(error))
-                return None
-            finally:
-                self._waiting = None
+        except h11.RemoteProtocolError as error:
+            await self.refuse(error.error_status_hint, str(error))
+            return None
+        finally:
+            self._waiting = None
         if self._http.trailing_data[0] and not self._stopped:
-            await self.refuse(408, f"the request did not come within {timeout:g} s")
+            if handshake.rejection:
+                await self.refuse(503, handshake.rejection)
+            else:
+                await self.refuse(408, f"the request did not come within {timeout:g} s")
         return None
 
     async def receive_event(self) -> Any:
@@ -144,14 +159,14 @@ class HttpConnection:
         if self._may_write:
             return
         timeout = self.limits.request_timeout
-        with concurrency.current().move_on_after(timeout):
+        with self.handshakes.open(self.address, timeout) as handshake:
             try:
                 await self.stream.drain()
             except OSError as error:
                 raise PeerGoneError(str(error)) from None
             self._may_write = True
             return
-        raise PeerGoneError(f"it took no answer within {timeout:g} s")
+        raise PeerGoneError(handshake.rejection or f"it took no answer within {timeout:g} s")
 
     async def refuse(self, status: int, text: str) -> None:
         """Answer with an error, unless an answer has begun already, and with nothing after it."""
@@ -188,11 +203,18 @@ class HttpConnection:
         To close a socket while something in it is unread would reset the connection, and what was
         sent last might never be read.
         """
-        if self._http.our_state is not h11.IDLE:
-            with concurrency.current().move_on_after(self.limits.close_timeout):
-                self.stream.write_eof()
-                while await self.stream.receive():
-                    pass
+        if self._http.our_state is h11.IDLE:
+            return
+        timeout = self.limits.close_timeout
+        with (
+            # Who has a WebSocket was accepted.
+            concurrency.current().move_on_after(timeout)
+            if self._http.our_state is h11.SWITCHED_PROTOCOL
+            else self.handshakes.closing(self.address, timeout)
+        ):
+            self.stream.write_eof()
+            while await self.stream.receive():
+                pass
 
     async def switch_protocols(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Answer 101; returns what came already of the protocol that is spoken from here on."""
