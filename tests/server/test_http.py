@@ -219,7 +219,9 @@ async def test_an_app_that_fails_halfway_cuts_its_answer_off() -> None:
         (b"\x16\x03\x01\x02\0\r\n\r\n", 400, "illegal request line"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "Missing mandatory Host: header"),
         (GET[:-2] + b"X: " + b"x" * 9_000, 431, "Receive buffer too long"),
-        (GET[:-2] + b"X: x\r\n" * 2_000, 431, "Receive buffer too long"),
+        (GET[:-2] + b"X: x\r\n" * 1_000, 431, "the request has more than 100 lines of headers"),
+        (GET[:-2] + b"X: x\n" * 100 + b"\n", 431, "more than 100 lines of headers"),
+        (GET[:-2] + b"X: x\r\n" + b" x\n" * 99 + b"\r\n", 431, "more than 100 lines of headers"),
         (GET[:-2], 408, f"the request {LATE}"),
         (b"G", 408, f"the request {LATE}"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400, "illegal chunk header"),
@@ -230,6 +232,8 @@ async def test_an_app_that_fails_halfway_cuts_its_answer_off() -> None:
         "no host",
         "endless header",
         "endless headers",
+        "a header too many",
+        "a line too many",
         "half a head",
         "one byte",
         "broken chunk",
@@ -264,6 +268,15 @@ async def test_a_head_of_the_largest_size_is_taken_and_one_byte_more_is_not(size
         else:
             assert (answer.status, answer.body) == (431, "Receive buffer too long")
             assert await peer.receive_end() == b""
+
+
+@pytest.mark.rule("B11")
+async def test_a_head_may_have_a_hundred_headers() -> None:
+    full = GET[:-2] + b"X: x\r\n" * 99 + b"\r\n"
+    async with talking_to(APP) as peer:
+        await peer.send(full + full + GET * 100)
+        for _ in range(102):
+            assert (await peer.receive_answer()).status == 200
 
 
 @pytest.mark.rule("B11")
@@ -336,7 +349,7 @@ async def test_a_body_that_nobody_reads_does_not_end_the_connection_if_it_has_co
         assert await connection.receive_request() is not None
         close = [] if kept_alive else [(b"connection", b"close")]
         await connection.send(response(204, close), h11.EndOfMessage())
-        assert await connection.is_kept_alive() is kept_alive
+        assert connection.is_kept_alive() is kept_alive
 
 
 async def test_half_a_body_is_a_disconnect_for_the_app() -> None:

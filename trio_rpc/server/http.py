@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Any, Final, TypeAlias
@@ -16,6 +17,8 @@ from .handshakes import Handshake, PendingHandshakes
 _SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 #: How many events of h11's come from what was read at once before the others have their turn.
 _EVENTS_IN_A_TURN: Final = 32
+#: Where a head ends, for h11 at least.
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 #: States in which an answer can still be given.
 _UNANSWERED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
@@ -30,6 +33,7 @@ class HttpLimits:
 
     Attributes:
         max_head_bytes: The request line and the headers together; above it, 431.
+        max_headers: The lines of headers in a head; above it, 431.
         max_message_bytes: A WebSocket message, whole or in fragments; above it, closed with 1009.
         max_handshakes: Connections that are waited for, since they have not sent the head of a
             request or do not take their answer; with one more, one of them is closed (B11).
@@ -42,6 +46,7 @@ class HttpLimits:
     """
 
     max_head_bytes: int = 32 * 1024
+    max_headers: int = 100
     max_message_bytes: int = 1024 * 1024
     max_handshakes: int = 1_000
     max_handshakes_per_address: int = 200
@@ -67,6 +72,7 @@ class HttpConnection:
     # What was read, and is not for h11 to see yet
     _ahead: memoryview = field(default=memoryview(b""), init=False)
     _events: int = field(default=0, init=False)
+    _is_chunked: bool = field(default=False, init=False)
     _may_write: bool = field(default=True, init=False)
     _waiting: Handshake | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
@@ -90,7 +96,10 @@ class HttpConnection:
                 # The requests that follow may have come already (rule B7).
                 await concurrency.current().checkpoint()
                 event = None if self._stopped else await self.receive_event()
-                return event if isinstance(event, h11.Request) else None
+                if not isinstance(event, h11.Request):
+                    return None
+                self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+                return event
         except h11.RemoteProtocolError as error:
             await self.refuse(error.error_status_hint, str(error))
             return None
@@ -110,13 +119,27 @@ class HttpConnection:
             h11.RemoteProtocolError: what came is not HTTP/1.1, is too large, or ends too early.
         """
         await self._give_turn()
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        while (event := self._next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
             if not self._ahead:
                 self._ahead = memoryview(await self.stream.receive())
             self._feed()
         return event
+
+    def _next_event(self) -> Any:
+        if self._http.their_state is h11.IDLE:
+            self._check_head(self._http.trailing_data[0])
+        return self._http.next_event()
+
+    def _check_head(self, data: bytes) -> None:
+        """Refuse a head of too many lines before h11 parses any: thousands take it 20 ms."""
+        limit = self.limits.max_headers
+        if data.count(b"\n") > limit:
+            blank_line = _BLANK_LINE.search(data)
+            if data.count(b"\n", 0, blank_line.start() if blank_line else len(data)) > limit:
+                text = f"the request has more than {limit} lines of headers"
+                raise h11.RemoteProtocolError(text, error_status_hint=431)
 
     def _feed(self) -> None:
         """Give h11 the next of what was read; the end of the connection when that is nothing."""
@@ -179,16 +202,20 @@ class HttpConnection:
             ]
             await self.send(response(status, headers), h11.Data(data=body), h11.EndOfMessage())
 
-    async def is_kept_alive(self) -> bool:
-        """Whether the answer has ended, and another request may come."""
+    def is_kept_alive(self) -> bool:
+        """Whether the answer has ended, and another request may come.
+
+        A body that the app has not read must have come by now, and cost nothing to pass over: that
+        of chunks may be any number of them.
+        """
+        if self._is_chunked and self._http.their_state is h11.SEND_BODY:
+            return False
         try:
             while True:
                 event = self._http.next_event()
                 if event is h11.NEED_DATA and self._ahead:
                     self._feed()
-                elif isinstance(event, h11.Data):
-                    await self._give_turn()
-                else:
+                elif not isinstance(event, h11.Data):
                     break
         except h11.RemoteProtocolError:
             return False

@@ -95,7 +95,7 @@ class _HttpServer:
                     return
                 scope = endpoints.scope("http", request)
                 await HttpExchange(connection, request).run(self._app, scope)
-                if not await connection.is_kept_alive():
+                if not connection.is_kept_alive():
                     return
         finally:
             self._connections.discard(connection)
