@@ -24,6 +24,7 @@ class FullByteStream:
 
     _incoming: bytes
     sent: bytearray = field(factory=bytearray)
+    unsent_bytes: int = field(default=0, init=False)
 
     async def receive(self) -> bytes:
         data, self._incoming = self._incoming[:READ_BYTES], self._incoming[READ_BYTES:]
