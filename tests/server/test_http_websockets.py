@@ -126,6 +126,20 @@ async def test_a_handshake_that_is_none_is_refused_with_400(upgrade: bytes, text
     assert text in answer.decode()
 
 
+@pytest.mark.rule("B11")
+@pytest.mark.parametrize(
+    "header", [b"Sec-WebSocket-Protocol: " + b"a," * 500, b"Connection: " + b"a," * 500]
+)
+async def test_a_handshake_with_long_lists_is_refused_before_they_are_looked_at(
+    header: bytes,
+) -> None:
+    async with serve_app(app_of(echo)) as url:
+        for count, answer in ((1, b"HTTP/1.1 101 "), (2, b"HTTP/1.1 431 ")):
+            async with await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream:
+                await stream.send(UPGRADE + (header + b"a\r\n") * count + b"\r\n")
+                assert (await stream.receive()).startswith(answer)
+
+
 async def test_what_comes_before_the_handshake_is_answered_comes_first() -> None:
     async with serve_app(app_of(echo)) as url:
         stream = await anyio.connect_tcp("127.0.0.1", port_of(url))

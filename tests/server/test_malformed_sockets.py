@@ -239,6 +239,19 @@ async def test_whatever_comes_before_the_handshake_harms_nobody_else(
             await receive_all(stream)
 
 
+@pytest.mark.rule("B11")
+@pytest.mark.parametrize("path", ["/rtc", "/rtc/v1", "/rtc/validate", "/rtc/v1/validate"])
+async def test_a_url_of_thousands_of_parameters_is_refused_before_they_are_looked_at(
+    url: str, path: str
+) -> None:
+    head = UPGRADE if not path.endswith("validate") else b"GET /rtc HTTP/1.1\r\nHost: test\r\n"
+    for count, status in ((100, b"401"), (101, b"400"), (10_000, b"400")):
+        target = path.encode() + b"?" + b"&".join([b"a"] * count)
+        async with await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream:
+            await stream.send(head.replace(b"/rtc", target) + b"\r\n")
+            assert (await stream.receive()).split()[1] == status
+
+
 @pytest.mark.rule("V1")
 async def test_connections_that_say_nothing_harm_nobody(url: str, join: Join) -> None:
     async with two_callers_and_http(join, url), anyio.create_task_group() as task_group:

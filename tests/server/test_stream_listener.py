@@ -195,7 +195,7 @@ HELLO_TOO_LARGE: Final = MAX_HELLO_BYTES + 1
             PREAMBLE + message(ping(1)), "400 it began with MESSAGE in place of HELLO", id="message"
         ),
         pytest.param(
-            PREAMBLE + encode_record(RecordKind.HELLO, b"a.b.c\n\xff"),
+            PREAMBLE + encode_record(RecordKind.HELLO, make_token("bob").encode() + b"\n\xff"),
             "400 its HELLO holds no JoinRequest",
             id="no JoinRequest",
         ),

@@ -83,9 +83,9 @@ class RawPeer:
     async def receive(self) -> Record:
         """The next record of the server's."""
         with anyio.fail_after(PATIENCE):
-            while not self._decoder.records:
+            while (record := self._decoder.next_record()) is None:
                 self._decoder.feed(await self.stream.receive())
-        return self._decoder.records.popleft()
+        return record
 
     async def receive_rest(self) -> list[tuple[str, str]]:
         """The kinds and bodies of what comes until the end; of messages, only that they do."""
@@ -97,7 +97,7 @@ class RawPeer:
                 pass
         return [
             (kind.name, "" if kind is RecordKind.MESSAGE else body.decode())
-            for kind, body in self._decoder.records
+            for kind, body in iter(self._decoder.next_record, None)
         ]
 
     async def join(self, token: str) -> None:

@@ -100,25 +100,30 @@ class RecordStream:
             ProtocolMismatchError: the other side speaks something else.
             LinkClosedError: the connection has ended, or there was no making sense of it.
         """
-        records = self._decoder.records
-        while not records:
+        while True:
             if self._ended_because is not None:
                 raise LinkClosedError(self._ended_because)
-            self._receiving = True
             try:
-                data = await self._stream.receive()
-            finally:
-                self._receiving = False
-            if not data:
-                self._ended_because = "the connection was lost"
-                continue
-            try:
-                self._decoder.feed(data)
+                record = self._decoder.next_record()
             except ProtocolMismatchError:
                 raise
             except ValueError as error:
                 self._violate(str(error))
-        return records.popleft()
+                continue
+            if record is not None:
+                return record
+            await self._feed_decoder()
+
+    async def _feed_decoder(self) -> None:
+        self._receiving = True
+        try:
+            data = await self._stream.receive()
+        finally:
+            self._receiving = False
+        if data:
+            self._decoder.feed(data)
+        else:
+            self._ended_because = "the connection was lost"
 
     def _violate(self, what: str) -> None:
         self._violation = self._ended_because = what

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections import deque
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -68,62 +67,73 @@ def encode_record(kind: RecordKind, body: bytes) -> bytes:
 
 
 class RecordDecoder:
-    """Takes bytes as they come, and gives records.
+    """Takes bytes as they come, and decodes one record when it is asked for one (rule B7).
+
+    What is fed and not decoded is kept. So a reader that feeds only when there is no whole record
+    left has at most one unfinished record and one read in here.
 
     Attributes:
-        max_body_bytes: What the body of one record may have. A larger one is refused by its
-            header, before anything of it is kept.
-        records: What is complete and was not taken yet, the oldest first.
+        max_body_bytes: The limit for the body of one record. A larger one is refused by its header,
+            before anything of it is kept.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
-        self.records: deque[Record] = deque()
-        self._rest = bytearray()
+        # What was fed, of which all before `_position` is decoded
+        self._data: bytes | bytearray = b""
+        self._position = 0
         self._begun = False
 
     def feed(self, data: bytes) -> None:
-        """Take what has come.
+        """Take what has come."""
+        if self._position == len(self._data):
+            # Mostly a read ends where a record does, and nothing has to be copied.
+            self._data = data
+        elif isinstance(self._data, bytearray):
+            # Which moves the beginning of the array, and none of its content.
+            del self._data[: self._position]
+            self._data += data
+        else:
+            self._data = bytearray(memoryview(self._data)[self._position :])
+            self._data += data
+        self._position = 0
+
+    def next_record(self) -> Record | None:
+        """Decode the next record, or return None while it is not complete.
 
         Raises:
             ProtocolMismatchError: the first bytes are not the preamble.
-            ValueError: this is no record, or one that is too large; the records before it are kept,
-                and nothing can be decoded after it.
+            ValueError: this is no record, or one that is too large; nothing can be decoded after
+                it.
         """
-        if self._rest:
-            self._rest += data
-            taken = self._decode(self._rest)
-            del self._rest[:taken]
-        else:
-            taken = self._decode(data)
-            if taken < len(data):
-                self._rest += data[taken:] if taken else data
+        if not self._begun and not self._skip_preamble():
+            return None
+        data, position = self._data, self._position
+        body = position + _HEADER.size
+        if len(data) < body:
+            return None
+        number, length = _HEADER.unpack_from(data, position)
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise ValueError(f"a record of unknown kind {number}")
+        if length > self.max_body_bytes:
+            raise ValueError(
+                f"a record of {length:,} bytes, over the limit of {self.max_body_bytes:,}"
+            )
+        stop = body + length
+        if stop > len(data):
+            return None
+        self._position = stop
+        return Record(kind, bytes(data[body:stop]))
 
-    def _decode(self, data: bytes | bytearray) -> int:
-        """Decode what is complete; returns how much that was."""
-        position, end = 0, len(data)
-        if not self._begun:
-            if not data.startswith(PREAMBLE):
-                if not PREAMBLE.startswith(data):
-                    raise ProtocolMismatchError(_protocol_of(data))
-                return 0
+    def _skip_preamble(self) -> bool:
+        """Skip the preamble, and return whether it has come as a whole."""
+        if self._data.startswith(PREAMBLE):
             self._begun = True
-            position = len(PREAMBLE)
-        while end - position >= _HEADER.size:
-            number, length = _HEADER.unpack_from(data, position)
-            kind = _KINDS.get(number)
-            if kind is None:
-                raise ValueError(f"a record of unknown kind {number}")
-            if length > self.max_body_bytes:
-                raise ValueError(
-                    f"a record of {length:,} bytes, over the limit of {self.max_body_bytes:,}"
-                )
-            stop = position + _HEADER.size + length
-            if stop > end:
-                break
-            self.records.append(Record(kind, bytes(data[position + _HEADER.size : stop])))
-            position = stop
-        return position
+            self._position = len(PREAMBLE)
+        elif not PREAMBLE.startswith(self._data):
+            raise ProtocolMismatchError(_protocol_of(self._data))
+        return self._begun
 
 
 def _protocol_of(data: bytes | bytearray) -> str:

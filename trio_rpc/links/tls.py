@@ -10,8 +10,14 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
+from .. import concurrency
 from .byte_streams import READ_BYTES, ByteStream
 
+#: What is given to OpenSSL at once.
+_SLICE_BYTES: Final = 8 * 1024
+#: What may be decrypted without a turn for the others, besides content: more than one record that
+#: is not complete. An attacker's could be the smallest of records, or hundreds of changes of keys.
+_MAX_OVERHEAD_BYTES: Final = 20 * 1024
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
@@ -41,6 +47,9 @@ class TlsByteStream:
             server_side=server_hostname is None,
             server_hostname=server_hostname,
         )
+        # What was read, and OpenSSL has not got
+        self._encrypted = memoryview(b"")
+        self._turn_is_due = False
         self._ended = False
 
     @property
@@ -60,12 +69,11 @@ class TlsByteStream:
                 return await self._send_outgoing()
             except ssl.SSLWantReadError:
                 await self._send_outgoing()
-                data = await self._stream.receive()
-                if not data:
+                if not self._encrypted and not await self._receive_encrypted():
                     raise ConnectionError(
                         "it ended the connection during the TLS handshake"
                     ) from None
-                self._incoming.write(data)
+                self._feed()
             except ssl.SSLError:
                 # An alert, which tells the other side why.
                 await self._send_outgoing()
@@ -77,27 +85,52 @@ class TlsByteStream:
 
     async def receive(self) -> bytes:
         while True:
+            if self._turn_is_due:
+                self._turn_is_due = False
+                await concurrency.current().checkpoint()
             data = self._decrypt()
             if data or self._ended:
                 return data
-            encrypted = await self._stream.receive()
-            if not encrypted:
+            if not self._encrypted and not await self._receive_encrypted():
                 return b""
-            self._incoming.write(encrypted)
+
+    async def _receive_encrypted(self) -> bool:
+        """Read what has come; returns whether there was anything."""
+        self._encrypted = memoryview(await self._stream.receive())
+        return bool(self._encrypted)
+
+    def _feed(self) -> int:
+        """Give OpenSSL a slice of what was read; returns how much that was."""
+        taken = self._incoming.write(self._encrypted[:_SLICE_BYTES])
+        self._encrypted = self._encrypted[taken:]
+        return taken
 
     def _decrypt(self) -> bytes:
-        """All that can be decrypted so far."""
+        """Decrypt what has come, unless that is much work for little content (rule B7)."""
         chunks: list[bytes] = []
+        overhead = 0
+        while not self._ended:
+            overhead += self._feed() - self._read_content(chunks)
+            if not self._encrypted:
+                break
+            if overhead > _MAX_OVERHEAD_BYTES:
+                self._turn_is_due = True
+                break
+        return b"".join(chunks)
+
+    def _read_content(self, chunks: list[bytes]) -> int:
+        size = 0
         try:
             while chunk := self._tls.read(READ_BYTES):
                 chunks.append(chunk)
+                size += len(chunk)
             self._ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
             # Nothing can be made of what comes after this.
             self._ended = True
-        return b"".join(chunks)
+        return size
 
     def write(self, data: bytes) -> bool:
         self._tls.write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
@@ -23,6 +24,11 @@ from .websocket import ServerWebSocket, WebSocketClosedError
 #: `send_bytes_nowait` sends a message if that takes no waiting, and returns whether it did;
 #: `unsent_bytes` returns how many bytes the socket has not taken.
 OUR_WEBSOCKET: Final = "trio_rpc.websocket"
+
+#: Headers that `websockets` splits at each comma, which takes it a millisecond for each kilobyte.
+_LISTS: Final = (b"connection", b"sec-websocket-protocol")
+#: What these may have together.
+_MAX_LIST_BYTES: Final = 1024
 
 # It would log what is in the messages, and each connection.
 _protocol_logger: Final = peer_logger(f"{__name__}.protocol")
@@ -54,7 +60,11 @@ class WebSocketExchange:
         )
         self._connection = connection
         self._offered = headers.get_all("Sec-WebSocket-Protocol")
-        self._handshake = protocol.accept(Request(request.target.decode(), headers))
+        if sum(len(value) for name, value in request.headers if name in _LISTS) > _MAX_LIST_BYTES:
+            text = f"Connection and Sec-WebSocket-Protocol have more than {_MAX_LIST_BYTES} bytes"
+            self._handshake = protocol.reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+        else:
+            self._handshake = protocol.accept(Request(request.target.decode(), headers))
         self._websocket = ServerWebSocket(connection.stream, protocol, limits.close_timeout)
         # What came of it
         self._connect_received = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Any, Final, TypeAlias
@@ -10,10 +11,14 @@ import h11
 from attrs import define, field, frozen
 
 from .. import concurrency
-from ..concurrency import CancelScope
 from ..links.byte_streams import ByteStream
+from .handshakes import Handshake, PendingHandshakes
 
 _SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
+#: How many events of h11's come from what was read at once before the others have their turn.
+_EVENTS_IN_A_TURN: Final = 32
+#: Where a head ends, for h11 at least.
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 #: States in which an answer can still be given.
 _UNANSWERED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
@@ -28,7 +33,11 @@ class HttpLimits:
 
     Attributes:
         max_head_bytes: The request line and the headers together; above it, 431.
+        max_headers: The lines of headers in a head; above it, 431.
         max_message_bytes: A WebSocket message, whole or in fragments; above it, closed with 1009.
+        max_handshakes: Connections that are waited for, since they have not sent the head of a
+            request or do not take their answer; with one more, one of them is closed (B11).
+        max_handshakes_per_address: The same for those of one address.
         request_timeout: Seconds for the head of a request, from when the connection was opened or
             the last answer was sent; after them, 408. And as many for the peer to take a part of
             the answer.
@@ -37,7 +46,10 @@ class HttpLimits:
     """
 
     max_head_bytes: int = 32 * 1024
+    max_headers: int = 100
     max_message_bytes: int = 1024 * 1024
+    max_handshakes: int = 1_000
+    max_handshakes_per_address: int = 200
     request_timeout: float = 10.0
     close_timeout: float = 2.0
     graceful_timeout: float = 5.0
@@ -45,39 +57,59 @@ class HttpLimits:
 
 @define(eq=False)
 class HttpConnection:
-    """Requests that come over a stream, and answers to them, one after another."""
+    """Requests that come over a stream, and answers to them, one after another.
+
+    Attributes:
+        handshakes: Those of all connections of the server.
+        address: Where this one comes from, see `address_of`.
+    """
 
     stream: ByteStream
     limits: HttpLimits
+    handshakes: PendingHandshakes
+    address: str | None = None
     _http: h11.Connection = field(init=False)
+    # What was read, and is not for h11 to see yet
+    _ahead: memoryview = field(default=memoryview(b""), init=False)
+    _events: int = field(default=0, init=False)
+    _is_chunked: bool = field(default=False, init=False)
     _may_write: bool = field(default=True, init=False)
-    _waiting: CancelScope | None = field(default=None, init=False)
+    _waiting: Handshake | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes)
+        # h11 gets no more than a head may have, and refuses one that is not complete by then.
+        self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes - 1)
 
     def stop(self) -> None:
         """Take no request after the one that is being answered."""
         self._stopped = True
         if self._waiting is not None:
-            self._waiting.cancel()
+            self._waiting.scope.cancel()
 
     async def receive_request(self) -> h11.Request | None:
         """The next request, its head that is; None when no more will come, or can be taken."""
         timeout = self.limits.request_timeout
-        with concurrency.current().move_on_after(timeout) as scope:
-            self._waiting = scope
-            try:
+        try:
+            with self.handshakes.open(self.address, timeout) as handshake:
+                self._waiting = handshake
+                # The requests that follow may have come already (rule B7).
+                await concurrency.current().checkpoint()
                 event = None if self._stopped else await self.receive_event()
-                return event if isinstance(event, h11.Request) else None
-            except h11.RemoteProtocolError as error:
-                await self.refuse(error.error_status_hint, str(error))
-                return None
-            finally:
-                self._waiting = None
+                if not isinstance(event, h11.Request):
+                    return None
+                self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+                return event
+        except h11.RemoteProtocolError as error:
+            await self.refuse(error.error_status_hint, str(error))
+            return None
+        finally:
+            self._waiting = None
         if self._http.trailing_data[0] and not self._stopped:
-            await self.refuse(408, f"the request did not come within {timeout:g} s")
+            if handshake.rejection:
+                await self.refuse(503, handshake.rejection)
+            else:
+                await self.refuse(408, f"the request did not come within {timeout:g} s")
         return None
 
     async def receive_event(self) -> Any:
@@ -86,20 +118,50 @@ class HttpConnection:
         Raises:
             h11.RemoteProtocolError: what came is not HTTP/1.1, is too large, or ends too early.
         """
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        await self._give_turn()
+        while (event := self._next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self.stream.receive())
+            if not self._ahead:
+                self._ahead = memoryview(await self.stream.receive())
+            self._feed()
         return event
+
+    def _next_event(self) -> Any:
+        if self._http.their_state is h11.IDLE:
+            self._check_head(self._http.trailing_data[0])
+        return self._http.next_event()
+
+    def _check_head(self, data: bytes) -> None:
+        """Refuse a head of too many lines before h11 parses any: thousands take it 20 ms."""
+        limit = self.limits.max_headers
+        if data.count(b"\n") > limit:
+            blank_line = _BLANK_LINE.search(data)
+            if data.count(b"\n", 0, blank_line.start() if blank_line else len(data)) > limit:
+                text = f"the request has more than {limit} lines of headers"
+                raise h11.RemoteProtocolError(text, error_status_hint=431)
+
+    def _feed(self) -> None:
+        """Give h11 the next of what was read; the end of the connection when that is nothing."""
+        room = self.limits.max_head_bytes - len(self._http.trailing_data[0])
+        self._http.receive_data(bytes(self._ahead[:room]))
+        self._ahead = self._ahead[room:]
+
+    async def _give_turn(self) -> None:
+        """Let the others have their turn now and then: one read may hold thousands of events."""
+        self._events += 1
+        if self._events % _EVENTS_IN_A_TURN == 0:
+            await concurrency.current().checkpoint()
 
     async def wait_gone(self) -> None:
         """Wait until the peer does not wait for an answer any more, but ends the connection."""
-        while data := await self.stream.receive():
+        while len(self._ahead) <= self.limits.max_head_bytes:
+            data = await self.stream.receive()
+            if not data:
+                return
             # The next request, which is looked at later; as much of it as may be kept.
-            self._http.receive_data(data)
-            if len(self._http.trailing_data[0]) > self.limits.max_head_bytes:
-                await concurrency.current().sleep_forever()
-        self._http.receive_data(b"")
+            self._ahead = memoryview(bytes(self._ahead) + data)
+        await concurrency.current().sleep_forever()
 
     async def send(self, *events: _SentEvent) -> None:
         """Send h11's events, all at once.
@@ -120,14 +182,14 @@ class HttpConnection:
         if self._may_write:
             return
         timeout = self.limits.request_timeout
-        with concurrency.current().move_on_after(timeout):
+        with self.handshakes.open(self.address, timeout) as handshake:
             try:
                 await self.stream.drain()
             except OSError as error:
                 raise PeerGoneError(str(error)) from None
             self._may_write = True
             return
-        raise PeerGoneError(f"it took no answer within {timeout:g} s")
+        raise PeerGoneError(handshake.rejection or f"it took no answer within {timeout:g} s")
 
     async def refuse(self, status: int, text: str) -> None:
         """Answer with an error, unless an answer has begun already, and with nothing after it."""
@@ -141,10 +203,20 @@ class HttpConnection:
             await self.send(response(status, headers), h11.Data(data=body), h11.EndOfMessage())
 
     def is_kept_alive(self) -> bool:
-        """Whether the answer has ended, and another request may come."""
+        """Whether the answer has ended, and another request may come.
+
+        A body that the app has not read must have come by now, and cost nothing to pass over: that
+        of chunks may be any number of them.
+        """
+        if self._is_chunked and self._http.their_state is h11.SEND_BODY:
+            return False
         try:
-            while isinstance(self._http.next_event(), h11.Data):
-                pass
+            while True:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA and self._ahead:
+                    self._feed()
+                elif not isinstance(event, h11.Data):
+                    break
         except h11.RemoteProtocolError:
             return False
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
@@ -158,16 +230,25 @@ class HttpConnection:
         To close a socket while something in it is unread would reset the connection, and what was
         sent last might never be read.
         """
-        if self._http.our_state is not h11.IDLE:
-            with concurrency.current().move_on_after(self.limits.close_timeout):
-                self.stream.write_eof()
-                while await self.stream.receive():
-                    pass
+        if self._http.our_state is h11.IDLE:
+            return
+        timeout = self.limits.close_timeout
+        with (
+            # Who has a WebSocket was accepted.
+            concurrency.current().move_on_after(timeout)
+            if self._http.our_state is h11.SWITCHED_PROTOCOL
+            else self.handshakes.closing(self.address, timeout)
+        ):
+            self.stream.write_eof()
+            while await self.stream.receive():
+                pass
 
     async def switch_protocols(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Answer 101; returns what came already of the protocol that is spoken from here on."""
         await self.send(h11.InformationalResponse(status_code=101, headers=[*headers]))
-        return self._http.trailing_data[0]
+        early = self._http.trailing_data[0] + self._ahead
+        self._ahead = memoryview(b"")
+        return early
 
 
 def response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:

@@ -14,6 +14,7 @@ from ..links.byte_streams import ByteStream
 from ..links.tls import TlsByteStream
 from .asgi import Address, Endpoints, HttpExchange
 from .asgi_websocket import WebSocketExchange, asks_for_websocket
+from .handshakes import PendingHandshakes, address_of
 from .http import HttpConnection, HttpLimits, PeerGoneError
 from .listening import serve_connections
 
@@ -34,7 +35,10 @@ async def serve_http(
         limits: What each connection may take.
         ssl_context: For TLS.
     """
-    server = _HttpServer(app, limits, ssl_context)
+    handshakes = PendingHandshakes(
+        limits.max_handshakes, limits.max_handshakes_per_address, concurrency.current()
+    )
+    server = _HttpServer(app, limits, handshakes, ssl_context)
     await serve_connections(
         listener,
         server.serve_connection,
@@ -48,6 +52,7 @@ async def serve_http(
 class _HttpServer:
     _app: ASGIApp
     _limits: HttpLimits
+    _handshakes: PendingHandshakes
     _ssl_context: ssl.SSLContext | None
     _connections: set[HttpConnection] = field(factory=set[HttpConnection], init=False)
     _stopped: bool = field(default=False, init=False)
@@ -61,19 +66,22 @@ class _HttpServer:
     async def serve_connection(self, accepted: socket.socket, stream: ByteStream) -> None:
         """Serve a connection to its end."""
         client, server = _addresses(accepted)
+        address = address_of(accepted)
         endpoints = Endpoints(client, server, encrypted=self._ssl_context is not None)
-        connection = HttpConnection(await self._encrypted(stream), self._limits)
+        connection = HttpConnection(
+            await self._encrypted(stream, address), self._limits, self._handshakes, address
+        )
         await self._answer(connection, endpoints)
         await connection.finish()
 
-    async def _encrypted(self, stream: ByteStream) -> ByteStream:
+    async def _encrypted(self, stream: ByteStream, address: str | None) -> ByteStream:
         if self._ssl_context is None:
             return stream
         tls = TlsByteStream(stream, self._ssl_context)
-        with concurrency.current().move_on_after(self._limits.request_timeout):
+        with self._handshakes.open(address, self._limits.request_timeout) as handshake:
             await tls.shake_hands()
             return tls
-        raise PeerGoneError("the TLS handshake took too long")
+        raise PeerGoneError(handshake.rejection or "the TLS handshake took too long")
 
     async def _answer(self, connection: HttpConnection, endpoints: Endpoints) -> None:
         if self._stopped:

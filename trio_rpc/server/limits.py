@@ -19,7 +19,11 @@ class ServerLimits:
         max_participants_per_room: How many may be in one room, the hidden ones included.
         max_joins_in_flight: How many may be between their HTTP request and the room, and how many
             connections of stream links may not have joined yet.
-        handshake_timeout: Seconds in which a connection of a stream link says who it is.
+        max_handshakes: How many connections of HTTP may not have sent a request yet, or take no
+            answer; with one more, the oldest of the address that has most is closed (B11).
+        max_handshakes_per_address: The same for one address (of IPv6 a network of 64 bits), and how
+            many connections of stream links from there may not have joined.
+        handshake_timeout: Seconds in which a connection sends a request, or says who it is.
         max_queue_bytes: What may wait for a participant. From half of it on, whoever has caused
             much of it is not read from until less is left (B8).
         max_peer_bytes: What the server holds on behalf of one participant besides, such as where
@@ -42,6 +46,8 @@ class ServerLimits:
     max_rooms: int = field(default=10_000, validator=_POSITIVE)
     max_participants_per_room: int = field(default=1_000, validator=_POSITIVE)
     max_joins_in_flight: int = field(default=200, validator=_POSITIVE)
+    max_handshakes: int = field(default=1_000, validator=_POSITIVE)
+    max_handshakes_per_address: int = field(default=200, validator=_POSITIVE)
     handshake_timeout: float = field(default=10.0, validator=validators.gt(0))
     max_queue_bytes: int = field(default=4 * 1024 * 1024, validator=_POSITIVE)
     max_peer_bytes: int = field(default=DEFAULT_MAX_PEER_BYTES, validator=_POSITIVE)

@@ -6,6 +6,7 @@ another one.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import ssl
@@ -24,8 +25,12 @@ from ..logs import peer_logger
 logger = peer_logger(__name__)
 
 _BACKLOG: Final = 512
-#: Seconds after which accepting is tried again when it failed, for want of file descriptors say.
-_ACCEPT_AGAIN: Final = 0.1
+#: Seconds after which accepting is tried again when it failed, for want of file descriptors say:
+#: twice as many each time that it fails again.
+_SHORTEST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+#: Seconds in which that is said once.
+_SAID_AGAIN: Final = 10.0
 
 #: Serves a connection to its end: the socket to ask for addresses, the stream for all else.
 ServeConnection = Callable[[socket.socket, ByteStream], Awaitable[None]]
@@ -149,17 +154,24 @@ async def serve_connections(
 
 
 async def _accept(listener: socket.socket, start: Callable[[socket.socket], object]) -> None:
+    backend = concurrency.current()
+    pause, say_at = _SHORTEST_PAUSE, -math.inf
     while True:
         await anyio.wait_readable(listener)
         try:
             # Nothing is awaited from here on, so that no connection gets lost on cancellation.
             connection, _ = listener.accept()
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):
+            continue  # it was gone before it was accepted
+        except OSError as error:
+            now = backend.current_time()
+            if now >= say_at:
+                logger.warning("no connection can be accepted for now: %s", error)
+                say_at = now + _SAID_AGAIN
+            await backend.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             continue
-        except OSError:
-            logger.exception("no connection can be accepted for now")
-            await anyio.sleep(_ACCEPT_AGAIN)
-            continue
+        pause = _SHORTEST_PAUSE
         start(connection)
 
 

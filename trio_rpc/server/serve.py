@@ -55,7 +55,12 @@ async def serve(
     ssl_context = None if certfile is None else _ssl_context(certfile, keyfile)
     if node_ip is not None:
         check_own_address(node_ip)
-    limits = HttpLimits(max_message_bytes=server.limits.max_message_bytes)
+    limits = HttpLimits(
+        max_message_bytes=server.limits.max_message_bytes,
+        max_handshakes=server.limits.max_handshakes,
+        max_handshakes_per_address=server.limits.max_handshakes_per_address,
+        request_timeout=server.limits.handshake_timeout,
+    )
     listener = listen_tcp(host, port)
     scheme = "ws" if certfile is None else "wss"
     bound_host, bound_port = listener.getsockname()[:2]

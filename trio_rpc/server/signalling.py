@@ -33,6 +33,8 @@ from .sessions import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
 
+#: What the URL of somebody who joins may have: LiveKit's SDKs name some twenty.
+_MAX_PARAMETERS: Final = 100
 _NO_WEBRTC: Final = (
     "this server lets in participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
     "installed with the extra 'livekit'"
@@ -126,6 +128,8 @@ class _Signalling:
         return PlainTextResponse("success")
 
     def _admit(self, connection: HTTPConnection) -> Claims:
+        if connection.scope["query_string"].count(b"&") >= _MAX_PARAMETERS:
+            raise _RefusedError(400, f"the URL has more than {_MAX_PARAMETERS} parameters")
         claims = self._server.authenticate(_token_of(connection))
         self._server.check_space(claims)
         return claims

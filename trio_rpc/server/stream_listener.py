@@ -1,8 +1,7 @@
 """Participants who come in over a plain socket: TCP, TLS or a socket in the file system.
 
-Whoever connects has a bounded time to say who it is. There are as many of these as may be joining;
-when there are more, the one that has waited for longest is let go, so that connections that say
-nothing can't keep out those that do.
+Whoever connects has a bounded time to say who it is, in a bounded number of bytes; and there may be
+a bounded number of connections that have not said it yet (rule B11).
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +19,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..concurrency import IGNORED_TASK_STATUS, Backend, CancelScope, Event, TaskStatus
+from ..concurrency import IGNORED_TASK_STATUS, Backend, Event, TaskStatus
 from ..links import LinkClosedError, open_framed_link
 from ..links.byte_streams import ByteStream
 from ..links.framed import CLOSE_TIMEOUT
@@ -37,6 +35,7 @@ from ..links.stream import StreamAddress
 from ..links.tls import TlsByteStream, speaks_no_tls
 from ..logs import peer_logger
 from ..tokens import Claims, InvalidTokenError
+from .handshakes import PendingHandshakes, address_of
 from .listening import (
     listen_tcp,
     listen_unix,
@@ -85,17 +84,17 @@ async def serve_stream(
     address = StreamAddress.parse(url)
     ssl_context = _ssl_context(certfile, keyfile) if address.scheme == "tls" else None
     listener, bound = _listen(address)
-    doorkeeper = _Doorkeeper(server, concurrency.current(), bound.scheme, ssl_context)
+    stream_server = _StreamServer(server, concurrency.current(), bound.scheme, ssl_context)
 
     def on_stop() -> None:
         if bound.scheme == "unix":
             Path(bound.path).unlink(missing_ok=True)
-        doorkeeper.send_away()
+        stream_server.stop()
 
     async def serve_until(stop: Event) -> None:
         await serve_connections(
             listener,
-            doorkeeper.serve_connection,
+            stream_server.serve_connection,
             stop,
             on_stop=on_stop,
             graceful_timeout=_GRACEFUL_TIMEOUT,
@@ -108,87 +107,59 @@ async def serve_stream(
 
 
 @define(eq=False)
-class _Place:
-    """One connection that has not joined yet.
-
-    Attributes:
-        scope: Cancelled to let it go.
-        refusal: What it is told when `scope` ends it.
-    """
-
-    scope: CancelScope
-    refusal: JoinRefusedError
-
-    def let_go(self, text: str) -> None:
-        self.refusal = JoinRefusedError(text, 503)
-        self.scope.cancel()
-
-
-@define(eq=False)
-class _Doorkeeper:
-    """Serves connections, and bounds those that have not joined."""
+class _StreamServer:
+    """Serves connections from their handshake on."""
 
     _server: RoomServer
     _backend: Backend
     _scheme: str
     _ssl_context: ssl.SSLContext | None
-    # The one that came first is first
-    _places: dict[_Place, None] = field(factory=dict[_Place, None], init=False)
+    _handshakes: PendingHandshakes = field(init=False)
 
-    async def serve_connection(self, _: socket.socket, stream: ByteStream) -> None:
+    def __attrs_post_init__(self) -> None:
+        limits = self._server.limits
+        self._handshakes = PendingHandshakes(
+            limits.max_joins_in_flight, limits.max_handshakes_per_address, self._backend
+        )
+
+    async def serve_connection(self, accepted: socket.socket, stream: ByteStream) -> None:
         """Serve a connection to its end."""
-        if (joining := await self._let_in(stream)) is not None:
+        joining = await self._shake_hands(stream, address_of(accepted))
+        if joining is not None:
             records, claims, client = joining
             limit = self._server.limits.max_queue_bytes
             async with open_framed_link(records, max_queue_bytes=limit) as link:
                 await serve_member(self._server, link, claims, client)
 
-    def send_away(self) -> None:
-        """Let everybody go who has not joined yet."""
-        for place in tuple(self._places):
-            place.let_go("the server shuts down")
+    def stop(self) -> None:
+        """Reject everybody who has not joined yet."""
+        self._handshakes.reject_all("the server shuts down")
 
-    async def _let_in(
-        self, stream: ByteStream
+    async def _shake_hands(
+        self, stream: ByteStream, address: str | None
     ) -> tuple[RecordStream, Claims, models.ClientInfo] | None:
         records = RecordStream(stream, MAX_HELLO_BYTES)
+        timeout = self._server.limits.handshake_timeout
         try:
-            with self._place() as place:
+            with self._handshakes.open(address, timeout) as handshake:
                 if self._ssl_context is not None:
                     tls = TlsByteStream(stream, self._ssl_context)
-                    await _shake_hands(tls)
+                    await _agree_on_tls(tls)
                     records = RecordStream(tls, MAX_HELLO_BYTES)
                 claims, client = await self._receive_hello(records)
                 # From here on it is bounded as every participant is.
                 records.accept(self._server.limits.max_message_bytes)
                 await records.send(_answer(200, ""))
                 return records, claims, client
-            raise place.refusal
+            if handshake.rejection:
+                raise JoinRefusedError(handshake.rejection, 503)
+            raise JoinRefusedError(f"you did not say who you are within {timeout:g} s", 408)
         except JoinRefusedError as error:
             logger.info("refused a connection: %d %s", error.status, error)
-            with suppress(LinkClosedError), self._backend.move_on_after(CLOSE_TIMEOUT):
+            with suppress(LinkClosedError), self._handshakes.closing(address, CLOSE_TIMEOUT):
                 await records.send(_answer(error.status, str(error)))
                 await records.finish()
         return None
-
-    @contextmanager
-    def _place(self) -> Generator[_Place]:
-        """A block that ends when the connection is let go, with what it is to be told."""
-        limits = self._server.limits
-        if len(self._places) >= limits.max_joins_in_flight:
-            oldest = next(iter(self._places))
-            oldest.let_go(f"{limits.max_joins_in_flight} others wait to join: try again")
-            del self._places[oldest]
-        timeout = limits.handshake_timeout
-        scope = self._backend.cancel_scope(deadline=self._backend.current_time() + timeout)
-        refusal = JoinRefusedError(f"you did not say who you are within {timeout:g} s", 408)
-        place = _Place(scope, refusal)
-        self._places[place] = None
-        try:
-            with scope:
-                yield place
-        finally:
-            self._places.pop(place, None)
 
     async def _receive_hello(self, records: RecordStream) -> tuple[Claims, models.ClientInfo]:
         try:
@@ -196,8 +167,8 @@ class _Doorkeeper:
             if kind is not RecordKind.HELLO:
                 raise JoinRefusedError(f"it began with {kind.name} in place of HELLO", 400)
             token, _, request = body.partition(b"\n")
-            client = _bounded(rtc.JoinRequest.FromString(request).client_info)
             claims = self._server.authenticate(token.decode(errors="replace"))
+            client = _bounded(rtc.JoinRequest.FromString(request).client_info)
             with self._server.admission():
                 self._server.check_space(claims)
         except ProtocolMismatchError as error:
@@ -212,7 +183,7 @@ class _Doorkeeper:
         return claims, client
 
 
-async def _shake_hands(tls: TlsByteStream) -> None:
+async def _agree_on_tls(tls: TlsByteStream) -> None:
     try:
         await tls.shake_hands()
     except ssl.SSLError as error:

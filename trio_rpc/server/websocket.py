@@ -16,6 +16,7 @@ from websockets.protocol import State
 
 from .. import concurrency
 from ..links.byte_streams import ByteStream
+from .frame_cutter import FrameCutter
 from .http import PeerGoneError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ServerWebSocket:
         self._close_timeout = close_timeout
         self._backend = concurrency.current()
         # What has come
+        self._cutter = FrameCutter()
         self._received: deque[str | bytes] = deque()
         self._fragments: bytearray | None = None
         self._fragmented: Opcode = Opcode.BINARY
@@ -74,13 +76,25 @@ class ServerWebSocket:
                 # Before more is read: who takes no answers to its pings shall not send more.
                 await self._flush()
             except PeerGoneError:
-                self.feed(b"")
+                self._parse(b"")
             else:
-                self.feed(await self._stream.receive())
+                self._parse(await self._receive_piece())
         return self._received.popleft()
 
     def feed(self, data: bytes) -> None:
-        """Take what has come; nothing is the end."""
+        """Take what has come of it before anything was received."""
+        self._cutter.feed(data)
+
+    async def _receive_piece(self) -> bytes:
+        """Return what comes next, as much as may be parsed at once; nothing is the end."""
+        if self._cutter:
+            # Which may hold no message for as long as the peer likes, but pings say.
+            await self._backend.checkpoint()
+        else:
+            self._cutter.feed(await self._stream.receive())
+        return self._cutter.next_piece()
+
+    def _parse(self, data: bytes) -> None:
         if data:
             self._protocol.receive_data(data)
         else:

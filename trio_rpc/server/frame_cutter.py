@@ -1,0 +1,85 @@
+"""Cutting what comes over a WebSocket into pieces of a bounded number of frames (rule B7).
+
+A read may hold tens of thousands of frames of a few bytes. Whoever parses them has to stop in
+between, and for that has to know where a frame ends. No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The frames that begin in one piece, at the most.
+MAX_FRAMES: Final = 32
+#: Two bytes, a length of eight and a mask of four.
+_MAX_HEADER_BYTES: Final = 14
+_MASKED: Final = 0x80
+_LENGTH: Final = 0x7F
+#: The bytes of a length that does not fit the header's own seven bits, by what these say.
+_LONG_LENGTHS: Final = {126: 2, 127: 8}
+
+
+class FrameCutter:
+    """Takes bytes as they come, and gives them back in pieces.
+
+    It looks at the lengths of frames and at nothing else: whether they are valid is for the parser
+    to say.
+    """
+
+    def __init__(self) -> None:
+        # What has come, of which all before `_position` is given back
+        self._data = b""
+        self._position = 0
+        # The frame that is cut: what was given back of its header, else what comes of its payload
+        self._header = b""
+        self._payload_left = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is something to give back."""
+        return self._position < len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come, once all that came before was given back."""
+        assert not self
+        self._data = data
+        self._position = 0
+
+    def next_piece(self) -> bytes:
+        """Give back what has come, up to the end of the 32nd frame that begins in it."""
+        data, end = self._data, len(self._data)
+        start = position = self._position
+        frames = 0
+        while position < end:
+            if self._payload_left:
+                length = min(self._payload_left, end - position)
+                self._payload_left -= length
+                position += length
+                continue
+            if frames == MAX_FRAMES:
+                break
+            frames += 1
+            known = len(self._header)
+            header = self._header + data[position : position + _MAX_HEADER_BYTES - known]
+            size = _header_size(header)
+            if len(header) < size:
+                self._header = header
+                position = end
+            else:
+                self._header = b""
+                self._payload_left = _payload_size(header)
+                position += size - known
+        self._position = position
+        return data[start:position]
+
+
+def _header_size(header: bytes) -> int:
+    """Return the size of a header that begins so, or more than there is of it."""
+    if len(header) < 2:
+        return 2
+    length = _LONG_LENGTHS.get(header[1] & _LENGTH, 0)
+    return 2 + length + (4 if header[1] & _MASKED else 0)
+
+
+def _payload_size(header: bytes) -> int:
+    short = header[1] & _LENGTH
+    length = _LONG_LENGTHS.get(short)
+    return short if length is None else int.from_bytes(header[2 : 2 + length])
