@@ -37,7 +37,7 @@ class Administration:
         self.limits = limits
         self._rooms = RoomTable(limits)
         # What participants make the server hold
-        self._budget = Budget()
+        self._budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
 
     # Rooms
 

@@ -12,7 +12,6 @@ from attrs import frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..budgets import Budget
 from ..errors import ConnectError
 from ..events import DisconnectReason
 from ..links import Link, open_framed_link
@@ -67,7 +66,6 @@ class RoomServer(Administration):
             raise ValueError("a RoomServer needs at least one API key, each with a secret")
         super().__init__(limits or ServerLimits())
         self._api_keys = dict(api_keys)
-        self._budget = Budget(self.limits.max_peer_bytes, self.limits.max_peers_bytes)
         self._joins_in_flight = 0
         self._shutting_down = False
 
