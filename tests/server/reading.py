@@ -72,23 +72,29 @@ class Reader:
             self._changed.set()
             self._changed = anyio.Event()
 
-    async def ping(self) -> None:
-        """Say every few seconds that the participant lives."""
+    async def ping(self, every: float) -> None:
+        """Say now and then that the participant lives."""
         request = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1))
         with suppress(LinkClosedError):
             while True:
                 with suppress(LinkFullError):
                     self.member.send_frame(request.SerializeToString(), Channel.SIGNAL)
-                await anyio.sleep(5)
+                await anyio.sleep(every)
 
 
 @asynccontextmanager
-async def reading(*readers: tuple[RawMember, float]) -> AsyncIterator[list[Reader]]:
-    """Read and ping for participants while the block runs, each with its pause."""
+async def reading(
+    *readers: tuple[RawMember, float], every: float = 5
+) -> AsyncIterator[list[Reader]]:
+    """Read and ping for participants while the block runs, each with its pause.
+
+    Args:
+        every: Seconds between the pings.
+    """
     started = [Reader(member, pause) for member, pause in readers]
     async with anyio.create_task_group() as tasks:
         for reader in started:
-            tasks.start_soon(reader.ping)
+            tasks.start_soon(reader.ping, every)
             if reader.pause < math.inf:
                 tasks.start_soon(reader.run)
         yield started
