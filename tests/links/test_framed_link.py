@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError, open_framed_link
@@ -19,6 +17,7 @@ from trio_rpc.links.framed import (
 )
 from trio_rpc.links.frames import decode_frames, encode_frames
 
+from ..support.turns import CountedTurns
 from .conftest import memory_ends
 
 pytestmark = pytest.mark.anyio
@@ -361,29 +360,6 @@ async def test_a_message_without_frames_is_reported_and_the_link_lives_on(messag
 
 
 # A turn for everybody
-
-
-class CountedTurns:
-    """Counts how often another task has its turn, while the block runs."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._tasks = anyio.create_task_group()
-
-    async def __aenter__(self) -> CountedTurns:
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._take_turns)
-        await anyio.lowlevel.checkpoint()
-        return self
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(*exc_info)
-
-    async def _take_turns(self) -> None:
-        while True:
-            await anyio.lowlevel.checkpoint()
-            self.count += 1
 
 
 TINY = Frame(Channel.LOSSY, b"x")

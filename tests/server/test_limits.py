@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 import attrs
 import pytest
-from livekit.protocol import models, rtc
+import wsproto.events
+from livekit.protocol import rtc
+from livekit.protocol.models import ClientInfo
 
 from trio_rpc import ConnectError, DisconnectReason, Room
-from trio_rpc.links import Channel
-from trio_rpc.server import QueueFullError, RoomServer, ServerLimits, ServerStatistics
+from trio_rpc.links import Channel, Frame
+from trio_rpc.links.frames import encode_frames
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..conftest import Join
 from ..support.tokens import API_KEYS, make_token
 from .raw import (
-    Message,
     RawMember,
+    RawWebSocket,
     connect_websocket,
     join_all,
     join_raw,
     leave_reasons,
-    settle_all,
     texts,
     told,
     updates,
     user,
 )
+from .reading import reading, send_all
 
 pytestmark = pytest.mark.anyio
 
-QUEUE = 10_000
+QUEUE = 20_000
 
 
 @pytest.fixture
@@ -48,46 +53,38 @@ def text_of(number: int, size: int = 1000) -> str:
     return f"{number} ".ljust(size, "x")
 
 
-async def publish_until_gone(
-    server: RoomServer, alice: RawMember, bob: RawMember, *others: RawMember, size: int
-) -> list[str]:
-    """Publish to everybody until somebody is let go; what was published, all of which bob got."""
-    participants = server.statistics().participants
-    sent: list[str] = []
-    received: list[Message] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep_alive, bob, *others)
-        while server.statistics().participants == participants:
-            assert len(sent) < 2000, "nobody was let go"
-            sent.append(text_of(len(sent), size))
-            alice.send(user(sent[-1]))
-            await alice.settle()
-            received += await bob.settle()
-        received += await bob.settle()
-        tasks.cancel_scope.cancel()
-    assert texts(received) == sent
-    assert told(received) == [("sloth", "DISCONNECTED")]
+async def publish(member: RawMember, count: int, size: int) -> list[str]:
+    """Publish to everybody, which waits for who does not read; returns what was."""
+    sent = [text_of(number, size) for number in range(count)]
+    await send_all(member, map(user, sent))
     return sent
-
-
-async def keep_alive(*members: RawMember) -> None:
-    """Ping now and then, and read nothing."""
-    while True:
-        for member in members:
-            member.say(ping_req=rtc.Ping(timestamp=-1))
-        await anyio.sleep(5)
 
 
 # Readers that do not read
 
 
-@pytest.mark.rule("V8", "B8")
-async def test_who_takes_nothing_for_the_ping_timeout_is_let_go(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth):
-        started = anyio.current_time()
-        published = await publish_until_gone(server, alice, bob, sloth, size=1000)
-        # Whoever fills its queue waits for that, and nobody else.
-        assert anyio.current_time() - started == pytest.approx(15, abs=5)
+@pytest.mark.rule("V8")
+async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
+    server: RoomServer,
+) -> None:
+    async with (
+        join_all(server, "alice", "bob", "carol", "sloth") as (alice, bob, carol, sloth),
+        reading((alice, 0), (bob, 0), (carol, 0), (sloth, math.inf)) as (_, reader, _, _),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(publish, alice, 2000, 1000)
+        seconds = 0
+        while not updates(reader.messages):
+            carol.send(user("not held up", "bob"))
+            await anyio.wait_all_tasks_blocked()
+            seconds += 1
+            assert reader.texts.count("not held up") == seconds
+            await anyio.sleep(1)
+        assert 15 <= seconds <= 21
+        await reader.wait_packets(2000 + seconds)
+        published = [text for text in reader.texts if text != "not held up"]
+        assert published == [text_of(number) for number in range(2000)]
+        assert told(reader.messages) == [("sloth", "DISCONNECTED")]
         messages, why = await sloth.receive_rest()
     heard = texts(messages)
     assert heard == published[: len(heard)]
@@ -96,67 +93,82 @@ async def test_who_takes_nothing_for_the_ping_timeout_is_let_go(server: RoomServ
     assert why == "it does not read: it took nothing for 15 s"
 
 
-@pytest.mark.rule("B8")
-async def test_an_administrator_hears_who_is_behind(server: RoomServer) -> None:
-    async with join_all(server, "alice", "sloth") as (_, sloth):
-
-        def update_often() -> None:
-            for number in range(20):
-                server.update_participant("the room", "alice", metadata=text_of(number, 997))
-
-        with pytest.raises(QueueFullError, match=r"^'(sloth|alice)' has not taken what was sent"):
-            update_often()
-        assert server.statistics().participants == 2
-        assert updates(await sloth.settle())[-1].metadata.endswith("x")
-
-
-@pytest.mark.rule("V6", "B10")
-async def test_a_departure_repeats_nothing_of_who_left(server: RoomServer) -> None:
-    async with join_raw(server, "sloth") as sloth:
-        async with join_raw(server, "alice"):
-            server.update_participant("the room", "alice", metadata="m" * 6000)
-        assert server.statistics() == ServerStatistics(rooms=1, participants=1)
-        infos = updates(await sloth.settle())
-        assert [(info.identity, len(info.metadata)) for info in infos[-2:]] == [
-            ("alice", 6000),
-            ("alice", 0),
-        ]
-        assert infos[-1].state == models.ParticipantInfo.DISCONNECTED
+@pytest.mark.rule("V8")
+async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer) -> None:
+    async with (
+        join_all(server, "bob", "sloth") as (bob, sloth),
+        reading((bob, 0), (sloth, math.inf)) as (reader, _),
+    ):
+        # Who leaves is gone, and cannot be held up.
+        async with AsyncExitStack() as stack:
+            for number in range(50):
+                token = make_token(str(number).rjust(200))
+                guest = await stack.enter_async_context(server.open_link(token, ClientInfo()))
+                await guest.receive()
+                await anyio.wait_all_tasks_blocked()
+            assert server.statistics().participants == 52
+        messages, why = await sloth.receive_rest()
+        await reader.wait_until(lambda: ("sloth", "DISCONNECTED") in told(reader.messages))
+    assert leave_reasons(messages) == ["STATE_MISMATCH"]
+    assert why.startswith("it does not read: ")
+    assert why.endswith(" bytes wait to be sent, of 20,000")
 
 
 @pytest.mark.rule("V8")
-async def test_lossy_packets_are_dropped_first_and_cost_nobody_the_room(
-    server: RoomServer,
-) -> None:
-    async with join_all(server, "alice", "sloth") as (alice, sloth):
+async def test_a_room_whose_last_participant_is_let_go_is_gone(server: RoomServer) -> None:
+    async with join_raw(server, "sloth") as sloth, reading((sloth, math.inf)):
+        async with join_raw(server, "alice") as alice, reading((alice, 0)):
+            await publish(alice, 1500, 1000)
+        await anyio.sleep(5)
+        assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+
+
+@pytest.mark.rule("V8")
+async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomServer) -> None:
+    async with join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth):
         for number in range(100):
             alice.send(user(text_of(number)), Channel.LOSSY)
             await alice.settle()
-        assert server.statistics().participants == 2
-        reliable = [text_of(number) for number in range(100, 104)]
-        for text in reliable:
-            alice.send(user(text))
+        for _ in range(3):
+            await bob.settle()
+        assert server.statistics().participants == 3
         heard = texts(await sloth.settle())
-        await alice.settle()
-        heard += texts(await sloth.settle())
     lossy = [text_of(number) for number in range(100)]
-    assert heard == lossy[: len(heard) - 4] + reliable
+    assert heard == lossy[: len(heard)]
     assert 4 < len(heard) < 100
 
 
 @pytest.mark.rule("V8")
 @pytest.mark.real_time
-@pytest.mark.parametrize("limits", [ServerLimits(max_queue_bytes=500_000)], ids=["500 KB"])
+@pytest.mark.parametrize(
+    "limits",
+    [ServerLimits(max_queue_bytes=500_000, ping_timeout=4, ping_interval=1)],
+    ids=["500 KB"],
+)
 async def test_a_socket_that_is_never_read_is_let_go(server: RoomServer, url: str) -> None:
     async with (
         join_all(server, "alice", "bob") as (alice, bob),
+        reading((alice, 0), (bob, 0), every=0.5) as (_, reader),
         connect_websocket(url, make_token("sloth")) as sloth,
+        anyio.create_task_group() as tasks,
     ):
         await sloth.receive()
-        await settle_all([alice, bob])
-        assert server.statistics().participants == 3
-        await publish_until_gone(server, alice, bob, size=60_000)
-        assert server.statistics() == ServerStatistics(rooms=1, participants=2)
+        await reader.wait_updates(1)
+        tasks.start_soon(ping_socket, sloth)
+        published = await publish(alice, 200, 60_000)
+        await reader.wait_packets(200)
+        assert reader.texts == published
+        assert told(reader.messages)[-1] == ("sloth", "DISCONNECTED")
+        tasks.cancel_scope.cancel()
+
+
+async def ping_socket(websocket: RawWebSocket) -> None:
+    request = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1)).SerializeToString()
+    message = encode_frames([Frame(Channel.SIGNAL, request)])
+    with suppress(anyio.BrokenResourceError):
+        while True:
+            await websocket.send(wsproto.events.BytesMessage(data=message))
+            await anyio.sleep(0.5)
 
 
 # Peers that vanish

@@ -1,0 +1,447 @@
+"""Who fills the queue of somebody else is slowed down, and nobody but that one (B8)."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable
+
+import anyio
+import pytest
+from livekit.protocol import models, rtc
+
+from trio_rpc import AccessToken, Room, VideoGrants
+from trio_rpc.server import QueueFullError, RoomServer, ServerLimits
+
+from ..conftest import Join
+from ..support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM
+from .raw import join_all, join_raw, request, texts, updates, user
+from .reading import reading, send_all
+from .twirp import answer_to, ask
+
+pytestmark = [pytest.mark.anyio, pytest.mark.rule("B8")]
+
+QUEUE = 256 * 1024
+CONTENT = "x" * 10_000
+
+
+@pytest.fixture
+def server() -> RoomServer:
+    return RoomServer(API_KEYS, ServerLimits(max_queue_bytes=QUEUE))
+
+
+@pytest.fixture(autouse=True)
+def little_between_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a link in memory hold little, as a socket does."""
+    monkeypatch.setattr("trio_rpc.links.memory._BUFFERED_MESSAGES", 1)
+
+
+def queued_for(server: RoomServer, identity: str) -> int:
+    [room] = server._rooms
+    return room.members[identity].mailbox.queued_bytes
+
+
+# Each kind of packet
+
+
+def rpc_request(number: int) -> models.DataPacket:
+    packet = request("slow", request_id=str(number))
+    packet.rpc_request.payload = CONTENT
+    return packet
+
+
+def rpc_response(number: int) -> models.DataPacket:
+    response = models.RpcResponse(request_id=str(number), payload=CONTENT)
+    return models.DataPacket(destination_identities=["slow"], rpc_response=response)
+
+
+def rpc_ack(number: int) -> models.DataPacket:
+    ack = models.RpcAck(request_id=str(number).rjust(128, "0"))
+    return models.DataPacket(destination_identities=["slow"], rpc_ack=ack)
+
+
+def data(number: int) -> models.DataPacket:
+    return user(f"{number} {CONTENT}", "slow")
+
+
+def broadcast(number: int) -> models.DataPacket:
+    return user(f"{number} {CONTENT}")
+
+
+def cancellation(number: int) -> models.DataPacket:
+    packet = user(str(number), "slow")
+    packet.user.topic = "trio_rpc.cancel"
+    return packet
+
+
+def header(number: int) -> models.DataPacket:
+    stream = models.DataStream.Header(stream_id=str(number), inline_content=CONTENT.encode())
+    return models.DataPacket(destination_identities=["slow"], stream_header=stream)
+
+
+def chunk(number: int) -> models.DataPacket:
+    content = models.DataStream.Chunk(stream_id="s", chunk_index=number, content=CONTENT.encode())
+    return models.DataPacket(destination_identities=["slow"], stream_chunk=content)
+
+
+def transcription(number: int) -> models.DataPacket:
+    segment = models.TranscriptionSegment(id=str(number), text=CONTENT)
+    value = models.Transcription(segments=[segment])
+    return models.DataPacket(destination_identities=["slow"], transcription=value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        rpc_request,
+        rpc_response,
+        rpc_ack,
+        data,
+        broadcast,
+        cancellation,
+        header,
+        chunk,
+        transcription,
+    ],
+)
+async def test_who_reads_slowly_gets_all_of_a_flood_and_stays(
+    server: RoomServer, make: Callable[[int], models.DataPacket]
+) -> None:
+    count = 5_000_000 // max(make(0).ByteSize(), 1_000)
+    async with (
+        join_all(server, "flooder", "slow") as (flooder, slow),
+        reading((flooder, 0), (slow, 0.5)) as (told, reader),
+    ):
+        started = anyio.current_time()
+        await send_all(flooder, map(make, range(count)))
+        received = await reader.wait_packets(count)
+        assert reader.closed_because is told.closed_because is None
+        kinds = {packet.WhichOneof("value") for packet in received}
+        assert kinds == {make(0).WhichOneof("value")}
+        assert len(received) == count
+        if make(0).ByteSize() > 1_000:
+            assert anyio.current_time() - started > 30
+
+
+async def test_order_is_kept_whatever_has_to_wait(server: RoomServer) -> None:
+    async with (
+        join_all(server, "flooder", "slow", "fast") as (flooder, slow, fast),
+        reading((flooder, 0), (slow, 0.5), (fast, 0)) as (_, reader, fast_reader),
+    ):
+        count = 300
+        await send_all(flooder, map(broadcast, range(count)))
+        for each in (reader, fast_reader):
+            received = texts(await each.wait_packets(count))
+            assert [int(text.split()[0]) for text in received] == [*range(count)]
+
+
+# Fairness
+
+
+async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> None:
+    async with (
+        join_all(server, "flooder", "honest", "slow", "bob") as (flooder, honest, slow, bob),
+        reading((flooder, 0), (slow, 1)) as (_, reader),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(send_all, flooder, map(rpc_request, range(1_000)))
+        await anyio.sleep(5)
+        assert queued_for(server, "slow") > QUEUE // 2
+        for number in range(20):
+            now = anyio.current_time()
+            honest.send(user(f"{number}", "slow", "bob"))
+            # It is listened to at once, and heard at once by who reads at once.
+            await honest.settle()
+            assert texts(await bob.settle()) == [str(number)]
+            assert anyio.current_time() == now
+            await anyio.sleep(1)
+        with anyio.fail_after(60):
+            await reader.wait_until(lambda: len([text for text in reader.texts if text]) == 20)
+        assert [text for text in reader.texts if text] == [str(each) for each in range(20)]
+        assert reader.closed_because is None
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_floods_get_the_same_share(server: RoomServer) -> None:
+    async with (
+        join_all(server, "one", "two", "slow") as (one, two, slow),
+        reading((one, 0), (two, 0), (slow, 0.5)) as (_, _, reader),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(send_all, one, map(data, range(2_000)))
+        await anyio.sleep(5)
+        tasks.start_soon(send_all, two, map(data, range(2_000)))
+        await anyio.sleep(30)
+        del reader.messages[:]
+        await anyio.sleep(60)
+        shares = [
+            sum(packet.participant_identity == identity for packet in reader.packets)
+            for identity in ("one", "two")
+        ]
+        assert min(shares) > 200
+        assert max(shares) < 1.3 * min(shares)
+        tasks.cancel_scope.cancel()
+
+
+async def test_many_who_fill_a_queue_lose_nothing_and_keep_their_order(
+    server: RoomServer,
+) -> None:
+    senders = [f"sender {number}" for number in range(40)]
+    async with (
+        join_all(server, "slow", *senders) as (slow, *members),
+        reading((slow, 0.1), *((member, 0) for member in members)) as (reader, *_),
+        anyio.create_task_group() as tasks,
+    ):
+        large = "x" * 60_000
+        for member in members:
+            bodies = [user(f"{number} {large}", "slow") for number in range(5)]
+            tasks.start_soon(send_all, member, bodies)
+        received = await reader.wait_packets(200)
+        assert reader.closed_because is None
+        for identity in senders:
+            of_sender = [each for each in received if each.participant_identity == identity]
+            numbers = [int(text.split()[0]) for text in texts(of_sender)]
+            assert numbers == [*range(5)]
+
+
+# Who does not read
+
+
+@pytest.mark.rule("V8")
+async def test_who_takes_nothing_is_let_go_and_the_sender_goes_on(server: RoomServer) -> None:
+    async with (
+        join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth),
+        reading((alice, 0), (bob, 0), (sloth, math.inf)) as (_, reader, _),
+        anyio.create_task_group() as tasks,
+    ):
+        started = anyio.current_time()
+        tasks.start_soon(send_all, alice, map(broadcast, range(200)))
+        received = texts(await reader.wait_packets(200))
+        assert [int(text.split()[0]) for text in received] == [*range(200)]
+        assert 15 <= anyio.current_time() - started <= 20.5
+        assert [(each.identity, each.state) for each in updates(reader.messages)] == [
+            ("sloth", models.ParticipantInfo.DISCONNECTED)
+        ]
+        _, why = await sloth.receive_rest()
+        assert why == "it does not read: it took nothing for 15 s"
+
+
+@pytest.mark.rule("V8")
+async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
+    server: RoomServer,
+) -> None:
+    async with (
+        join_all(server, "alice", "sloth") as (alice, sloth),
+        reading((alice, 0), (sloth, math.inf)) as (reader, _),
+    ):
+        # One message is on its way, another may be held by the link.
+        for number in range(4):
+            alice.send(user(str(number), "sloth"))
+            await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(25):
+            await reader.wait_updates(1)
+
+
+async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads(
+    server: RoomServer,
+) -> None:
+    pings = (rtc.SignalRequest(ping_req=rtc.Ping(timestamp=each)) for each in range(200_000))
+    async with (
+        join_all(server, "bob", "sloth") as (bob, sloth),
+        reading((bob, 0)) as (reader,),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(send_all, sloth, pings)
+        await anyio.sleep(1)
+        assert QUEUE // 2 < queued_for(server, "sloth") < QUEUE * 3 // 4
+        with anyio.fail_after(25):
+            await reader.wait_updates(1)
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_reads_its_own_answers_slowly_gets_all_of_them(server: RoomServer) -> None:
+    calls = (request("nobody", request_id=str(number).rjust(128)) for number in range(2_000))
+    async with (
+        join_raw(server, "alice") as alice,
+        reading((alice, 0.5)) as (reader,),
+    ):
+        await send_all(alice, calls)
+        # An ack and a response for each.
+        assert len(await reader.wait_packets(4_000)) == 4_000
+        assert reader.closed_because is None
+
+
+# Both ways
+
+
+async def test_two_who_send_to_each_other_at_full_speed_never_stop(
+    server: RoomServer, join: Join
+) -> None:
+    heard = {"alice": 0, "bob": 0}
+    count = 200
+    all_heard = anyio.Event()
+
+    async def exchange(room: Room, other: str) -> None:
+        for _ in range(count):
+            await room.local_participant.publish_data(bytes(50_000), destination_identities=[other])
+
+    def count_data(identity: str) -> Room:
+        room = Room()
+
+        @room.on("data_received")
+        def hear(event: object) -> None:
+            heard[identity] += 1
+            if set(heard.values()) == {count}:
+                all_heard.set()
+
+        return room
+
+    async with (
+        join("alice", room=count_data("alice")) as alice,
+        join("bob", room=count_data("bob")) as bob,
+        anyio.create_task_group() as tasks,
+    ):
+        await alice.wait_for_participant("bob")
+        tasks.start_soon(exchange, alice, "bob")
+        tasks.start_soon(exchange, bob, "alice")
+        with anyio.fail_after(10):
+            await all_heard.wait()
+
+
+async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(
+    server: RoomServer,
+) -> None:
+    names = ["ann", "ben", "cat"]
+    async with (
+        join_all(server, *names) as members,
+        reading(*((member, 0.1) for member in members)) as readers,
+        anyio.create_task_group() as tasks,
+    ):
+        for index, member in enumerate(members):
+            to = names[(index + 1) % 3]
+            tasks.start_soon(send_all, member, [user(CONTENT, to) for _ in range(500)])
+        for reader in readers:
+            assert len(await reader.wait_packets(500)) == 500
+            assert reader.closed_because is None
+
+
+# Changes and joins
+
+
+async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
+    requests = [
+        rtc.SignalRequest(
+            update_metadata=rtc.UpdateParticipantMetadata(metadata=f"{number} {CONTENT}")
+        )
+        for number in range(300)
+    ]
+    async with (
+        join_raw(server, "slow") as slow,
+        join_raw(server, "flooder", can_update_own_metadata=True) as flooder,
+        reading((slow, 0.5), (flooder, 0)) as (reader, _),
+    ):
+        await send_all(flooder, requests)
+        told = await reader.wait_updates(1 + 300)
+        assert reader.closed_because is None
+        numbers = [each.metadata.split()[0] for each in told if each.metadata]
+        assert numbers == [str(number) for number in range(300)]
+
+
+async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
+    grants = VideoGrants(room_join=True, room=ROOM)
+    async with join_raw(server, "slow") as slow, reading((slow, 0.2)) as (reader,):
+        for number in range(150):
+            token = AccessToken(API_KEY, API_SECRET).with_grants(grants)
+            token = token.with_identity(f"guest {number}").with_metadata(CONTENT)
+            async with server.open_link(token.to_jwt(), models.ClientInfo()) as link:
+                await link.receive()
+        await reader.wait_updates(300)
+        assert reader.closed_because is None
+
+
+async def test_who_joins_does_not_wait_for_long_for_who_is_behind(server: RoomServer) -> None:
+    async with (
+        join_all(server, "flooder", "slow") as (flooder, slow),
+        reading((flooder, 0), (slow, 3)),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(send_all, flooder, map(data, range(1_000)))
+        await anyio.sleep(10)
+        started = anyio.current_time()
+        async with join_raw(server, "carol"):
+            assert anyio.current_time() - started <= 5
+        tasks.cancel_scope.cancel()
+
+
+# What the server sends by itself
+
+
+async def test_data_of_the_servers_waits_for_who_reads_slowly(server: RoomServer) -> None:
+    async with join_raw(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
+        for number in range(300):
+            data = f"{number} {CONTENT}".encode()
+            await answer_to(
+                server, "SendData", data=base64.b64encode(data).decode(), kind="RELIABLE"
+            )
+        received = texts(await reader.wait_packets(300))
+        assert [int(text.split()[0]) for text in received] == [*range(300)]
+        assert reader.closed_because is None
+
+
+async def test_changes_of_the_servers_wait_for_who_reads_slowly(server: RoomServer) -> None:
+    async with join_raw(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
+        for number in range(150):
+            await answer_to(server, "UpdateRoomMetadata", metadata=f"{number} {CONTENT}")
+            await answer_to(
+                server, "UpdateParticipant", identity="slow", metadata=f"{number} {CONTENT}"
+            )
+        await reader.wait_updates(150)
+        assert reader.closed_because is None
+
+
+async def test_a_program_is_told_that_data_has_no_room_and_nobody_gets_it(
+    server: RoomServer,
+) -> None:
+    async with (
+        join_all(server, "bob", "sloth") as (bob, sloth),
+        reading((bob, 0), (sloth, math.inf)) as (reader, _),
+    ):
+        sent = 0
+        while queued_for(server, "sloth") <= QUEUE * 7 // 8:
+            server.send_data(ROOM, CONTENT.encode())
+            sent += 1
+            await anyio.wait_all_tasks_blocked()
+        with pytest.raises(QueueFullError, match=r"^'sloth' has not taken what was sent"):
+            server.send_data(ROOM, CONTENT.encode())
+        with pytest.raises(QueueFullError):
+            server.update_room_metadata(ROOM, CONTENT)
+        with pytest.raises(QueueFullError):
+            server.update_participant(ROOM, "bob", metadata=CONTENT)
+        await anyio.wait_all_tasks_blocked()
+        assert len(reader.texts) == sent > 20
+        assert updates(reader.messages) == []
+        assert server.get_participant(ROOM, "bob").metadata == ""
+        # What may be lost is lost, as ever.
+        server.send_data(ROOM, b"lossy", reliable=False)
+        await reader.wait_packets(sent + 1)
+        assert reader.texts[-1] == "lossy"
+
+
+async def test_an_administrator_is_told_when_somebody_stays_behind(server: RoomServer) -> None:
+    answers: list[int] = []
+
+    async def ask_for_data() -> None:
+        request = {"room": ROOM, "data": base64.b64encode(bytes(60_000)).decode()}
+        status, answer = await ask(server, "SendData", request | {"kind": "RELIABLE"})
+        answers.append(status)
+        if status != 200:
+            assert (status, answer["code"]) == (429, "resource_exhausted")
+            assert answer["msg"] == "'slow' has not taken what was sent to it before"
+
+    async with join_raw(server, "slow") as slow, reading((slow, 10)) as (reader,):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(ask_for_data)
+        assert set(answers) == {200, 429}
+        await reader.wait_packets(answers.count(200))
+        assert reader.closed_because is None
