@@ -93,11 +93,11 @@ def test_inputs_are_cut_in_messages_and_pieces() -> None:
 
 
 def test_the_command_line_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         command_line.main(["--help"])
     assert "examples:" in capsys.readouterr().out
     assert command_line.main(["--list"]) == 0
     assert "records " in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         command_line.main(["nothing"])
     assert "'nothing' is none of frames, packets, " in capsys.readouterr().err
