@@ -40,7 +40,7 @@ class ScriptedByteStream:
 
     @property
     def unsent_bytes(self) -> int:
-        """Nothing, since all that is written is taken."""
+        """No bytes: all that is written is taken."""
         return 0
 
     async def receive(self) -> bytes:

@@ -50,7 +50,7 @@ async def _join(url: str) -> None:
 
 @asynccontextmanager
 async def stream_client() -> AsyncIterator[Attack]:
-    """A client of a stream link; the input is what comes over its socket."""
+    """Attack a client of a stream link; the input is what comes over its socket."""
 
     async def attack(data: bytes) -> None:
         connection = ScriptedByteStream.of(_answers(data), lasts=data[1:2] == b"\xff")
@@ -123,7 +123,7 @@ class _ScriptedStream(trio.abc.Stream):
 
 @asynccontextmanager
 async def websocket_client() -> AsyncIterator[Attack]:
-    """A client of a WebSocket; the input is what comes over its socket."""
+    """Attack a client of a WebSocket; the input is what comes over its socket."""
 
     async def attack(data: bytes) -> None:
         connection = _ScriptedStream(_websocket_answers(data))
@@ -138,7 +138,7 @@ async def websocket_client() -> AsyncIterator[Attack]:
 
 
 def _websocket_answers(data: bytes) -> Iterator[bytes]:
-    """As `_answers`; in messages, a server's frames, or bytes in their place."""
+    """Cut as `_answers` does; messages are a server's frames, or bytes in their place."""
     if data[:1] and data[0] % 2 == 0:
         yield _UPGRADED
         for message in messages(data[2:]):
@@ -159,7 +159,7 @@ def _unmasked(message: bytes) -> bytes:
 
 @asynccontextmanager
 async def urls() -> AsyncIterator[Attack]:
-    """URLs; the input is one, and nobody can be reached at any."""
+    """Open links to URLs; the input is one, and nobody can be reached at any."""
     trio.socket.set_custom_hostname_resolver(_NoHosts())
     trio.socket.set_custom_socket_factory(_NoSockets())
     # Made once: it takes longer than all else.

@@ -7,7 +7,6 @@ the fuzzing goes on: one bug does not hide the next.
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
 import traceback
@@ -40,9 +39,6 @@ def main() -> None:
         player = Player(target)
         if not target.runs_at_once:
             target.load_arena()
-    # Only errors are looked at, see `watching`.
-    logging.getLogger("trio_rpc").setLevel(logging.ERROR)
-    logging.getLogger("trio_rpc").propagate = False
     failures = _Failures(target, options.failures)
 
     def try_input(data: bytes) -> None:

@@ -84,6 +84,8 @@ async def call_anyhow(room: Room, identity: str, method: str) -> None:
 
 async def check_at_rest(*rooms: Room) -> None:
     """Check that all are still in their room, and that nothing is left of what others did."""
+    # By then, everybody has taken what was sent.
+    await anyio.sleep(1)
     for room in rooms:
         require(room.isconnected(), f"{room!r} was ended")
         for _ in range(_REST):

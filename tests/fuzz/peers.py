@@ -42,7 +42,7 @@ _MAX_STREAM_BYTES: Final = 4_096
 
 @asynccontextmanager
 async def server_frames() -> AsyncIterator[Attack]:
-    """A client of a server that sends what it likes; the input is messages."""
+    """Attack a client as its server, which sends what it likes; the input is messages."""
     yield _attack_as_server
 
 
@@ -70,7 +70,7 @@ async def _call_if_joined(room: Room, method: str) -> None:
 
 @asynccontextmanager
 async def join_response() -> AsyncIterator[Attack]:
-    """A client that is told of the room whatever a server likes; the input is messages."""
+    """Attack a client that joins; the input is the messages it is told of the room in."""
     yield _attack_on_joining
 
 
@@ -183,7 +183,7 @@ async def _open_stage(room: Room) -> AsyncIterator[_Stage]:
 
 @asynccontextmanager
 async def peers() -> AsyncIterator[Attack]:
-    """A client that a peer sends packets of all kinds; the input is choices."""
+    """Attack a client with packets of all kinds from a peer; the input is choices."""
     async with _open_stage(honest_room()) as stage:
         yield partial(_attack_as_peer, stage)
 
@@ -214,7 +214,7 @@ async def _attack_as_peer(stage: _Stage, data: bytes) -> None:
 
 @asynccontextmanager
 async def streams() -> AsyncIterator[Attack]:
-    """A client that a peer sends streams, while another sends one that is right."""
+    """Attack a client with streams, while another peer sends one that is right."""
     texts: list[str] = []
     room = honest_room(_MAX_STREAM_BYTES)
     room.register_text_stream_handler("honest", partial(_read_into, texts))

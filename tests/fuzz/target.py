@@ -18,6 +18,9 @@ Arena: TypeAlias = Callable[[], AbstractAsyncContextManager[Attack]]
 
 #: Seconds of virtual time in which an input must have been dealt with.
 PATIENCE: Final = 3_600.0
+#: Characters of a line that peers cause: some arguments of 300.
+_MAX_LINE: Final = 2_000
+_FORMATTER: Final = logging.Formatter("%(name)s: %(message)s")
 
 
 class PropertyError(AssertionError):
@@ -69,15 +72,25 @@ def require(condition: object, what: str) -> None:
 
 @define(eq=False, slots=False)
 class _Problems(logging.Handler):
-    """Errors that were logged: what left the code by no other way."""
+    """Errors that are logged: what left the code by no other way. And lines that are too much."""
 
     found: list[str] = field(factory=list)
 
     def __attrs_pre_init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__()
+
+    def make_record(self, name: str, level: int, *arguments: Any) -> logging.LogRecord:
+        """Make a record, and take note of an error: there may be too many for all to be written."""
+        record = logging.LogRecord(name, level, *arguments)
+        if level >= logging.ERROR and name.startswith("trio_rpc"):
+            self.found.append(f"an error was logged: {_FORMATTER.format(record)}")
+            record.exc_text = None
+        return record
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(logging.Formatter("%(name)s: %(message)s").format(record))
+        line = record.getMessage()
+        if len(line) > _MAX_LINE or not line.isprintable():
+            self.found.append(f"{record.name} logged {len(line):,} characters: {line[:200]!r}")
 
     def on_unraisable(self, unraisable: Any) -> None:
         self.found.append(f"{unraisable.err_msg}: {unraisable.exc_value!r} in {unraisable.object}")
@@ -85,23 +98,31 @@ class _Problems(logging.Handler):
     def raise_found(self) -> None:
         if self.found:
             what, self.found = "\n".join(self.found), []
-            raise PropertyError(f"an error was logged: {what}")
+            raise PropertyError(what)
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[], None]]:
+def watching(level: int = logging.ERROR) -> Iterator[Callable[[], None]]:
     """Watch for errors that are logged or that nobody could raise, while the block runs.
 
+    Args:
+        level: From which lines are written, of which each has to be bounded and printable (B12).
+
     Yields:
-        Raises `PropertyError` if there were any since it was last called.
+        Raises `PropertyError` if there was something since it was last called.
     """
     problems = _Problems()
     logger = logging.getLogger("trio_rpc")
-    hook = sys.unraisablehook
-    sys.unraisablehook = problems.on_unraisable
+    before = logger.level, logger.propagate, sys.unraisablehook, logging.getLogRecordFactory()
+    logger.setLevel(level)
+    logger.propagate = False
     logger.addHandler(problems)
+    sys.unraisablehook = problems.on_unraisable
+    logging.setLogRecordFactory(problems.make_record)
     try:
         yield problems.raise_found
     finally:
         logger.removeHandler(problems)
-        sys.unraisablehook = hook
+        level, logger.propagate, sys.unraisablehook, factory = before
+        logger.setLevel(level)
+        logging.setLogRecordFactory(factory)

@@ -77,7 +77,7 @@ async def _records_of(parts: list[bytes]) -> tuple[list[object], str]:
 
 @asynccontextmanager
 async def records() -> AsyncIterator[Attack]:
-    """Records of a stream link; the input is what comes over its socket."""
+    """Receive records of a stream link; the input is what comes over its socket."""
     yield _attack_records
 
 

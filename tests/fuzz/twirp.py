@@ -33,7 +33,7 @@ _NAMES: Final = (ROOM, ROOM, ROOM, "alice", "alice", "echo", "slow", "")
 
 @asynccontextmanager
 async def twirp() -> AsyncIterator[Attack]:
-    """An administrator's requests, some built field by field; the input is choices."""
+    """Send an administrator's requests, some built field by field; the input is choices."""
     yield _attack
 
 
