@@ -155,6 +155,7 @@ async def _connect_on_trio(
                     outcome.send_nowait(await _shake_hands(reader, stream, url, authorization))
         except* (
             OSError,
+            UnicodeError,  # of the host's name
             trio.BrokenResourceError,
             trio_websocket.ConnectionRejected,
             trio_websocket.HandshakeError,
@@ -293,7 +294,7 @@ async def _connect_on_asyncio(
         )
     except websockets.exceptions.InvalidStatus as error:
         raise refusal(url, error.response.status_code, error.response.body) from None
-    except (OSError, EOFError, websockets.exceptions.InvalidHandshake) as error:
+    except (OSError, EOFError, UnicodeError, websockets.exceptions.InvalidHandshake) as error:
         raise failure(url, error) from error
     try:
         _require_subprotocol(url, websocket.subprotocol)

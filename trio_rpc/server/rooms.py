@@ -312,11 +312,12 @@ class ServerRoom:
 
     def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
         callee = self.members.get(identity)
-        if callee is None or callee.permissions.hidden or callee.dismissed is not None:
+        if callee is None or callee.permissions.hidden:
             what = f"no participant {identity!r} is in room {self.name!r}"
         elif callee is sender:
             what = f"{identity!r} cannot call itself"
         else:
+            # Should it be leaving, its caller hears of that in a moment.
             return self._route_to_one(sender, callee, frame)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
         return self._fail_call(sender, identity, call_id, error)
