@@ -65,14 +65,14 @@ def test_lines_are_few_and_those_left_out_are_counted(
 ) -> None:
     for _ in range(1_000):
         logger.warning("ignored %s", "something")
-    assert len(caplog.messages) == 100
+    assert len(caplog.messages) == 200
     clock[0] += 1
     for _ in range(1_000):
         logger.warning("ignored %s", "something")
-    assert len(caplog.messages) == 110
-    assert caplog.messages[100] == "ignored something (900 lines before it were left out)"
+    assert len(caplog.messages) == 210
+    assert caplog.messages[200] == "ignored something (800 lines before it were left out)"
     clock[0] += 1_000
     for _ in range(1_000):
         logger.warning("ignored it")
-    assert len(caplog.messages) == 210
-    assert caplog.messages[110] == "ignored it (990 lines before it were left out)"
+    assert len(caplog.messages) == 410
+    assert caplog.messages[210] == "ignored it (990 lines before it were left out)"

@@ -8,7 +8,7 @@ import traceback
 from typing import Final
 
 #: Lines that a logger writes at once, and how many more each second.
-_BURST: Final = 100
+_BURST: Final = 200
 _LINES_PER_SECOND: Final = 10.0
 #: Characters of one argument of a line, and of one line of a traceback.
 _MAX_TEXT: Final = 300
