@@ -44,7 +44,15 @@ Cause: TypeAlias = Hashable
 
 
 @define(eq=False)
-class Waiter:
+class _Run:
+    """Bytes that follow each other in the queue, by the same cause."""
+
+    cause: Cause
+    size: int
+
+
+@define(eq=False)
+class _Waiter:
     """Somebody who waits for the queue of a member.
 
     Attributes:
@@ -84,11 +92,11 @@ class Backlog:
     packet_limit: int = field(init=False)
     announcement_limit: int = field(init=False)
     charged_from: int = field(init=False)
-    charged: deque[tuple[Cause, int]] = field(init=False, factory=deque[tuple[Cause, int]])
+    charged: deque[_Run] = field(init=False, factory=deque["_Run"])
     _charged_bytes: int = field(init=False, default=0)
     # Of those who have something in the queue
     _shares: dict[Cause, int] = field(init=False, factory=dict[Cause, int])
-    _waiters: dict[Waiter, None] = field(init=False, factory=dict[Waiter, None])
+    _waiters: dict[_Waiter, None] = field(init=False, factory=dict[_Waiter, None])
     closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -108,7 +116,10 @@ class Backlog:
             queued: How much is queued with it.
         """
         self._settle(queued - size)
-        self.charged.append((cause, size))
+        if self.charged and self.charged[-1].cause is cause:
+            self.charged[-1].size += size
+        else:
+            self.charged.append(_Run(cause, size))
         self._charged_bytes += size
         self._shares[cause] = self._shares.get(cause, 0) + size
 
@@ -128,14 +139,21 @@ class Backlog:
         return share * max(len(self._shares), 1) <= self.half
 
     def _settle(self, queued: int) -> None:
-        while self._charged_bytes > queued:
-            cause, size = self.charged.popleft()
+        """Refund what has left the queue, the oldest first."""
+        gone = self._charged_bytes - queued
+        while gone > 0:
+            oldest = self.charged[0]
+            size = min(oldest.size, gone)
+            gone -= size
             self._charged_bytes -= size
-            left = self._shares[cause] - size
+            oldest.size -= size
+            if not oldest.size:
+                self.charged.popleft()
+            left = self._shares[oldest.cause] - size
             if left:
-                self._shares[cause] = left
+                self._shares[oldest.cause] = left
             else:
-                del self._shares[cause]
+                del self._shares[oldest.cause]
 
     # Waiting
 
@@ -148,7 +166,7 @@ class Backlog:
                 unless given.
         """
         limit = self.packet_limit if limit is None else limit
-        await self._wait(Waiter(over, min(limit, max(self.max_bytes - size, 0)), size=size))
+        await self._wait(_Waiter(over, min(limit, max(self.max_bytes - size, 0)), size=size))
 
     async def wait_for_share(self, cause: Cause, over: Event) -> None:
         """Wait until somebody has no more than a fair share in the queue, or the member is gone.
@@ -156,9 +174,9 @@ class Backlog:
         Args:
             over: A new event, to wait with.
         """
-        await self._wait(Waiter(over, self.half, cause=cause))
+        await self._wait(_Waiter(over, self.half, cause=cause))
 
-    async def _wait(self, waiter: Waiter) -> None:
+    async def _wait(self, waiter: _Waiter) -> None:
         if self.closed:
             return
         self._waiters[waiter] = None
