@@ -7,7 +7,7 @@ import sys
 import time
 
 from .checker import ViolationError
-from .run import simulate
+from .run import simulate, simulate_hostile
 
 
 def main() -> int:
@@ -15,10 +15,19 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=10_000, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="what it is made from (default: 0)")
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio")
+    parser.add_argument("--adversary", action="store_true", help="with hostile participants")
+    parser.add_argument(
+        "--move",
+        action="append",
+        help="have them play this move, or `answer: …` so (may be repeated)",
+    )
     options = parser.parse_args()
     started = time.perf_counter()
     try:
-        figures = simulate(options.seed, options.calls, options.backend)
+        if options.adversary:
+            figures = simulate_hostile(options.seed, options.calls, options.backend, options.move)
+        else:
+            figures = simulate(options.seed, options.calls, options.backend)
     except ViolationError as violation:
         sys.stderr.write(f"{violation}\n")
         return 1
