@@ -20,6 +20,7 @@ from attrs import asdict, define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.budgets import DEFAULT_MAX_PEERS_BYTES
+from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause
 from .hostile_causes import missing_hostile_cause
@@ -164,11 +165,9 @@ class Checker:
             if statistics.pending_calls > self._open_calls[id(stay.room)]:
                 self.fail(f"{stay.identity} has more calls pending than there are: {statistics}")
             limits = stay.actor.profile.limits
-            if getattr(statistics, "held_bytes", 0) > limits.get(
-                "max_peers_bytes", DEFAULT_MAX_PEERS_BYTES
-            ):
+            if statistics.held_bytes > limits.get("max_peers_bytes", DEFAULT_MAX_PEERS_BYTES):
                 self.fail(f"{stay.identity} holds more than it may: {statistics}")
-            if statistics.open_streams > limits.get("max_streams", 10_000):
+            if statistics.open_streams > limits.get("max_streams", DEFAULT_MAX_STREAMS):
                 self.fail(f"{stay.identity} has more streams open than it may: {statistics}")
 
     def fail(self, what: str) -> NoReturn:

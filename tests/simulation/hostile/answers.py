@@ -206,9 +206,9 @@ async def bomb(question: Question) -> None:
     """Answer with a few kilobytes that inflate to megabytes."""
     await question.send(
         question.ack(),
-        question.stream(forging.bomb(16), compression=forging.DEFLATE, stream_id="bomb"),
+        question.stream(forging.bomb(16, question.text), compression=forging.DEFLATE, stream_id="bomb"),
         question.stream(None, compression=forging.DEFLATE),
-        question.chunk(0, forging.bomb(4)),
+        question.chunk(0, forging.bomb(4, question.text)),
     )
 
 
@@ -216,7 +216,7 @@ async def many_streams(question: Question) -> None:
     """Answer with one stream beside the other, each of which grows."""
     count = question.random.choice((20, 60))
     ids = [f"{question.request_id} {number}" for number in range(count)]
-    small_bomb = forging.bomb(1)
+    small_bomb = forging.bomb(1, question.text)
     await question.send(
         question.ack(),
         *(question.stream(None, stream_id=each, compression=forging.DEFLATE) for each in ids),

@@ -172,9 +172,13 @@ def deflated(content: bytes) -> bytes:
 
 
 @cache
-def bomb(mebibytes: int = 16) -> bytes:
-    """Return a kibibyte for each mebibyte that it inflates to."""
-    return deflated(bytes(mebibytes * 2**20))
+def bomb(mebibytes: int, words: str = "") -> bytes:
+    """Return a kibibyte for each mebibyte that it inflates to.
+
+    Args:
+        words: How the content begins.
+    """
+    return deflated(words.encode().ljust(mebibytes * 2**20))
 
 
 # Messages

@@ -136,8 +136,10 @@ async def more_than_a_queue(play: Play) -> None:
 
 async def small_frames_become_large(play: Play) -> None:
     """Send one message of packets that the server's stamps make several times as large."""
-    tiny = Frame(Channel.RELIABLE, forging.user(b"").SerializeToString())
-    count = min(play.limits.max_message_bytes // (len(tiny.body) + 2), 20_000)
+    callee = play.victim(lambda profile: profile.is_direct).identity
+    tiny = Frame(Channel.RELIABLE, forging.user(b"", callee).SerializeToString())
+    # What is one queue of the receiver's, once each has its stamps.
+    count = min(play.limits.max_queue_bytes // 60, 20_000)
     await play.me.post_together([tiny] * count)
 
 
@@ -159,7 +161,7 @@ async def small_changes_of_large_attributes(play: Play) -> None:
 async def tiny_frames(play: Play) -> None:
     """Send one message of frames by the hundred thousand."""
     empty, ping, unknown = b"", b"\x70\x01", b"\xa0\x06\x01"
-    body, count = play.random.choice(((empty, 100_000), (unknown, 100_000), (ping, 30_000)))
+    body, count = play.random.choice(((empty, 100_000), (unknown, 100_000), (ping, 10_000)))
     await play.me.post_message(forging.tiny_frames(body, count))
 
 

@@ -53,7 +53,7 @@ async def cancel_newest_first(play: Play) -> None:
 
 async def cancel_in_the_same_message(play: Play) -> None:
     """Give up requests in the message that they come in: no handler runs to its end."""
-    callee = play.victim().identity
+    callee = play.victim(lambda profile: profile.is_direct).identity
     packets = []
     ids = [play.new_id() for _ in range(10)]
     payload = play.payload(seconds=0.3, cancelled=True)

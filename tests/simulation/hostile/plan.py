@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection
 from random import Random
 from typing import Final
 
 from attrs import evolve, frozen
 
-from trio_rpc import Room
 from trio_rpc.server import ServerLimits
 from trio_rpc.testing import Faults
 
@@ -160,8 +158,6 @@ def _make_honest(random: Random, seed: int, number: int, is_small: bool) -> Prof
     limits = _SMALL_LIMITS if is_small and number % 2 else {}
     # One has few handlers at a time in any case, and one has as many as anybody needs.
     handlers = {0: 1000, 1: 3}.get(number, random.choice((1000, 1000, 3)))
-    known = inspect.signature(Room.__init__).parameters
-    limits = {name: limit for name, limit in limits.items() if name in known}
     profile = evolve(profile, limits=limits, max_concurrent_handlers=handlers)
     if number < _DIRECT:
         return evolve(profile, is_direct=True, faults=Faults())
