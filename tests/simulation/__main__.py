@@ -1,4 +1,4 @@
-"""`python -m tests.simulation --calls 100000 --seed 7`."""
+"""`python -m tests.simulation --calls 100000 --seed 7`, and with `--adversary` as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 import time
 
 from .checker import ViolationError
-from .run import simulate, simulate_hostile
+from .run import simulate
+from .series import play_series
 
 
 def main() -> int:
@@ -17,15 +18,21 @@ def main() -> int:
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio")
     parser.add_argument("--adversary", action="store_true", help="with hostile participants")
     parser.add_argument(
-        "--move",
-        action="append",
-        help="have them play this move, or `answer: …` so (may be repeated)",
+        "--move", action="append", help="have them play this one, or answer so; may be repeated"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with --adversary")
     options = parser.parse_args()
     started = time.perf_counter()
     try:
         if options.adversary:
-            figures = simulate_hostile(options.seed, options.calls, options.backend, options.move)
+            figures: object = play_series(
+                options.seed,
+                options.calls,
+                options.backend,
+                options.move,
+                jobs=options.jobs,
+                report=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+            )
         else:
             figures = simulate(options.seed, options.calls, options.backend)
     except ViolationError as violation:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
-from attrs import asdict, define, field
+from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.budgets import DEFAULT_MAX_PEERS_BYTES
@@ -44,6 +44,7 @@ class Checker:
         outcomes: How often calls ended in which way.
         violation: The first that there was.
         on_violation: Called when there is one.
+        on_step: Called with each step.
     """
 
     scenario: Scenario
@@ -51,6 +52,7 @@ class Checker:
     outcomes: Counter[str] = field(factory=Counter)
     violation: str | None = None
     on_violation: Callable[[], object] = lambda: None
+    on_step: Callable[[str], object] = lambda _step: None
     records: dict[int, CallRecord] = field(factory=dict)
     stays: list[Stay] = field(factory=list)
     _present: list[Stay] = field(factory=list)
@@ -147,11 +149,16 @@ class Checker:
                     self.fail(f"the handler of call {record.plan.number} still runs")
         for stay in self.stays:
             self.nothing_left(stay.room)
+        for stay in self._present:
+            # By now, the time of all requests is over.
+            if stay.room.statistics().held_bytes:
+                self.fail(f"{stay.identity} holds something: {stay.room.statistics()}")
 
     def nothing_left(self, room: Room) -> None:
         """A room at rest has nothing to do."""
         statistics = room.statistics()
-        if any(asdict(statistics).values()):
+        # All but what is held: an answered request is known until its time is over.
+        if statistics != RoomStatistics():
             self.fail(f"something is left: {statistics}")
 
     def _step(self, now: float, what: str) -> None:
@@ -159,6 +166,7 @@ class Checker:
         self.steps += 1
         self._trace.update(line.encode() + b"\n")
         self._last_steps.append(line)
+        self.on_step(line)
         for stay in self._present:
             statistics = stay.room.statistics()
             # Pending is what was called and not answered, and nothing else.

@@ -204,11 +204,12 @@ async def not_utf8(question: Question) -> None:
 
 async def bomb(question: Question) -> None:
     """Answer with a few kilobytes that inflate to megabytes."""
+    large, small = (forging.bomb(mebibytes, question.text) for mebibytes in (16, 4))
     await question.send(
         question.ack(),
-        question.stream(forging.bomb(16, question.text), compression=forging.DEFLATE, stream_id="bomb"),
+        question.stream(large, compression=forging.DEFLATE, stream_id="bomb"),
         question.stream(None, compression=forging.DEFLATE),
-        question.chunk(0, forging.bomb(4, question.text)),
+        question.chunk(0, small),
     )
 
 
