@@ -20,6 +20,7 @@ from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.budgets import DEFAULT_MAX_PEERS_BYTES
+from trio_rpc.room import RoomStatistics
 from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause
