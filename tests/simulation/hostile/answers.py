@@ -199,7 +199,8 @@ async def not_utf8(question: Question) -> None:
     if question.random.random() < 0.5:
         await question.send(question.stream(content))
     else:
-        await question.send(question.stream(None), question.chunk(0, content), question.trailer())
+        header = question.stream(None, total_length=len(content))
+        await question.send(header, question.chunk(0, content), question.trailer())
 
 
 async def bomb(question: Question) -> None:
@@ -278,10 +279,10 @@ async def large(question: Question) -> None:
     if question.random.random() < 0.5:
         await question.send(question.response(text))
         return
-    content = text.encode()
-    await question.send(question.stream(None))
+    piece = text.encode()[:15_000]
+    await question.send(question.stream(None, total_length=12 * len(piece)))
     for index in range(12):
-        await question.send(question.chunk(index, content[:15_000]))
+        await question.send(question.chunk(index, piece))
     await question.send(question.trailer())
 
 
