@@ -1,4 +1,4 @@
-"""`python -m tests.simulation --calls 100000 --seed 7`."""
+"""`python -m tests.simulation --calls 100000 --seed 7`, and with `--adversary` as well."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 
 from .checker import ViolationError
 from .run import simulate
+from .series import play_series
 
 
 def main() -> int:
@@ -15,10 +16,25 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=10_000, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="what it is made from (default: 0)")
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio")
+    parser.add_argument("--adversary", action="store_true", help="with hostile participants")
+    parser.add_argument(
+        "--move", action="append", help="have them play this one, or answer so; may be repeated"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with --adversary")
     options = parser.parse_args()
     started = time.perf_counter()
     try:
-        figures = simulate(options.seed, options.calls, options.backend)
+        if options.adversary:
+            figures: object = play_series(
+                options.seed,
+                options.calls,
+                options.backend,
+                options.move,
+                jobs=options.jobs,
+                report=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+            )
+        else:
+            figures = simulate(options.seed, options.calls, options.backend)
     except ViolationError as violation:
         sys.stderr.write(f"{violation}\n")
         return 1

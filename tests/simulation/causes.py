@@ -26,7 +26,7 @@ codes: Final = RpcError.ErrorCode
 def missing_cause(record: CallRecord) -> str | None:
     """Why a call must not have ended as it did; None when all is well."""
     outcome = record.outcome
-    if problem := _overdue(record):
+    if problem := overdue(record):
         return problem
     if isinstance(outcome, str):
         return _why_not_returned(record, outcome)
@@ -35,16 +35,16 @@ def missing_cause(record: CallRecord) -> str | None:
             return _why_not_raised(record, outcome)
         return _CHECKS[codes(outcome.code)](record, outcome)
     if isinstance(outcome, RuntimeError):
-        return None if _caller_left(record) else "its caller was in the room"
+        return None if caller_left(record) else "its caller was in the room"
     if record.outcome_name == CANCELLED:
-        return _why_not_cancelled(record)
+        return why_not_cancelled(record)
     return "nothing of that kind may come out of a call"
 
 
 # What the rules say that happens
 
 
-def _overdue(record: CallRecord) -> str | None:
+def overdue(record: CallRecord) -> str | None:
     """Whether it should have ended before, since somebody left."""
     before = _now(record) - EPSILON
     ended = record.stay.ended
@@ -83,14 +83,14 @@ def _why_not_answered(record: CallRecord) -> str | None:
     """Why a handler can't have answered."""
     if not any(run.ended is not None for run in record.runs):
         return "no handler has ended for it"
-    if _elapsed(record) < record.plan.answer.seconds - EPSILON:
+    if elapsed(record) < record.plan.answer.seconds - EPSILON:
         return "its handler takes longer than that"
     return None
 
 
-def _why_not_cancelled(record: CallRecord) -> str | None:
+def why_not_cancelled(record: CallRecord) -> str | None:
     patience = record.plan.cancel_after
-    if patience is not None and abs(_elapsed(record) - patience) < EPSILON:
+    if patience is not None and abs(elapsed(record) - patience) < EPSILON:
         return None
     parent = record.parent
     if parent is None:
@@ -108,9 +108,9 @@ def _unsupported_method(record: CallRecord, _outcome: RpcError) -> str | None:
 
 def _recipient_not_found(record: CallRecord, _outcome: RpcError) -> str | None:
     if record.callee is None:
-        return None if _elapsed(record) == 0 else "that was known at once"
+        return None if elapsed(record) == 0 else "that was known at once"
     if not record.callee_known:
-        return None if _elapsed(record) == 0 else "that was known at once"
+        return None if elapsed(record) == 0 else "that was known at once"
     # It had left, and the caller did not know yet.
     since = record.started
     for stall in record.stay.actor.stalls:
@@ -119,8 +119,8 @@ def _recipient_not_found(record: CallRecord, _outcome: RpcError) -> str | None:
     return None if not record.callee.was_there(since, _now(record)) else "the callee was there"
 
 
-def _request_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
-    if _elapsed(record) > 0:
+def request_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
+    if elapsed(record) > 0:
         return "that was known at once"
     return None if utf8_length(record.plan.payload) > _limit(record) else "it was not too large"
 
@@ -130,10 +130,13 @@ def _application_error(record: CallRecord, outcome: RpcError) -> str | None:
     if "failed; its own log says why" in data:
         kind = record.plan.answer.kind
         return None if kind in ("crash", "return a number") else f"its handler was to {kind}"
+    if "max_waiting_requests" in data:
+        narrow = record.callee is not None and record.callee.profile.max_concurrent_handlers < 1000
+        return None if narrow else "its callee has handlers enough"
     if "broke off" in data:
         if record.streamed and (record.dropped or record.overtaken):
             return None
-        if _callee_left(record, by=_now(record)):
+        if callee_left(record, by=_now(record)):
             return None
         return "no packet of a stream was dropped or overtaken"
     return "nothing is known of that"
@@ -141,7 +144,7 @@ def _application_error(record: CallRecord, outcome: RpcError) -> str | None:
 
 def _connection_timeout(record: CallRecord, _outcome: RpcError) -> str | None:
     latency = record.stay.actor.profile.max_round_trip_latency
-    if abs(_elapsed(record) - latency) > EPSILON:
+    if abs(elapsed(record) - latency) > EPSILON:
         return f"it should have after {latency:g} s"
     if record.plan.response_timeout <= latency:
         return "its response_timeout was the shorter of the two"
@@ -153,7 +156,7 @@ def _connection_timeout(record: CallRecord, _outcome: RpcError) -> str | None:
 def _response_timeout(record: CallRecord, outcome: RpcError) -> str | None:
     plan = record.plan
     by_callee = "did not finish within" in (outcome.data or "")
-    if not by_callee and abs(_elapsed(record) - plan.response_timeout) > EPSILON:
+    if not by_callee and abs(elapsed(record) - plan.response_timeout) > EPSILON:
         return f"it should have after {plan.response_timeout:g} s"
     seconds = plan.answer.seconds
     if plan.answer.call is not None:
@@ -168,7 +171,7 @@ def _response_timeout(record: CallRecord, outcome: RpcError) -> str | None:
 
 
 def _recipient_disconnected(record: CallRecord, _outcome: RpcError) -> str | None:
-    if _caller_left(record) or _callee_left(record, by=_now(record)):
+    if caller_left(record) or callee_left(record, by=_now(record)):
         return None
     return "neither side had left"
 
@@ -178,7 +181,7 @@ def _response_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
 
 
 def _send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
-    return None if _caller_left(record) else "the connection was there"
+    return None if caller_left(record) else "the connection was there"
 
 
 def _never(_record: CallRecord, _outcome: RpcError) -> str | None:
@@ -188,7 +191,7 @@ def _never(_record: CallRecord, _outcome: RpcError) -> str | None:
 _CHECKS: Final[dict[RpcError.ErrorCode, Callable[[CallRecord, RpcError], str | None]]] = {
     codes.UNSUPPORTED_METHOD: _unsupported_method,
     codes.RECIPIENT_NOT_FOUND: _recipient_not_found,
-    codes.REQUEST_PAYLOAD_TOO_LARGE: _request_too_large,
+    codes.REQUEST_PAYLOAD_TOO_LARGE: request_too_large,
     codes.UNSUPPORTED_SERVER: _never,
     codes.UNSUPPORTED_VERSION: _never,
     codes.APPLICATION_ERROR: _application_error,
@@ -208,7 +211,7 @@ def _now(record: CallRecord) -> float:
     return record.ended
 
 
-def _elapsed(record: CallRecord) -> float:
+def elapsed(record: CallRecord) -> float:
     return _now(record) - record.started
 
 
@@ -218,13 +221,13 @@ def _transit(record: CallRecord) -> float:
     return 2 * (record.stay.actor.profile.longest_delay + callee)
 
 
-def _caller_left(record: CallRecord) -> bool:
+def caller_left(record: CallRecord) -> bool:
     """Whether the caller is out of the room, since this moment or before."""
     ended = record.stay.ended
     return ended is not None and ended <= _now(record)
 
 
-def _callee_left(record: CallRecord, *, by: float) -> bool:
+def callee_left(record: CallRecord, *, by: float) -> bool:
     """Whether the caller saw the callee leave at this moment, or it did and said so."""
     seen = any(
         identity == record.plan.callee and record.started <= at <= by

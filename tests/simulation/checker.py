@@ -3,6 +3,8 @@
 * A call has exactly one outcome, by its deadline.
 * No outcome without its cause: a response belongs to its request, and an error to what went wrong.
 * No handler runs twice for a request.
+* A participant stays in the room until something is done that ends its stay.
+* What a participant holds for others is within its limits at any time.
 * When all is done, nothing is left.
 """
 
@@ -10,16 +12,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData
+from trio_rpc.budgets import DEFAULT_MAX_PEERS_BYTES
+from trio_rpc.room import RoomStatistics
+from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause
+from .hostile_causes import missing_hostile_cause
 from .records import CallRecord, Run, Stay
 from .scenario import Scenario
+
+#: Seconds that a link may have stalled before it is given up: the ping timeout, and some more.
+_STALLED_BEFORE: Final = 20.0
 
 
 class ViolationError(AssertionError):
@@ -34,12 +44,16 @@ class Checker:
         steps: How many there were.
         outcomes: How often calls ended in which way.
         violation: The first that there was.
+        on_violation: Called when there is one.
+        on_step: Called with each step.
     """
 
     scenario: Scenario
     steps: int = 0
     outcomes: Counter[str] = field(factory=Counter)
     violation: str | None = None
+    on_violation: Callable[[], object] = lambda: None
+    on_step: Callable[[str], object] = lambda _step: None
     records: dict[int, CallRecord] = field(factory=dict)
     stays: list[Stay] = field(factory=list)
     _present: list[Stay] = field(factory=list)
@@ -66,14 +80,17 @@ class Checker:
         number = record.plan.number
         self._open_calls[id(record.stay.room)] -= 1
         if record.ended is not None:
-            self._fail(f"call {number} has ended twice")
+            self.fail(f"call {number} has ended twice")
         record.ended, record.outcome = now, outcome
         self.outcomes[record.outcome_name] += 1
         self._step(now, f"call {number} ends: {_brief(outcome)}")
         if now > record.deadline + EPSILON:
-            self._fail(f"call {number} ended {now - record.deadline:g} s after its deadline")
-        if problem := missing_cause(record):
-            self._fail(f"call {number} ended with {_brief(outcome)}, but {problem}: {record}")
+            self.fail(f"call {number} ended {now - record.deadline:g} s after its deadline")
+        is_hostile = record.callee is not None and record.callee.profile.is_hostile
+        if problem := (missing_hostile_cause if is_hostile else missing_cause)(record):
+            self.fail(
+                f"call {number} ended with {_brief(outcome)}, but {problem}: {record.summary}"
+            )
 
     def handler_started(self, data: RpcInvocationData, stay: Stay, now: float) -> Run:
         record = self.records[json.loads(data.payload)["payload"]]
@@ -81,12 +98,12 @@ class Checker:
         self._step(now, f"handler of call {number} starts at {stay.identity}")
         key = data.caller_identity, data.request_id
         if key in self._requests:
-            self._fail(f"the handler ran twice for the request of call {number}")
+            self.fail(f"the handler ran twice for the request of call {number}")
         self._requests.add(key)
         if data.payload != record.plan.payload or data.caller_identity != record.plan.caller:
-            self._fail(f"the handler of call {number} was given another call's data")
+            self.fail(f"the handler of call {number} was given another call's data")
         if not 0 < data.response_timeout <= max(record.seconds_at_most, 0.001) + EPSILON:
-            self._fail(f"the handler of call {number} was given {data.response_timeout} s")
+            self.fail(f"the handler of call {number} was given {data.response_timeout} s")
         seconds = data.response_timeout
         run = Run(record, stay, now, now + seconds, record.started + seconds)
         record.runs.append(run)
@@ -96,7 +113,7 @@ class Checker:
         run.ended = now
         self._step(now, f"handler of call {run.record.plan.number} {what}")
         if now > run.deadline + run.grace + EPSILON:
-            self._fail(f"the handler of call {run.record.plan.number} outlived its deadline")
+            self.fail(f"the handler of call {run.record.plan.number} outlived its deadline")
 
     def stay_began(self, stay: Stay, now: float) -> None:
         stay.began = now
@@ -109,6 +126,8 @@ class Checker:
             stay.ended = now
             self._present.remove(stay)
             self._step(now, f"{stay.identity} is out: {why}")
+            if stay.disturbed is None and not stay.actor.was_stalled(now - _STALLED_BEFORE, now):
+                self.fail(f"{stay.identity} is out of the room, though nothing ended its stay")
 
     def other_left(self, stay: Stay, identity: str, now: float) -> None:
         stay.seen_leaving.append((identity, now))
@@ -122,37 +141,54 @@ class Checker:
         for call in self.scenario.calls:
             record = self.records.get(call.number)
             if record is None or record.ended is None:
-                self._fail(f"call {call.number} has no outcome")
+                self.fail(f"call {call.number} has no outcome")
         for record in self.records.values():
             if record.ended is None:
-                self._fail(f"call {record.plan.number} has no outcome")
+                self.fail(f"call {record.plan.number} has no outcome")
             for run in record.runs:
                 if run.ended is None:
-                    self._fail(f"the handler of call {record.plan.number} still runs")
+                    self.fail(f"the handler of call {record.plan.number} still runs")
         for stay in self.stays:
             self.nothing_left(stay.room)
+        for stay in self._present:
+            # By now, the time of all requests is over.
+            if stay.room.statistics().held_bytes:
+                self.fail(f"{stay.identity} holds something: {stay.room.statistics()}")
 
     def nothing_left(self, room: Room) -> None:
         """A room at rest has nothing to do."""
         statistics = room.statistics()
-        if statistics.pending_calls or statistics.running_handlers or statistics.open_streams:
-            self._fail(f"something is left: {statistics}")
+        # All but what is held: an answered request is known until its time is over.
+        if statistics != RoomStatistics():
+            self.fail(f"something is left: {statistics}")
 
     def _step(self, now: float, what: str) -> None:
         line = f"{now:.6f} {what}"
         self.steps += 1
         self._trace.update(line.encode() + b"\n")
         self._last_steps.append(line)
-        # Pending is what was called and not answered, and nothing else.
+        self.on_step(line)
         for stay in self._present:
-            pending = stay.room.statistics().pending_calls
-            if pending > self._open_calls[id(stay.room)]:
-                self._fail(f"{pending} calls of {stay.identity} are pending: more than there are")
+            statistics = stay.room.statistics()
+            # Pending is what was called and not answered, and nothing else.
+            if statistics.pending_calls > self._open_calls[id(stay.room)]:
+                self.fail(f"{stay.identity} has more calls pending than there are: {statistics}")
+            limits = stay.actor.profile.limits
+            if statistics.held_bytes > limits.get("max_peers_bytes", DEFAULT_MAX_PEERS_BYTES):
+                self.fail(f"{stay.identity} holds more than it may: {statistics}")
+            if statistics.open_streams > limits.get("max_streams", DEFAULT_MAX_STREAMS):
+                self.fail(f"{stay.identity} has more streams open than it may: {statistics}")
 
-    def _fail(self, what: str) -> None:
+    def fail(self, what: str) -> NoReturn:
+        """Report a violation.
+
+        Raises:
+            ViolationError: always.
+        """
         # Kept, since what is raised inside of a handler is a failure of the handler's.
         if self.violation is None:
             self.violation = f"{what}\nafter these steps:\n{self.last_steps}"
+            self.on_violation()
         raise ViolationError(what)
 
 

@@ -25,11 +25,23 @@ class Stall:
 
 
 @define(eq=False)
+class Presence:
+    """A time in which a participant is in the room.
+
+    Attributes:
+        ended: When it ended, or its `Room` said that it is out.
+    """
+
+    began: float = math.inf
+    ended: float | None = None
+
+
+@define(eq=False)
 class Actor:
     """A participant through all its stays."""
 
     profile: Profile
-    stays: list[Stay] = field(factory=list)
+    stays: list[Presence] = field(factory=list)
     stalls: list[Stall] = field(factory=list)
 
     def was_stalled(self, since: float, until: float) -> bool:
@@ -44,21 +56,18 @@ class Actor:
         )
 
 
-@define(eq=False)
-class Stay:
-    """One stay of a participant in the room.
+@define(eq=False, kw_only=True)
+class Stay(Presence):
+    """One stay of an honest participant in the room.
 
     Attributes:
         disturbed: When something was done that ends it.
-        ended: When its `Room` said that it is out.
         seen_leaving: Whom it saw leave, and when.
     """
 
     actor: Actor
     room: Room
-    began: float = math.inf
     disturbed: float | None = None
-    ended: float | None = None
     seen_leaving: list[tuple[str, float]] = field(factory=list)
 
     @property
@@ -113,6 +122,20 @@ class CallRecord:
     streamed: bool = False
     dropped: bool = False
     overtaken: bool = False
+
+    @property
+    def summary(self) -> str:
+        """All that is known of it, on a line."""
+        known = (
+            "started",
+            "ended",
+            "callee_known",
+            "streamed",
+            "dropped",
+            "overtaken",
+        )
+        facts = ", ".join(f"{name}={getattr(self, name)}" for name in known)
+        return f"{self.plan}, {facts}, from {self.stay.actor.profile} to {self.callee}"
 
     @property
     def deadline(self) -> float:

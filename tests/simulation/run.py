@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import trio
-from attrs import frozen
+from attrs import Factory, evolve, frozen
 
 from trio_rpc.testing import virtual_time_backend
 
 from .checker import Checker, ViolationError
+from .hostile.adversary import HostileParty
+from .hostile.honest_side import HonestSide
+from .hostile.plan import make_hostile_scenario
 from .scenario import make_scenario
-from .world import World
+from .world import Visitors, World
+
+BackendName = Literal["trio", "asyncio"]
 
 #: Virtual seconds after the last call by which a run must have come to its end.
 _PATIENCE = 600.0
@@ -28,6 +36,7 @@ class Figures:
 
     Attributes:
         trace: A digest of all steps; equal for runs that are equal.
+        facts: The facts that were reached, where there were adversaries, and how often.
     """
 
     calls: int
@@ -36,6 +45,7 @@ class Figures:
     injected: Counter[str]
     disturbances: Counter[str]
     trace: str
+    facts: Counter[str] = Factory(Counter[str])
 
     def __str__(self) -> str:
         return "\n".join(
@@ -49,7 +59,7 @@ class Figures:
         )
 
 
-def simulate(seed: int, calls: int, backend: Literal["trio", "asyncio"] = "trio") -> Figures:
+def simulate(seed: int, calls: int, backend: BackendName = "trio") -> Figures:
     """Run the scenario of a seed.
 
     On trio a seed replays exactly. On asyncio the scenario and its faults are the same, but what
@@ -58,34 +68,64 @@ def simulate(seed: int, calls: int, backend: Literal["trio", "asyncio"] = "trio"
     Raises:
         ViolationError: something happened that must not; the text says how to see it again.
     """
-    checker = Checker(make_scenario(seed, calls))
-    last = checker.scenario.calls[-1].at
+    return _run(Checker(make_scenario(seed, calls)), None, backend, f"--calls {calls}")
 
+
+def simulate_hostile(
+    seed: int, calls: int, backend: BackendName = "trio", moves: Collection[str] | None = None
+) -> Figures:
+    """Run the scenario of a seed with adversaries in it.
+
+    Args:
+        moves: Which moves they play; all unless given.
+
+    Raises:
+        ViolationError: something happened that must not; the text says how to see it again.
+    """
+    scenario = make_hostile_scenario(seed, calls, moves)
+    checker = Checker(scenario)
+    party = HostileParty(scenario, HonestSide(checker, scenario.may_send))
+    options = f"--adversary --calls {calls}"
+    if moves is not None:
+        options += "".join(f" --move {shlex.quote(move)}" for move in moves)
+    figures = _run(checker, party, backend, options)
+    return evolve(figures, facts=party.sometimes.reached)
+
+
+def _run(
+    checker: Checker, visitors: Visitors | None, backend: BackendName, options: str
+) -> Figures:
+    seed = checker.scenario.seed
+    last = checker.scenario.calls[-1].at
     injected: Counter[str] = Counter()
     over_time = False
 
     async def main() -> None:
         nonlocal injected, over_time
         with anyio.CancelScope(deadline=last + _PATIENCE) as patience:
+            checker.on_violation = patience.cancel
             try:
-                world = World(checker)
+                world = World(checker, visitors)
                 await world.play()
                 injected = world.injected
             finally:
-                over_time = patience.cancel_called
+                over_time = anyio.current_time() >= patience.deadline
 
-    name, options = virtual_time_backend(backend)
+    name, backend_options = virtual_time_backend(backend)
     cause: Exception | None = None
     try:
         with _deterministic(seed), _quiet():
-            anyio.run(main, backend=name, backend_options=options)
+            anyio.run(main, backend=name, backend_options=backend_options)
     except Exception as error:
         cause = error
-    problem = checker.violation or (repr(cause) if cause else None)
-    if over_time:
+    problem = checker.violation
+    if over_time and problem is None:
         problem = f"the run did not come to its end\nafter these steps:\n{checker.last_steps}"
+    if cause is not None:
+        problem = "\n".join(filter(None, (problem, *_failures(cause))))
     if problem is not None:
-        raise ViolationError(_report(seed, calls, backend, problem)) from cause
+        command = f"python -m tests.simulation --seed {seed} {options} --backend {backend}"
+        raise ViolationError(_report(problem, command, backend)) from cause
     return Figures(
         calls=len(checker.records),
         steps=checker.steps,
@@ -96,8 +136,17 @@ def simulate(seed: int, calls: int, backend: Literal["trio", "asyncio"] = "trio"
     )
 
 
-def _report(seed: int, calls: int, backend: str, problem: str) -> str:
-    command = f"python -m tests.simulation --seed {seed} --calls {calls} --backend {backend}"
+def _failures(error: BaseException) -> Iterator[str]:
+    """What failed, and where, of all that is in an exception."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _failures(each)
+    elif not isinstance(error, ViolationError):
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        yield f"{error!r}"[:500] + f" in {where.name} ({Path(where.filename).name}:{where.lineno})"
+
+
+def _report(problem: str, command: str, backend: str) -> str:
     order = "" if backend == "trio" else "\n(the order within one moment may differ on asyncio)"
     return f"{problem}\nsee it again with\n{command}{order}"
 

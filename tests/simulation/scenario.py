@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final, Literal, TypeVar
 
-from attrs import evolve, frozen
+from attrs import Factory, evolve, frozen
 
 from trio_rpc.limits import MAX_PAYLOAD_BYTES
+from trio_rpc.server import ServerLimits
 from trio_rpc.testing import Faults
 
 #: What a payload may have where both sides speak RPC v2: more than one packet holds.
@@ -65,6 +66,9 @@ class Profile:
         speaks_v2: Whether it announces RPC v2.
         max_concurrent_handlers: How many calls it answers at the same time.
         max_round_trip_latency: Seconds in which its calls must be acknowledged.
+        limits: What else its `Room` takes as limits.
+        is_direct: Whether nothing is between it and the server, so that nothing can go wrong there.
+        is_hostile: Whether it is an adversary, who has no `Room`.
     """
 
     identity: str
@@ -72,6 +76,9 @@ class Profile:
     speaks_v2: bool
     max_concurrent_handlers: int
     max_round_trip_latency: float
+    limits: Mapping[str, int] = Factory(dict[str, int])
+    is_direct: bool = False
+    is_hostile: bool = False
 
     @property
     def longest_delay(self) -> float:
@@ -156,6 +163,7 @@ class Scenario:
     profiles: tuple[Profile, ...]
     calls: tuple[Call, ...]
     disturbances: tuple[Disturbance, ...]
+    server_limits: ServerLimits = Factory(ServerLimits)
 
     def all_calls(self) -> Iterator[Call]:
         """The calls, and those that their handlers make."""
@@ -172,19 +180,19 @@ def make_scenario(seed: int, calls: int) -> Scenario:
         calls: How many calls are made, the nested ones not counted.
     """
     random = Random(seed)
-    profiles = tuple(_make_profile(random, seed, number) for number in range(6))
+    profiles = tuple(make_profile(random, seed, number) for number in range(6))
     identities = [profile.identity for profile in profiles]
     seconds = calls / _CALLS_PER_SECOND
     moments = sorted(random.uniform(1, 1 + seconds) for _ in range(calls))
     made = tuple(
-        _make_call(random, identities, number, at, nested_number=calls + number)
+        make_call(random, identities, number, at, nested_number=calls + number)
         for number, at in enumerate(moments)
     )
     disturbances = [
         Disturbance(
             at=random.uniform(1, 1 + seconds),
             identity=random.choice(identities),
-            kind=_choose(random, _DISTURBANCES),
+            kind=choose(random, _DISTURBANCES),
             seconds=random.choice((0.0, 0.05, 0.5, 3.0)),
         )
         for _ in range(int(seconds * _DISTURBANCES_PER_SECOND))
@@ -196,7 +204,8 @@ def make_scenario(seed: int, calls: int) -> Scenario:
     return Scenario(seed, profiles, made, tuple(sorted(disturbances, key=lambda each: each.at)))
 
 
-def _make_profile(random: Random, seed: int, number: int) -> Profile:
+def make_profile(random: Random, seed: int, number: int) -> Profile:
+    """Return an honest participant, whatever its link is like."""
     return Profile(
         identity=f"p{number}",
         faults=evolve(random.choice(_FAULTS), seed=seed * 10 + number),
@@ -206,15 +215,21 @@ def _make_profile(random: Random, seed: int, number: int) -> Profile:
     )
 
 
-def _make_call(
+def make_call(
     random: Random, identities: list[str], number: int, at: float, *, nested_number: int | None
 ) -> Call:
+    """Return a call among some participants.
+
+    Args:
+        identities: At least three, from whom caller and callee are chosen.
+        nested_number: The number of the call that its handler makes, if that makes one.
+    """
     caller, callee, third = random.sample(identities, 3)
-    kind = _choose(random, _ANSWERS)
+    kind = choose(random, _ANSWERS)
     nested: Call | None = None
     if kind == "call on" and nested_number is not None:
         nested = evolve(
-            _make_call(random, [callee, third, caller], nested_number, at, nested_number=None),
+            make_call(random, [callee, third, caller], nested_number, at, nested_number=None),
             caller=callee,
             callee=third,
         )
@@ -226,7 +241,7 @@ def _make_call(
         caller=caller,
         callee=callee if random.random() < 0.98 else "nobody",
         method="do" if random.random() < 0.98 else "do not",
-        padding=_choose(
+        padding=choose(
             random, {0: 70, 3_000: 15, 14_000: 6, MAX_PAYLOAD_BYTES: 2, 38_000: 6, 41_000: 1}
         ),
         response_timeout=random.choice((0.05, 0.5, 2.0, 2.0, 5.0, 5.0, 10.0, 10.0)),
@@ -235,6 +250,7 @@ def _make_call(
     )
 
 
-def _choose(random: Random, weights: dict[T, int]) -> T:
+def choose(random: Random, weights: Mapping[T, int]) -> T:
+    """Return one of the keys, the likelier the more it weighs."""
     (chosen,) = random.choices([*weights], [*weights.values()])
     return chosen

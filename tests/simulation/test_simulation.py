@@ -116,7 +116,7 @@ class _Steps:
             and call.method == "do"
         ]
         self.plan = evolve(plan, caller="p0", callee="p1", response_timeout=2.0, padding=0)
-        self.stays = [Stay(actor, Room(), began=0.0) for actor in actors]
+        self.stays = [Stay(actor=actor, room=Room(), began=0.0) for actor in actors]
         for actor, stay in zip(actors, self.stays, strict=True):
             actor.stays.append(stay)
         self.record = CallRecord(self.plan, self.stays[0], actors[1], True, 1.0)

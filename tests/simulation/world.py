@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,12 +15,13 @@ from livekit.protocol import models
 
 from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector, Link
-from trio_rpc.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
+from trio_rpc.rpc_streams import REQUEST_TOPIC, request_id_of
 from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
 
 from .checker import Checker
 from .records import Actor, CallRecord, Run, Stall, Stay
-from .scenario import MAX_V2_PAYLOAD_BYTES, Call, Disturbance, Profile
+from .scenario import MAX_V2_PAYLOAD_BYTES, Call, Disturbance
+from .taps import TappedConnector
 
 #: Seconds after the last call in which everything ends by itself, silent streams the latest.
 _LAST_SECONDS: Final = 60.0
@@ -30,6 +31,30 @@ _RETRY_SECONDS: Final = 1.0
 _LINGERING: Final = 0.3
 
 _current_call: ContextVar[CallRecord] = ContextVar("current call")
+
+
+class Visitors(Protocol):
+    """Others who are in the room besides the players of the scenario, and what they do there."""
+
+    async def play(self, world: World) -> None:
+        """Come, and be gone again some time after the last call."""
+        ...
+
+    def is_from_one(self, data: RpcInvocationData) -> bool:
+        """Whether one of them calls."""
+        ...
+
+    async def answer(self, data: RpcInvocationData, stay: Stay) -> str:
+        """Be the handler of a call that one of them makes."""
+        ...
+
+    def receive(self, stay: Stay) -> AbstractContextManager[None]:
+        """Receive in a player's room what they send."""
+        ...
+
+    def overhear(self, request_id: str, caller: str, callee: str) -> None:
+        """Get to know the id of a call that a player makes."""
+        ...
 
 
 @define(eq=False)
@@ -48,11 +73,15 @@ class _OldClient:
 class World:
     """The room of a scenario, and all who come and go."""
 
-    def __init__(self, checker: Checker) -> None:
+    def __init__(self, checker: Checker, visitors: Visitors | None = None) -> None:
         self.checker = checker
-        self.server = InMemoryServer()
+        self.visitors = visitors
+        self.server = InMemoryServer(checker.scenario.server_limits)
+        self._actors = {profile.identity: Actor(profile) for profile in checker.scenario.profiles}
         self._players = {
-            profile.identity: _Player(self, profile) for profile in checker.scenario.profiles
+            identity: _Player(self, actor)
+            for identity, actor in self._actors.items()
+            if not actor.profile.is_hostile
         }
         self._requests: dict[str, CallRecord] = {}
         self._streams: dict[str, CallRecord] = {}
@@ -63,12 +92,18 @@ class World:
         """The faults on all links, by kind."""
         return sum((each.link.injected for each in self._players.values()), Counter[str]())
 
+    def actor(self, identity: str) -> Actor:
+        """Return somebody of the scenario."""
+        return self._actors[identity]
+
     async def play(self) -> None:
         """Play the scenario to its end."""
         async with anyio.create_task_group() as self.nursery:
             for player in self._players.values():
                 self.nursery.start_soon(player.stay)
             async with anyio.create_task_group() as script:
+                if self.visitors is not None:
+                    script.start_soon(self.visitors.play, self)
                 script.start_soon(self._play_calls)
                 script.start_soon(self._play_disturbances)
             # All calls have ended by now: their handlers and what else there is follow.
@@ -97,11 +132,9 @@ class World:
 
     async def perform(self, plan: Call, stay: Stay, parent: Run | None = None) -> None:
         """Make a call, and tell the checker how it ends."""
-        callee = self._players.get(plan.callee)
+        callee = self._actors.get(plan.callee)
         known = plan.callee in stay.room.remote_participants
-        record = CallRecord(
-            plan, stay, callee.actor if callee else None, known, anyio.current_time(), parent
-        )
+        record = CallRecord(plan, stay, callee, known, anyio.current_time(), parent)
         self.checker.call_started(record)
         _current_call.set(record)
         outcome: object = None
@@ -124,6 +157,8 @@ class World:
 
     async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
         """The handler of all calls."""
+        if self.visitors is not None and self.visitors.is_from_one(data):
+            return await self.visitors.answer(data, stay)
         run = self.checker.handler_started(data, stay, anyio.current_time())
         plan = run.record.plan
         what = "is cancelled"
@@ -171,36 +206,41 @@ class World:
     def _record_of(self, packet: models.DataPacket, fate: PacketFate) -> CallRecord | None:
         match packet.WhichOneof("value"):
             case "rpc_request":
-                return self._find(packet.rpc_request.id, fate)
+                return self._find(packet.rpc_request.id, packet, fate)
             case "rpc_ack":
                 return self._requests.get(packet.rpc_ack.request_id)
             case "rpc_response":
                 return self._requests.get(packet.rpc_response.request_id)
             case "stream_header":
                 header = packet.stream_header
-                assert header.topic in (REQUEST_TOPIC, RESPONSE_TOPIC)
                 request_id = request_id_of(dict(header.attributes))
                 if header.topic == REQUEST_TOPIC:
-                    record = self._find(request_id, fate)
+                    record = self._find(request_id, packet, fate)
                 else:
-                    record = self._requests[request_id]
-                self._streams[header.stream_id] = record
-                record.streamed |= not header.HasField("inline_content")
+                    record = self._requests.get(request_id)
+                if record is not None:
+                    self._streams[header.stream_id] = record
+                    record.streamed |= not header.HasField("inline_content")
                 return record
             case "stream_chunk":
-                return self._streams[packet.stream_chunk.stream_id]
+                return self._streams.get(packet.stream_chunk.stream_id)
             case "stream_trailer":
-                return self._streams[packet.stream_trailer.stream_id]
+                return self._streams.get(packet.stream_trailer.stream_id)
         return None
 
-    def _find(self, request_id: str, fate: PacketFate) -> CallRecord:
-        if fate.direction == "sent":
+    def _find(
+        self, request_id: str, packet: models.DataPacket, fate: PacketFate
+    ) -> CallRecord | None:
+        if fate.direction == "sent" and request_id not in self._requests:
             # It is sent by the task that makes the call.
-            self._requests.setdefault(request_id, _current_call.get())
-        return self._requests[request_id]
+            record = self._requests[request_id] = _current_call.get()
+            if self.visitors is not None:
+                (callee,) = packet.destination_identities
+                self.visitors.overhear(request_id, record.plan.caller, callee)
+        return self._requests.get(request_id)
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class _PlayedStay(Stay):
     """A stay that can be ended.
 
@@ -216,16 +256,19 @@ class _PlayedStay(Stay):
 class _Player:
     """A participant who comes and goes."""
 
-    def __init__(self, world: World, profile: Profile) -> None:
-        self.actor = Actor(profile)
+    def __init__(self, world: World, actor: Actor) -> None:
+        self.actor, profile = actor, actor.profile
         self._world = world
         self._checker = world.checker
         self._server = world.server
         self.link = FaultyConnector(self._server, profile.faults, on_packet=world.on_packet)
+        self._way: Connector = self.link
+        if profile.is_direct:
+            self._way = TappedConnector(self._server, world.on_packet)
         self._for_good = False
         self._turn = 0
         self._idle_room: Room | None = None
-        self._stays = [_PlayedStay(self.actor, self._make_room())]
+        self._stays = [_PlayedStay(actor=self.actor, room=self._make_room())]
 
     @property
     def current(self) -> _PlayedStay:
@@ -239,6 +282,7 @@ class _Player:
             max_round_trip_latency=profile.max_round_trip_latency,
             max_concurrent_handlers=profile.max_concurrent_handlers,
             max_payload_bytes=MAX_V2_PAYLOAD_BYTES,
+            **profile.limits,
         )
 
     async def stay(self, after: float = 0.0) -> None:
@@ -258,7 +302,7 @@ class _Player:
     async def _stay_once(self) -> None:
         # The same Room again, unless it is still in use.
         room, self._idle_room = self._idle_room or self._make_room(), None
-        stay = _PlayedStay(self.actor, room)
+        stay = _PlayedStay(actor=self.actor, room=room)
 
         async def answer(data: RpcInvocationData) -> Any:
             return await self._world.answer(data, stay)
@@ -273,9 +317,10 @@ class _Player:
         room.register_rpc_method("do", answer)
         room.on("disconnected", on_disconnected)
         room.on("participant_disconnected", on_left)
-        connector = self.link if self.actor.profile.speaks_v2 else _OldClient(self.link)
+        visitors = self._world.visitors
+        connector = self._way if self.actor.profile.speaks_v2 else _OldClient(self._way)
         try:
-            with stay.scope:
+            with stay.scope, visitors.receive(stay) if visitors else nullcontext():
                 token = self._server.token(stay.identity)
                 async with room.connect(connector, token):
                     self.actor.stays.append(stay)

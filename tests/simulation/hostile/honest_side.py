@@ -1,0 +1,154 @@
+"""What honest participants offer to adversaries, and must never see from them.
+
+Their handlers run for calls of adversaries too, and they have handlers for texts, bytes and data.
+Each checks that what it is given comes from whom it says it is from, and from somebody who may
+send at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import anyio
+
+from trio_rpc import (
+    ByteStreamReader,
+    DataPacket,
+    RpcInvocationData,
+    StreamError,
+    TextStreamReader,
+)
+
+from ..causes import EPSILON
+from ..checker import Checker
+from ..records import Stay
+from . import forging
+
+_MAX_ID_BYTES: Final = 128
+_SIGNED: Final = re.compile(r"<by ([^>]*)>")
+
+
+class HonestSide:
+    """Checks what adversaries bring about at honest participants.
+
+    Args:
+        may_send: Of each adversary, whether it has the permission to send data.
+    """
+
+    def __init__(self, checker: Checker, may_send: dict[str, bool]) -> None:
+        self._checker = checker
+        self._may_send = may_send
+        # Which handlers run or have run, by session, caller and request, and until when
+        self._handled: dict[tuple[str, str, str], float] = {}
+
+    def knows(self, identity: str) -> bool:
+        """Whether somebody is an adversary."""
+        return identity in self._may_send or identity.startswith("storm ")
+
+    # Calls
+
+    async def answer(self, data: RpcInvocationData, stay: Stay) -> str:
+        """Run as the handler of an adversary's call.
+
+        Raises:
+            ViolationError: the handler must not run for this.
+        """
+        caller, fail = data.caller_identity, self._checker.fail
+        self._check_sender(caller, "called", stay)
+        if not 1 <= len(data.request_id.encode()) <= _MAX_ID_BYTES:
+            fail(f"{stay.identity} was called with an id of {len(data.request_id):,} characters")
+        wanted = _wanted(data.payload)
+        if wanted.get("by", caller) != caller:
+            fail(f"{stay.identity} was called by {caller} with what {wanted['by']} had sent")
+        started = anyio.current_time()
+        self._check_duplicate(data, wanted, stay, started)
+        await anyio.sleep(wanted.get("seconds", 0.0))
+        if wanted.get("cancelled"):
+            fail(f"a call of {caller} to {stay.identity} was given up, and its handler ran on")
+        if anyio.current_time() > started + data.response_timeout + EPSILON:
+            fail(f"a handler of {stay.identity} outlived the time of {caller}'s call")
+        return "a" * int(wanted.get("answer", 0))
+
+    def _check_duplicate(
+        self, data: RpcInvocationData, wanted: dict[str, Any], stay: Stay, now: float
+    ) -> None:
+        if "session" not in wanted:
+            return
+        # The same identity in another session is another caller.
+        key = (f"{id(stay)}", wanted["session"], data.request_id)
+        if now <= self._handled.get(key, -1.0):
+            self._checker.fail(
+                f"a handler of {stay.identity} ran twice for request {data.request_id!r} of "
+                f"{data.caller_identity}"
+            )
+        if len(self._handled) > 10_000:
+            self._handled = {each: end for each, end in self._handled.items() if end > now}
+        self._handled[key] = now + min(data.response_timeout, 10.0)
+
+    # Streams and data
+
+    @contextmanager
+    def receive(self, stay: Stay) -> Iterator[None]:
+        """Have handlers for texts, bytes and data in the room of a stay."""
+        room = stay.room
+        read_text, read_bytes = partial(self._read, stay), partial(self._read, stay)
+        on_data = partial(self._on_data, stay)
+        room.register_text_stream_handler(forging.TEXT_TOPIC, read_text)
+        room.register_byte_stream_handler(forging.BYTES_TOPIC, read_bytes)
+        room.on("data_received", on_data)
+        try:
+            yield
+        finally:
+            room.unregister_text_stream_handler(forging.TEXT_TOPIC)
+            room.unregister_byte_stream_handler(forging.BYTES_TOPIC)
+            room.off("data_received", on_data)
+
+    async def _read(
+        self, stay: Stay, reader: TextStreamReader | ByteStreamReader, sender: str
+    ) -> None:
+        self._check_sender(sender, "sent a stream", stay)
+        said = reader.info.attributes.get("by", sender)
+        if said != sender:
+            self._checker.fail(f"{stay.identity} was sent a stream by {sender} that {said} began")
+        # Some read at once, some late, and some have lost interest.
+        match len(reader.info.stream_id) % 3:
+            case 0:
+                return
+            case 1:
+                await anyio.sleep(0.3)
+        try:
+            content = await reader.read_all()
+        except StreamError:
+            return
+        if isinstance(content, str):
+            self._check_signatures(content, sender, "a text", stay)
+
+    def _on_data(self, stay: Stay, data: DataPacket) -> None:
+        sender = data.participant.identity if data.participant else None
+        text = data.data[:200].decode(errors="replace")
+        for author in _SIGNED.findall(text):
+            self._check_sender(author, "sent data", stay)
+        if sender is not None:
+            self._check_signatures(text, sender, "data", stay)
+
+    def _check_signatures(self, text: str, sender: str, what: str, stay: Stay) -> None:
+        for author in _SIGNED.findall(text):
+            if author != sender:
+                self._checker.fail(f"{stay.identity} had {what} of {author}, as from {sender}")
+
+    def _check_sender(self, sender: str, what: str, stay: Stay) -> None:
+        if not self._may_send.get(sender, True):
+            self._checker.fail(f"{sender}, who may not send, {what}: to {stay.identity}")
+
+
+def _wanted(payload: str) -> dict[str, Any]:
+    try:
+        wanted: Any = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return wanted if isinstance(wanted, dict) and "by" in wanted else {}

@@ -1,0 +1,49 @@
+"""Links on which nothing goes wrong, and that tell of what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from livekit.protocol import models
+
+from trio_rpc.links import Channel, Connector, Frame, Link
+from trio_rpc.testing import PacketFate
+
+
+class TappedConnector:
+    """A way to a server that is as good as the one below.
+
+    Args:
+        on_packet: Called with each packet that a participant sends, as by a `FaultyConnector`.
+    """
+
+    def __init__(self, connector: Connector, on_packet: Callable[[PacketFate], None]) -> None:
+        self._connector = connector
+        self._on_packet = on_packet
+
+    @asynccontextmanager
+    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+        """A link for as long as the block runs; see `trio_rpc.links.Connector`."""
+        async with self._connector.open_link(token, client) as link:
+            yield _TappedLink(link, self._on_packet)
+
+
+class _TappedLink:
+    def __init__(self, link: Link, on_packet: Callable[[PacketFate], None]) -> None:
+        self._link = link
+        self._on_packet = on_packet
+        self.flush_nowait = link.flush_nowait
+        self.wait_writable = link.wait_writable
+        self.receive = link.receive
+        self.discard_queued = link.discard_queued
+        self.aclose = link.aclose
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._link.queued_bytes
+
+    def send_nowait(self, frame: Frame) -> None:
+        if frame.channel is Channel.RELIABLE:
+            self._on_packet(PacketFate("sent", frame, (0.0,)))
+        self._link.send_nowait(frame)

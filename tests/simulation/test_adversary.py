@@ -1,0 +1,63 @@
+"""Rooms with adversaries in them: the harm that one does ends with it.
+
+About a minute's worth. By hand: `python -m tests.simulation --adversary --calls 1000000 --seed 7`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from .hostile.facts import FACTS
+from .hostile.moves import MOVES
+from .hostile.plan import make_hostile_scenario
+from .run import BackendName, Figures, simulate_hostile
+from .sometimes import Sometimes, never_reached
+
+#: Seeds and calls, the nested ones not counted. Every move is played in each of those on trio.
+RUNS: dict[BackendName, list[tuple[int, int]]] = {
+    "trio": [(1, 3_000), (2, 3_000), (3, 3_000)],
+    "asyncio": [(4, 3_000), (5, 3_000)],
+}
+
+
+@pytest.mark.rule("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B10", "C5", "C6", "A9", "P5", "P8")
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_the_harm_that_adversaries_do_ends_with_them(
+    backend: BackendName, report_figures: Callable[[Figures], None]
+) -> None:
+    reached: list[Counter[str]] = []
+    for seed, calls in RUNS[backend]:
+        figures = simulate_hostile(seed, calls, backend)
+        report_figures(figures)
+        assert sum(figures.outcomes.values()) == figures.calls > calls
+        reached.append(figures.facts)
+    # It proves something only if all moves were played, and all bounds were hit.
+    assert never_reached(FACTS, reached) == []
+
+
+def test_a_seed_replays_exactly_with_adversaries() -> None:
+    first, again, other = (simulate_hostile(seed, 300) for seed in (6, 6, 16))
+    assert first == again
+    assert first.trace != other.trace
+
+
+def test_each_move_is_dealt_before_any_comes_again() -> None:
+    scenario = make_hostile_scenario(1, 25 * len(MOVES))
+    assert Counter(move.name for move in scenario.moves) == dict.fromkeys(MOVES, 1)
+
+
+def test_a_move_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"there are no such moves: .'dance'"):
+        make_hostile_scenario(1, 100, ["dance"])
+
+
+def test_facts_that_no_run_has_reached() -> None:
+    first, second = Sometimes(["a", "b", "c"]), Sometimes(["a", "b", "c"])
+    first.reach("a")
+    second.reach("b")
+    assert never_reached("abc", [first.reached, second.reached]) == ["c"]
+    with pytest.raises(KeyError):
+        first.reach("d")
