@@ -183,7 +183,7 @@ class _MemberSession:
 
     async def receive_requests(self) -> None:
         """Do what the participant asks for, until it leaves or its link ends."""
-        while not self._left:
+        while not self._left and self._member.dismissed is None:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
