@@ -218,12 +218,12 @@ async def test_who_takes_nothing_is_let_go_and_the_sender_goes_on(server: RoomSe
         tasks.start_soon(send_all, alice, map(broadcast, range(200)))
         received = texts(await reader.wait_packets(200))
         assert [int(text.split()[0]) for text in received] == [*range(200)]
-        assert 15 <= anyio.current_time() - started <= 20.5
+        assert 20 <= anyio.current_time() - started <= 25.5
         assert [(each.identity, each.state) for each in updates(reader.messages)] == [
             ("sloth", models.ParticipantInfo.DISCONNECTED)
         ]
         _, why = await sloth.receive_rest()
-        assert why == "it does not read: it took nothing for 15 s"
+        assert why == "it does not read: it took nothing for 20 s"
 
 
 @pytest.mark.rule("V8")
@@ -238,7 +238,7 @@ async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
         for number in range(4):
             alice.send(user(str(number), "sloth"))
             await anyio.wait_all_tasks_blocked()
-        with anyio.fail_after(25):
+        with anyio.fail_after(30):
             await reader.wait_updates(1)
 
 
@@ -254,7 +254,7 @@ async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads
         tasks.start_soon(send_all, sloth, pings)
         await anyio.sleep(1)
         assert QUEUE // 2 < queued_for(server, "sloth") < QUEUE * 3 // 4
-        with anyio.fail_after(25):
+        with anyio.fail_after(30):
             await reader.wait_updates(1)
         tasks.cancel_scope.cancel()
 

@@ -80,7 +80,7 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
             seconds += 1
             assert reader.texts.count("not held up") == seconds
             await anyio.sleep(1)
-        assert 15 <= seconds <= 21
+        assert 20 <= seconds <= 26
         await reader.wait_packets(2000 + seconds)
         published = [text for text in reader.texts if text != "not held up"]
         assert published == [text_of(number) for number in range(2000)]
@@ -90,7 +90,7 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
     assert heard == published[: len(heard)]
     assert len(heard) < len(published)
     assert leave_reasons(messages) == ["STATE_MISMATCH"]
-    assert why == "it does not read: it took nothing for 15 s"
+    assert why == "it does not read: it took nothing for 20 s"
 
 
 @pytest.mark.rule("V8")
@@ -142,13 +142,13 @@ async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomSe
 @pytest.mark.real_time
 @pytest.mark.parametrize(
     "limits",
-    [ServerLimits(max_queue_bytes=500_000, ping_timeout=4, ping_interval=1)],
+    [ServerLimits(max_queue_bytes=500_000, read_timeout=2)],
     ids=["500 KB"],
 )
 async def test_a_socket_that_is_never_read_is_let_go(server: RoomServer, url: str) -> None:
     async with (
         join_all(server, "alice", "bob") as (alice, bob),
-        reading((alice, 0), (bob, 0), every=0.5) as (_, reader),
+        reading((alice, 0), (bob, 0)) as (_, reader),
         connect_websocket(url, make_token("sloth")) as sloth,
         anyio.create_task_group() as tasks,
     ):
@@ -175,7 +175,7 @@ async def ping_socket(websocket: RawWebSocket) -> None:
 
 
 @pytest.mark.rule("V9")
-async def test_who_is_silent_for_the_ping_timeout_is_let_go(server: RoomServer, join: Join) -> None:
+async def test_who_is_silent_for_the_read_timeout_is_let_go(server: RoomServer, join: Join) -> None:
     async with join("alice") as alice, join_raw(server, "bob") as bob:
         started = anyio.current_time()
         await alice.wait_for_participant("bob")

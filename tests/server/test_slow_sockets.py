@@ -1,4 +1,4 @@
-"""Whoever takes any byte in the ping timeout reads, and whoever takes none does not (V8, B8)."""
+"""Whoever takes any byte in the read timeout reads, and whoever takes none does not (V8, B8)."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ async def test_who_takes_a_byte_now_and_then_stays(server: RoomServer) -> None:
         await anyio.wait_all_tasks_blocked()
         assert slow.unsent_bytes > 60_000
         for _ in range(60):
-            await anyio.sleep(14)
+            await anyio.sleep(19)
             slow.take(1)
         assert server.statistics().participants == 2
         # And who stops to take any goes.
-        await anyio.sleep(21)
+        await anyio.sleep(26)
         assert told(reader.messages)[-1] == ("slow", "DISCONNECTED")
 
 
@@ -115,7 +115,7 @@ async def test_who_takes_none_goes_though_messages_and_pings_come_from_it(
         started = anyio.current_time()
         alice.send(user("x", "sloth"))
         await reader.wait_until(lambda: ("sloth", "DISCONNECTED") in told(reader.messages))
-        assert 15 <= anyio.current_time() - started <= 20.5
+        assert 20 <= anyio.current_time() - started <= 25.5
 
 
 async def test_who_is_sent_nothing_stays(server: RoomServer) -> None:
@@ -201,11 +201,11 @@ async def test_who_reads_a_little_at_a_time_gets_all(
 async def test_who_pings_and_reads_nothing_is_let_go(
     connect: Callable[[RoomServer], AbstractAsyncContextManager[Socket]],
 ) -> None:
-    limits = ServerLimits(max_queue_bytes=256 * 1024, ping_timeout=3, ping_interval=1)
+    limits = ServerLimits(max_queue_bytes=256 * 1024, read_timeout=2)
     server = RoomServer(API_KEYS, limits)
     async with (
         join_raw(server, "alice") as alice,
-        reading((alice, 0), every=0.5) as (reader,),
+        reading((alice, 0)) as (reader,),
         connect(server) as sloth,
         anyio.create_task_group() as tasks,
     ):

@@ -108,7 +108,7 @@ async def test_a_sender_of_bulk_data_waits_for_its_receiver(join: Join, server: 
 
 
 @pytest.mark.rule("V8")
-async def test_who_takes_nothing_for_the_ping_timeout_is_let_go_and_others_call_on(
+async def test_who_takes_nothing_for_the_read_timeout_is_let_go_and_others_call_on(
     join: Join, server: RoomServer
 ) -> None:
     callee = Room()
@@ -131,8 +131,8 @@ async def test_who_takes_nothing_for_the_ping_timeout_is_let_go_and_others_call_
             assert answer == "hello"
             await anyio.sleep(0.25)
         # Whether it takes anything is looked at every five seconds.
-        assert 15 <= anyio.current_time() - started <= 20.5
-        with pytest.raises(LinkClosedError, match="it does not read: it took nothing for 15 s"):
+        assert 20 <= anyio.current_time() - started <= 25.5
+        with pytest.raises(LinkClosedError, match="it does not read: it took nothing for 20 s"):
             await bob.receive_rest()
 
 
@@ -158,7 +158,7 @@ async def test_a_broadcast_goes_on_without_who_takes_nothing(
         await alice.wait_for_participant("bob")
         await alice.wait_for_participant("carol")
         tasks.start_soon(send_pieces, alice, 300)
-        with anyio.fail_after(25):
+        with anyio.fail_after(30):
             await received.wait()
         assert sum(sizes) == 300 * len(PIECE)
         assert set(alice.remote_participants) == {"carol"}
@@ -182,7 +182,7 @@ async def test_several_who_take_nothing_are_let_go_at_the_same_time(
         started = anyio.current_time()
         await send_pieces(alice, 300)
         await anyio.sleep(1)
-        assert anyio.current_time() - started <= 21
+        assert anyio.current_time() - started <= 26
         assert alice.isconnected()
         assert set(alice.remote_participants) == set()
         tasks.cancel_scope.cancel()

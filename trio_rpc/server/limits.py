@@ -39,8 +39,11 @@ class ServerLimits:
         max_name_bytes: The name of a participant.
         max_malformed: Malformed messages of one participant in ten seconds; then it is let go (P8).
         ping_interval: Seconds between the pings that participants are asked for; whole.
-        ping_timeout: Seconds of silence after which a participant counts as gone (V9), and in which
-            it takes some of what waits for it, or is let go (V8); whole.
+        ping_timeout: Seconds of silence after which a participant counts as gone; whole (V9).
+        read_timeout: Seconds in which a participant takes at least a byte of what waits for it, or
+            is let go (V8). Networks take a few hundred kilobytes at a time: with 20 seconds,
+            whoever reads 30 kB a second stays. Shorter than the 30 seconds after which receivers
+            give up a stream: others may wait for its sender, who waits for this one.
     """
 
     max_rooms: int = field(default=10_000, validator=_POSITIVE)
@@ -60,3 +63,4 @@ class ServerLimits:
     max_malformed: int = field(default=100, validator=_POSITIVE)
     ping_interval: int = field(default=5, validator=_POSITIVE)
     ping_timeout: int = field(default=15, validator=_POSITIVE)
+    read_timeout: float = field(default=20.0, validator=_POSITIVE)

@@ -132,7 +132,7 @@ class _MemberSession:
 
     async def watch(self) -> None:
         """Let the participant go when it is silent (V9), or takes nothing that it is sent (V8)."""
-        member, timeout = self._member, self._limits.ping_timeout
+        member, limits = self._member, self._limits
         member.last_heard = taken_at = self._backend.current_time()
         while True:
             now = self._backend.current_time()
@@ -142,23 +142,20 @@ class _MemberSession:
             if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
                 taken_at = now
             # A moment, since the rest of a duration may be too short for the clock to advance by.
-            gone_at, stuck_at = member.last_heard + timeout, taken_at + timeout
+            gone_at = member.last_heard + limits.ping_timeout
+            stuck_at = taken_at + limits.read_timeout
             if now >= gone_at:
-                member.dismiss(
-                    DisconnectReason.CONNECTION_TIMEOUT, f"it was silent for {timeout} s"
-                )
+                text = f"it was silent for {limits.ping_timeout} s"
+                member.dismiss(DisconnectReason.CONNECTION_TIMEOUT, text)
                 return
             if now >= stuck_at:
-                # It need not be waited for while it does not take this.
+                # So that it is told why, should it read again.
                 member.mailbox.discard_queued()
-                member.dismiss(
-                    DisconnectReason.STATE_MISMATCH,
-                    f"it does not read: it took nothing for {timeout} s",
-                )
+                text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
+                member.dismiss(DisconnectReason.STATE_MISMATCH, text)
                 return
-            await self._backend.sleep(
-                min(gone_at, stuck_at, now + self._limits.ping_interval) - now
-            )
+            look_at = now + limits.ping_interval
+            await self._backend.sleep(min(gone_at, stuck_at, look_at) - now)
 
     def _reassure(self, now: float) -> None:
         """Let a sender that is not listened to live, and know that the server does."""

@@ -284,7 +284,7 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
 async def test_a_client_that_takes_nothing_is_let_go_and_who_sends_to_it_goes_on(
     join: Join, version: int
 ) -> None:
-    limits = ServerLimits(max_queue_bytes=400_000, ping_timeout=3, ping_interval=1)
+    limits = ServerLimits(max_queue_bytes=400_000, read_timeout=3)
     server = RoomServer(API_KEYS, limits)
     async with (
         serving(server) as url,
