@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -11,10 +12,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from trio_rpc.links import Channel, Frame, LinkClosedError, open_framed_link
+from trio_rpc.links.frames import encode_frames
+from trio_rpc.links.record_stream import RecordStream
+from trio_rpc.links.records import PREAMBLE, Record, RecordDecoder, RecordKind, encode_record
 from trio_rpc.server.frame_cutter import MAX_FRAMES
 from trio_rpc.server.http import HttpConnection, HttpLimits, response
 from trio_rpc.server.websocket import ServerWebSocket
@@ -41,7 +47,7 @@ class CountingProtocol(ServerProtocol):
 
 
 def masked(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
-    return Frame(opcode, data, fin).serialize(mask=True)
+    return WebSocketFrame(opcode, data, fin).serialize(mask=True)
 
 
 PING = masked(Opcode.PING)
@@ -74,6 +80,32 @@ async def test_tiny_frames_of_a_websocket(data: bytes, messages: int, early: boo
         for _ in range(messages):
             assert await websocket.receive() == b"x"
     assert largest_step([0, *seen, protocol.frames]) <= 4 * MAX_FRAMES
+
+
+# Records of stream links
+
+
+@pytest.mark.parametrize("body", [encode_frames([Frame(Channel.LOSSY, b"")]), b""])
+async def test_tiny_records_of_a_stream_link(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = 0
+    next_record = RecordDecoder.next_record
+
+    def count(decoder: RecordDecoder) -> Record | None:
+        nonlocal decoded
+        record = next_record(decoder)
+        decoded += record is not None
+        return record
+
+    monkeypatch.setattr(RecordDecoder, "next_record", count)
+    records = encode_record(RecordKind.MESSAGE, body) * 40_000
+    stream = RecordStream(FullByteStream(PREAMBLE + records), 1_000)
+    async with open_framed_link(stream) as link, bystander(lambda: decoded) as seen:
+        with suppress(LinkClosedError):
+            while True:
+                with suppress(ValueError):  # a message without a frame
+                    await link.receive()
+    assert decoded == 40_000
+    assert largest_step([0, *seen, decoded]) <= 4 * 32
 
 
 # HTTP

@@ -16,6 +16,10 @@ _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 #: The bytes of a length that does not fit the header's own seven bits, by what these say.
 _LONG_LENGTHS: Final = {126: 2, 127: 8}
+#: The size of a header by its second byte.
+_HEADER_SIZES: Final = [
+    2 + _LONG_LENGTHS.get(byte & _LENGTH, 0) + (4 if byte & _MASKED else 0) for byte in range(256)
+]
 
 
 class FrameCutter:
@@ -39,7 +43,6 @@ class FrameCutter:
 
     def feed(self, data: bytes) -> None:
         """Take what has come, once all that came before was given back."""
-        assert not self
         self._data = data
         self._position = 0
 
@@ -59,27 +62,21 @@ class FrameCutter:
             frames += 1
             known = len(self._header)
             header = self._header + data[position : position + _MAX_HEADER_BYTES - known]
-            size = _header_size(header)
+            # Two bytes tell how many there are.
+            size = _HEADER_SIZES[header[1]] if len(header) >= 2 else 2
             if len(header) < size:
                 self._header = header
                 position = end
-            else:
-                self._header = b""
-                self._payload_left = _payload_size(header)
-                position += size - known
+                break
+            self._header = b""
+            self._payload_left = _payload_size(header)
+            position += size - known
         self._position = position
         return data[start:position]
 
 
-def _header_size(header: bytes) -> int:
-    """Return the size of a header that begins so, or more than there is of it."""
-    if len(header) < 2:
-        return 2
-    length = _LONG_LENGTHS.get(header[1] & _LENGTH, 0)
-    return 2 + length + (4 if header[1] & _MASKED else 0)
-
-
 def _payload_size(header: bytes) -> int:
     short = header[1] & _LENGTH
-    length = _LONG_LENGTHS.get(short)
-    return short if length is None else int.from_bytes(header[2 : 2 + length])
+    if short not in _LONG_LENGTHS:
+        return short
+    return int.from_bytes(header[2 : 2 + _LONG_LENGTHS[short]])

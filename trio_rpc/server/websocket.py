@@ -78,23 +78,20 @@ class ServerWebSocket:
             except PeerGoneError:
                 self._parse(b"")
             else:
-                self._parse(await self._receive_piece())
+                if self._cutter:
+                    # Which may hold no message for as long as the peer likes, but pings say.
+                    await self._backend.checkpoint()
+                else:
+                    self._cutter.feed(await self._stream.receive())
+                self._parse(self._cutter.next_piece())
         return self._received.popleft()
 
     def feed(self, data: bytes) -> None:
         """Take what has come of it before anything was received."""
         self._cutter.feed(data)
 
-    async def _receive_piece(self) -> bytes:
-        """Return what comes next, as much as may be parsed at once; nothing is the end."""
-        if self._cutter:
-            # Which may hold no message for as long as the peer likes, but pings say.
-            await self._backend.checkpoint()
-        else:
-            self._cutter.feed(await self._stream.receive())
-        return self._cutter.next_piece()
-
     def _parse(self, data: bytes) -> None:
+        """Take what comes next; nothing is the end."""
         if data:
             self._protocol.receive_data(data)
         else:
