@@ -62,6 +62,7 @@ class Member:
         sequences: Which of its packets have come already (P6).
         directed_streams: Where its open streams go.
         server_calls: The server's own calls to it.
+        hurried_until: Until when no packet of a call waits for it, since it had no room for one.
         stamp: What its packets get on their way, serialised (P5).
     """
 
@@ -86,6 +87,7 @@ class Member:
     sequences: SequenceFilter = field(factory=SequenceFilter)
     directed_streams: DirectedStreams = field(init=False)
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
+    hurried_until: float = 0.0
     stamp: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
@@ -16,7 +17,7 @@ from livekit.protocol import models, rtc
 from ..errors import RpcError
 from ..events import DisconnectReason
 from ..limits import MAX_PACKET_BYTES, utf8_length
-from ..links import Channel, Frame
+from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..logs import peer_logger
 from ..packets import parse_packet, rpc_ack, rpc_response
 from ..participant import ParticipantPermissions
@@ -24,7 +25,17 @@ from .backlog import SERVER, Cause
 from .directed_streams import TooManyStreamsError
 from .limits import ServerLimits
 from .members import FULL, Member, ServerCall, make_sid, signal_frame
-from .routing import TO_NOBODY, Routed, destinations_of, follow_stream, request_id, stamp
+from .routing import (
+    TO_NOBODY,
+    Routed,
+    answered_id,
+    destinations_of,
+    follow_stream,
+    is_answer,
+    is_cancellation,
+    request_id,
+    stamp,
+)
 
 logger = peer_logger(__name__)
 
@@ -237,7 +248,38 @@ class ServerRoom:
         if caller := self.callers.get(identity):
             caller.on_packet(sender.identity, packet)
             return TO_NOBODY
-        return self._route_to_one(sender, self.members.get(identity), frame)
+        receiver = self.members.get(identity)
+        if receiver is not None and receiver is not sender:
+            if is_answer(packet, kind):
+                # Charged to who asked, or those who answer would wait for one who does not read.
+                return self._route_brief(receiver, frame, receiver)
+            if is_cancellation(packet, kind):
+                return self._route_brief(receiver, frame, sender)
+        return self._route_to_one(sender, receiver, frame)
+
+    def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
+        queued = receiver.offer(frame, cause)
+        if queued == FULL:
+            return Routed((), held=(receiver,), frame=frame, brief=cause)
+        if queued > self._half and cause is not receiver:
+            return Routed((receiver,), behind=(receiver,), brief=cause)
+        return Routed((receiver,))
+
+    def drop_brief(self, sender: Member, receiver: Member, frame: Frame) -> None:
+        """Tell its caller of a request or answer for which there was no room (1505)."""
+        logger.debug("dropped a packet for %s, who does not read", receiver.identity)
+        packet = parse_packet(frame.body)
+        kind = packet.WhichOneof("value")
+        what = f"{receiver.identity!r} does not read what it was sent before"
+        error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+        if call_id := request_id(packet, kind):
+            self._fail_call(sender, receiver.identity, call_id, error)
+        elif call_id := answered_id(packet, kind):
+            # Which takes less room than the answer.
+            failure = rpc_response(receiver.identity, call_id, error)
+            failure.participant_identity = sender.identity
+            with suppress(LinkFullError, LinkClosedError):
+                receiver.mailbox.send_nowait(Frame(Channel.RELIABLE, failure.SerializeToString()))
 
     def _route_to_one(self, sender: Member, receiver: Member | None, frame: Frame) -> Routed:
         if receiver is None or receiver is sender:
@@ -318,7 +360,7 @@ class ServerRoom:
             what = f"{identity!r} cannot call itself"
         else:
             # Should it be leaving, its caller hears of that in a moment.
-            return self._route_to_one(sender, callee, frame)
+            return self._route_brief(callee, frame, sender)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
         return self._fail_call(sender, identity, call_id, error)
 

@@ -9,8 +9,8 @@ from livekit.protocol import models
 
 from ..limits import MAX_PACKET_BYTES
 from ..links import Channel, Frame
-from ..packets import MalformedPacketError
-from ..rpc_streams import REQUEST_TOPIC, request_id_of
+from ..packets import CANCELLATION_TOPIC, MalformedPacketError
+from ..rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
 from .directed_streams import DirectedStreams
 from .members import Member
 
@@ -30,12 +30,15 @@ class Routed(NamedTuple):
         behind: Who of them is behind with reading: its cause may have to wait for them (B8).
         held: Who has no room for it: its cause has to wait, and offer it again.
         frame: For `held`.
+        brief: Who is charged for it, if it belongs to a call: nobody waits for room for it for
+            more than a moment. None for all else.
     """
 
     receivers: Sequence[Member]
     behind: Sequence[Member] = ()
     held: Sequence[Member] = ()
     frame: Frame | None = None
+    brief: Member | None = None
 
 
 TO_NOBODY: Final = Routed(())
@@ -123,6 +126,25 @@ def follow_stream(
     elif not packet.stream_header.HasField("inline_content"):
         # One whose content is in the header ends with it.
         streams.on_header(packet.stream_header.stream_id, destinations or (), now)
+
+
+def is_answer(packet: models.DataPacket, kind: str | None) -> bool:
+    """Whether a packet acknowledges or answers a request, or begins to as a stream."""
+    if kind == "stream_header":
+        return packet.stream_header.topic == RESPONSE_TOPIC
+    return kind in ("rpc_ack", "rpc_response")
+
+
+def answered_id(packet: models.DataPacket, kind: str | None) -> str:
+    """Return the id of the request that a packet answers; `""` for an ack, and all else."""
+    if kind == "stream_header" and packet.stream_header.topic == RESPONSE_TOPIC:
+        return request_id_of(packet.stream_header.attributes)
+    return packet.rpc_response.request_id if kind == "rpc_response" else ""
+
+
+def is_cancellation(packet: models.DataPacket, kind: str | None) -> bool:
+    """Whether a packet says that a call was given up."""
+    return kind == "user" and packet.user.topic == CANCELLATION_TOPIC
 
 
 def request_id(packet: models.DataPacket, kind: str | None) -> str:

@@ -35,6 +35,11 @@ _Reason = rtc.RequestResponse.Reason
 _DELIVERIES_A_TURN: Final = 64
 #: Seconds that somebody who joins waits for participants that are behind with reading.
 _JOIN_PATIENCE: Final = 5.0
+#: Seconds that an answer waits for who asked, and that a request waits for who is called.
+_ANSWER_PATIENCE: Final = 0.02
+_REQUEST_PATIENCE: Final = 0.25
+#: Seconds in which nothing waits so for the same receiver again, after it was in vain.
+_HURRY: Final = 1.0
 #: Seconds that a participant's data channel may take to open.
 _OPEN_TIMEOUT: Final = 20.0
 
@@ -195,6 +200,7 @@ class _MemberSession:
         """Do what the frames ask for, and wait for whom they were too much."""
         sent: set[Member] = set()
         deliveries = 0
+        mailbox, half = self._member.mailbox, self._member.backlog.half
         self._member.last_heard = self._backend.current_time()
         for channel, body in frames:
             if self._left or self._member.dismissed is not None:
@@ -207,6 +213,8 @@ class _MemberSession:
             deliveries += len(routed.receivers)
             if routed.behind or routed.held:
                 await self._hold_back(routed)
+            if mailbox.queued_bytes > half:
+                await self._read_on_later()
             if deliveries >= _DELIVERIES_A_TURN:
                 deliveries = 0
                 await self._backend.checkpoint()
@@ -245,19 +253,50 @@ class _MemberSession:
             except QueueFullError as again:
                 error = again
 
+    async def _wait_briefly(self, routed: Routed, cause: Member) -> None:
+        """Wait a moment for a receiver of a packet of a call; then go on, or tell its caller.
+
+        Who reads has taken something by then. Others whom the participant calls and answers do not
+        pay for one who does not.
+        """
+        (receiver,) = (*routed.behind, *routed.held)
+        if self._backend.current_time() >= receiver.hurried_until:
+            patience = _ANSWER_PATIENCE if cause is receiver else _REQUEST_PATIENCE
+            with self._backend.move_on_after(patience):
+                await self._bring(routed, cause)
+                return
+            receiver.hurried_until = self._backend.current_time() + _HURRY
+        for held in routed.held:
+            assert routed.frame is not None
+            self._room.drop_brief(self._member, held, routed.frame)
+
+    async def _read_on_later(self) -> None:
+        """Take nothing more from the participant while it does not read what it asked for."""
+        member = self._member
+        member.mailbox.flush_nowait()
+        while member.holds_back(member):
+            await self._wait(member.backlog.wait_for_share(member, self._backend.event()))
+
     async def _hold_back(self, routed: Routed) -> None:
         """Take nothing more from the participant while others are behind by its doing."""
-        member = self._member
+        if routed.brief is None:
+            await self._bring(routed, self._member)
+        else:
+            await self._wait_briefly(routed, routed.brief)
+
+    async def _bring(self, routed: Routed, cause: Member) -> None:
         for receiver in routed.held:
             assert routed.frame is not None
             size = len(routed.frame.body) + FRAME_OVERHEAD
             backlog = receiver.backlog
-            while not backlog.closed and receiver.offer(routed.frame, member) == FULL:
+            while not backlog.closed and receiver.offer(routed.frame, cause) == FULL:
                 await self._wait(backlog.wait_for_room(size, self._backend.event()))
+        if cause is not self._member:
+            return
         for receiver in (*routed.behind, *routed.held):
             receiver.mailbox.flush_nowait()
-            while receiver.holds_back(member):
-                await self._wait(receiver.backlog.wait_for_share(member, self._backend.event()))
+            while receiver.holds_back(cause):
+                await self._wait(receiver.backlog.wait_for_share(cause, self._backend.event()))
 
     async def _wait(self, wait: Awaitable[None]) -> None:
         self._waits = self._has_waited = True

@@ -208,12 +208,14 @@ def _redirect(random: Random, call: Call, hostile: list[str]) -> Call:
     """Have some calls, and some that their handlers make, go to adversaries."""
     nested = call.answer.call
     if nested is not None and random.random() < 0.2:
-        nested = evolve(nested, callee=random.choice(hostile))
+        nested = evolve(nested, callee=random.choice(hostile), padding=0)
     callee = random.choice(hostile) if random.random() < 0.12 else call.callee
+    padding = choose(random, _PADDINGS)
     return evolve(
         call,
         callee=callee,
-        padding=choose(random, _PADDINGS),
+        # A large one to somebody who does not read waits, and with it all else of its caller (B8).
+        padding=min(padding, 3_000) if callee in hostile else padding,
         answer=evolve(call.answer, call=nested),
     )
 
