@@ -77,7 +77,7 @@ class FramedLink:
         # Where somebody waits for it
         self._something_sent: Event | None = None
         # What has come: the message that is being handed out, and what was since others had a turn
-        self._message = b""
+        self._message: bytes = b""
         self._position = 0
         self._found_frames = False
         self._frames_this_turn = 0
