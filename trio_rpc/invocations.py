@@ -181,7 +181,10 @@ class Invocations:
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: str) -> None:
-        """Forget the answered requests of a participant who has left."""
+        """Forget the answered requests of a participant who has left, and remember no more."""
+        for request in self._unanswered.values():
+            if request.caller == caller:
+                request.deadline = 0.0
         self._answered.forget_caller(caller)
 
     def end(self) -> None:

@@ -14,6 +14,7 @@ from typing import Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
+import h11
 import trio
 import trio_websocket
 import websockets.asyncio.client
@@ -156,6 +157,7 @@ async def _connect_on_trio(
         except* (
             OSError,
             UnicodeError,  # of the host's name
+            h11.ProtocolError,  # what answers does not speak HTTP
             trio.BrokenResourceError,
             trio_websocket.ConnectionRejected,
             trio_websocket.HandshakeError,

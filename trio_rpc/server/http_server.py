@@ -7,6 +7,7 @@ import ssl
 
 from attrs import define, field
 from starlette.types import ASGIApp
+from websockets.exceptions import InvalidHeader
 
 from .. import concurrency
 from ..concurrency import Event
@@ -91,7 +92,12 @@ class _HttpServer:
             while (request := await connection.receive_request()) is not None:
                 if asks_for_websocket(request):
                     scope = endpoints.scope("websocket", request)
-                    await WebSocketExchange(connection, request).run(self._app, scope)
+                    try:
+                        exchange = WebSocketExchange(connection, request)
+                    except InvalidHeader:
+                        await connection.refuse(400, "a header holds what no header may hold")
+                        return
+                    await exchange.run(self._app, scope)
                     return
                 scope = endpoints.scope("http", request)
                 await HttpExchange(connection, request).run(self._app, scope)

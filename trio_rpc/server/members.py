@@ -62,6 +62,7 @@ class Member:
         sequences: Which of its packets have come already (P6).
         directed_streams: Where its open streams go.
         server_calls: The server's own calls to it.
+        owed: How many acks and answers it owes to whom, by identity.
         hurried_until: Until when no packet of a call waits for it, since it had no room for one.
         stamp: What its packets get on their way, serialised (P5).
     """
@@ -87,6 +88,7 @@ class Member:
     sequences: SequenceFilter = field(factory=SequenceFilter)
     directed_streams: DirectedStreams = field(init=False)
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
+    owed: dict[str, int] = field(factory=dict[str, int])
     hurried_until: float = 0.0
     stamp: bytes = field(init=False)
 
@@ -220,6 +222,19 @@ class Member:
         # A lossy packet may have been dropped.
         if queued > queued_before:
             self.backlog.charge(cause, queued - queued_before, queued)
+
+    def owe(self, asker: str) -> None:
+        """Count a request that it gets: it owes an ack and an answer."""
+        self.owed[asker] = self.owed.get(asker, 0) + 2
+
+    def pay(self, asker: str) -> bool:
+        """Count an ack or an answer that it sends; return whether it was owed."""
+        left = self.owed.get(asker, 0)
+        if left > 1:
+            self.owed[asker] = left - 1
+        elif left:
+            del self.owed[asker]
+        return left > 0
 
     def holds_back(self, cause: Cause) -> bool:
         """Tell whether somebody who has sent it something has to wait before sending more (B8)."""

@@ -157,6 +157,10 @@ class ServerRoom:
         ]
         for each in departed:
             del self.members[each.identity]
+        for other in self.members.values():
+            if other.owed:
+                for each in departed:
+                    other.owed.pop(each.identity, None)
         if not self.members:
             self._on_empty()
         self._announce_departures(departed, self.members.values())
@@ -250,7 +254,7 @@ class ServerRoom:
             return TO_NOBODY
         receiver = self.members.get(identity)
         if receiver is not None and receiver is not sender:
-            if is_answer(packet, kind):
+            if is_answer(packet, kind) and sender.pay(identity):
                 # Charged to who asked, or those who answer would wait for one who does not read.
                 return self._route_brief(receiver, frame, receiver)
             if is_cancellation(packet, kind):
@@ -260,9 +264,11 @@ class ServerRoom:
     def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
         queued = receiver.offer(frame, cause)
         if queued == FULL:
-            return Routed((), held=(receiver,), frame=frame, brief=cause)
+            # Who has filled the queue waits as long as it takes; others only for a moment.
+            brief = cause if cause is receiver or not receiver.holds_back(cause) else None
+            return Routed((), held=(receiver,), frame=frame, brief=brief)
         if queued > self._half and cause is not receiver:
-            return Routed((receiver,), behind=(receiver,), brief=cause)
+            return Routed((receiver,), behind=(receiver,))
         return Routed((receiver,))
 
     def drop_brief(self, sender: Member, receiver: Member, frame: Frame) -> None:
@@ -359,6 +365,7 @@ class ServerRoom:
         elif callee is sender:
             what = f"{identity!r} cannot call itself"
         else:
+            callee.owe(sender.identity)
             # Should it be leaving, its caller hears of that in a moment.
             return self._route_brief(callee, frame, sender)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)

@@ -78,6 +78,9 @@ def _parse(sdp: str) -> tuple[list[str], list[list[str]]]:
     session: list[str] = []
     sections: list[list[str]] = []
     for line in sdp.replace("\r\n", "\n").rstrip("\n").split("\n"):
+        if len(line.splitlines()) > 1:
+            # It would be several for aiortc: addresses and media could hide in there.
+            raise ValueError("a line with a control character in it")
         if line.startswith("m="):
             sections.append([])
         (sections[-1] if sections else session).append(line)
