@@ -63,4 +63,4 @@ class ServerLimits:
     max_malformed: int = field(default=100, validator=_POSITIVE)
     ping_interval: int = field(default=5, validator=_POSITIVE)
     ping_timeout: int = field(default=15, validator=_POSITIVE)
-    read_timeout: float = field(default=20.0, validator=validators.gt(0.0))
+    read_timeout: float = field(default=20.0, validator=validators.gt(0))
