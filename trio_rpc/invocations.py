@@ -184,7 +184,7 @@ class Invocations:
         """Forget the answered requests of a participant who has left, and remember no more."""
         for request in self._unanswered.values():
             if request.caller == caller:
-                request.deadline = 0.0
+                request.is_remembered = False
         self._answered.forget_caller(caller)
 
     def end(self) -> None:
@@ -283,8 +283,11 @@ class Invocations:
         del self._unanswered[request.caller, request.id]
         if request.body is not None:
             request.body.close()
-        self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
-        self._answered.add(request.caller, request.id, request.deadline)
+        if request.is_remembered:
+            self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
+            self._answered.add(request.caller, request.id, request.deadline)
+        else:
+            self._budget.refund(request.caller, request.charged)
 
     # A request's task
 

@@ -37,6 +37,7 @@ class Request:
         charged: The bytes that were charged to the caller for it, without those of `body`.
         scope: Around the handler, once that runs.
         given_up: The caller has given up.
+        is_remembered: Its id is remembered once it was answered (B1): its caller is here still.
         acknowledged: The ack was sent when the request began to wait.
     """
 
@@ -54,6 +55,7 @@ class Request:
     charged: int = field(init=False, default=0)
     scope: CancelScope | None = field(init=False, default=None)
     given_up: bool = field(init=False, default=False)
+    is_remembered: bool = field(init=False, default=True)
     acknowledged: bool = field(init=False, default=False)
 
 
