@@ -26,8 +26,9 @@ from .moves import HEAVY, MOVES, RARE
 
 #: Calls of honest participants in a second.
 _CALLS_PER_SECOND: Final = 100
-#: One move for so many calls.
-_CALLS_PER_MOVE: Final = 25
+#: One move for so many calls, until all were played, and from then on.
+_CALLS_PER_MOVE: Final = 20
+_CALLS_PER_FURTHER_MOVE: Final = 60
 #: What the name of an answer has before it in a list of moves.
 ANSWER_PREFIX: Final = "answer: "
 #: In a list of moves, the calls of the server's own.
@@ -156,8 +157,8 @@ def _moment(random: Random, seconds: float) -> float:
 def _make_honest(random: Random, seed: int, number: int, is_small: bool) -> Profile:
     profile = make_profile(random, seed, number)
     limits = _SMALL_LIMITS if is_small and number % 2 else {}
-    # One has few handlers at a time in any case, and one has as many as anybody needs.
-    handlers = {0: 1000, 1: 3}.get(number, random.choice((1000, 1000, 3)))
+    # One of them runs few handlers at a time.
+    handlers = 8 if number == 1 else 1000
     profile = evolve(profile, limits=limits, max_concurrent_handlers=handlers)
     if number < _DIRECT:
         return evolve(profile, is_direct=True, faults=Faults())
@@ -254,7 +255,9 @@ def _deal(
         for _ in range(1 if name in HEAVY else _LIGHT)
         if name not in RARE or len(names) == 1
     ]
-    for _ in range(max(calls // _CALLS_PER_MOVE, 1)):
+    first = min(calls // _CALLS_PER_MOVE, len(names))
+    further = (calls - first * _CALLS_PER_MOVE) // _CALLS_PER_FURTHER_MOVE
+    for _ in range(max(first + further, 1)):
         if not deck:
             deck = list(again)
             random.shuffle(deck)
