@@ -246,4 +246,6 @@ def _something_was_lost(record: CallRecord) -> bool:
         or (record.overtaken and record.streamed)
         or record.stay.actor.was_stalled(since, until)
         or (record.callee is not None and record.callee.was_stalled(since, until))
+        # It had left, and nobody knew yet
+        or (record.callee is not None and not record.callee.was_there(since, until))
     )

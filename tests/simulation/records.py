@@ -38,9 +38,14 @@ class Presence:
 
 @define(eq=False)
 class Actor:
-    """A participant through all its stays."""
+    """A participant through all its stays.
+
+    Attributes:
+        joining: How many stays of it are about to begin, each in place of any other.
+    """
 
     profile: Profile
+    joining: int = 0
     stays: list[Presence] = field(factory=list)
     stalls: list[Stall] = field(factory=list)
 

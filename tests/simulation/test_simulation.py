@@ -195,9 +195,7 @@ def test_the_checker_refuses_an_outcome_that_comes_after_somebody_left() -> None
 def test_the_checker_refuses_that_a_participant_is_out_for_nothing() -> None:
     steps = _Steps()
     steps.checker.stay_began(steps.stays[0], 0.5)
-    with pytest.raises(
-        ViolationError, match="p0 is out of the room, though nothing"
-    ):
+    with pytest.raises(ViolationError, match="p0 is out of the room, though nothing"):
         steps.checker.stay_ended(steps.stays[0], 1.5, "STATE_MISMATCH")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -322,7 +322,12 @@ class _Player:
         try:
             with stay.scope, visitors.receive(stay) if visitors else nullcontext():
                 token = self._server.token(stay.identity)
-                async with room.connect(connector, token):
+                async with AsyncExitStack() as stack:
+                    self.actor.joining += 1
+                    try:
+                        await stack.enter_async_context(room.connect(connector, token))
+                    finally:
+                        self.actor.joining -= 1
                     self.actor.stays.append(stay)
                     self._stays.append(stay)
                     self._checker.stay_began(stay, anyio.current_time())

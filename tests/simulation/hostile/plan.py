@@ -199,6 +199,7 @@ def _make_server_limits(random: Random, is_small: bool) -> ServerLimits:
         max_queue_bytes=512 * 1024,
         max_message_bytes=128 * 1024,
         max_malformed=random.choice((20, 100)),
+        read_timeout=5.0,
     )
 
 
