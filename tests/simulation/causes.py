@@ -220,7 +220,7 @@ def elapsed(record: CallRecord) -> float:
 def _transit(record: CallRecord) -> float:
     """Seconds that a request and its response are under way at the most."""
     callee = record.callee.profile.longest_delay if record.callee else 0.0
-    return 2 * (record.stay.actor.profile.longest_delay + callee)
+    return 2 * (record.stay.actor.profile.longest_delay + callee) + record.held_up
 
 
 def caller_left(record: CallRecord) -> bool:

@@ -52,6 +52,10 @@ class Visitors(Protocol):
         """Receive in a player's room what they send."""
         ...
 
+    def may_hold_up(self, since: float, until: float) -> float:
+        """Return for how many seconds they may have held up a player who calls or answers them."""
+        ...
+
     def overhear(self, request_id: str, caller: str, callee: str) -> None:
         """Get to know the id of a call that a player makes."""
         ...
@@ -153,7 +157,10 @@ class World:
                         raise
             assert outcome is not None or patience.cancelled_caught
         finally:
-            self.checker.call_ended(record, anyio.current_time(), outcome)
+            now = anyio.current_time()
+            if self.visitors is not None:
+                record.held_up = self.visitors.may_hold_up(record.started, now)
+            self.checker.call_ended(record, now, outcome)
 
     async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
         """The handler of all calls."""

@@ -159,7 +159,7 @@ async def _ask_and_do_not_read(play: Play, requests: list[models.DataPacket]) ->
             packet.stream_header.attributes["lk.rpc_request_id"] = request_id
         await play.post(packet)
     await play.wait(play.random.choice((0.5, 2.0)))
-    play.me.reading.set()
+    play.me.read_on()
 
 
 MOVES: Final[dict[str, Move]] = {
