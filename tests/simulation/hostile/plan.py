@@ -33,6 +33,8 @@ _CALLS_PER_FURTHER_MOVE: Final = 60
 ANSWER_PREFIX: Final = "answer: "
 #: In a list of moves, the calls of the server's own.
 SERVER_CALLS: Final = "server calls"
+#: All that adversaries may be told to do.
+ALL_MOVES: Final = (*MOVES, *(f"{ANSWER_PREFIX}{name}" for name in ANSWERS), SERVER_CALLS)
 #: How often a move is dealt for each time that a heavy one is.
 _LIGHT: Final = 4
 #: Moments are multiples of this many seconds, so that many things happen at the same one.
@@ -113,11 +115,10 @@ def make_hostile_scenario(
         moves: Which moves are played, and with `answer: ` before them, which answers are given
             instead of proper ones; also `SERVER_CALLS`. All unless given.
     """
-    answer_names = {f"{ANSWER_PREFIX}{name}": name for name in ANSWERS}
-    chosen = (*MOVES, *answer_names, SERVER_CALLS) if moves is None else tuple(moves)
-    if unknown := set(chosen) - MOVES.keys() - answer_names.keys() - {SERVER_CALLS}:
+    chosen = ALL_MOVES if moves is None else tuple(moves)
+    if unknown := set(chosen) - set(ALL_MOVES):
         raise ValueError(f"there are no such moves: {unknown}")
-    answers = [name for full_name, name in answer_names.items() if full_name in chosen]
+    answers = [name for name in ANSWERS if f"{ANSWER_PREFIX}{name}" in chosen]
     random = Random(f"hostile {seed}")
     is_small = random.random() < 0.7
     honest = [_make_honest(random, seed, number, is_small) for number in range(7)]
