@@ -18,8 +18,8 @@ from .sometimes import Sometimes, never_reached
 
 #: Seeds and calls, the nested ones not counted. Every move is played in each of those on trio.
 RUNS: dict[BackendName, list[tuple[int, int]]] = {
-    "trio": [(1, 2_500), (2, 2_500), (3, 2_500)],
-    "asyncio": [(4, 2_500), (5, 2_500)],
+    "trio": [(1, 2_500), (2, 2_500), (5, 2_500)],
+    "asyncio": [(2, 2_500), (9, 2_500)],
 }
 
 
@@ -46,7 +46,8 @@ def test_a_seed_replays_exactly_with_adversaries() -> None:
 
 def test_each_move_is_dealt_before_any_comes_again() -> None:
     scenario = make_hostile_scenario(1, 20 * len(MOVES))
-    assert Counter(move.name for move in scenario.moves) == dict.fromkeys(MOVES, 1)
+    moves = Counter(move.name for move in scenario.moves if scenario.may_send[move.identity])
+    assert moves == dict.fromkeys(MOVES, 1)
 
 
 def test_a_move_that_there_is_not() -> None:

@@ -168,3 +168,5 @@ MOVES: Final[dict[str, Move]] = {
 HEAVY: Final = frozenset({"reading nothing", "reading slowly", "joins and leaves in a storm"})
 #: What costs so much that it is played once in a run at the most.
 RARE: Final = frozenset({"a crowd that does not read"})
+#: What takes up to twenty seconds.
+LONG: Final = frozenset({"reading nothing", "silence", "a crowd that does not read"})

@@ -22,7 +22,7 @@ from ..scenario import (
     make_profile,
 )
 from .answers import ANSWERS
-from .moves import HEAVY, MOVES, RARE
+from .moves import HEAVY, LONG, MOVES, RARE
 
 #: Calls of honest participants in a second.
 _CALLS_PER_SECOND: Final = 100
@@ -195,7 +195,7 @@ def _make_adversary(random: Random, number: int) -> Adversary:
 
 def _make_server_limits(random: Random, is_small: bool) -> ServerLimits:
     if not is_small:
-        return ServerLimits()
+        return ServerLimits(read_timeout=5.0)
     return ServerLimits(
         max_queue_bytes=512 * 1024,
         max_message_bytes=128 * 1024,
@@ -264,15 +264,19 @@ def _deal(
             deck = list(again)
             random.shuffle(deck)
         dealt.append(deck.pop())
-    moments = sorted(_moment(random, seconds) for _ in dealt)
     able = [each.profile.identity for each in adversaries if each.may_send]
     unable = [each.profile.identity for each in adversaries if not each.may_send]
-    return tuple(
+    # Who may not send tries some of them too.
+    players = [(name, random.choice(able)) for name in dealt]
+    players += [(name, random.choice(unable)) for name in dealt if random.random() < 0.15]
+    moves = [
+        # What takes long begins early, or a short run would end before it does.
         PlannedMove(
-            at=at,
-            identity=random.choice(unable if unable and random.random() < 0.15 else able),
-            name=name,
-            seed=random.getrandbits(32),
+            _moment(random, seconds * (0.4 if name in LONG else 1)),
+            identity,
+            name,
+            random.getrandbits(32),
         )
-        for at, name in zip(moments, dealt, strict=True)
-    )
+        for name, identity in players
+    ]
+    return tuple(sorted(moves, key=lambda move: move.at))
