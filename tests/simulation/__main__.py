@@ -7,6 +7,7 @@ import sys
 import time
 
 from .checker import ViolationError
+from .hostile.plan import ALL_MOVES
 from .run import simulate
 from .series import play_series
 
@@ -20,16 +21,18 @@ def main() -> int:
     parser.add_argument(
         "--move", action="append", help="have them play this one, or answer so; may be repeated"
     )
+    parser.add_argument("--without", action="append", default=[], help="not this; may be repeated")
     parser.add_argument("--jobs", type=int, default=1, help="processes, with --adversary")
     options = parser.parse_args()
     started = time.perf_counter()
+    moves = [each for each in options.move or ALL_MOVES if each not in options.without]
     try:
         if options.adversary:
             figures: object = play_series(
                 options.seed,
                 options.calls,
                 options.backend,
-                options.move,
+                moves if options.move or options.without else None,
                 jobs=options.jobs,
                 report=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
             )

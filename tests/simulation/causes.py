@@ -180,8 +180,10 @@ def _response_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
     return None if record.plan.answer.kind == "return too much" else "its answer was not too large"
 
 
-def _send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
-    return None if caller_left(record) else "the connection was there"
+def send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
+    """Why a request could have been sent: its caller knows a moment later that its link is cut."""
+    is_cut = record.stay.disturbed is not None
+    return None if is_cut or caller_left(record) else "the connection was there"
 
 
 def _never(_record: CallRecord, _outcome: RpcError) -> str | None:
@@ -199,7 +201,7 @@ _CHECKS: Final[dict[RpcError.ErrorCode, Callable[[CallRecord, RpcError], str | N
     codes.RESPONSE_TIMEOUT: _response_timeout,
     codes.RECIPIENT_DISCONNECTED: _recipient_disconnected,
     codes.RESPONSE_PAYLOAD_TOO_LARGE: _response_too_large,
-    codes.SEND_FAILED: _send_failed,
+    codes.SEND_FAILED: send_failed,
 }
 
 
@@ -218,7 +220,7 @@ def elapsed(record: CallRecord) -> float:
 def _transit(record: CallRecord) -> float:
     """Seconds that a request and its response are under way at the most."""
     callee = record.callee.profile.longest_delay if record.callee else 0.0
-    return 2 * (record.stay.actor.profile.longest_delay + callee)
+    return 2 * (record.stay.actor.profile.longest_delay + callee) + record.held_up
 
 
 def caller_left(record: CallRecord) -> bool:
@@ -244,4 +246,6 @@ def _something_was_lost(record: CallRecord) -> bool:
         or (record.overtaken and record.streamed)
         or record.stay.actor.was_stalled(since, until)
         or (record.callee is not None and record.callee.was_stalled(since, until))
+        # It had left, and nobody knew yet
+        or (record.callee is not None and not record.callee.was_there(since, until))
     )

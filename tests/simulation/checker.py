@@ -126,7 +126,8 @@ class Checker:
             stay.ended = now
             self._present.remove(stay)
             self._step(now, f"{stay.identity} is out: {why}")
-            if stay.disturbed is None and not stay.actor.was_stalled(now - _STALLED_BEFORE, now):
+            is_expected = stay.disturbed is not None or stay.actor.joining
+            if not is_expected and not stay.actor.was_stalled(now - _STALLED_BEFORE, now):
                 self.fail(f"{stay.identity} is out of the room, though nothing ended its stay")
 
     def other_left(self, stay: Stay, identity: str, now: float) -> None:

@@ -15,6 +15,7 @@ from .causes import (
     elapsed,
     overdue,
     request_too_large,
+    send_failed,
     why_not_cancelled,
 )
 from .records import CANCELLED, CallRecord
@@ -75,7 +76,7 @@ def _why_not_raised(record: CallRecord, error: RpcError) -> str | None:
         ):
             return None
         case codes.SEND_FAILED:
-            return None if caller_left(record) else "the connection was there"
+            return send_failed(record, error)
     return "its callee did not say that"
 
 

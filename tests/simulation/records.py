@@ -38,9 +38,14 @@ class Presence:
 
 @define(eq=False)
 class Actor:
-    """A participant through all its stays."""
+    """A participant through all its stays.
+
+    Attributes:
+        joining: How many stays of it are about to begin, each in place of any other.
+    """
 
     profile: Profile
+    joining: int = 0
     stays: list[Presence] = field(factory=list)
     stalls: list[Stall] = field(factory=list)
 
@@ -108,6 +113,7 @@ class CallRecord:
         parent: The handler that made it.
         packets: How many packets it took so far, besides acks.
         dropped, overtaken: Whether that happened to any of them.
+        held_up: Seconds that adversaries who do not read may have held up either side.
     """
 
     plan: Call
@@ -122,6 +128,7 @@ class CallRecord:
     streamed: bool = False
     dropped: bool = False
     overtaken: bool = False
+    held_up: float = 0.0
 
     @property
     def summary(self) -> str:
@@ -133,6 +140,7 @@ class CallRecord:
             "streamed",
             "dropped",
             "overtaken",
+            "held_up",
         )
         facts = ", ".join(f"{name}={getattr(self, name)}" for name in known)
         return f"{self.plan}, {facts}, from {self.stay.actor.profile} to {self.callee}"

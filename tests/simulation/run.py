@@ -119,7 +119,7 @@ def _run(
     except Exception as error:
         cause = error
     problem = checker.violation
-    if over_time and problem is None:
+    if over_time:
         problem = f"the run did not come to its end\nafter these steps:\n{checker.last_steps}"
     if cause is not None:
         problem = "\n".join(filter(None, (problem, *_failures(cause))))

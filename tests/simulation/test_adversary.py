@@ -16,23 +16,15 @@ from .hostile.plan import make_hostile_scenario
 from .run import BackendName, Figures, simulate_hostile
 from .sometimes import Sometimes, never_reached
 
-#: Seeds and calls, the nested ones not counted.
-RUNS: dict[BackendName, list[tuple[int, int]]] = {"trio": [(1, 3_000), (2, 3_000)]}
-#: What only longer runs reach.
-RARE = frozenset(
-    {
-        "B1: a request whose id was running was ignored",
-        "P6: packets with a number that came before were ignored",
-        "V8: a member that does not read was disconnected",
-        "move: flood of data of 10 kB",
-        "move: flood of requests of 10 kB",
-        "move: streams with 900 destinations",
-    }
-)
+#: Seeds and calls, the nested ones not counted. Every move is played in each of those on trio.
+RUNS: dict[BackendName, list[tuple[int, int]]] = {
+    "trio": [(1, 2_500), (2, 2_500), (5, 2_500)],
+    "asyncio": [(2, 2_500), (9, 2_500)],
+}
 
 
 @pytest.mark.rule("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B10", "C5", "C6", "A9", "P5", "P8")
-@pytest.mark.parametrize("backend", ["trio"])
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_the_harm_that_adversaries_do_ends_with_them(
     backend: BackendName, report_figures: Callable[[Figures], None]
 ) -> None:
@@ -42,8 +34,8 @@ def test_the_harm_that_adversaries_do_ends_with_them(
         report_figures(figures)
         assert sum(figures.outcomes.values()) == figures.calls > calls
         reached.append(figures.facts)
-    # It proves something only if moves were played, and bounds were hit.
-    assert never_reached(FACTS - RARE, reached) == []
+    # It proves something only if all moves were played, and all bounds were hit.
+    assert never_reached(FACTS, reached) == []
 
 
 def test_a_seed_replays_exactly_with_adversaries() -> None:
@@ -53,8 +45,9 @@ def test_a_seed_replays_exactly_with_adversaries() -> None:
 
 
 def test_each_move_is_dealt_before_any_comes_again() -> None:
-    scenario = make_hostile_scenario(1, 25 * len(MOVES))
-    assert Counter(move.name for move in scenario.moves) == dict.fromkeys(MOVES, 1)
+    scenario = make_hostile_scenario(1, 20 * len(MOVES))
+    moves = Counter(move.name for move in scenario.moves if scenario.may_send[move.identity])
+    assert moves == dict.fromkeys(MOVES, 1)
 
 
 def test_a_move_that_there_is_not() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 from attrs import evolve
 
-from trio_rpc import Room, RpcError, RpcInvocationData
+from trio_rpc import Room, RoomStatistics, RpcError, RpcInvocationData
 from trio_rpc.testing import Faults
 
 from . import run as run_module
@@ -186,9 +186,34 @@ def test_the_checker_refuses_an_outcome_that_comes_after_somebody_left() -> None
         steps.end(built_in("RECIPIENT_DISCONNECTED"), 1.0)
     steps = _Steps()
     steps.checker.stay_began(steps.stays[0], 0.5)
+    steps.stays[0].disturbed = 1.5
     steps.checker.stay_ended(steps.stays[0], 1.5, "we left")
     with pytest.raises(ViolationError, match="its caller had left before"):
         steps.end(built_in("RECIPIENT_DISCONNECTED"), 1.0)
+
+
+def test_the_checker_refuses_that_a_participant_is_out_for_nothing() -> None:
+    steps = _Steps()
+    steps.checker.stay_began(steps.stays[0], 0.5)
+    with pytest.raises(ViolationError, match="p0 is out of the room, though nothing"):
+        steps.checker.stay_ended(steps.stays[0], 1.5, "STATE_MISMATCH")
+
+
+@pytest.mark.parametrize(
+    ("statistics", "problem"),
+    [
+        (RoomStatistics(held_bytes=257 * 2**20), "p0 holds more than it may"),
+        (RoomStatistics(open_streams=10_001), "p0 has more streams open than it may"),
+        (RoomStatistics(pending_calls=2), "p0 has more calls pending than there are"),
+    ],
+)
+def test_the_checker_refuses_more_than_a_room_may_have(
+    statistics: RoomStatistics, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = _Steps()
+    monkeypatch.setattr(Room, "statistics", lambda _room: statistics)
+    with pytest.raises(ViolationError, match=problem):
+        steps.checker.stay_began(steps.stays[0], 0.5)
 
 
 def test_the_checker_refuses_a_second_outcome() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -50,6 +50,10 @@ class Visitors(Protocol):
 
     def receive(self, stay: Stay) -> AbstractContextManager[None]:
         """Receive in a player's room what they send."""
+        ...
+
+    def may_hold_up(self, since: float, until: float) -> float:
+        """Return for how many seconds they may have held up a player who calls or answers them."""
         ...
 
     def overhear(self, request_id: str, caller: str, callee: str) -> None:
@@ -153,7 +157,10 @@ class World:
                         raise
             assert outcome is not None or patience.cancelled_caught
         finally:
-            self.checker.call_ended(record, anyio.current_time(), outcome)
+            now = anyio.current_time()
+            if self.visitors is not None:
+                record.held_up = self.visitors.may_hold_up(record.started, now)
+            self.checker.call_ended(record, now, outcome)
 
     async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
         """The handler of all calls."""
@@ -322,7 +329,12 @@ class _Player:
         try:
             with stay.scope, visitors.receive(stay) if visitors else nullcontext():
                 token = self._server.token(stay.identity)
-                async with room.connect(connector, token):
+                async with AsyncExitStack() as stack:
+                    self.actor.joining += 1
+                    try:
+                        await stack.enter_async_context(room.connect(connector, token))
+                    finally:
+                        self.actor.joining -= 1
                     self.actor.stays.append(stay)
                     self._stays.append(stay)
                     self._checker.stay_began(stay, anyio.current_time())

@@ -35,11 +35,16 @@ from .server_calls import answer, is_of_the_server, play_server_calls
 #: How many calls of others are known at a time.
 _MAX_KNOWN_CALLS: Final = 200
 #: Seconds that a move may take, and that adversaries stay after the last call.
-_MOVE_TIMEOUT: Final = 25.0
+_MOVE_TIMEOUT: Final = 30.0
 _LAST_SECONDS: Final = 5.0
 #: Seconds until an adversary that is out of the room comes again.
 _RETURN_SECONDS: Final = 0.1
 _PING_INTERVAL: Final = 4.0
+#: Seconds that the server waits with a packet of a call for one who does not read (B8): 0.25, and a
+#: moment.
+_HELD_UP: Final = 0.26
+#: Seconds for which a round trip is remembered that was measured meanwhile.
+_REMEMBERED: Final = 5.3
 
 
 class HostileParty:
@@ -55,6 +60,8 @@ class HostileParty:
             each.profile.identity: _Hostile(self, each) for each in scenario.adversaries
         }
         self._number = 0
+        # When somebody did not read
+        self._unread: deque[tuple[float, float]] = deque(maxlen=100)
         self._world: World
 
     # Visitors
@@ -119,15 +126,19 @@ class HostileParty:
     async def _join_and_play(
         self, identity: str, number: int, play: Callable[[RawMember, int], Awaitable[None]]
     ) -> None:
-        with suppress(ConnectError, LinkClosedError):
+        try:
             async with self._open_member(identity, {}) as member:
                 await play(member, number)
+        except* (ConnectError, LinkClosedError):
+            pass
 
     async def join_again(self, member: RawMember) -> None:
         """Join as somebody who is in the room already, and leave."""
-        with suppress(ConnectError, LinkClosedError):
+        try:
             async with self._open_member(member.identity, {}) as other:
                 await other.post_signal(ping=1)
+        except* (ConnectError, LinkClosedError):
+            pass
 
     def new_number(self) -> int:
         """Return a number that no play had before."""
@@ -146,6 +157,20 @@ class HostileParty:
         if fact := fact_of_error(code, data):
             self.sometimes.reach(fact)
 
+    def on_read_on(self, member: RawMember) -> None:
+        """Note a time in which an adversary did not read what honest participants send it."""
+        if member.identity in self._hostiles:
+            self._unread.append((member.unread_since, anyio.current_time()))
+
+    def may_hold_up(self, since: float, until: float) -> float:
+        """Return for how many seconds those who do not read may have held up an honest one."""
+        since -= _REMEMBERED
+        count = sum(1 for began, ended in self._unread if began <= until and since <= ended)
+        for hostile in self._hostiles.values():
+            if hostile.member is not None and not hostile.member.reading.is_set():
+                count += hostile.member.unread_since <= until
+        return count * _HELD_UP
+
     # Sessions
 
     @asynccontextmanager
@@ -163,6 +188,7 @@ class HostileParty:
             try:
                 yield member
             finally:
+                member.read_on()
                 self._note_end(member)
                 nursery.cancel_scope.cancel()
 
@@ -176,8 +202,11 @@ class HostileParty:
         now = anyio.current_time()
         self._world.checker.disturbed(now, f"{planned.identity} plays: {planned.name}")
         play = Play(member, self, Random(planned.seed), self._scenario.server_limits)
-        with suppress(LinkClosedError), anyio.move_on_after(_MOVE_TIMEOUT):
-            await MOVES[planned.name](play)
+        try:
+            with anyio.move_on_after(_MOVE_TIMEOUT):
+                await MOVES[planned.name](play)
+        except* LinkClosedError:
+            pass
         if hostile.adversary.may_send:
             self.sometimes.reach(f"move: {planned.name}")
 
@@ -206,9 +235,9 @@ class _Hostile:
         while True:
             try:
                 await self._stay(actor)
-            except (ConnectError, LinkClosedError) as error:
+            except* (ConnectError, LinkClosedError):
                 now = anyio.current_time()
-                world.checker.disturbed(now, f"{profile.identity} can't join: {error}")
+                world.checker.disturbed(now, f"{profile.identity} can't join")
             await anyio.sleep(_RETURN_SECONDS)
 
     async def _stay(self, actor: Actor) -> None:

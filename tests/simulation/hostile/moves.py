@@ -28,3 +28,5 @@ HEAVY: Final = (
 )
 #: Moves that are played once in a run at the most.
 RARE: Final = moves_presence.RARE
+#: Moves that take many seconds.
+LONG: Final = moves_presence.LONG

@@ -97,14 +97,15 @@ async def read_nothing(play: Play) -> None:
     friends = [each for each in play.table.members() if each is not me]
     data = forging.user(play.signed().encode().ljust(12_000), me.identity, topic="unread")
     try:
-        with anyio.move_on_after(8):
+        # The server looks at each ping interval.
+        with anyio.move_on_after(play.limits.read_timeout + play.limits.ping_interval + 1):
             while not me.closed.is_set():
                 for friend in friends or [me]:
                     await friend.post(data)
                 await me.post_signal(ping=1)
                 await play.wait(0.02)
     finally:
-        me.reading.set()
+        me.read_on()
 
 
 async def read_slowly(play: Play) -> None:
@@ -131,11 +132,11 @@ async def read_slowly(play: Play) -> None:
         await play.wait(1.0)
         was_held_back = sent < total
         for _ in range(30):
-            me.reading.set()
+            me.read_on()
             await play.wait(0.05)
             me.stop_reading()
             await play.wait(0.05)
-        me.reading.set()
+        me.read_on()
         await play.wait(0.5)
         if was_held_back and sent >= total and not me.closed.is_set():
             play.reach("B8: the sender was held back, and its receiver stayed")
@@ -167,3 +168,5 @@ MOVES: Final[dict[str, Move]] = {
 HEAVY: Final = frozenset({"reading nothing", "reading slowly", "joins and leaves in a storm"})
 #: What costs so much that it is played once in a run at the most.
 RARE: Final = frozenset({"a crowd that does not read"})
+#: What takes up to twenty seconds.
+LONG: Final = frozenset({"reading nothing", "silence", "a crowd that does not read"})

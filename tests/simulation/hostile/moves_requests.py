@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from livekit.protocol import models
+
 from . import forging
 from .play import Move, Play
 
@@ -132,16 +134,32 @@ async def odd_payloads(play: Play) -> None:
             await play.post(forging.stream_request(callee, play.new_id(), payload.encode()))
 
 
-async def nobody_listens(play: Play) -> None:
-    """Ask for large answers, and then not read them for a while."""
-    me = play.me
+async def unread_answers(play: Play) -> None:
+    """Ask for answers as large as a packet holds, and do not read them for a while."""
     callee = play.victim().identity
-    me.stop_reading()
     payload = play.payload(answer=15_000)
-    for _ in range(play.random.choice((100, 200))):
-        await play.post(forging.request(callee, play.new_id(), payload))
+    await _ask_and_do_not_read(play, [forging.request(callee, "", payload)] * 150)
+
+
+async def unread_streams(play: Play) -> None:
+    """Ask for answers that come in chunks, and do not read them for a while."""
+    callee = play.victim(lambda profile: profile.speaks_v2).identity
+    payload = play.payload(answer=40_000).encode()
+    await _ask_and_do_not_read(play, [forging.stream_request(callee, "", payload)] * 60)
+
+
+async def _ask_and_do_not_read(play: Play, requests: list[models.DataPacket]) -> None:
+    play.me.stop_reading()
+    for packet in requests:
+        request_id = play.new_id()
+        if packet.HasField("rpc_request"):
+            packet.rpc_request.id = request_id
+        else:
+            packet.stream_header.stream_id = request_id
+            packet.stream_header.attributes["lk.rpc_request_id"] = request_id
+        await play.post(packet)
     await play.wait(play.random.choice((0.5, 2.0)))
-    me.reading.set()
+    play.me.read_on()
 
 
 MOVES: Final[dict[str, Move]] = {
@@ -154,7 +172,8 @@ MOVES: Final[dict[str, Move]] = {
     "calls that are given up": call_and_give_up,
     "odd versions, methods and timeouts": odd_requests,
     "odd payloads": odd_payloads,
-    "large answers that are not read": nobody_listens,
+    "large answers that are not read": unread_answers,
+    "streamed answers that are not read": unread_streams,
 }
 HEAVY: Final = frozenset(
     {
@@ -162,5 +181,6 @@ HEAVY: Final = frozenset(
         "large requests that wait",
         "cancellations, newest first",
         "large answers that are not read",
+        "streamed answers that are not read",
     }
 )

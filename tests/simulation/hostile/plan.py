@@ -22,16 +22,19 @@ from ..scenario import (
     make_profile,
 )
 from .answers import ANSWERS
-from .moves import HEAVY, MOVES, RARE
+from .moves import HEAVY, LONG, MOVES, RARE
 
 #: Calls of honest participants in a second.
 _CALLS_PER_SECOND: Final = 100
-#: One move for so many calls.
-_CALLS_PER_MOVE: Final = 25
+#: One move for so many calls, until all were played, and from then on.
+_CALLS_PER_MOVE: Final = 20
+_CALLS_PER_FURTHER_MOVE: Final = 60
 #: What the name of an answer has before it in a list of moves.
 ANSWER_PREFIX: Final = "answer: "
 #: In a list of moves, the calls of the server's own.
 SERVER_CALLS: Final = "server calls"
+#: All that adversaries may be told to do.
+ALL_MOVES: Final = (*MOVES, *(f"{ANSWER_PREFIX}{name}" for name in ANSWERS), SERVER_CALLS)
 #: How often a move is dealt for each time that a heavy one is.
 _LIGHT: Final = 4
 #: Moments are multiples of this many seconds, so that many things happen at the same one.
@@ -112,11 +115,10 @@ def make_hostile_scenario(
         moves: Which moves are played, and with `answer: ` before them, which answers are given
             instead of proper ones; also `SERVER_CALLS`. All unless given.
     """
-    answer_names = {f"{ANSWER_PREFIX}{name}": name for name in ANSWERS}
-    chosen = (*MOVES, *answer_names, SERVER_CALLS) if moves is None else tuple(moves)
-    if unknown := set(chosen) - MOVES.keys() - answer_names.keys() - {SERVER_CALLS}:
+    chosen = ALL_MOVES if moves is None else tuple(moves)
+    if unknown := set(chosen) - set(ALL_MOVES):
         raise ValueError(f"there are no such moves: {unknown}")
-    answers = [name for full_name, name in answer_names.items() if full_name in chosen]
+    answers = [name for name in ANSWERS if f"{ANSWER_PREFIX}{name}" in chosen]
     random = Random(f"hostile {seed}")
     is_small = random.random() < 0.7
     honest = [_make_honest(random, seed, number, is_small) for number in range(7)]
@@ -156,8 +158,8 @@ def _moment(random: Random, seconds: float) -> float:
 def _make_honest(random: Random, seed: int, number: int, is_small: bool) -> Profile:
     profile = make_profile(random, seed, number)
     limits = _SMALL_LIMITS if is_small and number % 2 else {}
-    # One has few handlers at a time in any case, and one has as many as anybody needs.
-    handlers = {0: 1000, 1: 3}.get(number, random.choice((1000, 1000, 3)))
+    # One of them runs few handlers at a time.
+    handlers = 8 if number == 1 else 1000
     profile = evolve(profile, limits=limits, max_concurrent_handlers=handlers)
     if number < _DIRECT:
         return evolve(profile, is_direct=True, faults=Faults())
@@ -193,11 +195,12 @@ def _make_adversary(random: Random, number: int) -> Adversary:
 
 def _make_server_limits(random: Random, is_small: bool) -> ServerLimits:
     if not is_small:
-        return ServerLimits()
+        return ServerLimits(read_timeout=5.0)
     return ServerLimits(
         max_queue_bytes=512 * 1024,
         max_message_bytes=128 * 1024,
         max_malformed=random.choice((20, 100)),
+        read_timeout=5.0,
     )
 
 
@@ -254,20 +257,26 @@ def _deal(
         for _ in range(1 if name in HEAVY else _LIGHT)
         if name not in RARE or len(names) == 1
     ]
-    for _ in range(max(calls // _CALLS_PER_MOVE, 1)):
+    first = min(calls // _CALLS_PER_MOVE, len(names))
+    further = (calls - first * _CALLS_PER_MOVE) // _CALLS_PER_FURTHER_MOVE
+    for _ in range(max(first + further, 1)):
         if not deck:
             deck = list(again)
             random.shuffle(deck)
         dealt.append(deck.pop())
-    moments = sorted(_moment(random, seconds) for _ in dealt)
     able = [each.profile.identity for each in adversaries if each.may_send]
     unable = [each.profile.identity for each in adversaries if not each.may_send]
-    return tuple(
+    # Who may not send tries some of them too.
+    players = [(name, random.choice(able)) for name in dealt]
+    players += [(name, random.choice(unable)) for name in dealt if random.random() < 0.15]
+    moves = [
+        # What takes long begins early, or a short run would end before it does.
         PlannedMove(
-            at=at,
-            identity=random.choice(unable if unable and random.random() < 0.15 else able),
-            name=name,
-            seed=random.getrandbits(32),
+            _moment(random, seconds * (0.4 if name in LONG else 1)),
+            identity,
+            name,
+            random.getrandbits(32),
         )
-        for at, name in zip(moments, dealt, strict=True)
-    )
+        for name, identity in players
+    ]
+    return tuple(sorted(moves, key=lambda move: move.at))

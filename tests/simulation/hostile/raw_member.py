@@ -39,6 +39,10 @@ class Listener(Protocol):
         """Take the error of a response."""
         ...
 
+    def on_read_on(self, member: RawMember) -> None:
+        """Note that a member which had not read since `unread_since` reads again, or is gone."""
+        ...
+
 
 @define(eq=False)
 class RawMember:
@@ -47,6 +51,7 @@ class RawMember:
     Attributes:
         stream: What is below the link: it takes messages that are no frames as well.
         reading: Set as long as it reads what it is sent.
+        unread_since: When it stopped, if it does not.
         acks, responses: What came for which request id.
         listener: Told of packets and errors.
         refusals: The reasons of the refusals that the server sent it, as LiveKit names them.
@@ -59,6 +64,7 @@ class RawMember:
     stream: MessageStream
     listener: Listener
     reading: anyio.Event = Factory(anyio.Event)
+    unread_since: float = 0.0
     acks: Counter[str] = Factory(Counter[str])
     responses: Counter[str] = Factory(Counter[str])
     refusals: Counter[str] = Factory(Counter[str])
@@ -133,8 +139,15 @@ class RawMember:
                 return
 
     def stop_reading(self) -> None:
-        """Read nothing more until `reading` is set; what is being waited for is still taken."""
+        """Read nothing more until `read_on`; what is being waited for is still taken."""
         self.reading = anyio.Event()
+        self.unread_since = anyio.current_time()
+
+    def read_on(self) -> None:
+        """Read again."""
+        if not self.reading.is_set():
+            self.reading.set()
+            self.listener.on_read_on(self)
 
     def _take(self, channel: Channel, body: bytes) -> None:
         if channel is Channel.SIGNAL:
