@@ -16,15 +16,12 @@ from .hostile.plan import make_hostile_scenario
 from .run import BackendName, Figures, simulate_hostile
 from .sometimes import Sometimes, never_reached
 
-#: Seeds and calls, the nested ones not counted. Every move is played in each of those on trio.
-RUNS: dict[BackendName, list[tuple[int, int]]] = {
-    "trio": [(1, 2_500), (2, 2_500), (5, 2_500)],
-    "asyncio": [(2, 2_500), (9, 2_500)],
-}
+#: Seeds and calls, the nested ones not counted. On trio alone, where a seed replays exactly.
+RUNS: dict[BackendName, list[tuple[int, int]]] = {"trio": [(1, 2_500), (2, 2_500), (5, 2_500)]}
 
 
 @pytest.mark.rule("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B10", "C5", "C6", "A9", "P5", "P8")
-@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("backend", ["trio"])
 def test_the_harm_that_adversaries_do_ends_with_them(
     backend: BackendName, report_figures: Callable[[Figures], None]
 ) -> None:

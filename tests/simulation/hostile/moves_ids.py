@@ -141,7 +141,7 @@ async def forged_answers(play: Play) -> None:
             forging.trailer(call.caller, stream_id=call.request_id),
             forging.chunk(call.caller, stream_id=call.request_id, index=0),
         )
-    if known and not own:
+    if len(known) > len(own):
         play.reach("C6: calls of others were answered while they were known")
 
 
