@@ -9,10 +9,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+import trio
 from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData, TextStreamReader
@@ -26,7 +27,6 @@ from .attacks.base import ATTACKER, VICTIM
 from .cases import payload
 from .contestants.base import Control
 
-_BACKEND: Final = "trio"
 _CALLEE: Final = "callee"
 #: Seconds after which a call of the honest has failed.
 _TIMEOUT: Final = 5.0
@@ -42,7 +42,7 @@ _ATTACKER_TIMEOUT: Final = 0.5
 
 
 def server(control: Control) -> None:
-    room_server = RoomServer(API_KEYS)
+    room_server, turns = RoomServer(API_KEYS), _Turns()
 
     async def main() -> None:
         async with anyio.create_task_group() as task_group:
@@ -51,11 +51,12 @@ def server(control: Control) -> None:
             control.ready(f"{websocket} {tcp}")
             await _call_when_told(
                 control,
+                turns,
                 lambda: room_server.perform_rpc(ROOM, ATTACKER, "any", "", _ATTACKER_TIMEOUT),
             )
             await anyio.sleep_forever()
 
-    anyio.run(main, backend=_BACKEND)
+    trio.run(main, instruments=[turns])
 
 
 def victim(control: Control) -> None:
@@ -66,6 +67,8 @@ def victim(control: Control) -> None:
     async def read_nothing(_reader: TextStreamReader, _sender: str) -> None:
         await anyio.sleep_forever()
 
+    turns = _Turns()
+
     async def main() -> None:
         room = _make_callee()
         room.register_text_stream_handler("notes", read)
@@ -74,6 +77,7 @@ def victim(control: Control) -> None:
             control.ready()
             await _call_when_told(
                 control,
+                turns,
                 lambda: room.local_participant.perform_rpc(
                     destination_identity=ATTACKER,
                     method="any",
@@ -82,7 +86,7 @@ def victim(control: Control) -> None:
                 ),
             )
 
-    anyio.run(main, backend=_BACKEND)
+    trio.run(main, instruments=[turns])
 
 
 def honest(control: Control) -> None:
@@ -114,7 +118,7 @@ def honest(control: Control) -> None:
                             )
                 control.say(pair=pair.summary(), victim=to_victim.summary(), ended=ended)
 
-    anyio.run(main, backend=_BACKEND)
+    trio.run(main)
 
 
 def attacker(control: Control) -> None:
@@ -197,8 +201,29 @@ def _make_callee() -> Room:
     return room
 
 
-async def _call_when_told(control: Control, call: Callable[[], Awaitable[object]]) -> None:
-    """Call the attacker from one command to the next, until there are no more."""
+class _Turns(trio.abc.Instrument):
+    """Measures the longest that the event loop computes without looking for what has come."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._longest = 0.0
+
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        self._began = time.thread_time()
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        self._longest = max(self._longest, time.thread_time() - self._began)
+
+    def take_longest(self) -> float:
+        """Return the seconds of CPU of the longest turn since the last call of this."""
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+
+async def _call_when_told(
+    control: Control, turns: _Turns, call: Callable[[], Awaitable[object]]
+) -> None:
+    """Call the attacker from one command to the next, or say how long turns were, if asked."""
 
     async def keep_calling() -> None:
         while True:
@@ -207,12 +232,18 @@ async def _call_when_told(control: Control, call: Callable[[], Awaitable[object]
             except (RpcError, LookupError):
                 await anyio.sleep(_INTERVAL)
 
-    while await anyio.to_thread.run_sync(control.next_command, abandon_on_cancel=True):
+    async def next_command() -> dict[str, Any] | None:
+        return await anyio.to_thread.run_sync(control.next_command, abandon_on_cancel=True)
+
+    while command := await next_command():
+        if command["do"] == "tell":
+            control.say(longest=turns.take_longest())
+            continue
         async with anyio.create_task_group() as task_group:
             for _ in range(_CALLS_TO_ATTACKER):
                 task_group.start_soon(keep_calling)
             control.say()
-            await anyio.to_thread.run_sync(control.next_command, abandon_on_cancel=True)
+            await next_command()
             task_group.cancel_scope.cancel()
         control.say()
 

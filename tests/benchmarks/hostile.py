@@ -59,6 +59,7 @@ class Cost:
         meanwhile: The same while it goes on.
         cpu: By role, seconds of CPU meanwhile, less the usual ones of honest calls.
         growth: By role, the peak of bytes in memory, less the bytes in memory before.
+        turns: By role, the longest seconds of CPU in which the event loop did not look for more.
         sent_bytes: By the attacker.
         connections: By the attacker.
         told: Texts with which the server ended these, and how often.
@@ -70,6 +71,7 @@ class Cost:
     meanwhile: dict[str, Calls]
     cpu: dict[str, float]
     growth: dict[str, int]
+    turns: dict[str, float]
     sent_bytes: int
     connections: int
     told: list[tuple[str, int]]
@@ -147,6 +149,7 @@ def _measure_one(entry: Entry, case: Case, seconds: float) -> Cost:
     at_rest = _usages(entry)
     for role in _OURS:
         processes[role].reset_peak()
+        _longest_turn(entry, role)
     start = {role: processes[role].usage() for role in _OURS}
     with _called(entry, ATTACKS[case.attack].called_by):
         processes["attacker"].tell({"attack": case.attack, "link": case.link})
@@ -168,6 +171,7 @@ def _measure_one(entry: Entry, case: Case, seconds: float) -> Cost:
         before=before[0],
         meanwhile=meanwhile[0],
         cpu={role: cpu(role) for role in (*_OURS, "attacker")},
+        turns={role: _longest_turn(entry, role) for role in _OURS},
         growth={role: end[role].peak_bytes - start[role].peak_bytes for role in _OURS},
         sent_bytes=attacked["sent_bytes"],
         connections=attacked["connections"],
@@ -208,15 +212,22 @@ def _call(entry: Entry, seconds: float) -> tuple[dict[str, Calls], int, list[str
     return calls, sum(each.calls for each in calls.values()), heard["ended"]
 
 
+def _longest_turn(entry: Entry, role: str) -> float:
+    """Ask for the longest turn since it was asked for before."""
+    entry.processes[role].tell({"do": "tell"})
+    longest: float = entry.processes[role].hear()["longest"]
+    return longest
+
+
 @contextmanager
 def _called(entry: Entry, role: str) -> Iterator[None]:
     """Have somebody call the attacker, if a role is given."""
     if role:
-        entry.processes[role].tell({"call": True})
+        entry.processes[role].tell({"do": "call"})
         entry.processes[role].hear()
     yield
     if role:
-        entry.processes[role].tell({})
+        entry.processes[role].tell({"do": "stop"})
         entry.processes[role].hear()
 
 
@@ -243,7 +254,8 @@ def broken_bars(cost: Cost) -> list[str]:
 def _in_short(cost: Cost) -> str:
     p99 = ", ".join(f"{whom} x{cost.slower(whom):.2f}" for whom in ("pair", "victim"))
     broken = "; ".join(broken_bars(cost))
-    return f"p99 {p99}" + (f"; BROKEN: {broken}" if broken else "")
+    turns = ", ".join(f"{role} {cost.turns[role] * 1e3:.0f} ms" for role in _OURS)
+    return f"p99 {p99}; turns {turns}" + (f"; BROKEN: {broken}" if broken else "")
 
 
 def report(outcome: Outcome) -> str:
@@ -253,11 +265,13 @@ def report(outcome: Outcome) -> str:
         "p99 ms before",
         "p99 ms meanwhile",
         "p99 meanwhile / before",
+        "p99 ms to the victim meanwhile",
         "p99 to the victim meanwhile / before",
         "MB sent",
         "attacker's CPU s",
         "server's, victim's CPU s",
         "our CPU / attacker's",
+        "server's, victim's longest turn ms",
         "server, victim grow by MB",
         "our growth / bytes sent",
         "the attacker is told",
@@ -296,11 +310,13 @@ def _row(label: str, costs: Sequence[Cost]) -> list[str]:
         spread([cost.before["pair"].p99 * 1e3 for cost in costs], ".1f"),
         spread([cost.meanwhile["pair"].p99 * 1e3 for cost in costs], ".1f"),
         spread([cost.slower("pair") for cost in costs], ".2f"),
+        spread([cost.meanwhile["victim"].p99 * 1e3 for cost in costs], ".1f"),
         spread([cost.slower("victim") for cost in costs], ".2f"),
         format(median([cost.sent_bytes for cost in costs]) / 1e6, ".2f"),
         format(median([cost.cpu["attacker"] for cost in costs]), ".2f"),
         each_of_ours([cost.cpu for cost in costs], 1.0, ".2f"),
         format(median([cost.our_cpu / max(cost.cpu["attacker"], 0.001) for cost in costs]), ".1f"),
+        each_of_ours([cost.turns for cost in costs], 1e3, ".0f"),
         each_of_ours([{**cost.growth} for cost in costs], 1e-6, ".1f"),
         format(median(growth), ".2f"),
         "; ".join(f"{text} ({count} times)" for text, count in told[:2]).replace("|", "/") or "-",
