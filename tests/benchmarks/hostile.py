@@ -303,7 +303,8 @@ def _row(label: str, costs: Sequence[Cost]) -> list[str]:
         medians = (median([each[role] for each in values]) * scale for role in _OURS)
         return " / ".join(format(value, form) for value in medians)
 
-    growth = [sum(cost.growth.values()) / max(cost.sent_bytes, 1) for cost in costs]
+    sent = median([cost.sent_bytes for cost in costs])
+    growth = median([sum(cost.growth.values()) for cost in costs])
     told = costs[-1].told
     return [
         label,
@@ -312,12 +313,12 @@ def _row(label: str, costs: Sequence[Cost]) -> list[str]:
         spread([cost.slower("pair") for cost in costs], ".2f"),
         spread([cost.meanwhile["victim"].p99 * 1e3 for cost in costs], ".1f"),
         spread([cost.slower("victim") for cost in costs], ".2f"),
-        format(median([cost.sent_bytes for cost in costs]) / 1e6, ".2f"),
+        format(sent / 1e6, ".2f"),
         format(median([cost.cpu["attacker"] for cost in costs]), ".2f"),
         each_of_ours([cost.cpu for cost in costs], 1.0, ".2f"),
         format(median([cost.our_cpu / max(cost.cpu["attacker"], 0.001) for cost in costs]), ".1f"),
         each_of_ours([cost.turns for cost in costs], 1e3, ".0f"),
         each_of_ours([{**cost.growth} for cost in costs], 1e-6, ".1f"),
-        format(median(growth), ".2f"),
+        format(growth / sent, ".2f") if sent else "-",
         "; ".join(f"{text} ({count} times)" for text, count in told[:2]).replace("|", "/") or "-",
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import count, islice, product
+from string import ascii_letters
 from typing import Any, Final
 
 from livekit.protocol import models
@@ -15,8 +16,8 @@ DataStream = models.DataStream
 _BATCH: Final = 200
 _ATTRIBUTES: Final = {f"{number}": "x" * 900 for number in range(65)}
 _DESTINATIONS: Final = 12_000
-#: A packet with more is dropped for its size before anybody counts.
-_IDENTITY_BYTES: Final = 3
+#: So short that as many fit into a packet: a larger one is dropped before anybody counts.
+_IDENTITIES: Final = tuple(map("".join, islice(product(ascii_letters, repeat=3), _DESTINATIONS)))
 _CHUNK: Final = b"x" * 15_000
 _CHUNKS: Final = 1_000
 
@@ -49,12 +50,13 @@ async def headers_of_60_kb(attacker: Attacker) -> None:
 async def many_destinations(attacker: Attacker) -> None:
     """Open streams to thousands who are not there, and some to as many as may be named."""
     numbers = count()
-    nobody = [f"{number:0{_IDENTITY_BYTES}x}" for number in range(_DESTINATIONS)]
 
     async def act(connection: Connection) -> None:
         for size in (_DESTINATIONS, 1_000):
             header = text_header(f"{next(numbers)}", topic="notes")
-            packet = models.DataPacket(destination_identities=nobody[:size], stream_header=header)
+            packet = models.DataPacket(
+                destination_identities=_IDENTITIES[:size], stream_header=header
+            )
             await connection.send_packets(packet)
 
     await attacker.keep_joined(act)
