@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import growth, hostile, report
+from .attacks import ATTACKS
 from .cases import ALL_LOADS, MORE_LOADS, TARGET_LOADS, Load
 from .contestants import CONTESTANTS, Contestant
 from .running import ROOT, Entry, Say, make_entry, run
@@ -113,7 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     instead.add_argument(
         "--hostile",
         action="store_true",
-        help="measure what bad peers do to the calls of others, and to the server's memory",
+        help="measure what attacks cost: the attacker, us, and the calls of honest participants",
+    )
+    parser.add_argument(
+        "--attack",
+        action="append",
+        choices=sorted(ATTACKS),
+        metavar="NAME",
+        help="with --hostile: measure this attack; may be repeated (default: all)",
     )
     parser.add_argument(
         "--environments",
@@ -213,12 +221,11 @@ def _measure_growth(options: argparse.Namespace, say: Say) -> None:
 
 
 def _measure_hostile(options: argparse.Namespace, say: Say) -> None:
-    # Longer than others' rounds: bad peers take a while to be let go.
-    seconds = 4 * options.seconds
-    outcome = hostile.measure(hostile.CASES, options.rounds, seconds, options.seed, say)
-    text = (
-        f"{report.conditions(options.rounds, seconds, outcome.results)}\n{hostile.report(outcome)}"
-    )
+    # Longer than others' rounds: a hostile peer takes a while to reach its limits.
+    seconds = 6 * options.seconds
+    outcome = hostile.measure(hostile.cases(options.attack or ()), options.rounds, seconds, say)
+    conditions = report.conditions(options.rounds, seconds, outcome)
+    text = f"{conditions}\n{hostile.report(outcome)}"
     print(text)
     if options.write:
         report.write(_PAGE, "hostile", text)

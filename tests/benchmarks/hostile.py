@@ -1,121 +1,324 @@
-"""What bad peers do to the calls of others, before and meanwhile, and to the server's memory."""
+"""The cost of attacks: to the attacker, to us, and to the calls of honest participants."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
-from attrs import define, field
+from attrs import field, frozen
 
-from .cases import Load
+from .attacks import ATTACKS
 from .contestants import Contestant
-from .report import missing, ratio, table, write_spread
-from .results import Results
+from .processes import Usage, busy_seconds
+from .report import table
+from .results import Spread
 from .running import Entry, Say, failures_noted, make_entry, started
 
-LOAD: Final = Load(100, 10)
-#: Over which link, and what somebody does.
-CASES: Final = tuple(
-    (link, behaviour)
-    for link in ("websocket", "tcp")
-    for behaviour in ("never reads", "trickles", "announces 4 GB", "opens 1,000 links")
-)
-_QUIET: Final = " before"
+_ROLES: Final = ("server", "victim", "attacker", "honest")
+_OURS: Final = ("server", "victim")
+_WARM_UP: Final = 0.3
+#: Seconds of quiet before an attack per second of attack.
+_QUIET: Final = 0.5
+#: Seconds that a round may take beyond its time: calls end, and the attacker stops.
+_ROUND_TIMEOUT: Final = 60.0
+#: No more than this may honest calls be slower, and a process grow: a peer's budget, and what an
+#: allocator keeps besides.
+MAX_SLOWER: Final = 3.0
+MAX_GROWTH: Final = 48 * 1024 * 1024
 
 
-@define(eq=False)
+@frozen
+class Case:
+    """An attack over one link."""
+
+    attack: str
+    link: str
+
+    def __str__(self) -> str:
+        return f"{self.attack}, {self.link}"
+
+
+@frozen
+class Calls:
+    """Honest calls to one participant in one round: their number, and seconds."""
+
+    calls: int
+    p50: float
+    p99: float
+    failures: list[tuple[str, int]]
+
+
+@frozen
+class Cost:
+    """The outcome of one round of an attack.
+
+    Attributes:
+        before: Honest calls before it, to each other and to the victim.
+        meanwhile: The same while it goes on.
+        cpu: By role, seconds of CPU meanwhile, less the usual ones of honest calls.
+        growth: By role, the peak of bytes in memory, less the bytes in memory before.
+        turns: By role, the longest seconds of CPU in which the event loop did not look for more.
+        sent_bytes: By the attacker.
+        connections: By the attacker.
+        told: Texts with which the server ended these, and how often.
+        ended: Honest sessions that ended.
+        others_cores: Cores that everything else on the machine kept busy.
+    """
+
+    before: dict[str, Calls]
+    meanwhile: dict[str, Calls]
+    cpu: dict[str, float]
+    growth: dict[str, int]
+    turns: dict[str, float]
+    sent_bytes: int
+    connections: int
+    told: list[tuple[str, int]]
+    ended: list[str]
+    others_cores: float
+
+    def slower(self, whom: str) -> float:
+        """The p99 of calls to somebody, as a multiple of the one before."""
+        return self.meanwhile[whom].p99 / self.before[whom].p99
+
+    @property
+    def our_cpu(self) -> float:
+        """Of server and victim together."""
+        return sum(max(self.cpu[role], 0.0) for role in _OURS)
+
+
+@frozen
 class Outcome:
-    """The rounds with and without each behaviour, and what the bad peer was told."""
+    """The costs that were measured, and reasons why some were not."""
 
-    results: Results = field(factory=Results)
-    told: dict[str, Counter[str]] = field(factory=dict)
+    costs: dict[Case, list[Cost]] = field(factory=dict[Case, list[Cost]])
+    missing: dict[Case, str] = field(factory=dict[Case, str])
+
+    def others_cores(self) -> Spread | None:
+        """The spread, over all rounds, of what everything else kept busy."""
+        cores = [cost.others_cores for costs in self.costs.values() for cost in costs]
+        return Spread.of(cores) if cores else None
+
+
+def cases(names: Sequence[str] = ()) -> list[Case]:
+    """All attacks, or those of these names, over each of their links."""
+    return [
+        Case(name, link)
+        for name, attack in ATTACKS.items()
+        if not names or name in names
+        for link in attack.links
+    ]
 
 
 def measure(
-    cases: Sequence[tuple[str, str]], rounds: int, seconds: float, seed: int, say: Say
+    chosen: Sequence[Case], rounds: int, seconds: float, say: Say, *, fresh: bool = True
 ) -> Outcome:
-    """Rounds of calls, before and while somebody misbehaves."""
+    """Measure attacks, one after the other.
+
+    Args:
+        chosen: The attacks.
+        rounds: How often each is measured.
+        seconds: The length of each.
+        say: Called with lines of progress.
+        fresh: Whether every attack meets processes of its own, which say how much they grow; else
+            all of a round meet the same, which takes less time.
+    """
     outcome = Outcome()
-    entries = {case: _entry(*case) for case in cases}
-    shuffle = random.Random(seed).shuffle
-    with started(list(entries.values()), say):
-        for number in range(rounds):
-            turns = list(entries.items())
-            shuffle(turns)
-            for (_, behaviour), entry in turns:
+    for number in range(rounds):
+        for cases_together in [[case] for case in chosen] if fresh else [chosen]:
+            entry = make_entry(Contestant(name="attacked", module="attacked", roles=_ROLES), None)
+            with started([entry], say):
                 if entry.missing is None:
-                    with failures_noted(entry, say):
-                        _run_round(outcome, entry, behaviour, number, seconds)
-            say(f"round {number + 1} of {rounds}")
-    outcome.results.missing = {
-        entry.label: entry.missing for entry in entries.values() if entry.missing is not None
-    }
+                    _call(entry, _WARM_UP)
+                for case in cases_together:
+                    if entry.missing is None:
+                        with failures_noted(entry, say):
+                            cost = _measure_one(entry, case, seconds)
+                            outcome.costs.setdefault(case, []).append(cost)
+                            say(f"round {number + 1} of {rounds}: {case}: {_in_short(cost)}")
+                    if entry.missing is not None:
+                        outcome.missing[case] = entry.missing
     return outcome
 
 
-def _entry(link: str, behaviour: str) -> Entry:
-    contestant = Contestant(
-        name=f"{link}, {behaviour}",
-        module="bad_peers",
-        options={"link": link},
-        roles=("server", "bad", "callee", "caller"),
+def _measure_one(entry: Entry, case: Case, seconds: float) -> Cost:
+    processes = entry.processes
+    busy, quiet = _Busy.now(), _usages(entry)
+    before = _call(entry, seconds * _QUIET)
+    at_rest = _usages(entry)
+    for role in _OURS:
+        processes[role].reset_peak()
+        _longest_turn(entry, role)
+    start = {role: processes[role].usage() for role in _OURS}
+    with _called(entry, ATTACKS[case.attack].called_by):
+        processes["attacker"].tell({"attack": case.attack, "link": case.link})
+        processes["attacker"].hear()
+        meanwhile = _call(entry, seconds)
+        end = _usages(entry)
+        others = busy.others_since(quiet, end)
+        processes["attacker"].tell({})
+        attacked = processes["attacker"].hear(_ROUND_TIMEOUT)
+    if attacked["failure"]:
+        raise AssertionError(f"the attack {case} failed: {attacked['failure']}")
+
+    def cpu(role: str) -> float:
+        honest = at_rest[role].cpu_seconds - quiet[role].cpu_seconds
+        share = meanwhile[1] / before[1]
+        return end[role].cpu_seconds - at_rest[role].cpu_seconds - honest * share
+
+    return Cost(
+        before=before[0],
+        meanwhile=meanwhile[0],
+        cpu={role: cpu(role) for role in (*_OURS, "attacker")},
+        turns={role: _longest_turn(entry, role) for role in _OURS},
+        growth={role: end[role].peak_bytes - start[role].peak_bytes for role in _OURS},
+        sent_bytes=attacked["sent_bytes"],
+        connections=attacked["connections"],
+        told=attacked["told"],
+        ended=meanwhile[2],
+        others_cores=others,
     )
-    return make_entry(contestant, None)
 
 
-def _run_round(outcome: Outcome, entry: Entry, behaviour: str, number: int, seconds: float) -> None:
-    bad = entry.processes["bad"]
-    results = outcome.results
-    results.add(entry.label + _QUIET, LOAD, number, entry.run_round(LOAD, seconds))
-    bad.tell({"behaviour": behaviour})
-    bad.hear()
-    results.add(entry.label, LOAD, number, entry.run_round(LOAD, seconds))
-    bad.tell({})
-    told = outcome.told.setdefault(entry.label, Counter())
-    for text, count in bad.hear()["told"]:
-        told[text] += count
+@frozen
+class _Busy:
+    """A moment, and the seconds of CPU that the machine had used by then."""
+
+    time: float
+    busy: float
+
+    @classmethod
+    def now(cls) -> _Busy:
+        return cls(time.monotonic(), busy_seconds())
+
+    def others_since(self, start: dict[str, Usage], end: dict[str, Usage]) -> float:
+        """The cores that processes other than ours kept busy since."""
+        ours = sum(end[role].cpu_seconds - start[role].cpu_seconds for role in end)
+        now = _Busy.now()
+        return max(0.0, (now.busy - self.busy - ours) / (now.time - self.time))
+
+
+def _usages(entry: Entry) -> dict[str, Usage]:
+    return {role: process.usage() for role, process in entry.processes.items()}
+
+
+def _call(entry: Entry, seconds: float) -> tuple[dict[str, Calls], int, list[str]]:
+    """Have the honest call; return their calls, how many these were, and sessions that ended."""
+    honest = entry.processes["honest"]
+    honest.tell({"seconds": seconds})
+    heard: dict[str, Any] = honest.hear(seconds + _ROUND_TIMEOUT)
+    calls = {whom: Calls(**heard[whom]) for whom in ("pair", "victim")}
+    return calls, sum(each.calls for each in calls.values()), heard["ended"]
+
+
+def _longest_turn(entry: Entry, role: str) -> float:
+    """Ask for the longest turn since it was asked for before."""
+    entry.processes[role].tell({"do": "tell"})
+    longest: float = entry.processes[role].hear()["longest"]
+    return longest
+
+
+@contextmanager
+def _called(entry: Entry, role: str) -> Iterator[None]:
+    """Have somebody call the attacker, if a role is given."""
+    if role:
+        entry.processes[role].tell({"do": "call"})
+        entry.processes[role].hear()
+    yield
+    if role:
+        entry.processes[role].tell({"do": "stop"})
+        entry.processes[role].hear()
+
+
+def broken_bars(cost: Cost) -> list[str]:
+    """Say which of the promises an attack breaks; empty if none."""
+    broken = [
+        f"p99 to {whom} x{cost.slower(whom):.1f}"
+        for whom in ("pair", "victim")
+        if cost.slower(whom) > MAX_SLOWER
+    ]
+    broken += [
+        f"{role} grows by {cost.growth[role] / 1e6:.0f} MB"
+        for role in _OURS
+        if cost.growth[role] > MAX_GROWTH
+    ]
+    broken += [
+        f"{count} calls to {whom} fail: {text}"
+        for whom, calls in cost.meanwhile.items()
+        for text, count in calls.failures
+    ]
+    return broken + [f"{who} is disconnected" for who in cost.ended]
+
+
+def _in_short(cost: Cost) -> str:
+    p99 = ", ".join(f"{whom} x{cost.slower(whom):.2f}" for whom in ("pair", "victim"))
+    broken = "; ".join(broken_bars(cost))
+    turns = ", ".join(f"{role} {cost.turns[role] * 1e3:.0f} ms" for role in _OURS)
+    return f"p99 {p99}; turns {turns}" + (f"; BROKEN: {broken}" if broken else "")
 
 
 def report(outcome: Outcome) -> str:
     """All of it as a table."""
-    results = outcome.results
-    rows = []
-    for label, told in outcome.told.items():
-        before = label + _QUIET
-
-        def milliseconds(label: str) -> str:
-            return write_spread(results, label, LOAD, lambda each: each.p99 * 1e3, ".1f")
-
-        def megabytes(label: str) -> str:
-            return write_spread(results, label, LOAD, lambda each: each.pss["server"] / 1e6, ".0f")
-
-        slower = results.ratio(label, before, LOAD, lambda each: each.p99)
-        rate = results.ratio(label, before, LOAD, lambda each: each.rate)
-        assert slower is not None
-        assert rate is not None
-        texts = "; ".join(f"{text} ({count} times)" for text, count in told.most_common(2))
-        rows.append(
-            [
-                label,
-                milliseconds(before),
-                milliseconds(label),
-                slower.format(ratio),
-                rate.format(ratio),
-                megabytes(before),
-                megabytes(label),
-                texts or "-",
-            ]
-        )
     header = [
-        "somebody",
+        "attack",
         "p99 ms before",
         "p99 ms meanwhile",
         "p99 meanwhile / before",
-        "calls/s meanwhile / before",
-        "server MB before",
-        "server MB meanwhile",
-        "what it is told",
+        "p99 ms to the victim meanwhile",
+        "p99 to the victim meanwhile / before",
+        "MB sent",
+        "attacker's CPU s",
+        "server's, victim's CPU s",
+        "our CPU / attacker's",
+        "server's, victim's longest turn ms",
+        "server, victim grow by MB",
+        "our growth / bytes sent",
+        "the attacker is told",
     ]
-    return table(header, rows) + missing(results)
+    rows = [_row(str(case), costs) for case, costs in outcome.costs.items()]
+    lines = [table(header, rows)]
+    if outcome.missing:
+        lines += ["\nMissing:\n", *(f"- {case}: {why}" for case, why in outcome.missing.items())]
+    if broken := list(_broken(outcome)):
+        lines += ["\nBeyond the bars:\n", *broken]
+    return "\n".join([*lines, ""])
+
+
+def _broken(outcome: Outcome) -> Iterator[str]:
+    for case, costs in outcome.costs.items():
+        bars = [bar for cost in costs for bar in broken_bars(cost)]
+        if bars:
+            yield f"- {case}: {'; '.join(bars)}"
+
+
+def _row(label: str, costs: Sequence[Cost]) -> list[str]:
+    def spread(values: Sequence[float], form: str) -> str:
+        return Spread.of(values).format(lambda value: format(value, form))
+
+    def median(values: Sequence[float]) -> float:
+        return Spread.of(values).median
+
+    def each_of_ours(values: list[dict[str, float]], scale: float, form: str) -> str:
+        medians = (median([each[role] for each in values]) * scale for role in _OURS)
+        return " / ".join(format(value, form) for value in medians)
+
+    sent = median([cost.sent_bytes for cost in costs])
+    growth = median([sum(cost.growth.values()) for cost in costs])
+    told = costs[-1].told
+    return [
+        label,
+        spread([cost.before["pair"].p99 * 1e3 for cost in costs], ".1f"),
+        spread([cost.meanwhile["pair"].p99 * 1e3 for cost in costs], ".1f"),
+        spread([cost.slower("pair") for cost in costs], ".2f"),
+        spread([cost.meanwhile["victim"].p99 * 1e3 for cost in costs], ".1f"),
+        spread([cost.slower("victim") for cost in costs], ".2f"),
+        format(sent / 1e6, ".2f"),
+        format(median([cost.cpu["attacker"] for cost in costs]), ".2f"),
+        each_of_ours([cost.cpu for cost in costs], 1.0, ".2f"),
+        format(median([cost.our_cpu / max(cost.cpu["attacker"], 0.001) for cost in costs]), ".1f"),
+        each_of_ours([cost.turns for cost in costs], 1e3, ".0f"),
+        each_of_ours([{**cost.growth} for cost in costs], 1e-6, ".1f"),
+        format(growth / sent, ".2f") if sent else "-",
+        "; ".join(f"{text} ({count} times)" for text, count in told[:2]).replace("|", "/") or "-",
+    ]

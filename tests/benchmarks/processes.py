@@ -21,6 +21,8 @@ _START_TIMEOUT: Final = 240.0
 _STOP_TIMEOUT: Final = 10.0
 #: The low bits of a clock's id that make it "all CPU time of the process in the high bits".
 _CPU_CLOCK: Final = 2
+#: For /proc/PID/clear_refs, see proc(5).
+_RESET_PEAK: Final = "5"
 
 
 class ProcessFailedError(Exception):
@@ -34,10 +36,13 @@ class Usage:
     Attributes:
         cpu_seconds: On all cores, since it began.
         pss_bytes: What it has in memory; what it shares with others counts in part.
+        peak_bytes: The most that it has had in memory since `reset_peak`, all of what it shares
+            included.
     """
 
     cpu_seconds: float
     pss_bytes: int
+    peak_bytes: int
 
 
 @define(eq=False)
@@ -90,7 +95,20 @@ class Process:
         return Usage(
             sum(each.cpu_seconds for each in usages),
             sum(each.pss_bytes for each in usages),
+            sum(each.peak_bytes for each in usages),
         )
+
+    def reset_peak(self) -> None:
+        """Have the peak of memory begin at what is in memory now.
+
+        Raises:
+            ProcessFailedError: the process has ended.
+        """
+        try:
+            for pid in _family(self._popen.pid):
+                Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
+        except OSError:
+            raise self._failed("ended") from None
 
     def _failed(self, what: str) -> ProcessFailedError:
         self._log.seek(0)
@@ -147,5 +165,8 @@ def _family(pid: int) -> Iterator[int]:
 def _usage(pid: int) -> Usage:
     smaps = Path(f"/proc/{pid}/smaps_rollup").read_text()
     (pss,) = re.findall(r"^Pss: +(\d+) kB$", smaps, re.MULTILINE)
+    status = Path(f"/proc/{pid}/status").read_text()
+    (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     # What clock_getcpuclockid(3) computes: to the nanosecond, unlike /proc/PID/stat.
-    return Usage(time.clock_gettime(~pid << 3 | _CPU_CLOCK), int(pss) * 1024)
+    cpu_seconds = time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+    return Usage(cpu_seconds, int(pss) * 1024, int(peak) * 1024)

@@ -6,13 +6,17 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from .cases import TARGET_LOADS, TARGETS, Load
 from .contestants import CONTESTANTS
-from .results import Results, Round
+from .results import Results, Round, Spread
 
 _ROLES: Final = ("server", "callee", "caller")
+
+
+class _Measured(Protocol):
+    def others_cores(self) -> Spread | None: ...
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -46,7 +50,7 @@ def write(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
-def conditions(rounds: int, seconds: float, *results: Results) -> str:
+def conditions(rounds: int, seconds: float, *results: _Measured) -> str:
     """On what, and how, it was measured."""
     others = [each.median for result in results if (each := result.others_cores()) is not None]
     return (

@@ -16,6 +16,7 @@ from .running import make_entry, run
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
 
 OURS = [each.name for each in CONTESTANTS.values() if each.is_ours]
+SENDS_NOTHING = ("nothing but a busy core", "silent connections")
 LOAD = Load(payload_bytes=20_000, in_flight=2)
 
 
@@ -53,12 +54,16 @@ def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
     assert rates.median > 0
 
 
-def test_bad_peers_are_measured() -> None:
-    case = ("websocket", "never reads")
-    outcome = hostile.measure([case], rounds=1, seconds=0.05, seed=0, say=print)
-    assert outcome.results.missing == {}
-    _, _, row = hostile.report(outcome).strip().splitlines()
-    assert row.startswith("| websocket, never reads | ")
+def test_attacks_are_measured_and_honest_sessions_live() -> None:
+    cases = hostile.cases()
+    outcome = hostile.measure(cases, rounds=1, seconds=0.1, say=print, fresh=False)
+    assert outcome.missing == {}
+    for case in cases:
+        (cost,) = outcome.costs[case]
+        assert cost.ended == [], case
+        assert cost.sent_bytes > 0 or case.attack in SENDS_NOTHING, case
+    rows = hostile.report(outcome).splitlines()[2 : 2 + len(cases)]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {case}" for case in cases]
 
 
 def test_an_unknown_contestant_is_an_error_that_says_so() -> None:
