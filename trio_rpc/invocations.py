@@ -181,10 +181,19 @@ class Invocations:
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: str) -> None:
-        """Forget the answered requests of a participant who has left, and remember no more."""
-        for request in self._unanswered.values():
-            if request.caller == caller:
-                request.is_remembered = False
+        """End the invocations of a participant who has left, and forget its answered requests.
+
+        It holds no handler slot any more, whatever its timeouts said: nobody waits for an answer.
+        """
+        for request in [each for each in self._unanswered.values() if each.caller == caller]:
+            request.is_remembered = False
+            if request in self._waiting:
+                self._slots.remove(request)
+                self._close(request)
+            elif request.body is None or request.scope is not None:
+                request.given_up = True
+                if request.scope is not None:
+                    request.scope.cancel()
         self._answered.forget_caller(caller)
 
     def end(self) -> None:

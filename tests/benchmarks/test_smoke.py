@@ -55,7 +55,8 @@ def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
 
 
 def test_attacks_are_measured_and_honest_sessions_live() -> None:
-    cases = hostile.cases()
+    # A few: all of them take minutes on a busy machine (`--hostile`).
+    cases = hostile.cases(["duplicate ids", "bombs to no method", "stream headers of 60 KB"])
     outcome = hostile.measure(cases, rounds=1, seconds=0.1, say=print, fresh=False)
     assert outcome.missing == {}
     for case in cases:

@@ -27,7 +27,7 @@ def inline_text(header: models.DataStream.Header) -> str:
     return decode_text(content)
 
 
-def decode_text(content: bytes) -> str:
+def decode_text(content: bytes | bytearray) -> str:
     """Return the text of a whole content.
 
     Raises:

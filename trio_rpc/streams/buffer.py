@@ -178,7 +178,7 @@ class StreamBuffer:
             return self.take_text()
         return self._decode(await self.read_whole())
 
-    async def read_whole(self) -> bytes:
+    async def read_whole(self) -> bytearray:
         """Return what was not received yet, when it has come; it stays charged until `close`.
 
         Raises:
@@ -190,7 +190,7 @@ class StreamBuffer:
             if len(whole) > self._context.max_bytes:
                 raise self._too_much()
             self.charge(len(piece))
-        return bytes(whole)
+        return whole
 
     def _too_much(self) -> StreamError:
         limit = self._context.max_bytes
@@ -199,7 +199,7 @@ class StreamBuffer:
             "(max_stream_bytes)"
         )
 
-    def _decode(self, content: bytes) -> str:
+    def _decode(self, content: bytes | bytearray) -> str:
         text = decode_text(content)
         if not text.isascii():
             # As text it may be up to four times as large as in UTF-8.
@@ -219,9 +219,13 @@ class StreamBuffer:
             await self._changed.wait()
         piece = self._pieces.popleft()
         self._unread -= len(piece)
-        self._charged -= len(piece)
-        self._context.budget.refund(self._sender, len(piece))
+        self._refund(len(piece))
         return piece
+
+    def _refund(self, size: int) -> None:
+        if not self._closed:
+            self._charged -= size
+            self._context.budget.refund(self._sender, size)
 
     def _inflate(self, inflater: Inflater) -> bytes:
         try:

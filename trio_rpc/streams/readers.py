@@ -52,7 +52,7 @@ class StreamReader(Generic[I]):
             return None
         return self._buffer.received / self._info.size if self._info.size else 1.0
 
-    async def _read_whole(self) -> bytes:
+    async def _read_whole(self) -> bytearray:
         try:
             return await self._buffer.read_whole()
         finally:
@@ -80,7 +80,7 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
         Raises:
             StreamError: the stream broke off, or is larger than the room's `max_stream_bytes`.
         """
-        return await self._read_whole()
+        return bytes(await self._read_whole())
 
 
 class TextStreamReader(StreamReader[TextStreamInfo]):
@@ -114,7 +114,7 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
         """
         return self._decode(await self._read_whole(), final=True)
 
-    def _decode(self, piece: bytes, *, final: bool = False) -> str:
+    def _decode(self, piece: bytes | bytearray, *, final: bool = False) -> str:
         try:
             return self._decoder.decode(piece, final)
         except UnicodeDecodeError:
