@@ -489,7 +489,7 @@ async def test_what_a_caller_holds_ends_when_it_leaves() -> None:
             send_request(server, str(number), timeout_ms=2**32 - 1)
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
-        assert handler.calls == ["0", "1"]
+        assert sorted(handler.calls) == ["0", "1"]
         assert room.statistics().running_handlers == 10
         server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
         await settle(room, server)
@@ -497,4 +497,4 @@ async def test_what_a_caller_holds_ends_when_it_leaves() -> None:
         assert room.statistics().running_handlers == 0
         assert room.statistics().held_bytes == 0
         await assert_answers(server)
-    assert handler.calls == ["0", "1"]
+    assert sorted(handler.calls) == ["0", "1"]
