@@ -181,19 +181,13 @@ class Invocations:
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: str) -> None:
-        """End the invocations of a participant who has left, and forget its answered requests.
+        """Forget the answered requests of a participant who has left, and remember no more.
 
-        It holds no handler slot any more, whatever its timeouts said: nobody waits for an answer.
+        Its handlers run on to their deadlines, as LiveKit's do.
         """
-        for request in [each for each in self._unanswered.values() if each.caller == caller]:
-            request.is_remembered = False
-            if request in self._waiting:
-                self._slots.remove(request)
-                self._close(request)
-            elif request.body is None or request.scope is not None:
-                request.given_up = True
-                if request.scope is not None:
-                    request.scope.cancel()
+        for request in self._unanswered.values():
+            if request.caller == caller:
+                request.is_remembered = False
         self._answered.forget_caller(caller)
 
     def end(self) -> None:

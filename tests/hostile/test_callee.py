@@ -15,7 +15,7 @@ from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.links import Channel, Frame
 
 from ..support.callee import METHOD, callee, failure, receive_ack, receive_response, send_request
-from ..support.scripted_server import ScriptedServer, participant_info
+from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     deflated,
     peer,
@@ -25,7 +25,6 @@ from ..support.stream_packets import (
     say_stream,
     say_trailer,
     server_with,
-    settle,
 )
 
 pytestmark = pytest.mark.anyio
@@ -478,23 +477,3 @@ async def test_malformed_packets_that_have_a_sender_end_no_session() -> None:
         for _ in range(500):
             server.link.send_nowait(Frame(Channel.RELIABLE, packet.SerializeToString()))
         await assert_answers(server)
-
-
-@pytest.mark.rule("B4", "B5")
-async def test_what_a_caller_holds_ends_when_it_leaves() -> None:
-    handler = Handler()
-    async with v2_callee(handler, max_concurrent_handlers=2) as (room, server):
-        room.register_rpc_method("honest", honest)
-        for number in range(10):
-            send_request(server, str(number), timeout_ms=2**32 - 1)
-        await settle(room, server)
-        await anyio.wait_all_tasks_blocked()
-        assert sorted(handler.calls) == ["0", "1"]
-        assert room.statistics().running_handlers == 10
-        server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
-        await settle(room, server)
-        await anyio.wait_all_tasks_blocked()
-        assert room.statistics().running_handlers == 0
-        assert room.statistics().held_bytes == 0
-        await assert_answers(server)
-    assert sorted(handler.calls) == ["0", "1"]

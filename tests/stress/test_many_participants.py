@@ -10,10 +10,11 @@ import anyio
 import pytest
 
 from trio_rpc import Room, RoomStatistics, RpcInvocationData
-from trio_rpc.server import RoomServer, ServerStatistics
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..cancellation.injection import living_tasks
 from ..conftest import Join
+from ..support.tokens import API_KEYS
 from .waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,12 @@ async def call_others(room: Room, number: int) -> int:
         for other in range(number + 1, number + 1 + CALLS):
             task_group.start_soon(call, other)
     return own_answers
+
+
+@pytest.fixture
+def server() -> RoomServer:
+    """A server that is patient: on a busy machine, a task may not run for many seconds."""
+    return RoomServer(API_KEYS, ServerLimits(ping_timeout=120))
 
 
 async def everybody_known(room: Room) -> None:
