@@ -197,10 +197,13 @@ def test_a_text_stream_arrives(pair: Pair, size: int) -> None:
 @pytest.mark.rule("V6", "V7")
 def test_metadata_name_and_attributes_are_seen(pair: Pair) -> None:
     caller, callee = pair.caller, pair.callee
-    caller.set_metadata(f"shown to {callee.identity}")
-    caller.set_name(f"Known to {callee.identity}")
-    caller.set_attributes({"seen by": callee.identity})
     who = caller.identity
+    caller.set_metadata(f"shown to {callee.identity}")
+    # LiveKit's Rust SDK (Python, Node) sends the metadata that it last saw along with a name.
+    caller.wait_for("metadata", who=who, value=f"shown to {callee.identity}")
+    caller.set_name(f"Known to {callee.identity}")
+    caller.wait_for("name", who=who, value=f"Known to {callee.identity}")
+    caller.set_attributes({"seen by": callee.identity})
     callee.wait_for("metadata", who=who, value=f"shown to {callee.identity}")
     callee.wait_for("name", who=who, value=f"Known to {callee.identity}")
     callee.wait_for("attributes", who=who, value={"seen by": callee.identity})
