@@ -62,19 +62,39 @@ class Request:
 
 
 @pytest.mark.rule("A13", "B5")
-def test_slots_go_to_those_who_have_waited_for_longest() -> None:
+def test_callers_take_turns_and_each_has_its_oldest_request_run_first() -> None:
     slots: HandlerSlots[Request] = HandlerSlots(1, max_waiting=2)
     running, first, second, other = (Request(caller) for caller in "aaab")
     assert slots.reserve(running)
-    assert not any(slots.reserve(each) for each in (first, other, second))
+    assert not any(slots.reserve(each) for each in (first, second, other))
     with pytest.raises(TooManyWaitingError, match=r"^2 requests of this caller wait"):
         slots.reserve(Request("a"))
     slots.remove(other)
     slots.remove(other)
-    assert slots.release() is first
+    assert slots.release(running) is first
     assert not slots.reserve(other)
-    assert [slots.release(), slots.release(), slots.release()] == [second, other, None]
+    assert not slots.reserve(running)
+    assert slots.release(first) is second
+    assert slots.release(second) is other
+    assert slots.release(other) is running
+    assert slots.release(running) is None
     assert slots.reserve(running)
+
+
+@pytest.mark.rule("A13", "B5")
+def test_nobody_takes_the_last_eighth_of_the_slots_alone() -> None:
+    slots: HandlerSlots[Request] = HandlerSlots(80, max_waiting=1_000)
+    greedy = [Request("greedy") for _ in range(200)]
+    running = [each for each in greedy if slots.reserve(each)]
+    assert len(running) == 70
+    modest = [Request("modest") for _ in range(20)]
+    assert [slots.reserve(each) for each in modest].count(True) == 5
+    assert slots.reserve(Request("another"))
+    # There are three callers now, of whom each has a third.
+    assert [slots.release(each) for each in modest[:3]] == [None, None, modest[5]]
+    # The greedy one has to give some back before anybody may take more than that again.
+    assert [slots.release(each) for each in running[:4]] == [None] * 4
+    assert [slots.release(each) for each in running[4:7]] == [greedy[70], modest[6], greedy[71]]
 
 
 # Deadlines

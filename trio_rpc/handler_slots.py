@@ -1,13 +1,17 @@
 """A bounded number of handlers at a time, and the requests that wait for one to end (A13, B5).
 
-Requests wait in the order in which they came, without a task of their own. No I/O: whoever releases
-a slot is handed the request that has it next.
+Requests of one caller wait in the order in which they came, without a task of their own; callers
+take turns. The last eighth of the slots is for callers who hold few of them, so nobody can take all
+of them. No I/O: whoever releases a slot is handed the request that has it next.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+#: One slot in so many is kept for callers who hold few.
+_KEPT: Final = 8
 
 
 class TooManyWaitingError(Exception):
@@ -32,10 +36,12 @@ class HandlerSlots(Generic[R]):
 
     def __init__(self, slots: int, max_waiting: int) -> None:
         self._free = slots
+        self._kept = slots // _KEPT
         self._max_waiting = max_waiting
-        # The oldest first. Not a dict, whose first entry is slow to find once many were removed.
-        self._waiting: OrderedDict[R, None] = OrderedDict()
-        self._waiting_of: dict[str, int] = {}
+        self._running_of: dict[str, int] = {}
+        # By caller, the one whose turn it is first; of each, the oldest first. Not dicts, whose
+        # first entry is slow to find once many were removed.
+        self._waiting_of: OrderedDict[str, OrderedDict[R, None]] = OrderedDict()
 
     def reserve(self, request: R) -> bool:
         """Take a slot, for which `release` has to follow, or wait for one.
@@ -46,37 +52,53 @@ class HandlerSlots(Generic[R]):
         Raises:
             TooManyWaitingError: as many requests of its caller wait as may.
         """
-        if self._free:
-            self._free -= 1
-            return True
-        waiting = self._waiting_of.get(request.caller, 0)
-        if waiting >= self._max_waiting:
+        caller = request.caller
+        waiting = self._waiting_of.get(caller)
+        if waiting is None:
+            if self._has_slot_for(caller):
+                self._take(caller)
+                return True
+            waiting = self._waiting_of[caller] = OrderedDict()
+        elif len(waiting) >= self._max_waiting:
             raise TooManyWaitingError(
-                f"{waiting:,} requests of this caller wait for a handler, which is the limit "
+                f"{len(waiting):,} requests of this caller wait for a handler, which is the limit "
                 "(max_waiting_requests)"
             )
-        self._waiting[request] = None
-        self._waiting_of[request.caller] = waiting + 1
+        waiting[request] = None
         return False
 
-    def release(self) -> R | None:
-        """Give a slot back, or hand it to the request that has waited for longest."""
-        if not self._waiting:
-            self._free += 1
-            return None
-        request, _ = self._waiting.popitem(last=False)
-        self._count_off(request.caller)
-        return request
+    def release(self, request: R) -> R | None:
+        """Give a slot back, or hand it to the oldest request of the caller whose turn it is."""
+        running = self._running_of[request.caller] - 1
+        if running:
+            self._running_of[request.caller] = running
+        else:
+            del self._running_of[request.caller]
+        self._free += 1
+        for caller, waiting in self._waiting_of.items():
+            if self._has_slot_for(caller):
+                next_request, _ = waiting.popitem(last=False)
+                self._waiting_of.move_to_end(caller)
+                if not waiting:
+                    del self._waiting_of[caller]
+                self._take(caller)
+                return next_request
+        return None
 
     def remove(self, request: R) -> None:
         """Let a request wait no longer, if it does."""
-        if request in self._waiting:
-            del self._waiting[request]
-            self._count_off(request.caller)
+        waiting = self._waiting_of.get(request.caller)
+        if waiting is not None and request in waiting:
+            del waiting[request]
+            if not waiting:
+                del self._waiting_of[request.caller]
 
-    def _count_off(self, caller: str) -> None:
-        left = self._waiting_of[caller] - 1
-        if left:
-            self._waiting_of[caller] = left
-        else:
-            del self._waiting_of[caller]
+    def _has_slot_for(self, caller: str) -> bool:
+        if self._free > self._kept:
+            return True
+        share = self._kept // max(len(self._running_of), 1)
+        return self._free > 0 and self._running_of.get(caller, 0) < max(share, 1)
+
+    def _take(self, caller: str) -> None:
+        self._free -= 1
+        self._running_of[caller] = self._running_of.get(caller, 0) + 1

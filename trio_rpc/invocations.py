@@ -316,7 +316,7 @@ class Invocations:
             self._replies.send(rpc_response(request.caller, request.id, FAILED))
         finally:
             self._close(request)
-            if (waiting := self._slots.release()) is not None:
+            if (waiting := self._slots.release(request)) is not None:
                 self._start_task(waiting)
 
     async def _respond(self, request: Request, outcome: str | RpcError) -> None:

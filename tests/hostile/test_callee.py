@@ -12,6 +12,7 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, RpcInvocationData
+from trio_rpc.limits import MAX_TIMEOUT_MS
 from trio_rpc.links import Channel, Frame
 
 from ..support.callee import METHOD, callee, failure, receive_ack, receive_response, send_request
@@ -296,8 +297,20 @@ async def test_requests_that_wait_are_bounded_per_caller() -> None:
         assert room.statistics().running_handlers == 5
         handler.gate.set()
         answered = [await server.receive_packet() for _ in range(5)]
-        assert [each.rpc_response.request_id for each in answered] == ["0", "1", "2", "3", "9"]
-    assert handler.calls == ["0", "1", "2", "3", "9"]
+        assert [each.rpc_response.request_id for each in answered] == ["0", "1", "9", "2", "3"]
+    assert handler.calls == ["0", "1", "9", "2", "3"]
+
+
+@pytest.mark.rule("A13", "B5")
+async def test_nobody_takes_all_handler_slots() -> None:
+    handler = Handler()
+    async with callee(handler, max_concurrent_handlers=8) as (room, server):
+        room.register_rpc_method("honest", honest)
+        for number in range(20):
+            send_request(server, str(number), timeout_ms=MAX_TIMEOUT_MS)
+        await assert_answers(server)
+        await assert_answers(server, "another")
+        assert len(handler.calls) == 7
 
 
 @pytest.mark.rule("B5")

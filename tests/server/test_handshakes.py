@@ -14,6 +14,8 @@ from attrs import define, field
 from trio_rpc import concurrency
 from trio_rpc.server.handshakes import Handshake, PendingHandshakes, address_of
 
+from ..support.turns import CountedTurns
+
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B11")]
 
 ALICE: Final = "192.0.2.1"
@@ -185,3 +187,19 @@ def test_a_socket_in_the_file_system_has_no_address() -> None:
     near, far = socket.socketpair()
     with near, far:
         assert address_of(near) is None
+
+
+@pytest.mark.rule("B7")
+async def test_however_many_come_together_one_has_its_turn_at_a_time() -> None:
+    handshakes, turns_at = unlimited(), []
+
+    async def log_in() -> None:
+        await handshakes.take_turn()
+        turns_at.append(turns.count)
+
+    async with CountedTurns() as turns, anyio.create_task_group() as task_group:
+        for _ in range(100):
+            task_group.start_soon(log_in)
+    assert turns_at == sorted(turns_at)
+    # trio runs tasks in any order: some other may have its turn before two of them, and after them.
+    assert all(turns_at.count(each) <= 2 for each in turns_at)

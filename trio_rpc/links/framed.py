@@ -32,7 +32,9 @@ COALESCED_BYTES: Final = 64 * 1024
 #: How many frames of a message are received at once.
 SLICE_FRAMES: Final = 32
 #: After how many frames, each slice counted as one more, the other tasks have their turn.
-TURN_FRAMES: Final = 64
+TURN_FRAMES: Final = 32
+#: So many bytes count as a frame more.
+_FRAME_BYTES: Final = 4 * 1024
 #: What a link may hold queued, unless told otherwise.
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
@@ -162,13 +164,14 @@ class FramedLink:
             raise LinkClosedError(self._closed_because) from None
 
     def _decode_slice(self) -> list[Frame]:
-        message, position = self._message, self._position
+        message = self._message
+        position = start = self._position
         # The message is over, should this be no frames.
         self._message, self._position = b"", 0
         # One more than there are frames: a message without any costs something too.
         self._frames_this_turn += 1
         frames, position = decode_some_frames(message, position, SLICE_FRAMES)
-        self._frames_this_turn += len(frames)
+        self._frames_this_turn += len(frames) + (position - start) // _FRAME_BYTES
         if position < len(message):
             self._message, self._position = message, position
         elif not (frames or self._found_frames):

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -57,10 +57,21 @@ class PendingHandshakes:
     _backend: Backend
     _pending: _Queue = field(init=False)
     _closing: _Queue = field(init=False)
+    _turn: AbstractAsyncContextManager[Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pending = _Queue(self.max_pending, self.max_per_address, self._backend)
         self._closing = _Queue(self.max_pending, self.max_per_address, self._backend)
+        self._turn = self._backend.lock()
+
+    async def take_turn(self) -> None:
+        """Wait until it is the turn of a connection that has said what it wants (B7).
+
+        There is one in each pass of the event loop, so everybody who is in a room waits for no more
+        than that, however many connections come together.
+        """
+        async with self._turn:
+            pass
 
     def open(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
         """A block in which a connection has not said yet who it is.

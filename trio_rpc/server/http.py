@@ -93,11 +93,11 @@ class HttpConnection:
         try:
             with self.handshakes.open(self.address, timeout) as handshake:
                 self._waiting = handshake
-                # The requests that follow may have come already (rule B7).
-                await concurrency.current().checkpoint()
                 event = None if self._stopped else await self.receive_event()
                 if not isinstance(event, h11.Request):
                     return None
+                # The requests that follow may have come already, as those of many others.
+                await self.handshakes.take_turn()
                 self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
                 return event
         except h11.RemoteProtocolError as error:

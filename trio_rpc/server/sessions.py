@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = peer_logger(__name__)
 _Reason = rtc.RequestResponse.Reason
 #: How many deliveries of one participant's packets the others wait for (B7).
-_DELIVERIES_A_TURN: Final = 64
+_DELIVERIES_A_TURN: Final = 32
 #: Seconds that somebody who joins waits for participants that are behind with reading.
 _JOIN_PATIENCE: Final = 5.0
 #: Seconds that an answer waits for who asked, and that a request waits for who is called.

@@ -164,6 +164,7 @@ class _StreamServer:
     async def _receive_hello(self, records: RecordStream) -> tuple[Claims, models.ClientInfo]:
         try:
             kind, body = await records.receive_record()
+            await self._handshakes.take_turn()
             if kind is not RecordKind.HELLO:
                 raise JoinRefusedError(f"it began with {kind.name} in place of HELLO", 400)
             token, _, request = body.partition(b"\n")

@@ -5,6 +5,7 @@ No I/O: chunks go in, their content comes out, as it was sent. Who reads it infl
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 from livekit.protocol import models
@@ -27,16 +28,31 @@ def inline_text(header: models.DataStream.Header) -> str:
     return decode_text(content)
 
 
-def decode_text(content: bytes | bytearray) -> str:
+def decode_text(content: bytes) -> str:
     """Return the text of a whole content.
 
     Raises:
         StreamError: it is not UTF-8.
     """
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise StreamError("it is not UTF-8") from None
+    return TextDecoder().decode(content, final=True)
+
+
+class TextDecoder:
+    """Decodes a text that comes in pieces, which may end within a character."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+
+    def decode(self, piece: bytes, *, final: bool = False) -> str:
+        """Return what is complete with this piece.
+
+        Raises:
+            StreamError: it is not UTF-8.
+        """
+        try:
+            return self._decode(piece, final)
+        except UnicodeDecodeError:
+            raise StreamError("it is not UTF-8") from None
 
 
 class StreamAssembly:

@@ -17,11 +17,13 @@ from livekit.protocol import models
 from ..budgets import Budget, BudgetExceededError
 from ..concurrency import Backend
 from ..errors import StreamError
-from .assembly import decode_text
+from .assembly import TextDecoder, decode_text
 from .content import InflateError, Inflater
 
 #: What is inflated in one turn.
 _INFLATED_PIECE_BYTES: Final = 64 * 1024
+#: Held by zlib for a stream that is being inflated.
+_INFLATER_BYTES: Final = 48 * 1024
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
@@ -53,6 +55,7 @@ class StreamBuffer:
     Attributes:
         received: How many bytes have come, uncompressed; of a compressed stream, those that were
             inflated so far.
+        is_compressed: Whether content has to be inflated.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class StreamBuffer:
         self._context = context
         self._sender = sender
         self._announced = header.total_length if header.HasField("total_length") else None
-        self._inflater = Inflater() if header.compression == _DEFLATE_RAW else None
+        self.is_compressed = header.compression == _DEFLATE_RAW
+        # Made by the reader: until then it would be held for nothing
+        self._inflater: Inflater | None = None
         # What was received and not read
         self._pieces: deque[bytes] = deque()
         self._unread = 0
@@ -87,6 +92,8 @@ class StreamBuffer:
         Raises:
             StreamError: it would exceed a budget.
         """
+        if self._closed:
+            return
         try:
             self._context.budget.charge(self._sender, size)
         except BudgetExceededError as error:
@@ -106,7 +113,7 @@ class StreamBuffer:
         if piece:
             self.charge(len(piece))
             self._unread += len(piece)
-            if self._inflater is None:
+            if not self.is_compressed:
                 self.received += len(piece)
             self._pieces.append(piece)
             self._notify()
@@ -120,11 +127,6 @@ class StreamBuffer:
             self._notify()
 
     # The reader
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether content has to be inflated."""
-        return self._inflater is not None
 
     def close(self) -> None:
         """Drop what is held, and whatever comes of the stream from now on."""
@@ -144,8 +146,11 @@ class StreamBuffer:
         Raises:
             StreamError: the stream broke off, after what came before was received.
         """
-        if self._inflater is None:
+        if not self.is_compressed:
             return await self._receive_piece()
+        if self._inflater is None:
+            self.charge(_INFLATER_BYTES)
+            self._inflater = Inflater()
         while True:
             async with self._context.inflating:
                 content = self._inflate(self._inflater)
@@ -168,29 +173,48 @@ class StreamBuffer:
         self._pieces.clear()
         return self._decode(content)
 
-    async def read_text(self) -> str:
+    async def read_text(self, decoder: TextDecoder | None = None) -> str:
         """Return the whole content when it has come; it stays charged until `close`.
+
+        Args:
+            decoder: Has decoded what was received before.
 
         Raises:
             StreamError: it broke off, is too large, or is not UTF-8.
         """
-        if self._ended and self._error is None and self._inflater is None:
+        whole = self._ended and self._error is None and not self.is_compressed
+        if whole and decoder is None:
             return self.take_text()
-        return self._decode(await self.read_whole())
+        # Decoded as it comes, or it would be held as bytes and as text.
+        decoder = decoder or TextDecoder()
+        texts: list[str] = []
+        size = 0
+        while piece := await self.receive():
+            size = self._add_to_whole(size, piece)
+            text = decoder.decode(piece)
+            self.charge(text.__sizeof__())
+            texts.append(text)
+        decoder.decode(b"", final=True)
+        return "".join(texts)
 
-    async def read_whole(self) -> bytearray:
+    async def read_whole(self) -> bytes:
         """Return what was not received yet, when it has come; it stays charged until `close`.
 
         Raises:
             StreamError: it broke off, or is larger than what may be read as a whole.
         """
-        whole = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         while piece := await self.receive():
-            whole += piece
-            if len(whole) > self._context.max_bytes:
-                raise self._too_much()
+            size = self._add_to_whole(size, piece)
             self.charge(len(piece))
-        return whole
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _add_to_whole(self, size: int, piece: bytes) -> int:
+        if size + len(piece) > self._context.max_bytes:
+            raise self._too_much()
+        return size + len(piece)
 
     def _too_much(self) -> StreamError:
         limit = self._context.max_bytes
@@ -199,7 +223,7 @@ class StreamBuffer:
             "(max_stream_bytes)"
         )
 
-    def _decode(self, content: bytes | bytearray) -> str:
+    def _decode(self, content: bytes) -> str:
         text = decode_text(content)
         if not text.isascii():
             # As text it may be up to four times as large as in UTF-8.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ..concurrency import Backend
-from ..errors import StreamError
+from .assembly import TextDecoder
 from .buffer import StreamBuffer
 from .info import BaseStreamInfo, ByteStreamInfo, TextStreamInfo
 
@@ -52,12 +51,6 @@ class StreamReader(Generic[I]):
             return None
         return self._buffer.received / self._info.size if self._info.size else 1.0
 
-    async def _read_whole(self) -> bytearray:
-        try:
-            return await self._buffer.read_whole()
-        finally:
-            self._buffer.close()
-
 
 class ByteStreamReader(StreamReader[ByteStreamInfo]):
     """Bytes that another participant sends, as an async iterator of pieces.
@@ -80,7 +73,10 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
         Raises:
             StreamError: the stream broke off, or is larger than the room's `max_stream_bytes`.
         """
-        return bytes(await self._read_whole())
+        try:
+            return await self._buffer.read_whole()
+        finally:
+            self._buffer.close()
 
 
 class TextStreamReader(StreamReader[TextStreamInfo]):
@@ -92,7 +88,7 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
 
     def __init__(self, backend: Backend, info: TextStreamInfo, buffer: StreamBuffer) -> None:
         super().__init__(backend, info, buffer)
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = TextDecoder()
 
     def __aiter__(self) -> TextStreamReader:
         return self
@@ -100,9 +96,9 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
     async def __anext__(self) -> str:
         # A piece may end within a character, which then comes with the next one.
         while piece := await self._buffer.receive():
-            if text := self._decode(piece):
+            if text := self._decoder.decode(piece):
                 return text
-        self._decode(b"", final=True)
+        self._decoder.decode(b"", final=True)
         raise StopAsyncIteration
 
     async def read_all(self) -> str:
@@ -112,10 +108,7 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
             StreamError: the stream broke off, is larger than the room's `max_stream_bytes`, or is
                 not UTF-8.
         """
-        return self._decode(await self._read_whole(), final=True)
-
-    def _decode(self, piece: bytes | bytearray, *, final: bool = False) -> str:
         try:
-            return self._decoder.decode(piece, final)
-        except UnicodeDecodeError:
-            raise StreamError("it is not UTF-8") from None
+            return await self._buffer.read_text(self._decoder)
+        finally:
+            self._buffer.close()
