@@ -1,6 +1,11 @@
-"""Development tasks: run ``nox`` for all of them, ``nox -l`` for a list."""
+"""Development tasks.
+
+``nox`` runs the checks of every day, ``nox -t full`` all that there are, and ``nox -l`` lists them.
+What a machine lacks is skipped, with a line that says what to install.
+"""
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,9 +17,10 @@ BACKENDS = ["trio", "asyncio", "uvloop"]
 # Tests wait for processes and sockets now and then: a few workers are faster than one.
 WORKERS = ["--numprocesses=auto", "--maxprocesses=4"]
 
-# Coverage is measured under one Python, over all backends.
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-COVERAGE_PYTHON = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
+
+# Coverage takes time: it is measured with all else, under one Python, over all backends.
+COVERAGE_PYTHON = RUNNING if "full" in sys.argv else None
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
@@ -22,7 +28,9 @@ OLD_LIVEKIT = "livekit==1.0.12"
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
 nox.needs_version = ">=2026.4"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "interop", "docs", "demo"]
+nox.options.sessions = [
+    "lint", "types", f"tests-{RUNNING}(trio)", f"tests-{RUNNING}(asyncio)", "docs", "demo"
+]  # fmt: skip
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -34,7 +42,7 @@ def pinned(*names: str) -> list[str]:
     return [r for r in PROJECT["optional-dependencies"]["dev"] if r.startswith(names)]
 
 
-@nox.session
+@nox.session(tags=["full"])
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install(*pinned("ruff"))
@@ -42,7 +50,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session
+@nox.session(tags=["full"])
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("-e", ".[interop,test]", *pinned("mypy", "pyright", "types-"))
@@ -51,7 +59,7 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--project", "pyproject.toml")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=sorted({*PYTHONS, RUNNING}), tags=["full"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one backend; arguments go to pytest."""
@@ -70,17 +78,28 @@ def tests(session: nox.Session, backend: str) -> None:
     session.run("coverage", "run", *pytest, env=env)
 
 
-@nox.session(python=COVERAGE_PYTHON)
+@nox.session(tags=["full"])
+def thorough(session: nox.Session) -> None:
+    """Run the tests that take minutes; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    report = session.cache_dir / "junit-thorough.xml"
+    pytest = ["-m", "pytest", "-m", "thorough", f"--junitxml={report}", *WORKERS]
+    session.run("python", *pytest, *session.posargs)
+
+
+@nox.session(tags=["full"])
 def coverage(session: nox.Session) -> None:
-    """Combine the coverage of the backends and check it."""
+    """Combine the coverage of the backends, which the tests measure with all else, and check it."""
     session.install("coverage")
     session.run("coverage", "combine")
     session.run("coverage", "report")
 
 
-@nox.session(python=COVERAGE_PYTHON)
+@nox.session(tags=["full"])
 def interop(session: nox.Session) -> None:
     """Join the server with LiveKit's SDKs and a browser; arguments go to pytest."""
+    if shutil.which("npm") is None:
+        session.skip("needs Node.js with npm, and Chromium: apt-get install nodejs npm chromium")
     session.install("-e", ".[interop,livekit,test]")
     old = Path(session.virtualenv.location, "old").resolve()
     old_python = str(old / "bin" / "python")
@@ -93,7 +112,7 @@ def interop(session: nox.Session) -> None:
     session.run("python", *pytest, env={"INTEROP_OLD_PYTHON": old_python})
 
 
-@nox.session(python=COVERAGE_PYTHON)
+@nox.session
 def soak(session: nox.Session) -> None:
     """Have fifty of LiveKit's SDKs call each other for two minutes."""
     session.install("-e", ".[interop,livekit,test]")
@@ -101,16 +120,17 @@ def soak(session: nox.Session) -> None:
     session.run("python", *pytest, env={"INTEROP_SOAK_SECONDS": "120"})
 
 
-@nox.session(python=COVERAGE_PYTHON)
+@nox.session(tags=["full"])
 def fuzz(session: nox.Session) -> None:
-    """Fuzz what takes bytes of others, for minutes; arguments go to tests.fuzz (see its --help)."""
+    """Fuzz what takes bytes of others; arguments go to tests.fuzz (see its --help)."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         session.skip("atheris has wheels for Linux on x86-64 alone: the tests replay its corpus")
     session.install("-e", ".[fuzz,test]")
-    session.run("python", "-m", "tests.fuzz", *session.posargs)
+    arguments = ["--seconds", "2", "--jobs", "2"] if "full" in sys.argv else session.posargs
+    session.run("python", "-m", "tests.fuzz", *arguments)
 
 
-@nox.session
+@nox.session(tags=["full"])
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/."""
     session.install("-e", ".[docs,server]")
@@ -138,7 +158,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks", f"--environments={folder}", *session.posargs)
 
 
-@nox.session(reuse_venv=False)
+@nox.session(reuse_venv=False, tags=["full"])
 def demo(session: nox.Session) -> None:
     """Run the demonstration from a fresh installation, as a user would."""
     session.install(".[server]")

@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_time: runs on the real clock")
+    config.addinivalue_line("markers", "thorough: takes minutes; runs with -m thorough alone")
     config.addinivalue_line("markers", "rule(*ids): proves these rules of docs/protocol.md")
 
 

@@ -15,7 +15,12 @@ from .running import make_entry, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux has")
 
-OURS = [each.name for each in CONTESTANTS.values() if each.is_ours]
+ORDINARY = "websocket-trio"
+OURS = [
+    pytest.param(each.name, marks=[] if each.name == ORDINARY else pytest.mark.thorough)
+    for each in CONTESTANTS.values()
+    if each.is_ours
+]
 SENDS_NOTHING = ("nothing but a busy core", "silent connections")
 LOAD = Load(payload_bytes=20_000, in_flight=2)
 
@@ -43,6 +48,7 @@ def test_a_checkout_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) 
     assert row.startswith("| memory-trio, 100 B, 1 in flight | ")
 
 
+@pytest.mark.thorough
 def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
     point = growth.Point("a few", members=3, rooms=2, pending=3)
     results = run(
@@ -54,6 +60,7 @@ def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
     assert rates.median > 0
 
 
+@pytest.mark.thorough
 def test_attacks_are_measured_and_honest_sessions_live() -> None:
     # A few: all of them take minutes on a busy machine (`--hostile`).
     cases = hostile.cases(["duplicate ids", "bombs to no method", "stream headers of 60 KB"])

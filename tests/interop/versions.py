@@ -21,7 +21,7 @@ def versions() -> str:
         "trio, asyncio": f"this library, on Python {platform.python_version()}, "
         f"trio {version('trio')}, anyio {version('anyio')}, aiortc {version('aiortc')}",
         "python": f"`livekit` {version('livekit')}",
-        "old python": f"`livekit` {_output_of(os.environ[OLD_PYTHON_VARIABLE], '-c', old)}",
+        "old python": f"`livekit` {_output_of(os.environ.get(OLD_PYTHON_VARIABLE), '-c', old)}",
         "node": f"`@livekit/rtc-node` {packages['@livekit/rtc-node']}, "
         f"on Node {_output_of(shutil.which('node'), '--version')}",
         "browser": f"`livekit-client` {packages['livekit-client']}, "
@@ -31,9 +31,14 @@ def versions() -> str:
     return "\n".join(["| participant | version |", "|---|---|", *lines])
 
 
-def _output_of(*command: str | None) -> str:
-    arguments = [each for each in command if each is not None]
+def _output_of(program: str | None, *arguments: str) -> str:
+    if program is None:
+        return "none, since this machine lacks it"
     result = subprocess.run(
-        arguments, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [program, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     return result.stdout.strip()

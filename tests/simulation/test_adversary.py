@@ -20,6 +20,7 @@ from .sometimes import Sometimes, never_reached
 RUNS: dict[BackendName, list[tuple[int, int]]] = {"trio": [(1, 2_500), (2, 2_500), (5, 2_500)]}
 
 
+@pytest.mark.thorough
 @pytest.mark.rule("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B10", "C5", "C6", "A9", "P5", "P8")
 @pytest.mark.parametrize("backend", ["trio"])
 def test_the_harm_that_adversaries_do_ends_with_them(

@@ -24,7 +24,13 @@ from .scenario import make_scenario
 ROOT = Path(__file__).parent.parent.parent
 
 #: These add up to 10,000 calls, the nested ones not counted.
-RUNS = [(1, 2_500), (2, 2_500), (3, 2_000), (7, 3_000)]
+RUNS = [
+    (1, 2_500),
+    *(
+        pytest.param(*run, marks=pytest.mark.thorough)
+        for run in [(2, 2_500), (3, 2_000), (7, 3_000)]
+    ),
+]
 
 
 @pytest.mark.rule("C1", "C5", "C7", "C8", "C13", "A5", "A9", "P6", "S6")

@@ -84,6 +84,7 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.real_time
 @pytest.mark.rule("S4", "S7", "V8")
 async def test_a_file_of_200_mb_arrives_whole_and_memory_stays_flat(

@@ -17,7 +17,7 @@ from ..conftest import Join
 from ..support.tokens import API_KEYS
 from .waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
 PARTICIPANTS = 200
 CALLS = 20
