@@ -10,7 +10,7 @@ from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
 from ..support.tokens import API_KEYS
-from .raw import RawMember, join_raw
+from .raw import RawMember, join_all, join_raw, user
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,43 @@ async def test_who_answers_one_who_does_not_read_goes_on(server: RoomServer, joi
         await call_and_never_read(mallory, "alice", 5_000)
         started = anyio.current_time()
         for _ in range(100):
+            answer = await bob.local_participant.perform_rpc(
+                destination_identity="alice", method="hello", payload=""
+            )
+            assert answer == "hello"
+        assert anyio.current_time() - started < 1
+
+
+@pytest.mark.rule("B8")
+async def test_who_calls_one_who_does_not_read_goes_on_beside_a_crowd(
+    server: RoomServer, join: Join
+) -> None:
+    crowd = [f"{number}" for number in range(200)]
+    async with (
+        join("alice") as alice,
+        join("bob") as bob,
+        join_all(server, "mallory", "friend", "other", *crowd) as (_, *members),
+    ):
+
+        @alice.register_rpc_method("hello")
+        async def hello(_data: object) -> str:
+            return "hello"
+
+        await alice.wait_for_participant(crowd[-1])
+        # Two fill more than half of the queue of one who does not read, and a crowd adds a little.
+        for member in members[:2]:
+            for _ in range(12):
+                member.send(user("x" * 5_000, "mallory"))
+                await anyio.wait_all_tasks_blocked()
+        for member in members[2:]:
+            member.send(user("x", "mallory"))
+        await anyio.wait_all_tasks_blocked()
+        started = anyio.current_time()
+        for _ in range(5):
+            with anyio.move_on_after(0.1):
+                await alice.local_participant.perform_rpc(
+                    destination_identity="mallory", method="hello", payload="x" * 100
+                )
             answer = await bob.local_participant.perform_rpc(
                 destination_identity="alice", method="hello", payload=""
             )
