@@ -63,6 +63,8 @@ class Member:
         directed_streams: Where its open streams go.
         server_calls: The server's own calls to it.
         owed: How many acks and answers it owes to whom, by identity.
+        answering: Who is charged for the chunks of what it answers: it is asked for these, and does
+            not wait with its own calls for those who do not read what they have asked for.
         hurried_until: Until when no packet of a call waits for it, since it had no room for one.
         stamp: What its packets get on their way, serialised (P5).
     """
@@ -89,6 +91,7 @@ class Member:
     directed_streams: DirectedStreams = field(init=False)
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
     owed: dict[str, int] = field(factory=dict[str, int])
+    answering: Cause = field(factory=object)
     hurried_until: float = 0.0
     stamp: bytes = field(init=False)
 
