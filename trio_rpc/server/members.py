@@ -165,6 +165,11 @@ class Member:
         merged = {**self.attributes, **changes}
         return {key: value for key, value in merged.items() if value}
 
+    @property
+    def _is_leaving(self) -> bool:
+        """Whether it gets nothing any more that is for all, though it may be in the room still."""
+        return self.dismissed is not None or self.backlog.closed
+
     def offer(self, packet: Frame, cause: Cause) -> int:
         """Queue a packet, unless too much is queued already.
 
@@ -202,7 +207,7 @@ class Member:
         Returns:
             The bytes that were queued before.
         """
-        if self.dismissed is not None:
+        if self._is_leaving:
             return 0
         mailbox = self.mailbox
         queued = mailbox.queued_bytes
@@ -253,7 +258,7 @@ class Member:
             QueueFullError: too much is queued for it.
         """
         queued = self.mailbox.queued_bytes
-        if self.dismissed is None and not self.backlog.has_room(size, queued):
+        if not self._is_leaving and not self.backlog.has_room(size, queued):
             raise QueueFullError(self.identity, self.backlog, size)
 
     def tell(self, response: rtc.SignalResponse) -> None:
