@@ -347,6 +347,22 @@ async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServ
         assert numbers == [str(number) for number in range(300)]
 
 
+async def test_who_changes_waits_no_more_for_who_is_leaving(server: RoomServer) -> None:
+    change = rtc.UpdateParticipantMetadata(metadata=CONTENT)
+    async with (
+        join_raw(server, "sloth") as sloth,
+        join_raw(server, "bob", can_update_own_metadata=True) as bob,
+    ):
+        while queued_for(server, "sloth") <= QUEUE * 7 // 8:
+            server.send_data(ROOM, CONTENT.encode(), destination_identities=["sloth"])
+            await anyio.wait_all_tasks_blocked()
+        bob.say(update_metadata=change)
+        await anyio.wait_all_tasks_blocked()
+        sloth.say(leave=rtc.LeaveRequest())
+        with anyio.fail_after(1):
+            assert [each.metadata for each in updates(await bob.settle()) if each.metadata]
+
+
 async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
     grants = VideoGrants(room_join=True, room=ROOM)
     async with join_raw(server, "slow") as slow, reading((slow, 0.2)) as (reader,):

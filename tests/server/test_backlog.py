@@ -46,9 +46,20 @@ def test_who_has_less_than_a_fair_share_is_not_held_back() -> None:
     assert queue.holds_back("flooder", queued)
     assert not queue.holds_back("honest", queued)
     # Three who have something: a fair share is a third of the half.
-    queued = charge(queue, queued, ("honest", 60), ("carol", 170))
+    queued = charge(queue, queued, ("honest", 60), ("carol", 180))
     assert queue.holds_back("carol", queued)
     assert not queue.holds_back("honest", queued)
+
+
+def test_who_has_little_is_not_held_back_for_a_crowd_who_have_less() -> None:
+    queue = backlog(100_000)
+    crowd = [(f"{number}", 10) for number in range(1_000)]
+    queued = charge(queue, 0, ("flooder", 60_000), ("honest", 1_000), *crowd)
+    assert queue.holds_back("flooder", queued)
+    assert not queue.holds_back("honest", queued)
+    # They too have to wait who have much together.
+    queued = charge(queue, 0, *((name, 90) for name, _ in crowd))
+    assert queue.holds_back("1", queued)
 
 
 def test_nobody_is_held_back_up_to_half() -> None:
@@ -96,8 +107,17 @@ def test_shares_are_those_of_the_frames_that_are_queued(
         for cause, size in frames:
             shares[cause] += size
         for cause in "abc":
-            unfair = shares.get(cause, 0) * max(len(shares), 1) > 500
-            assert queue.holds_back(cause, queued) == (queued > 500 and unfair)
+            share = shares.get(cause, 0)
+            is_held_back = queue.holds_back(cause, queued)
+            if queued <= 500 or _together(shares, 2 * share) <= 500:
+                assert not is_held_back
+            elif _together(shares, share) > 500:
+                assert is_held_back
+
+
+def _together(shares: dict[str, int], limit: int) -> int:
+    """Return what all have, were nobody's share larger than that."""
+    return sum(min(share, limit) for share in shares.values())
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,16 @@ from .hostile.plan import make_hostile_scenario
 from .run import BackendName, Figures, simulate_hostile
 from .sometimes import Sometimes, never_reached
 
-#: Seeds and calls, the nested ones not counted. On trio alone, where a seed replays exactly.
-RUNS: dict[BackendName, list[tuple[int, int]]] = {"trio": [(1, 2_500), (2, 2_500), (5, 2_500)]}
+#: Seeds and calls, the nested ones not counted.
+RUNS: dict[BackendName, list[tuple[int, int]]] = {
+    "trio": [(1, 2_500), (2, 2_500), (5, 2_500)],
+    "asyncio": [(7, 2_500), (20, 2_500)],
+}
 
 
 @pytest.mark.thorough
 @pytest.mark.rule("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B10", "C5", "C6", "A9", "P5", "P8")
-@pytest.mark.parametrize("backend", ["trio"])
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_the_harm_that_adversaries_do_ends_with_them(
     backend: BackendName, report_figures: Callable[[Figures], None]
 ) -> None:
@@ -32,8 +35,10 @@ def test_the_harm_that_adversaries_do_ends_with_them(
         report_figures(figures)
         assert sum(figures.outcomes.values()) == figures.calls > calls
         reached.append(figures.facts)
-    # It proves something only if all moves were played, and all bounds were hit.
-    assert never_reached(FACTS, reached) == []
+    if backend == "trio":
+        # It proves something only if all moves were played, and all bounds were hit. On asyncio a
+        # seed does not replay exactly, and what it reaches may differ.
+        assert never_reached(FACTS, reached) == []
 
 
 def test_a_seed_replays_exactly_with_adversaries() -> None:

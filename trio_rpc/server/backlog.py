@@ -2,8 +2,9 @@
 
 A queue that somebody fills slows down that one, and neither the member that it is for nor others
 who send to it. Beyond half of what the queue may hold, whoever has more than a fair share in it has
-to wait: half of the queue, divided by how many have something in it. Beyond `packet_limit`, every
-packet has to wait before it is queued; the rest is for what cannot wait, such as departures.
+to wait: half of the queue, divided among those who have something in it (`Shares`). Beyond
+`packet_limit`, every packet has to wait before it is queued; the rest is for what cannot wait, such
+as departures.
 
 What is charged are frames that are queued when some are queued already: a queue that is nearly
 empty costs nothing here. Frames leave in the order in which they came, so those that are still
@@ -19,6 +20,7 @@ from typing import Final, TypeAlias
 from attrs import define, field
 
 from ..concurrency import Event
+from .shares import Shares
 
 
 class QueueFullError(Exception):
@@ -95,12 +97,13 @@ class Backlog:
     charged: deque[_Run] = field(init=False, factory=deque["_Run"])
     _charged_bytes: int = field(init=False, default=0)
     # Of those who have something in the queue
-    _shares: dict[Cause, int] = field(init=False, factory=dict[Cause, int])
+    _shares: Shares = field(init=False)
     _waiters: dict[_Waiter, None] = field(init=False, factory=dict[_Waiter, None])
     closed: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.half = self.max_bytes // 2
+        self._shares = Shares(self.half)
         self.announcement_limit = self.max_bytes * 3 // 4
         self.packet_limit = self.max_bytes * 7 // 8
         self.charged_from = min(_CHARGED_FROM, self.max_bytes // 8)
@@ -121,7 +124,7 @@ class Backlog:
         else:
             self.charged.append(_Run(cause, size))
         self._charged_bytes += size
-        self._shares[cause] = self._shares.get(cause, 0) + size
+        self._shares.add(cause, size)
 
     def has_room(self, size: int, queued: int) -> bool:
         """Tell whether so many bytes more need not wait."""
@@ -135,8 +138,7 @@ class Backlog:
 
     def _is_fair(self, cause: Cause, queued: int) -> bool:
         self._settle(queued)
-        share = self._shares.get(cause, 0)
-        return share * max(len(self._shares), 1) <= self.half
+        return self._shares.is_fair(cause)
 
     def _settle(self, queued: int) -> None:
         """Refund what has left the queue, the oldest first."""
@@ -149,11 +151,7 @@ class Backlog:
             oldest.size -= size
             if not oldest.size:
                 self.charged.popleft()
-            left = self._shares[oldest.cause] - size
-            if left:
-                self._shares[oldest.cause] = left
-            else:
-                del self._shares[oldest.cause]
+            self._shares.add(oldest.cause, -size)
 
     # Waiting
 

@@ -5,13 +5,16 @@ their word, these would go to everybody in the room, and miss a call of the serv
 server remembers where each open stream goes, for as long as it is open; a chunk that names nobody,
 of a stream that the server knows nothing of, goes to nobody.
 
+Of a stream that answers a call, it remembers which: the answer is broken off where whoever asked
+for it does not read it (B8).
+
 What is remembered is bounded in number, and charged to the participant's budget (B4, B5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from attrs import define, field
 
@@ -31,10 +34,20 @@ class TooManyStreamsError(Exception):
     """The stream cannot be remembered, and so must not begin; the text says why."""
 
 
-class _OpenStream(NamedTuple):
+@define(eq=False)
+class OpenStream:
+    """A stream that has begun.
+
+    Attributes:
+        answers: The id of the request that it answers, if it does and was asked for.
+        broken_off: Whether the rest of it goes to nobody.
+    """
+
     destinations: tuple[str, ...]
     size: int
     heard_at: float
+    answers: str = ""
+    broken_off: bool = False
 
 
 @define(eq=False)
@@ -51,10 +64,14 @@ class DirectedStreams:
     _budget: Budget
     _max_open: int = DEFAULT_MAX_OPEN_STREAMS
     # The one that was silent for longest is first
-    _open: dict[str, _OpenStream] = field(init=False, factory=dict[str, _OpenStream])
+    _open: dict[str, OpenStream] = field(init=False, factory=dict[str, OpenStream])
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def get(self, stream_id: str) -> OpenStream | None:
+        """Return a stream, if it is open."""
+        return self._open.get(stream_id)
 
     def destinations(self, stream_id: str) -> Sequence[str] | None:
         """Return the destinations that a stream began with, or None if it is not open."""
@@ -80,17 +97,19 @@ class DirectedStreams:
             self._budget.charge(self._owner, size)
         except BudgetExceededError as error:
             raise TooManyStreamsError(str(error)) from None
-        self._open[stream_id] = _OpenStream(tuple(destinations), size, now)
+        self._open[stream_id] = OpenStream(tuple(destinations), size, now)
 
-    def on_chunk(self, stream_id: str, now: float) -> None:
-        """Note that a stream goes on."""
+    def on_chunk(self, stream_id: str, now: float) -> OpenStream | None:
+        """Note that a stream goes on, and return it, if it is open."""
         stream = self._open.pop(stream_id, None)
         if stream is not None:
-            self._open[stream_id] = stream._replace(heard_at=now)
+            stream.heard_at = now
+            self._open[stream_id] = stream
+        return stream
 
-    def on_trailer(self, stream_id: str) -> None:
-        """Forget a stream, which ends."""
-        self._forget(stream_id)
+    def on_trailer(self, stream_id: str) -> OpenStream | None:
+        """Forget a stream, which ends, and return it, if it was open."""
+        return self._forget(stream_id)
 
     def forget_all(self) -> None:
         """Forget all streams: the participant is gone."""
@@ -107,7 +126,8 @@ class DirectedStreams:
                 )
             self._forget(oldest)
 
-    def _forget(self, stream_id: str) -> None:
+    def _forget(self, stream_id: str) -> OpenStream | None:
         stream = self._open.pop(stream_id, None)
         if stream is not None:
             self._budget.refund(self._owner, stream.size)
+        return stream

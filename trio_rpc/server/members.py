@@ -63,6 +63,8 @@ class Member:
         directed_streams: Where its open streams go.
         server_calls: The server's own calls to it.
         owed: How many acks and answers it owes to whom, by identity.
+        answering: Who is charged for the chunks of what it answers: it is asked for these, and does
+            not wait with its own calls for those who do not read what they have asked for.
         hurried_until: Until when no packet of a call waits for it, since it had no room for one.
         stamp: What its packets get on their way, serialised (P5).
     """
@@ -89,6 +91,7 @@ class Member:
     directed_streams: DirectedStreams = field(init=False)
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
     owed: dict[str, int] = field(factory=dict[str, int])
+    answering: Cause = field(factory=object)
     hurried_until: float = 0.0
     stamp: bytes = field(init=False)
 
@@ -162,6 +165,11 @@ class Member:
         merged = {**self.attributes, **changes}
         return {key: value for key, value in merged.items() if value}
 
+    @property
+    def _is_leaving(self) -> bool:
+        """Whether it gets nothing any more that is for all, though it may be in the room still."""
+        return self.dismissed is not None or self.backlog.closed
+
     def offer(self, packet: Frame, cause: Cause) -> int:
         """Queue a packet, unless too much is queued already.
 
@@ -199,7 +207,7 @@ class Member:
         Returns:
             The bytes that were queued before.
         """
-        if self.dismissed is not None:
+        if self._is_leaving:
             return 0
         mailbox = self.mailbox
         queued = mailbox.queued_bytes
@@ -250,7 +258,7 @@ class Member:
             QueueFullError: too much is queued for it.
         """
         queued = self.mailbox.queued_bytes
-        if self.dismissed is None and not self.backlog.has_room(size, queued):
+        if not self._is_leaving and not self.backlog.has_room(size, queued):
             raise QueueFullError(self.identity, self.backlog, size)
 
     def tell(self, response: rtc.SignalResponse) -> None:

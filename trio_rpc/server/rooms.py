@@ -22,13 +22,14 @@ from ..logs import peer_logger
 from ..packets import parse_packet, rpc_ack, rpc_response
 from ..participant import ParticipantPermissions
 from .backlog import SERVER, Cause
-from .directed_streams import TooManyStreamsError
+from .directed_streams import OpenStream, TooManyStreamsError
 from .limits import ServerLimits
 from .members import FULL, Member, ServerCall, make_sid, signal_frame
 from .routing import (
     TO_NOBODY,
     Routed,
     answered_id,
+    begun_stream,
     destinations_of,
     follow_stream,
     is_answer,
@@ -231,11 +232,13 @@ class ServerRoom:
         frame = stamp(packet, kind, body, sender, channel)
         destinations = destinations_of(packet, kind, sender.directed_streams)
         try:
-            follow_stream(packet, kind, destinations, sender)
+            stream = follow_stream(packet, kind, destinations, sender)
         except TooManyStreamsError as error:
             return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
         if destinations is not None and len(destinations) == 1:
             # Calls and all that belongs to them.
+            if stream is not None and stream.answers and stream.destinations == (*destinations,):
+                return self._route_rest_of_answer(sender, stream, kind, frame)
             return self._route_directed(sender, destinations[0], packet, kind, frame)
         return self._route_to_many(sender, destinations, frame)
 
@@ -255,6 +258,8 @@ class ServerRoom:
         receiver = self.members.get(identity)
         if receiver is not None and receiver is not sender:
             if is_answer(packet, kind) and sender.pay(identity):
+                if (stream := begun_stream(packet, kind, sender)) is not None:
+                    stream.answers = answered_id(packet, kind)
                 # Charged to who asked, or those who answer would wait for one who does not read.
                 return self._route_brief(receiver, frame, receiver)
             if is_cancellation(packet, kind):
@@ -271,8 +276,27 @@ class ServerRoom:
             return Routed((receiver,), behind=(receiver,))
         return Routed((receiver,))
 
-    def drop_brief(self, sender: Member, receiver: Member, frame: Frame) -> None:
-        """Tell its caller of a request or answer for which there was no room (1505)."""
+    def _route_rest_of_answer(
+        self, sender: Member, stream: OpenStream, kind: str | None, frame: Frame
+    ) -> Routed:
+        (identity,) = stream.destinations
+        receiver = self.members.get(identity)
+        if receiver is None or receiver is sender or stream.broken_off:
+            return TO_NOBODY
+        # Chunks are not charged to who asked, since nobody asks for as much as might come.
+        cause = receiver if kind == "stream_trailer" else sender.answering
+        if receiver.holds_back(cause) or receiver.offer(frame, cause) == FULL:
+            return Routed((), held=(receiver,), frame=frame, brief=cause, answer=stream)
+        return Routed((receiver,))
+
+    def drop_brief(
+        self, sender: Member, receiver: Member, frame: Frame, answer: OpenStream | None
+    ) -> None:
+        """Tell its caller of a request or answer for which there was no room (1505).
+
+        Args:
+            answer: The stream that the packet goes on with, if that is an answer.
+        """
         logger.debug("dropped a packet for %s, who does not read", receiver.identity)
         packet = parse_packet(frame.body)
         kind = packet.WhichOneof("value")
@@ -280,7 +304,11 @@ class ServerRoom:
         error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         if call_id := request_id(packet, kind):
             self._fail_call(sender, receiver.identity, call_id, error)
-        elif call_id := answered_id(packet, kind):
+            return
+        answer = answer or begun_stream(packet, kind, sender)
+        if answer is not None:
+            answer.broken_off = True
+        if call_id := answered_id(packet, kind) if answer is None else answer.answers:
             # Which takes less room than the answer.
             failure = rpc_response(receiver.identity, call_id, error)
             failure.participant_identity = sender.identity

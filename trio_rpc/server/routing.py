@@ -11,7 +11,8 @@ from ..limits import MAX_PACKET_BYTES
 from ..links import Channel, Frame
 from ..packets import CANCELLATION_TOPIC, MalformedPacketError
 from ..rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
-from .directed_streams import DirectedStreams
+from .backlog import Cause
+from .directed_streams import DirectedStreams, OpenStream
 from .members import Member
 
 _RPC_KINDS: Final = frozenset({"rpc_request", "rpc_ack", "rpc_response"})
@@ -32,13 +33,15 @@ class Routed(NamedTuple):
         frame: For `held`.
         brief: Who is charged for it, if it belongs to a call: nobody waits for room for it for
             more than a moment. None for all else.
+        answer: The stream that it goes on with, if it belongs to an answer.
     """
 
     receivers: Sequence[Member]
     behind: Sequence[Member] = ()
     held: Sequence[Member] = ()
     frame: Frame | None = None
-    brief: Member | None = None
+    brief: Cause | None = None
+    answer: OpenStream | None = None
 
 
 TO_NOBODY: Final = Routed(())
@@ -110,22 +113,33 @@ def destinations_of(
 
 def follow_stream(
     packet: models.DataPacket, kind: str | None, destinations: Sequence[str] | None, sender: Member
-) -> None:
+) -> OpenStream | None:
     """Remember what the packet of a stream says of it.
+
+    Returns:
+        The stream that it goes on with, or ends.
 
     Raises:
         TooManyStreamsError: the stream must not begin.
     """
     if kind not in _STREAM_KINDS:
-        return
+        return None
     streams, now = sender.directed_streams, sender.last_heard
     if kind == "stream_chunk":
-        streams.on_chunk(packet.stream_chunk.stream_id, now)
-    elif kind == "stream_trailer":
-        streams.on_trailer(packet.stream_trailer.stream_id)
-    elif not packet.stream_header.HasField("inline_content"):
+        return streams.on_chunk(packet.stream_chunk.stream_id, now)
+    if kind == "stream_trailer":
+        return streams.on_trailer(packet.stream_trailer.stream_id)
+    if not packet.stream_header.HasField("inline_content"):
         # One whose content is in the header ends with it.
         streams.on_header(packet.stream_header.stream_id, destinations or (), now)
+    return None
+
+
+def begun_stream(packet: models.DataPacket, kind: str | None, sender: Member) -> OpenStream | None:
+    """Return the stream that a packet has begun, if that is not whole already."""
+    if kind != "stream_header" or packet.stream_header.HasField("inline_content"):
+        return None
+    return sender.directed_streams.get(packet.stream_header.stream_id)
 
 
 def is_answer(packet: models.DataPacket, kind: str | None) -> bool:

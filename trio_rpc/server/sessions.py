@@ -20,7 +20,7 @@ from ..links.frames import FRAME_OVERHEAD
 from ..logs import peer_logger
 from ..packets import MalformedPacketError
 from ..tokens import Claims
-from .backlog import QueueFullError
+from .backlog import Cause, QueueFullError
 from .members import FULL, Member
 from .room_table import JoinRefusedError
 from .rooms import ServerRoom
@@ -253,7 +253,7 @@ class _MemberSession:
             except QueueFullError as again:
                 error = again
 
-    async def _wait_briefly(self, routed: Routed, cause: Member) -> None:
+    async def _wait_briefly(self, routed: Routed, cause: Cause) -> None:
         """Wait a moment for a receiver of a packet of a call; then go on, or tell its caller.
 
         Who reads has taken something by then. Others whom the participant calls and answers do not
@@ -268,7 +268,7 @@ class _MemberSession:
             receiver.hurried_until = self._backend.current_time() + _HURRY
         for held in routed.held:
             assert routed.frame is not None
-            self._room.drop_brief(self._member, held, routed.frame)
+            self._room.drop_brief(self._member, held, routed.frame, routed.answer)
 
     async def _read_on_later(self) -> None:
         """Take nothing more from the participant while it does not read what it asked for."""
@@ -284,14 +284,14 @@ class _MemberSession:
         else:
             await self._wait_briefly(routed, routed.brief)
 
-    async def _bring(self, routed: Routed, cause: Member) -> None:
+    async def _bring(self, routed: Routed, cause: Cause) -> None:
         for receiver in routed.held:
             assert routed.frame is not None
             size = len(routed.frame.body) + FRAME_OVERHEAD
             backlog = receiver.backlog
             while not backlog.closed and receiver.offer(routed.frame, cause) == FULL:
                 await self._wait(backlog.wait_for_room(size, self._backend.event()))
-        if cause is not self._member:
+        if cause not in (self._member, self._member.answering):
             return
         for receiver in (*routed.behind, *routed.held):
             receiver.mailbox.flush_nowait()

@@ -143,7 +143,8 @@ async def unread_answers(play: Play) -> None:
 
 async def unread_streams(play: Play) -> None:
     """Ask for answers that come in chunks, and do not read them for a while."""
-    callee = play.victim(lambda profile: profile.speaks_v2).identity
+    # Real links keep the order: a chunk before its header counts as data, not as an answer (B8).
+    callee = play.victim(lambda each: each.speaks_v2 and not each.faults.reorder).identity
     payload = play.payload(answer=40_000).encode()
     await _ask_and_do_not_read(play, [forging.stream_request(callee, "", payload)] * 60)
 

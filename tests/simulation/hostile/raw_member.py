@@ -140,8 +140,10 @@ class RawMember:
 
     def stop_reading(self) -> None:
         """Read nothing more until `read_on`; what is being waited for is still taken."""
-        self.reading = anyio.Event()
-        self.unread_since = anyio.current_time()
+        # Another move may have stopped it already, and an event of that one be waited for.
+        if self.reading.is_set():
+            self.reading = anyio.Event()
+            self.unread_since = anyio.current_time()
 
     def read_on(self) -> None:
         """Read again."""
