@@ -18,7 +18,7 @@ from .sometimes import Sometimes, never_reached
 
 #: Seeds and calls, the nested ones not counted.
 RUNS: dict[BackendName, list[tuple[int, int]]] = {
-    "trio": [(1, 2_500), (2, 2_500), (5, 2_500)],
+    "trio": [(1, 2_500), (2, 2_500), (4, 2_500), (5, 2_500)],
     "asyncio": [(7, 2_500), (20, 2_500)],
 }
 
