@@ -16,6 +16,8 @@ The participants of a room call each other's methods:
 `trio_rpc.server` has the room server, `trio_rpc.tokens` what makes access tokens.
 """
 
+from .client.local_participant import LocalParticipant
+from .client.room import Room, RoomStatistics
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (
     ConnectError,
@@ -28,8 +30,6 @@ from .errors import (
     StreamError,
 )
 from .events import ConnectionState, DisconnectReason, EventStream, RoomEvent
-from .local_participant import LocalParticipant
-from .methods import RpcHandler, RpcInvocationData
 from .participant import (
     Participant,
     ParticipantKind,
@@ -37,7 +37,7 @@ from .participant import (
     ParticipantState,
     RemoteParticipant,
 )
-from .room import Room, RoomStatistics
+from .rpc.methods import RpcHandler, RpcInvocationData
 from .streams import (
     ByteStreamInfo,
     ByteStreamReader,

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 import jwt
 from attrs import field, fields, frozen
 
-from .limits import utf8_length
+from .protocol.limits import utf8_length
 
 #: The kinds of participants, as LiveKit's tokens call them.
 ParticipantKind: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]

@@ -17,16 +17,16 @@ import anyio
 from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcInvocationData, concurrency
-from trio_rpc.ids import make_uuid
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.frames import decode_frames, encode_frames
-from trio_rpc.negotiation import CAPABILITIES, CLIENT_PROTOCOL
-from trio_rpc.packets import parse_packet, rpc_ack
 from trio_rpc.participant import ParticipantKind, ParticipantPermissions
-from trio_rpc.rpc_streams import request_info, response_info
+from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
+from trio_rpc.protocol.ids import make_uuid
+from trio_rpc.protocol.packets import parse_packet, rpc_ack
+from trio_rpc.protocol.rpc_streams import request_info, response_info
 from trio_rpc.server.limits import ServerLimits
-from trio_rpc.server.members import Member
-from trio_rpc.server.rooms import RoomSettings, ServerRoom
+from trio_rpc.server.rooms.member import Member
+from trio_rpc.server.rooms.room import RoomSettings, ServerRoom
 from trio_rpc.streams import TextStreamInfo
 
 _RUNS: Final = 7

@@ -9,7 +9,7 @@ import pytest
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..server.twirp import answer_to
+from ..server.twirp.client import answer_to
 from ..support.tokens import ROOM
 from .injection import Moment, Whose, cancel_at_each_step, every_moment
 from .rooms import at_rest, two_rooms

@@ -9,12 +9,12 @@ import subprocess
 
 import pytest
 
-from trio_rpc.cli.demo_output import Output
-from trio_rpc.cli.demo_scenes import CAST, SCENES
+from trio_rpc.cli.demo.output import Output
+from trio_rpc.cli.demo.scenes import CAST, SCENES
 
 from .command import PATIENCE, command_line, environment, one_line, run
 
-IMPORTS = "import trio_rpc.cli.demo as demo\nfrom attrs import evolve"
+IMPORTS = "import trio_rpc.cli.demo.command as demo\nfrom attrs import evolve"
 TOOK = re.compile(r" +(\d+) ms$")
 
 

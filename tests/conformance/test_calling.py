@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from livekit.protocol import models
 
 from trio_rpc import RemoteParticipant, RpcError, RpcInvocationData
-from trio_rpc.calls import Calls
 from trio_rpc.links import Frame
+from trio_rpc.rpc.calls import Calls
 
 from ..conftest import Join
 from ..support.caller import METHOD, Call, Caller, built_in, caller, calls_through

@@ -11,8 +11,8 @@ import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import RemoteParticipant, Room, RpcError, RpcInvocationData
-from trio_rpc.calls import Calls
 from trio_rpc.links import Frame, LinkClosedError, LinkFullError
+from trio_rpc.rpc.calls import Calls
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join

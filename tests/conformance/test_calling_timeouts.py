@@ -14,8 +14,8 @@ import trio.testing
 from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcError, RpcInvocationData
-from trio_rpc.limits import MAX_TIMEOUT_MS
 from trio_rpc.links import Channel
+from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
 from trio_rpc.testing import VirtualTimeLoop
 
 from ..conftest import Join

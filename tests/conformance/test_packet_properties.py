@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from livekit.protocol import models
 
 from trio_rpc import RpcError
-from trio_rpc.flood import FloodGate
-from trio_rpc.limits import (
+from trio_rpc.links import Channel, Frame
+from trio_rpc.links.frames import FRAME_OVERHEAD, decode_frames, encode_frames
+from trio_rpc.protocol.limits import (
     MAX_PACKET_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_TIMEOUT_MS,
@@ -22,9 +23,8 @@ from trio_rpc.limits import (
     utf8_length,
     wire_timeout_ms,
 )
-from trio_rpc.links import Channel, Frame
-from trio_rpc.links.frames import FRAME_OVERHEAD, decode_frames, encode_frames
-from trio_rpc.packets import (
+from trio_rpc.protocol.malformed import FloodGate
+from trio_rpc.protocol.packets import (
     MalformedPacketError,
     parse_packet,
     rpc_ack,
@@ -32,7 +32,7 @@ from trio_rpc.packets import (
     rpc_request,
     rpc_response,
 )
-from trio_rpc.sequences import SequenceFilter
+from trio_rpc.protocol.sequences import SequenceFilter
 
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]))
 #: What names a request, and a participant (B2).

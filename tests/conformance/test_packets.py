@@ -12,8 +12,8 @@ from livekit.protocol import models, rtc
 
 from trio_rpc import PublishDataError, Room, RoomEvent, RpcError, RpcInvocationData
 from trio_rpc.events import DataReceived
-from trio_rpc.limits import MAX_PACKET_BYTES
 from trio_rpc.links import Channel, Frame
+from trio_rpc.protocol.limits import MAX_PACKET_BYTES
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join

@@ -17,13 +17,14 @@ from trio_rpc.concurrency import Event
 from trio_rpc.links import Channel, Frame
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
-from trio_rpc.server import RoomServer, http_server, stream_listener
+from trio_rpc.net.listening import ServeConnection
+from trio_rpc.server import RoomServer, stream_listener
 from trio_rpc.server.app import create_app
-from trio_rpc.server.http import HttpLimits
-from trio_rpc.server.http_server import serve_http
-from trio_rpc.server.listening import ServeConnection
+from trio_rpc.server.http import server as http_server
+from trio_rpc.server.http.connection import HttpLimits
+from trio_rpc.server.http.server import serve_http
 
-from ..server.twirp import admin_token
+from ..server.twirp.client import admin_token
 from .byte_streams import ScriptedByteStream, UnconnectedSocket
 from .choices import Choices, pieces
 from .forgery import Forger

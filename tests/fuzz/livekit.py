@@ -19,10 +19,10 @@ from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.memory import MemoryStream, open_memory_streams
 from trio_rpc.server.webrtc import PeerThread, serve_livekit_client
 from trio_rpc.server.webrtc.join_request import JoinParameters
-from trio_rpc.server.webrtc.reports import Failed, Opened, Report, Taken
-from trio_rpc.server.webrtc.sdp import data_only
+from trio_rpc.webrtc.reports import Failed, Opened, Report, Taken
+from trio_rpc.webrtc.sdp import data_only
 
-from ..server.webrtc.descriptions import OFFER
+from ..webrtc.descriptions import OFFER
 from .choices import Choices
 from .forgery import Forger
 from .honest import token

@@ -15,8 +15,8 @@ from livekit.protocol import models
 
 from trio_rpc import ConnectError, Room
 from trio_rpc.concurrency import open_service_nursery
-from trio_rpc.limits import MAX_PACKET_BYTES
 from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError
+from trio_rpc.protocol.limits import MAX_PACKET_BYTES
 
 from ..support.scripted_server import ScriptedServer, participant_info
 from ..support.stream_packets import (

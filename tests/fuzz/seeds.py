@@ -23,9 +23,9 @@ from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.server import RoomServer
 
 from ..server.webrtc.client import join_request
-from ..server.webrtc.descriptions import CANDIDATE, OFFER, SESSION, data, media
 from ..support.clients import OLD
 from ..support.tokens import API_KEY, API_KEYS, ROOM
+from ..webrtc.descriptions import CANDIDATE, OFFER, SESSION, data, media
 from . import corpus
 from .choices import joined
 from .connections import websocket_frame

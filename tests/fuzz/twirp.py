@@ -14,7 +14,7 @@ from livekit.protocol import room
 from trio_rpc.server import RoomServer
 from trio_rpc.server.app import create_app
 
-from ..server.twirp import path_of
+from ..server.twirp.client import path_of
 from ..support.tokens import API_KEYS, ROOM
 from .choices import Choices
 from .connections import with_tokens

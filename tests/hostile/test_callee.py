@@ -12,8 +12,8 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, RpcInvocationData
-from trio_rpc.limits import MAX_TIMEOUT_MS
 from trio_rpc.links import Channel, Frame
+from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
 
 from ..support.callee import METHOD, callee, failure, receive_ack, receive_response, send_request
 from ..support.scripted_server import ScriptedServer

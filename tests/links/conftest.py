@@ -17,13 +17,13 @@ from starlette.websockets import WebSocket
 
 from trio_rpc import concurrency
 from trio_rpc.links import Link, open_framed_link
-from trio_rpc.links.byte_streams import open_byte_stream
 from trio_rpc.links.memory import open_memory_streams
 from trio_rpc.links.record_stream import RecordStream
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.links.stream import SCHEMES, StreamAddress, StreamConnector
-from trio_rpc.links.tls import TlsByteStream
 from trio_rpc.links.websocket import SUBPROTOCOL, WebSocketConnector
+from trio_rpc.net.byte_streams import open_byte_stream
+from trio_rpc.net.tls import TlsByteStream
 from trio_rpc.server import stream_listener
 from trio_rpc.server.signalling import _StarletteStream
 

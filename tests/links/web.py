@@ -14,8 +14,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trio_rpc import concurrency
-from trio_rpc.server.http import HttpLimits
-from trio_rpc.server.http_server import serve_http
+from trio_rpc.server.http.connection import HttpLimits
+from trio_rpc.server.http.server import serve_http
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from ..conftest import Join
 from ..support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM
 from .raw import join_all, join_raw, request, texts, updates, user
 from .reading import reading, send_all
-from .twirp import answer_to, ask
+from .twirp.client import answer_to, ask
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B8")]
 

@@ -21,14 +21,14 @@ from trio_rpc.links import Channel, Frame, LinkClosedError, open_framed_link
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.record_stream import RecordStream
 from trio_rpc.links.records import PREAMBLE, Record, RecordDecoder, RecordKind, encode_record
-from trio_rpc.server.frame_cutter import MAX_FRAMES
-from trio_rpc.server.http import HttpConnection, HttpLimits, response
-from trio_rpc.server.websocket import ServerWebSocket
+from trio_rpc.server.http.connection import HttpConnection, HttpLimits, response
+from trio_rpc.server.http.frame_cutter import MAX_FRAMES
+from trio_rpc.server.http.websocket import ServerWebSocket
 
 from ..links.web import serve_app
+from ..net.test_handshakes import unlimited
 from ..support.byte_streams import FullByteStream, bystander, largest_step
 from .raw import port_of
-from .test_handshakes import unlimited
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B7")]
 

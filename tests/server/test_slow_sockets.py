@@ -16,7 +16,7 @@ from trio_rpc.links import Channel, Frame, LinkClosedError, open_framed_link
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.server import RoomServer, ServerLimits, serve_stream
-from trio_rpc.server.sessions import serve_member
+from trio_rpc.server.session import serve_member
 
 from ..support.tokens import API_KEYS, make_token
 from .raw import connect_websocket, join_raw, port_of, serving, told, user

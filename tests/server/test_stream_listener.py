@@ -21,7 +21,7 @@ from trio_rpc.links.records import (
     RecordKind,
     encode_record,
 )
-from trio_rpc.negotiation import CAPABILITIES, CLIENT_PROTOCOL
+from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve_stream
 
 from ..conftest import Join

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trio_rpc import RpcError
-from trio_rpc.limits import MAX_PAYLOAD_BYTES, utf8_length
+from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES, utf8_length
 
 from .records import CANCELLED, CallRecord
 from .scenario import MAX_V2_PAYLOAD_BYTES

@@ -19,8 +19,8 @@ from typing import Any, Final, NoReturn
 from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData
-from trio_rpc.budgets import DEFAULT_MAX_PEERS_BYTES
-from trio_rpc.room import RoomStatistics
+from trio_rpc.client.room import RoomStatistics
+from trio_rpc.protocol.budgets import DEFAULT_MAX_PEERS_BYTES
 from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeVar
 
 from attrs import Factory, evolve, frozen
 
-from trio_rpc.limits import MAX_PAYLOAD_BYTES
+from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES
 from trio_rpc.server import ServerLimits
 from trio_rpc.testing import Faults
 

@@ -8,7 +8,7 @@ from livekit.protocol import models
 
 from trio_rpc import DisconnectReason, Room, RpcInvocationData
 from trio_rpc.links import Link, LinkClosedError
-from trio_rpc.sequences import SequenceFilters
+from trio_rpc.protocol.sequences import SequenceFilters
 from trio_rpc.testing import Faults, FaultyConnector, InMemoryServer, open_rooms
 
 from ..support.scripted_server import ScriptedServer, participant_info

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from livekit.protocol import models
 
 from trio_rpc import ByteStreamReader, Room, StreamError, TextStreamReader
-from trio_rpc.streams.assembly import StreamAssembly
+from trio_rpc.protocol.stream_assembly import StreamAssembly
 
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (

@@ -9,7 +9,7 @@ from itertools import pairwise
 from attrs import define, field
 
 from trio_rpc import concurrency
-from trio_rpc.links.byte_streams import READ_BYTES
+from trio_rpc.net.byte_streams import READ_BYTES
 
 
 @define(eq=False)

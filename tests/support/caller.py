@@ -11,11 +11,11 @@ from attrs import define, field
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, concurrency
-from trio_rpc.budgets import Budget
-from trio_rpc.calls import Calls
 from trio_rpc.concurrency import Nursery, open_service_nursery
-from trio_rpc.limits import MAX_PAYLOAD_BYTES, CallLimits
-from trio_rpc.outlet import Outlet
+from trio_rpc.links.packet_sender import Outlet
+from trio_rpc.protocol.budgets import Budget
+from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
+from trio_rpc.rpc.calls import Calls
 from trio_rpc.streams.buffer import BufferContext
 
 from .scripted_server import ScriptedServer, participant_info

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..client.room import Room
 from ..errors import RpcError
-from ..limits import utf8_length
-from ..methods import RpcInvocationData
-from ..room import Room
+from ..protocol.limits import utf8_length
+from ..rpc.methods import RpcInvocationData
 from .exits import UsageError
 from .joining import Destination, add_room_options, destination_of, disconnection, staying
 from .options import add_command

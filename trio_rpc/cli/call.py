@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import Factory, define
 
-from ..calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..client.room import Room
 from ..errors import RpcError
-from ..room import Room
+from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,

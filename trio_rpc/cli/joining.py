@@ -14,7 +14,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from ..room import Room
+from ..client.room import Room
 from ..tokens import AccessToken, VideoGrants
 from .exits import CommandError, ExitCode, UsageError
 from .options import add_api_key_options, api_key_of, hint_at_length

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import trio
 
+from ..client.room import Room
 from ..errors import StreamError
 from ..events import DisconnectReason
 from ..participant import Participant
-from ..room import Room
 from ..streams import ByteStreamReader, TextStreamReader
 from .exits import UsageError
 from .joining import Destination, add_room_options, destination_of, disconnection, staying

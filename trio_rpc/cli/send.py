@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ..client.room import Room
 from ..errors import PublishDataError, StreamError
-from ..room import Room
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,

@@ -6,7 +6,10 @@ which one it is. A client gets its link from a `Connector`, the server from whoe
 
 * `framed`: a link over anything that carries messages of bytes; queues, coalesces and bounds.
 * `frames`: what such a message looks like.
-* `websocket`, `memory`: what carries the messages.
+* `websocket`, `memory`, `stream`: what carries the messages.
+* `records`, `record_stream`: the records of a stream link, and messages in them.
+* `urls`, `connecting`: the connector for a URL, and what connectors share.
+* `packet_sender`: the packets that a participant sends, numbered.
 """
 
 from .base import (

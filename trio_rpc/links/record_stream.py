@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..limits import truncate_utf8
+from ..net.byte_streams import ByteStream
+from ..protocol.limits import truncate_utf8
 from .base import LinkClosedError
-from .byte_streams import ByteStream
 from .records import ProtocolMismatchError, Record, RecordDecoder, RecordKind, encode_record
 
 _MAX_REASON_BYTES: Final = 120

@@ -20,13 +20,13 @@ from livekit.protocol import models, rtc
 from .. import concurrency
 from ..concurrency import Nursery
 from ..errors import ConnectError
+from ..net.byte_streams import ByteStream, connect_tcp, connect_unix
+from ..net.tls import TlsByteStream, speaks_no_tls
 from .base import Link, LinkClosedError
-from .byte_streams import ByteStream, connect_tcp, connect_unix
 from .connecting import MAX_MESSAGE_BYTES, check_token, failure, refusal
 from .framed import open_framed_link
 from .record_stream import RecordStream
 from .records import PREAMBLE, ProtocolMismatchError, RecordKind, encode_record
-from .tls import TlsByteStream, speaks_no_tls
 
 SCHEMES: Final = ("tcp", "tls", "unix")
 

@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 
 from .. import concurrency
 from ..errors import ConnectError
-from ..limits import truncate_utf8
+from ..protocol.limits import truncate_utf8
 from .base import Link, LinkClosedError, MessageStream
 from .connecting import MAX_MESSAGE_BYTES, check_token, failure, refusal, without_query
 from .framed import CLOSE_TIMEOUT, open_framed_link

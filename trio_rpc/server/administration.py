@@ -8,17 +8,17 @@ from typing import Final
 from livekit.protocol import models
 
 from .. import concurrency
-from ..budgets import Budget
-from ..calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from ..errors import RpcError
 from ..events import DisconnectReason
-from ..limits import utf8_length
 from ..participant import ParticipantPermissions
+from ..protocol.budgets import Budget
+from ..protocol.limits import utf8_length
+from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from .caller import ServerCaller
 from .limits import ServerLimits
-from .members import Member
-from .room_table import RoomTable
-from .rooms import RoomSettings, ServerRoom, check_size
+from .rooms.member import Member
+from .rooms.room import RoomSettings, ServerRoom, check_size
+from .rooms.table import RoomTable
 
 #: Seconds that a room which was created stays without participants: before the first, and after
 #: the last. LiveKit's defaults.

@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from .room_server import RoomServer
-from .room_service import room_service
 from .signalling import signalling_routes
+from .twirp.room_service import room_service
 from .webrtc import PeerThread
 
 #: Pages of any origin may ask, as with LiveKit's server: it is the token that protects the rooms.

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 from livekit.protocol import models
 
-from ..budgets import Budget
-from ..calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..concurrency import Backend
 from ..errors import RpcError
-from ..ids import make_uuid
-from ..limits import MAX_PAYLOAD_BYTES, CallLimits
-from ..negotiation import inflates, takes_inline
-from ..outlet import Outlet
+from ..links.packet_sender import Outlet
 from ..participant import Participant
-from ..rpc_streams import RESPONSE_TOPIC
+from ..protocol.budgets import Budget
+from ..protocol.capabilities import inflates, takes_inline
+from ..protocol.ids import make_uuid
+from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
+from ..protocol.rpc_streams import RESPONSE_TOPIC
+from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.incoming import IncomingStreams
 from ..streams.outgoing import OutgoingStreams
-from .members import Member
+from .rooms.member import Member
 
 
 class ServerCaller:

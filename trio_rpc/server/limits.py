@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
-from ..budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
-from .directed_streams import DEFAULT_MAX_OPEN_STREAMS
+from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
+from .rooms.directed_streams import DEFAULT_MAX_OPEN_STREAMS
 
 _POSITIVE = validators.gt(0)
 

@@ -19,10 +19,10 @@ from ..logs import peer_logger
 from ..tokens import Claims, InvalidTokenError, check_join, verify_token
 from .administration import Administration
 from .limits import ServerLimits
-from .members import Member
-from .room_table import JoinRefusedError
-from .rooms import ServerRoom
-from .sessions import serve_member
+from .rooms.member import Member
+from .rooms.room import ServerRoom
+from .rooms.table import JoinRefusedError
+from .session import serve_member
 
 logger = peer_logger(__name__)
 

@@ -11,10 +11,10 @@ from ipaddress import ip_address
 from typing import Final
 
 from ..concurrency import IGNORED_TASK_STATUS, Event, TaskStatus
+from ..net.listening import listen_tcp, load_certificate, run_server
 from .app import create_app
-from .http import HttpLimits
-from .http_server import serve_http
-from .listening import listen_tcp, load_certificate, run_server
+from .http.connection import HttpLimits
+from .http.server import serve_http
 from .room_server import RoomServer
 from .webrtc import PeerThread, check_own_address, open_peer_thread
 

@@ -26,10 +26,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ..links import LinkClosedError, open_framed_link
 from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
 from ..tokens import Claims, InvalidTokenError, bearer_token
-from .asgi_websocket import OUR_WEBSOCKET
+from .http.asgi_websocket import OUR_WEBSOCKET
 from .room_server import RoomServer
-from .room_table import JoinRefusedError
-from .sessions import serve_member
+from .rooms.table import JoinRefusedError
+from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
 

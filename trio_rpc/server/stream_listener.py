@@ -21,7 +21,6 @@ from livekit.protocol import models, rtc
 from .. import concurrency
 from ..concurrency import IGNORED_TASK_STATUS, Backend, Event, TaskStatus
 from ..links import LinkClosedError, open_framed_link
-from ..links.byte_streams import ByteStream
 from ..links.framed import CLOSE_TIMEOUT
 from ..links.record_stream import RecordStream
 from ..links.records import (
@@ -32,20 +31,15 @@ from ..links.records import (
     encode_record,
 )
 from ..links.stream import StreamAddress
-from ..links.tls import TlsByteStream, speaks_no_tls
 from ..logs import peer_logger
+from ..net.byte_streams import ByteStream
+from ..net.handshakes import PendingHandshakes, address_of
+from ..net.listening import listen_tcp, listen_unix, load_certificate, run_server, serve_connections
+from ..net.tls import TlsByteStream, speaks_no_tls
 from ..tokens import Claims, InvalidTokenError
-from .handshakes import PendingHandshakes, address_of
-from .listening import (
-    listen_tcp,
-    listen_unix,
-    load_certificate,
-    run_server,
-    serve_connections,
-)
 from .room_server import RoomServer
-from .room_table import JoinRefusedError
-from .sessions import serve_member
+from .rooms.table import JoinRefusedError
+from .session import serve_member
 
 logger = peer_logger(__name__)
 

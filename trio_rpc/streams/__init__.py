@@ -3,12 +3,12 @@
 A stream is a header, chunks and a trailer, or a header alone with the content in it. LiveKit's RPC
 version 2 travels in such streams.
 
-* `info`: what a stream is about. `content`: cutting and compressing. `assembly`: putting together
-  what was received. None of them waits.
-* `outgoing`, `writers`: sending. `incoming`, `readers`: receiving.
+* `outgoing`, `writers`: sending. `incoming`, `buffer`, `readers`: receiving.
+
+What does not wait is in `protocol`: `stream_info`, `stream_content`, `stream_assembly`.
 """
 
-from .info import ByteStreamInfo, TextStreamInfo
+from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 from .readers import ByteStreamReader, TextStreamReader
 from .writers import ByteStreamWriter, TextStreamWriter
 

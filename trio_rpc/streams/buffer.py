@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from livekit.protocol import models
 
-from ..budgets import Budget, BudgetExceededError
 from ..concurrency import Backend
 from ..errors import StreamError
-from .assembly import TextDecoder, decode_text
-from .content import InflateError, Inflater
+from ..protocol.budgets import Budget, BudgetExceededError
+from ..protocol.stream_assembly import TextDecoder, decode_text
+from ..protocol.stream_content import InflateError, Inflater
 
 #: What is inflated in one turn.
 _INFLATED_PIECE_BYTES: Final = 64 * 1024

@@ -12,7 +12,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..logs import peer_logger
-from .assembly import StreamAssembly
+from ..protocol.stream_assembly import StreamAssembly
 from .buffer import StreamBuffer
 
 logger = peer_logger(__name__)

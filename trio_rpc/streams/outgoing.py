@@ -14,13 +14,13 @@ from typing import Final, Protocol
 
 from livekit.protocol import models
 
-from ..bounds import check_bounds
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..outlet import Outlet, Renew
-from .content import CHUNK_BYTES, deflate, split_bytes, split_utf8
-from .info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
+from ..links.packet_sender import Outlet, Renew
+from ..protocol.bounds import check_bounds
+from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_utf8
+from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
 from .writers import ABANDON_TIMEOUT, ByteStreamWriter, TextStreamWriter
 
 _NONE: Final = models.DataStream.CompressionType.NONE

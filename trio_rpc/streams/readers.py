@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ..concurrency import Backend
-from .assembly import TextDecoder
+from ..protocol.stream_assembly import TextDecoder
+from ..protocol.stream_info import BaseStreamInfo, ByteStreamInfo, TextStreamInfo
 from .buffer import StreamBuffer
-from .info import BaseStreamInfo, ByteStreamInfo, TextStreamInfo
 
 I = TypeVar("I", bound=BaseStreamInfo)  # noqa: E741
 

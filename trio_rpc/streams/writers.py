@@ -12,9 +12,9 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..outlet import Outlet, Renew
-from .content import split_bytes, split_utf8
-from .info import ByteStreamInfo, TextStreamInfo
+from ..links.packet_sender import Outlet, Renew
+from ..protocol.stream_content import split_bytes, split_utf8
+from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 
 I = TypeVar("I", bound=TextStreamInfo | ByteStreamInfo)  # noqa: E741
 DataStream = models.DataStream

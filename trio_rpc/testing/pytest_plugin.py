@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..room import Room
+    from ..client.room import Room
     from .rooms import InMemoryServer
 
 

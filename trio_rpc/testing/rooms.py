@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+from ..client.room import Room
 from ..links import Connector
-from ..room import Room
 from ..server import RoomServer, ServerLimits
 from ..tokens import AccessToken, VideoGrants
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from livekit.protocol import models
 
-from trio_rpc.limits import MAX_TIMEOUT_MS
-from trio_rpc.packets import rpc_cancellation
+from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
+from trio_rpc.protocol.packets import rpc_cancellation
 
 from ...support.stream_packets import deflated, request_header
 from .base import VICTIM, Attack, Attacker, Connection

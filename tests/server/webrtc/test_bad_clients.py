@@ -16,13 +16,13 @@ from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerLimits
-from trio_rpc.server.webrtc.peer import Peer
+from trio_rpc.webrtc.peer import Peer
 
 from ...conftest import Join
 from ...support.tokens import API_KEYS
+from ...webrtc.descriptions import CREDENTIALS, OFFER, SESSION, data, media
 from ..raw import join_raw, packets, serving, told, user
 from .client import WebRTCClient, webrtc_client
-from .descriptions import CREDENTIALS, OFFER, SESSION, data, media
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -155,7 +155,7 @@ async def test_addresses_beyond_any_number_are_the_end_of_that_client(
 async def test_ten_thousand_addresses_bother_nobody(
     url: str, join: Join, version: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "trio_rpc.server.sessions")
+    caplog.set_level("INFO", "trio_rpc.server.session")
     async with nobody_else_notices(url, join), webrtc_client(url, "sdk", version=version) as client:
         # It is let go long before it has said them all, and may so miss what it is told.
         await client.run(client.asyncio.say_bytes, *candidates(10_000))
@@ -168,7 +168,7 @@ async def test_ten_thousand_addresses_bother_nobody(
 async def test_who_never_opens_its_channel_is_let_go(
     url: str, server: RoomServer, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_rpc.server.sessions._OPEN_TIMEOUT", 0.5)
+    monkeypatch.setattr("trio_rpc.server.session._OPEN_TIMEOUT", 0.5)
     async with (
         join_raw(server, "raw") as raw,
         webrtc_client(url, "sdk", version=version, connects=False) as client,
@@ -245,7 +245,7 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
     url: str, join: Join, server: RoomServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = 100_000
-    monkeypatch.setattr("trio_rpc.server.webrtc.peer._RECEIVE_WINDOW_BYTES", window)
+    monkeypatch.setattr("trio_rpc.webrtc.peer._RECEIVE_WINDOW_BYTES", window)
     monkeypatch.setattr("trio_rpc.links.memory._BUFFERED_MESSAGES", 1)
     chunks = [
         models.DataPacket(

@@ -15,9 +15,9 @@ from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer
 
 from ...support.tokens import make_token
+from ...webrtc.descriptions import media
 from ..raw import RawMember, connect_websocket, join_raw, packets, told, updates, user
 from .client import join_request, webrtc_client
-from .descriptions import media
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

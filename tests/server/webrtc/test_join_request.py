@@ -13,8 +13,8 @@ from livekit.protocol import models, rtc
 
 from trio_rpc.server.webrtc.join_request import parse_join_request, parse_query
 
+from ...webrtc.descriptions import OFFER
 from .client import join_request
-from .descriptions import OFFER
 
 
 @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])

@@ -17,9 +17,9 @@ from trio_rpc.server.webrtc import PeerThread, open_peer_thread
 
 from ...conftest import Join
 from ...support.tokens import make_token
+from ...webrtc.descriptions import OFFER
 from ..raw import connect_websocket, join_raw, serving, user
 from .client import join_request, webrtc_client
-from .descriptions import OFFER
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -110,7 +110,7 @@ async def test_a_thread_that_fails_is_the_end_of_its_clients_alone(
 async def test_a_thread_that_cannot_start_refuses_and_the_server_lives(
     url: str, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "trio_rpc.server.webrtc.peer", None)
+    monkeypatch.setitem(sys.modules, "trio_rpc.webrtc.peer", None)
     async with (
         join("alice", to=url),
         connect_websocket(

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from livekit.protocol import models, rtc
 
 from trio_rpc import ConnectError, RpcInvocationData
-from trio_rpc.joining import client_info
+from trio_rpc.client.joining import client_info
 from trio_rpc.links import LinkClosedError
 from trio_rpc.testing.rooms import DEFAULT_ROOM
 

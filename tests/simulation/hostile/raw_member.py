@@ -12,7 +12,7 @@ from attrs import Factory, define
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
-from trio_rpc.joining import receive_join
+from trio_rpc.client.joining import receive_join
 from trio_rpc.links import (
     Channel,
     Connector,

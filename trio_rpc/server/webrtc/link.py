@@ -22,8 +22,8 @@ from ... import concurrency
 from ...links import Channel, Frame, LinkClosedError, MessageStream, open_framed_link
 from ...links.framed import FramedLink
 from ...links.frames import decode_frames, encode_frames
-from .stream import PeerStream
-from .thread import PeerThread
+from ...webrtc.stream import PeerStream
+from ...webrtc.thread import PeerThread
 
 #: More than any client has addresses. What it names beyond them counts as malformed (P8).
 _MAX_CANDIDATES: Final = 200

@@ -6,11 +6,11 @@ from livekit.protocol import rtc
 
 from ...links import LinkClosedError, MessageStream
 from ...tokens import Claims
+from ...webrtc.thread import PeerThread
 from ..room_server import RoomServer
-from ..sessions import Opening, serve_member
+from ..session import Opening, serve_member
 from .join_request import JoinParameters
 from .link import open_webrtc_link
-from .thread import PeerThread
 
 
 async def serve_livekit_client(

@@ -1,0 +1,97 @@
+"""Cutting, deflating and putting together again: any content comes out as it went in (S4, S5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from livekit.protocol import models
+
+from trio_rpc.protocol.stream_assembly import StreamAssembly
+from trio_rpc.protocol.stream_content import (
+    CHUNK_BYTES,
+    InflateError,
+    Inflater,
+    deflate,
+    split_bytes,
+    split_utf8,
+)
+
+#: Texts around the size of a chunk, of characters of every length.
+long_texts = st.builds(
+    lambda prefix, text, times: prefix + text * times,
+    st.text(max_size=8),
+    st.text(min_size=1, max_size=4),
+    st.sampled_from([1, 3_700, 5_000, 7_500, 15_000, 20_000]),
+)
+
+
+def assembled(chunks: list[bytes], total_length: int, *, compressed: bool) -> bytes:
+    header = models.DataStream.Header(total_length=total_length)
+    if compressed:
+        header.compression = models.DataStream.CompressionType.DEFLATE_RAW
+    assembly = StreamAssembly(header)
+    pieces = [
+        assembly.add_chunk(models.DataStream.Chunk(chunk_index=index, content=chunk))
+        for index, chunk in enumerate(chunks)
+    ]
+    assembly.finish()
+    return b"".join(inflated(pieces, 1_000) if compressed else pieces)
+
+
+def inflated(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    inflater = Inflater()
+    for piece in pieces:
+        inflater.feed(piece)
+        while content := inflater.inflate(max_bytes):
+            yield content
+    assert inflater.is_complete
+
+
+@pytest.mark.rule("S4")
+@given(text=long_texts)
+@example(text="")
+def test_pieces_of_a_text_are_whole_characters_and_not_too_large(text: str) -> None:
+    chunks = list(split_utf8(text.encode()))
+    assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in chunks)
+    assert "".join(chunk.decode() for chunk in chunks) == text
+    # None is smaller than it has to be: the next character would not have fitted.
+    assert all(len(chunk) > CHUNK_BYTES - 4 for chunk in chunks[:-1])
+    assert assembled(chunks, len(text.encode()), compressed=False) == text.encode()
+
+
+@pytest.mark.rule("S4", "S5")
+@given(content=st.binary(max_size=100) | long_texts.map(str.encode))
+def test_any_content_survives_deflating_cutting_and_assembly(content: bytes) -> None:
+    chunks = list(split_bytes(deflate(content)))
+    assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in chunks)
+    assert assembled(chunks, len(content), compressed=True) == content
+    chunks = list(split_bytes(content))
+    assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES] * (len(chunks) - 1)
+    assert assembled(chunks, len(content), compressed=False) == content
+
+
+@pytest.mark.rule("S5")
+@given(content=st.binary(max_size=2_000), cuts=st.lists(st.integers(0, 2_000), max_size=5))
+def test_deflated_content_may_be_cut_anywhere(content: bytes, cuts: list[int]) -> None:
+    raw = deflate(content)
+    ends = sorted(min(cut, len(raw)) for cut in cuts)
+    pieces = [raw[a:b] for a, b in zip([0, *ends], [*ends, len(raw)], strict=True)]
+    assert assembled(pieces, len(content), compressed=True) == content
+
+
+@pytest.mark.rule("S7")
+@given(size=st.integers(0, 3_000), limit=st.integers(1, 2_000))
+def test_a_piece_never_inflates_to_more_than_it_may(size: int, limit: int) -> None:
+    pieces = list(inflated([deflate(bytes(size))], limit))
+    assert b"".join(pieces) == bytes(size)
+    assert all(len(piece) <= limit for piece in pieces)
+
+
+@pytest.mark.rule("S6")
+@given(content=st.binary(max_size=100), rest=st.binary(min_size=1, max_size=100))
+def test_what_follows_the_end_is_an_error(content: bytes, rest: bytes) -> None:
+    with pytest.raises(InflateError, match="after the end"):
+        list(inflated([deflate(content), rest], 1_000))

@@ -1,0 +1,162 @@
+"""What is counted against peers, and what waits: plain classes without I/O (rules B1, B4, B5)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_rpc.protocol.answered_requests import (
+    ANSWERED_REQUEST_BYTES,
+    MAX_ANSWERED_REQUESTS,
+    AnsweredRequests,
+)
+from trio_rpc.protocol.budgets import Budget, BudgetExceededError
+from trio_rpc.rpc.deadlines import Deadlines
+from trio_rpc.rpc.handler_slots import HandlerSlots, TooManyWaitingError
+
+# Budgets
+
+
+@pytest.mark.rule("B4")
+def test_a_peer_is_charged_up_to_its_limit() -> None:
+    budget = Budget(max_peer_bytes=100, max_peers_bytes=150)
+    budget.charge("mallory", 100)
+    with pytest.raises(BudgetExceededError, match=r"100 .* 1 more .* 100 \(max_peer_bytes\)"):
+        budget.charge("mallory", 1)
+    budget.charge("alice", 50)
+    with pytest.raises(BudgetExceededError, match=r"150 .* all .* 150 \(max_peers_bytes\)"):
+        budget.charge("bob", 1)
+    budget.refund("mallory", 60)
+    budget.charge("bob", 60)
+    assert (budget.held, budget.held_by("mallory"), budget.held_by("bob")) == (150, 40, 60)
+
+
+@pytest.mark.rule("B4")
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60)), max_size=40))
+def test_what_is_held_is_what_was_charged_and_not_refunded(charges: list[tuple[str, int]]) -> None:
+    budget = Budget(max_peer_bytes=100, max_peers_bytes=200)
+    held: list[tuple[str, int]] = []
+    for peer, size in charges:
+        try:
+            budget.charge(peer, size)
+        except BudgetExceededError:
+            if held:
+                budget.refund(*held.pop(0))
+        else:
+            held.append((peer, size))
+        for each in "abc":
+            assert budget.held_by(each) == sum(size for peer, size in held if peer == each) <= 100
+        assert budget.held == sum(size for _, size in held) <= 200
+
+
+# Handler slots
+
+
+@frozen(eq=False)
+class Request:
+    caller: str
+
+
+@pytest.mark.rule("A13", "B5")
+def test_callers_take_turns_and_each_has_its_oldest_request_run_first() -> None:
+    slots: HandlerSlots[Request] = HandlerSlots(1, max_waiting=2)
+    running, first, second, other = (Request(caller) for caller in "aaab")
+    assert slots.reserve(running)
+    assert not any(slots.reserve(each) for each in (first, second, other))
+    with pytest.raises(TooManyWaitingError, match=r"^2 requests of this caller wait"):
+        slots.reserve(Request("a"))
+    slots.remove(other)
+    slots.remove(other)
+    assert slots.release(running) is first
+    assert not slots.reserve(other)
+    assert not slots.reserve(running)
+    assert slots.release(first) is second
+    assert slots.release(second) is other
+    assert slots.release(other) is running
+    assert slots.release(running) is None
+    assert slots.reserve(running)
+
+
+@pytest.mark.rule("A13", "B5")
+def test_nobody_takes_the_last_eighth_of_the_slots_alone() -> None:
+    slots: HandlerSlots[Request] = HandlerSlots(80, max_waiting=1_000)
+    greedy = [Request("greedy") for _ in range(200)]
+    running = [each for each in greedy if slots.reserve(each)]
+    assert len(running) == 70
+    modest = [Request("modest") for _ in range(20)]
+    assert [slots.reserve(each) for each in modest].count(True) == 5
+    assert slots.reserve(Request("another"))
+    # There are three callers now, of whom each has a third.
+    assert [slots.release(each) for each in modest[:3]] == [None, None, modest[5]]
+    # The greedy one has to give some back before anybody may take more than that again.
+    assert [slots.release(each) for each in running[:4]] == [None] * 4
+    assert [slots.release(each) for each in running[4:7]] == [greedy[70], modest[6], greedy[71]]
+
+
+# Deadlines
+
+
+@pytest.mark.rule("B5")
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=300), st.integers(0, 20))
+def test_the_earliest_deadline_is_known(things: list[tuple[int, bool]], now: int) -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    kept: dict[int, int] = {}
+    for thing, (deadline, is_discarded) in enumerate(things):
+        was_earliest = deadlines.add(thing, deadline)
+        assert was_earliest is (deadline < min(kept.values(), default=math.inf))
+        kept[thing] = deadline
+        if is_discarded:
+            deadlines.discard(thing)
+            del kept[thing]
+    assert set(deadlines) == set(kept)
+    expired = deadlines.pop_expired(now)
+    assert sorted(expired) == sorted(each for each in kept if kept[each] <= now)
+    assert [kept[each] for each in expired] == sorted(kept[each] for each in expired)
+    assert len(deadlines) == len(kept) - len(expired)
+    assert deadlines.earliest() == min((kept[e] for e in kept if kept[e] > now), default=math.inf)
+
+
+@pytest.mark.rule("B5")
+def test_discarded_deadlines_do_not_pile_up() -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    for thing in range(10_000):
+        deadlines.add(thing, 1e9)
+        deadlines.discard(thing)
+    assert len(deadlines._heap) < 100
+
+
+# Answered requests
+
+
+@pytest.mark.rule("B1", "B4")
+def test_answered_requests_are_known_until_their_deadline() -> None:
+    budget = Budget()
+    answered = AnsweredRequests(budget)
+    for caller, request_id, deadline in (("a", "1", 10.0), ("a", "2", 20.0), ("b", "1", 30.0)):
+        budget.charge(caller, ANSWERED_REQUEST_BYTES)
+        answered.add(caller, request_id, deadline)
+    assert answered.has("a", "1", 9.9)
+    assert not answered.has("a", "1", 10.0)
+    assert not answered.has("b", "2", 0.0)
+    answered.forget_expired(15.0)
+    assert budget.held == 2 * ANSWERED_REQUEST_BYTES
+    answered.forget_caller("b")
+    assert not answered.has("b", "1", 0.0)
+    answered.forget_expired(20.0)
+    assert budget.held == 0
+
+
+@pytest.mark.rule("B1", "B4")
+def test_the_oldest_answered_requests_are_forgotten_first() -> None:
+    budget = Budget(max_peer_bytes=(MAX_ANSWERED_REQUESTS + 1) * ANSWERED_REQUEST_BYTES)
+    answered = AnsweredRequests(budget)
+    for number in range(MAX_ANSWERED_REQUESTS + 10):
+        budget.charge("a", ANSWERED_REQUEST_BYTES)
+        answered.add("a", str(number), 10.0)
+    assert not answered.has("a", "9", 0.0)
+    assert answered.has("a", "10", 0.0)
+    assert budget.held == MAX_ANSWERED_REQUESTS * ANSWERED_REQUEST_BYTES

@@ -1,0 +1,450 @@
+"""WebSockets as `serve` speaks them: the handshake, what a message may be, and the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+import pytest
+import wsproto.events
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+
+from trio_rpc.server.http.asgi_websocket import OUR_WEBSOCKET
+
+from ...links.web import serve_app
+from ...support.tokens import make_token
+from ..raw import RawWebSocket, RefusedError, connect_websocket, port_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
+
+#: What Chromium and Firefox offer.
+BROWSERS_OFFER: Final = b"permessage-deflate; client_max_window_bits"
+MASK: Final = b"\0\0\0\0"
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await websocket.send({**message, "type": "websocket.send"})
+    except WebSocketDisconnect:
+        pass
+
+
+def app_of(endpoint: Callable[[WebSocket], Any]) -> Starlette:
+    return Starlette(routes=[WebSocketRoute("/rtc", endpoint)])
+
+
+@asynccontextmanager
+async def talking_to(
+    endpoint: Callable[[WebSocket], Any], limits: dict[str, Any] | None = None, **options: Any
+) -> AsyncIterator[RawWebSocket]:
+    async with (
+        serve_app(app_of(endpoint), **(limits or {})) as url,
+        connect_websocket(url, None, **options) as websocket,
+    ):
+        yield websocket
+
+
+async def receive_message(websocket: RawWebSocket) -> str | bytes:
+    parts: list[Any] = []
+    while True:
+        event = await websocket.receive()
+        assert isinstance(event, wsproto.events.Message), event
+        parts.append(event.data)
+        if event.message_finished:
+            message: str | bytes = type(parts[0])().join(parts)
+            return message
+
+
+# The handshake
+
+
+async def test_a_browsers_offer_to_compress_is_answered_without_it() -> None:
+    async with talking_to(echo, extensions=BROWSERS_OFFER) as websocket:
+        await websocket.send(BytesMessage(b"hello"))
+        assert await receive_message(websocket) == b"hello"
+
+
+@pytest.mark.rule("V1")
+async def test_a_room_lets_in_who_offers_to_compress(url: str) -> None:
+    async with connect_websocket(url, make_token("alice"), extensions=BROWSERS_OFFER) as alice:
+        assert isinstance(await alice.receive(), BytesMessage)
+
+
+async def test_the_app_is_told_of_the_subprotocols_and_the_choice_is_passed_on() -> None:
+    offered: list[str] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        offered.extend(websocket.scope["subprotocols"])
+        await websocket.accept("second", headers=[(b"x-more", b"yes")])
+
+    async with serve_app(app_of(endpoint)) as url:
+        stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+        async with stream:
+            await stream.send(UPGRADE + b"Sec-WebSocket-Protocol: first, second\r\n\r\n")
+            head = (await stream.receive()).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+    assert offered == ["first", "second"]
+    assert head[0] == b"http/1.1 101 "
+    assert b"sec-websocket-protocol: second" in head
+    assert b"x-more: yes" in head
+    assert b"sec-websocket-accept: icx+yqv66kxgm0fcwalwlflwtai=" in head
+
+
+UPGRADE: Final = (
+    b"GET /rtc HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "text"),
+    [
+        (UPGRADE.replace(b": 13", b": 12"), "invalid Sec-WebSocket-Version header: 12"),
+        (UPGRADE.replace(b"AAA=", b"A="), "invalid Sec-WebSocket-Key header"),
+        (UPGRADE[: UPGRADE.index(b"Sec-WebSocket-Key")], "missing Sec-WebSocket-Key header"),
+        (UPGRADE + b"Sec-WebSocket-Protocol: a b\r\n", "invalid Sec-WebSocket-Protocol header"),
+    ],
+    ids=["version", "key", "no key", "subprotocol"],
+)
+async def test_a_handshake_that_is_none_is_refused_with_400(upgrade: bytes, text: str) -> None:
+    async with serve_app(app_of(echo)) as url:
+        stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+        async with stream:
+            await stream.send(upgrade + b"\r\n")
+            answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 400 \r\n")
+    assert text in answer.decode()
+
+
+@pytest.mark.rule("B11")
+@pytest.mark.parametrize(
+    "header", [b"Sec-WebSocket-Protocol: " + b"a," * 500, b"Connection: " + b"a," * 500]
+)
+async def test_a_handshake_with_long_lists_is_refused_before_they_are_looked_at(
+    header: bytes,
+) -> None:
+    async with serve_app(app_of(echo)) as url:
+        for count, answer in ((1, b"HTTP/1.1 101 "), (2, b"HTTP/1.1 431 ")):
+            async with await anyio.connect_tcp("127.0.0.1", port_of(url)) as stream:
+                await stream.send(UPGRADE + (header + b"a\r\n") * count + b"\r\n")
+                assert (await stream.receive()).startswith(answer)
+
+
+async def test_what_comes_before_the_handshake_is_answered_comes_first() -> None:
+    async with serve_app(app_of(echo)) as url:
+        stream = await anyio.connect_tcp("127.0.0.1", port_of(url))
+        async with stream:
+            await stream.send(UPGRADE + b"\r\n" + b"\x82\x82" + MASK + b"hi")
+            answer = b""
+            while not answer.endswith(b"\x82\x02hi"):
+                answer += await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+
+
+async def deny(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("not today", status_code=402))
+
+
+async def deny_in_parts(websocket: WebSocket) -> None:
+    async def produce() -> AsyncIterator[str]:
+        yield "not "
+        yield "today"
+
+    await websocket.send_denial_response(StreamingResponse(produce(), status_code=402))
+
+
+async def close_at_once(websocket: WebSocket) -> None:
+    await websocket.close()
+
+
+async def forget(_websocket: WebSocket) -> None:
+    pass
+
+
+async def fail(_websocket: WebSocket) -> None:
+    raise ValueError("a secret")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "text"),
+    [
+        (deny, 402, "not today"),
+        (deny_in_parts, 402, "not today"),
+        (close_at_once, 403, "Forbidden"),
+        (forget, 500, "Internal Server Error"),
+        (fail, 500, "Internal Server Error"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_an_app_that_does_not_accept_refuses(
+    endpoint: Callable[[WebSocket], Any], status: int, text: str
+) -> None:
+    async with serve_app(app_of(endpoint)) as url:
+        with pytest.raises(RefusedError) as caught:
+            async with connect_websocket(url, None):
+                raise AssertionError("accepted")
+    assert (caught.value.status, caught.value.body) == (status, text)
+
+
+# Messages
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 1_000_000])
+async def test_messages_of_any_size_go_both_ways(size: int) -> None:
+    data = bytes(index % 251 for index in range(size))
+    async with talking_to(echo) as websocket:
+        await websocket.send(BytesMessage(data))
+        assert await receive_message(websocket) == data
+        await websocket.send(TextMessage("é" * (size // 2)))
+        assert await receive_message(websocket) == "é" * (size // 2)
+
+
+async def test_fragments_are_put_together_with_a_ping_in_between() -> None:
+    async with talking_to(echo) as websocket:
+        await websocket.send(TextMessage("on", message_finished=False))
+        await websocket.send(Ping(b"ping"))
+        assert await websocket.receive() == Pong(b"ping")
+        await websocket.send(TextMessage("", message_finished=False))
+        await websocket.send(TextMessage("e"))
+        assert await receive_message(websocket) == "one"
+
+
+def frame(head: int, data: bytes, length: bytes | None = None) -> bytes:
+    """A masked frame; `length` in place of a length that one byte can say."""
+    return bytes([head]) + (length or bytes([0x80 | len(data)])) + MASK + data
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (b"\x82\x05hello", 1002, "incorrect masking"),
+        (frame(0x8F, b"hello"), 1002, "invalid opcode"),
+        (frame(0xC2, b"\xcaH\xcd\xc9\xc9\x07\x00"), 1002, "reserved bits must be 0"),
+        (frame(0x89, b"p" * 126, b"\xfe\0\x7e"), 1002, "control frame too long"),
+        (frame(0x09, b"ping"), 1002, "fragmented control frame"),
+        (frame(0x80, b"x"), 1002, "unexpected continuation frame"),
+        (frame(0x02, b"x") + frame(0x82, b"y"), 1002, "expected a continuation frame"),
+        (frame(0x81, b"\xff\xfe"), 1007, "invalid start byte at 0"),
+        (frame(0x01, b"\xc3") + frame(0x80, b"("), 1007, "invalid continuation byte at 0"),
+        (frame(0x82, b"", b"\xfe\x03\xe9"), 1009, "frame with 1001 bytes exceeds limit of 1000"),
+        (
+            frame(0x82, b"", b"\xff\0\0\0\1\0\0\0\0"),
+            1009,
+            "frame with 4294967296 bytes exceeds limit of 1000 bytes",
+        ),
+        (
+            frame(0x02, b"x" * 100) + frame(0x00, b"x" * 100) * 9 + frame(0x00, b"x"),
+            1009,
+            "frame with 1 bytes after reading 1000 bytes exceeds limit of 1000 bytes",
+        ),
+        (frame(0x88, b"\x03"), 1002, "close frame too short"),
+    ],
+    ids=[
+        "unmasked",
+        "unknown opcode",
+        "compressed",
+        "long ping",
+        "ping in fragments",
+        "continuation of nothing",
+        "message in a message",
+        "not UTF-8",
+        "not UTF-8 in fragments",
+        "large",
+        "4 GB",
+        "large in fragments",
+        "half a code",
+    ],
+)
+async def test_who_breaks_the_rules_is_told_which_and_the_app_too(
+    data: bytes, code: int, reason: str
+) -> None:
+    seen: list[Any] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        seen.append(await websocket.receive())
+
+    async with talking_to(endpoint, {"max_message_bytes": 1_000}) as websocket:
+        await websocket.stream.send(data)
+        told = await websocket.receive_close()
+    assert told[0] == code
+    assert told[1].startswith(reason)
+    assert seen == [{"type": "websocket.disconnect", "code": told[0], "reason": told[1]}]
+
+
+# The end
+
+
+async def test_the_app_hears_why_the_peer_closed_and_the_close_is_answered() -> None:
+    seen: list[Any] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        seen.append(await websocket.receive())
+        seen.append(await websocket.receive())
+
+    async with talking_to(endpoint) as websocket:
+        await websocket.send(BytesMessage(b"last"))
+        await websocket.send(CloseConnection(4000, "enough of it"))
+        assert await websocket.receive_close() == (4000, "enough of it")
+        with pytest.raises(anyio.EndOfStream):
+            await websocket.stream.receive()
+    assert seen == [
+        {"type": "websocket.receive", "bytes": b"last"},
+        {"type": "websocket.disconnect", "code": 4000, "reason": "enough of it"},
+    ]
+
+
+async def test_the_app_hears_that_the_peer_vanished() -> None:
+    seen: list[Any] = []
+    over = anyio.Event()
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        seen.append(await websocket.receive())
+        with pytest.raises(WebSocketDisconnect):
+            await websocket.send_bytes(b"too late")
+        over.set()
+
+    async with serve_app(app_of(endpoint)) as url:
+        async with connect_websocket(url, None):
+            pass
+        with anyio.fail_after(5):
+            await over.wait()
+    assert seen == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+
+
+async def close_with_a_reason(websocket: WebSocket) -> None:
+    await websocket.close(4001, "that was it")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "end"),
+    [
+        (close_with_a_reason, (4001, "that was it")),
+        (close_at_once, (1000, "")),
+        (forget, (1000, "")),
+        (fail, (1011, "")),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_the_peer_is_told_how_the_app_ended(
+    endpoint: Callable[[WebSocket], Any], end: tuple[int, str]
+) -> None:
+    async def accept_first(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await endpoint(websocket)
+
+    async with talking_to(accept_first) as websocket:
+        assert await websocket.receive_close() == end
+
+
+async def test_a_peer_that_does_not_close_in_turn_is_not_waited_for() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    async with talking_to(endpoint, {"close_timeout": 0.2}) as websocket:
+        assert isinstance(await websocket.receive(), CloseConnection)
+        with anyio.fail_after(10), suppress(anyio.BrokenResourceError):
+            while True:
+                await websocket.stream.send(b"\x82\x80" + MASK)
+                await anyio.sleep(0.02)
+
+
+# Those who do not read
+
+
+async def test_sending_to_a_peer_that_does_not_read_can_be_cancelled() -> None:
+    cancelled, sent = anyio.Event(), 0
+
+    async def endpoint(websocket: WebSocket) -> None:
+        nonlocal sent
+        await websocket.accept()
+        with anyio.move_on_after(0.2) as scope:
+            while True:
+                await websocket.send_bytes(bytes(64 * 1024))
+                sent += 1
+        if scope.cancelled_caught:
+            cancelled.set()
+
+    async with talking_to(endpoint):
+        with anyio.fail_after(10):
+            await cancelled.wait()
+    assert 0 < sent < 1_000
+
+
+async def test_who_does_not_read_the_answers_to_its_pings_is_not_read_either() -> None:
+    async def send_pings(websocket: RawWebSocket) -> int:
+        sent = 0
+        pings = frame(0x89, b"p" * 125) * 1_000
+        with anyio.fail_after(20):
+            while True:
+                with anyio.move_on_after(0.5) as scope:
+                    await websocket.stream.send(pings)
+                if scope.cancelled_caught:
+                    return sent
+                sent += len(pings)
+
+    async with talking_to(echo) as websocket:
+        assert await send_pings(websocket) < 50_000_000
+
+
+# Many who send
+
+
+async def test_messages_of_several_tasks_arrive_whole_and_each_tasks_in_order() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        send_bytes_nowait = websocket.scope["extensions"][OUR_WEBSOCKET]["send_bytes_nowait"]
+
+        async def send(task: int) -> None:
+            for number in range(20):
+                message = bytes([task, number]) * 20_000
+                if number % 2 or not send_bytes_nowait(message):
+                    await websocket.send_bytes(message)
+
+        async with anyio.create_task_group() as task_group:
+            for task in range(4):
+                task_group.start_soon(send, task)
+
+    async with talking_to(endpoint) as websocket:
+        received = [await receive_message(websocket) for _ in range(80)]
+    for task in range(4):
+        own = [message for message in received if message[0] == task]
+        assert own == [bytes([task, number]) * 20_000 for number in range(20)]
+
+
+async def test_sending_at_once_refuses_while_the_peer_does_not_read() -> None:
+    outcomes: list[Any] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        send_bytes_nowait = websocket.scope["extensions"][OUR_WEBSOCKET]["send_bytes_nowait"]
+        while send_bytes_nowait(bytes(64 * 1024)):
+            outcomes.append(True)
+        outcomes.append(send_bytes_nowait(b"not sent"))
+        await websocket.send_bytes(b"last")
+        await websocket.close()
+        with pytest.raises(OSError, match="closed"):
+            send_bytes_nowait(b"too late")
+        outcomes.append("closed")
+
+    async with talking_to(endpoint) as websocket:
+        received = [await receive_message(websocket)]
+        while received[-1] != b"last":
+            received.append(await receive_message(websocket))
+        assert await websocket.receive_close() == (1000, "")
+    assert outcomes[-2:] == [False, "closed"]
+    assert received == [bytes(64 * 1024)] * (len(received) - 1) + [b"last"]
+    assert len(received) - 1 == outcomes.count(True)

@@ -1,0 +1,500 @@
+"""What RoomService does to rooms and participants, and what they hear of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from trio_rpc import ConnectError, DisconnectReason
+from trio_rpc.events import DataReceived
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
+
+from ...conftest import Join
+from ...support.tokens import API_KEYS, ROOM
+from ..raw import join_all, join_raw, leave_reasons, packets, settle_all, told, updates
+from .client import answer_to, ask, refusal_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server() -> RoomServer:
+    return RoomServer(API_KEYS, ServerLimits(max_metadata_bytes=10, max_name_bytes=8, max_rooms=3))
+
+
+async def names_of_rooms(server: RoomServer, **request: Any) -> list[str]:
+    return [each["name"] for each in (await answer_to(server, "ListRooms", **request))["rooms"]]
+
+
+# Rooms
+
+
+@pytest.mark.rule("R2")
+async def test_a_room_is_created_as_the_request_says(server: RoomServer) -> None:
+    made = await answer_to(
+        server,
+        "CreateRoom",
+        name=ROOM,
+        empty_timeout=7,
+        departure_timeout=3,
+        max_participants=2,
+        metadata="m",
+    )
+    assert {key: made[key] for key in made if "time" not in key} | {"sid": ""} == {
+        "sid": "",
+        "name": ROOM,
+        "max_participants": 2,
+        "metadata": "m",
+        "num_participants": 0,
+        "num_publishers": 0,
+        "active_recording": False,
+        "turn_password": "",
+        "enabled_codecs": [],
+    }
+    assert (made["empty_timeout"], made["departure_timeout"]) == (7, 3)
+    assert await answer_to(server, "ListRooms") == {"rooms": [made]}
+    async with join_raw(server, "alice") as alice:
+        assert alice.join.room.sid == made["sid"]
+        assert alice.join.room.metadata == "m"
+        assert alice.join.room.max_participants == 2
+
+
+@pytest.mark.rule("R2")
+async def test_what_a_request_does_not_say_is_livekits_default(server: RoomServer) -> None:
+    made = await answer_to(server, "CreateRoom", name=ROOM)
+    assert (made["empty_timeout"], made["departure_timeout"]) == (300, 20)
+    assert made["max_participants"] == server.limits.max_participants_per_room
+
+
+@pytest.mark.rule("R2")
+async def test_a_room_that_exists_is_answered_as_it_is(server: RoomServer) -> None:
+    first = await answer_to(server, "CreateRoom", name=ROOM, metadata="first")
+    again = await answer_to(server, "CreateRoom", name=ROOM, metadata="second", empty_timeout=1)
+    assert again == first
+    async with join_raw(server, "alice", room="joined") as alice:
+        same = await answer_to(server, "CreateRoom", name="joined", empty_timeout=1)
+        assert same["sid"] == alice.join.room.sid
+        assert (same["empty_timeout"], same["num_participants"]) == (0, 1)
+
+
+@pytest.mark.rule("R2")
+@pytest.mark.parametrize(
+    ("request_", "msg"),
+    [
+        ({"name": ""}, "a room needs a name"),
+        ({"name": "r" * 9}, "the name of a room of 9 UTF-8 bytes, over the limit of 8"),
+        ({"name": ROOM, "metadata": "m" * 11}, "metadata of 11 UTF-8 bytes, over the limit of 10"),
+    ],
+)
+async def test_a_room_that_cannot_be_is_an_invalid_argument(
+    server: RoomServer, request_: dict[str, str], msg: str
+) -> None:
+    assert await refusal_of(server, "CreateRoom", **request_) == (400, "invalid_argument", msg)
+    assert server.list_rooms() == []
+
+
+@pytest.mark.rule("R2")
+@pytest.mark.parametrize("number", [-1, 2**32])
+@pytest.mark.parametrize("setting", ["empty_timeout", "departure_timeout", "max_participants"])
+async def test_a_setting_out_of_range_is_a_value_error(
+    server: RoomServer, setting: str, number: int
+) -> None:
+    with pytest.raises(ValueError, match=f"are from 0 to 4294967295, not {number}"):
+        server.create_room(ROOM, **{setting: number})  # type: ignore[arg-type]
+    assert server.list_rooms() == []
+    assert server.create_room(ROOM, **{setting: 2**32 - 1}).name == ROOM  # type: ignore[arg-type]
+
+
+@pytest.mark.rule("R2")
+async def test_one_room_too_many_is_refused(server: RoomServer) -> None:
+    for name in "abc":
+        await answer_to(server, "CreateRoom", name=name)
+    assert await refusal_of(server, "CreateRoom", name="d") == (
+        429,
+        "resource_exhausted",
+        "the server has 3 rooms, which is its limit",
+    )
+    await answer_to(server, "CreateRoom", name="c")
+    await answer_to(server, "DeleteRoom", room="a")
+    await answer_to(server, "CreateRoom", name="d")
+    assert await names_of_rooms(server) == ["b", "c", "d"]
+
+
+@pytest.mark.rule("R2")
+async def test_the_rooms_that_are_asked_for_are_listed(server: RoomServer) -> None:
+    await answer_to(server, "CreateRoom", name="empty")
+    async with join_raw(server, "alice"), join_raw(server, "ghost", hidden=True):
+        assert await names_of_rooms(server) == ["empty", ROOM]
+        assert await names_of_rooms(server, names=[ROOM, "nope"]) == [ROOM]
+        assert await names_of_rooms(server, names=["nope"]) == []
+        [listed] = (await answer_to(server, "ListRooms", names=[ROOM]))["rooms"]
+        assert listed["num_participants"] == 1
+
+
+@pytest.mark.rule("R2")
+async def test_who_is_one_too_many_for_a_room_is_refused(server: RoomServer, join: Join) -> None:
+    server.create_room(ROOM, max_participants=1)
+    async with join_raw(server, "alice"):
+        with pytest.raises(ConnectError, match="has 1 participants, which is its limit") as caught:
+            async with join("bob"):
+                pass
+        assert caught.value.status == 429
+        async with join_raw(server, "alice") as again, join_raw(server, "bob", room="other"):
+            assert told(await again.settle()) == []
+
+
+@pytest.mark.rule("R2")
+async def test_the_servers_own_limit_holds_for_every_room() -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_participants_per_room=5))
+    assert server.create_room("a", max_participants=6).max_participants == 5
+    assert server.create_room("b", max_participants=5).max_participants == 5
+    assert server.create_room("c", max_participants=4).max_participants == 4
+
+
+# How long a room stays
+
+
+@pytest.mark.rule("R2")
+@pytest.mark.parametrize(("waited", "rooms"), [(6.9, [ROOM]), (7.0, [])])
+async def test_a_room_waits_for_its_first_participant_until_empty_timeout(
+    server: RoomServer, waited: float, rooms: list[str]
+) -> None:
+    server.create_room(ROOM, empty_timeout=7, departure_timeout=1000)
+    await anyio.sleep(waited)
+    assert await names_of_rooms(server) == rooms
+    assert server.statistics() == ServerStatistics(rooms=len(rooms), participants=0)
+
+
+@pytest.mark.rule("R2")
+@pytest.mark.parametrize(("waited", "same"), [(2.9, True), (3.0, False)])
+async def test_a_room_waits_for_its_participants_to_come_back_until_departure_timeout(
+    server: RoomServer, waited: float, same: bool
+) -> None:
+    sid = server.create_room(ROOM, empty_timeout=1000, departure_timeout=3, metadata="m").sid
+    async with join_raw(server, "alice"):
+        await anyio.sleep(5)
+        assert server.statistics() == ServerStatistics(rooms=1, participants=1)
+    await anyio.sleep(waited)
+    async with join_raw(server, "alice") as alice:
+        assert (alice.join.room.sid == sid) is same
+        assert alice.join.room.metadata == ("m" if same else "")
+
+
+@pytest.mark.rule("R2")
+async def test_a_room_that_is_in_use_does_not_expire(server: RoomServer) -> None:
+    sid = server.create_room(ROOM, empty_timeout=1, departure_timeout=1).sid
+    for _ in range(3):
+        async with join_raw(server, "alice") as alice:
+            await anyio.sleep(2)
+            assert alice.join.room.sid == sid
+            assert await names_of_rooms(server) == [ROOM]
+        await anyio.sleep(0.5)
+
+
+@pytest.mark.rule("R2")
+async def test_a_room_that_a_joining_participant_makes_goes_with_the_last(
+    server: RoomServer,
+) -> None:
+    async with join_raw(server, "alice"):
+        [info] = server.list_rooms()
+        assert (info.empty_timeout, info.departure_timeout) == (0, 0)
+    assert await names_of_rooms(server) == []
+
+
+@pytest.mark.rule("R2")
+async def test_expired_rooms_take_no_place(server: RoomServer) -> None:
+    for name in "abc":
+        server.create_room(name, empty_timeout=1)
+    await anyio.sleep(1)
+    async with join_raw(server, "alice"):
+        assert await names_of_rooms(server) == [ROOM]
+
+
+@pytest.mark.rule("R2")
+async def test_a_server_that_shuts_down_does_not_wait_for_empty_rooms(server: RoomServer) -> None:
+    server.create_room("unjoined")
+    server.create_room(ROOM)
+    async with join_raw(server, "alice") as alice:
+        started = anyio.current_time()
+        await server.shut_down()
+        assert anyio.current_time() == started
+        assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+        assert leave_reasons((await alice.receive_rest())[0]) == ["SERVER_SHUTDOWN"]
+    assert await refusal_of(server, "CreateRoom", name=ROOM) == (
+        503,
+        "unavailable",
+        "the server shuts down",
+    )
+
+
+@pytest.mark.rule("R2")
+async def test_a_room_is_deleted_with_everybody_in_it(server: RoomServer, join: Join) -> None:
+    server.create_room(ROOM)
+    async with join("alice") as alice, join("bob") as bob:
+        assert await answer_to(server, "DeleteRoom") == {}
+        for each in (alice, bob):
+            assert await each.wait_disconnected() is DisconnectReason.ROOM_DELETED
+        assert await names_of_rooms(server) == []
+    assert await refusal_of(server, "DeleteRoom") == (
+        404,
+        "not_found",
+        "there is no room 'the room'",
+    )
+
+
+@pytest.mark.rule("R2")
+async def test_an_empty_room_is_deleted_too(server: RoomServer) -> None:
+    server.create_room(ROOM)
+    await answer_to(server, "DeleteRoom")
+    assert await names_of_rooms(server) == []
+
+
+@pytest.mark.rule("R2", "V6")
+async def test_new_metadata_of_a_room_is_told_to_all(server: RoomServer) -> None:
+    async with join_raw(server, "alice") as alice:
+        changed = await answer_to(server, "UpdateRoomMetadata", metadata="new")
+        assert changed["metadata"] == "new"
+        [signal] = await alice.settle()
+        assert signal.room_update.room.metadata == "new"  # type: ignore[union-attr]
+        assert (await answer_to(server, "UpdateRoomMetadata"))["metadata"] == ""
+        assert await refusal_of(server, "UpdateRoomMetadata", metadata="m" * 11) == (
+            400,
+            "invalid_argument",
+            "metadata of 11 UTF-8 bytes, over the limit of 10",
+        )
+
+
+# Participants
+
+
+@pytest.mark.rule("R3", "V4")
+async def test_participants_are_listed_the_hidden_ones_too(server: RoomServer) -> None:
+    async with join_all(server, "alice", "bob") as members, join_raw(server, "g", hidden=True) as g:
+        listed = (await answer_to(server, "ListParticipants"))["participants"]
+        assert [(each["identity"], each["sid"]) for each in listed] == [
+            (each.identity, each.sid) for each in (*members, g)
+        ]
+        assert [each["permission"]["hidden"] for each in listed] == [False, False, True]
+        assert [each["state"] for each in listed] == ["ACTIVE"] * 3
+        assert await answer_to(server, "GetParticipant", identity="g") == listed[2]
+
+
+@pytest.mark.rule("R3")
+async def test_nobody_is_in_a_room_that_does_not_exist(server: RoomServer) -> None:
+    assert await answer_to(server, "ListParticipants") == {"participants": []}
+
+
+@pytest.mark.rule("R3", "V6")
+@pytest.mark.parametrize(
+    ("change", "name", "metadata", "attributes"),
+    [
+        ({}, "Al", "m", {"a": "1", "b": "2"}),
+        ({"name": "", "metadata": ""}, "Al", "m", {"a": "1", "b": "2"}),
+        ({"name": "Alice"}, "Alice", "m", {"a": "1", "b": "2"}),
+        ({"metadata": "n"}, "Al", "n", {"a": "1", "b": "2"}),
+        ({"attributes": {"b": "", "c": "3"}}, "Al", "m", {"a": "1", "c": "3"}),
+    ],
+    ids=["nothing", "empty texts", "name", "metadata", "attributes"],
+)
+async def test_what_is_empty_in_an_update_stays(
+    server: RoomServer, change: dict[str, Any], name: str, metadata: str, attributes: Any
+) -> None:
+    async with join_all(server, "alice", "bob") as (_, bob):
+        server.update_participant(
+            ROOM, "alice", name="Al", metadata="m", attributes={"a": "1", "b": "2"}
+        )
+        await settle_all([bob])
+        changed = await answer_to(server, "UpdateParticipant", identity="alice", **change)
+        assert (changed["name"], changed["metadata"]) == (name, metadata)
+        assert changed["attributes"] == attributes
+        assert not changed["permission"]["can_update_metadata"]
+        [seen] = updates(await bob.settle())
+        assert (seen.name, seen.metadata, dict(seen.attributes)) == (name, metadata, attributes)
+
+
+@pytest.mark.rule("R3", "V6")
+async def test_permissions_are_replaced_as_a_whole(server: RoomServer) -> None:
+    async with join_all(server, "alice", "bob") as (_, bob):
+        changed = await answer_to(
+            server, "UpdateParticipant", identity="alice", permission={"canUpdateMetadata": True}
+        )
+        assert changed["permission"]["can_update_metadata"]
+        assert not changed["permission"]["can_publish_data"]
+        [seen] = updates(await bob.settle())
+        assert not seen.permission.can_publish_data
+        assert seen.permission.can_update_metadata
+
+
+@pytest.mark.rule("R3")
+@pytest.mark.parametrize(
+    ("change", "msg"),
+    [
+        ({"name": "n" * 9}, "a name of 9 UTF-8 bytes, over the limit of 8"),
+        ({"metadata": "m" * 11}, "metadata of 11 UTF-8 bytes, over the limit of 10"),
+        (
+            {"attributes": {"key": "v" * 8}},
+            "all attributes together of 11 UTF-8 bytes, over the limit of 10",
+        ),
+        ({"permission": {"hidden": True}}, "whether a participant is hidden is fixed by its token"),
+    ],
+    ids=["name", "metadata", "attributes", "hidden"],
+)
+async def test_an_update_that_cannot_be_is_an_invalid_argument(
+    server: RoomServer, change: dict[str, Any], msg: str
+) -> None:
+    async with join_all(server, "alice", "bob") as (_, bob):
+        refusal = await refusal_of(server, "UpdateParticipant", identity="alice", **change)
+        assert refusal == (400, "invalid_argument", msg)
+        assert await bob.settle() == []
+
+
+@pytest.mark.rule("R3", "V6")
+async def test_a_removed_participant_is_told_and_the_others_hear_of_it(server: RoomServer) -> None:
+    async with join_all(server, "alice", "bob") as (alice, bob):
+        assert await answer_to(server, "RemoveParticipant", identity="alice") == {}
+        assert leave_reasons((await alice.receive_rest())[0]) == ["PARTICIPANT_REMOVED"]
+        assert told(await bob.settle()) == [("alice", "DISCONNECTED")]
+        async with join_raw(server, "alice"):
+            assert told(await bob.settle()) == [("alice", "ACTIVE")]
+
+
+@pytest.mark.rule("R2", "R3", "R4", "R5")
+@pytest.mark.parametrize(
+    "method",
+    ["GetParticipant", "RemoveParticipant", "UpdateParticipant", "UpdateRoomMetadata", "SendData"],
+)
+async def test_what_is_not_there_is_not_found(server: RoomServer, method: str) -> None:
+    no_room = (404, "not_found", "there is no room 'the room'")
+    assert await refusal_of(server, method, identity="alice") == no_room
+    call = {"destination_identity": "alice", "method": "echo"}
+    assert await refusal_of(server, "PerformRpc", **call) == no_room
+    if "Participant" in method:
+        async with join_raw(server, "bob"):
+            assert await refusal_of(server, method, identity="alice") == (
+                404,
+                "not_found",
+                "no participant 'alice' is in room 'the room'",
+            )
+
+
+# Data
+
+
+@pytest.mark.rule("R4")
+@pytest.mark.parametrize(
+    ("named", "receivers"),
+    [
+        pytest.param({}, {"alice", "bob", "ghost"}, id="nobody: everybody"),
+        pytest.param({"destination_identities": ["bob"]}, {"bob"}, id="one"),
+        pytest.param({"destination_identities": ["bob", "bob"]}, {"bob"}, id="one twice"),
+        pytest.param({"destination_identities": ["x", "bob"]}, {"bob"}, id="an unknown one too"),
+        pytest.param({"destination_identities": ["x"]}, set(), id="an unknown one alone"),
+        pytest.param({"destination_sids": ["alice"]}, {"alice"}, id="a SID"),
+        pytest.param({"destination_sids": ["PA_x"]}, set(), id="an unknown SID"),
+        pytest.param(
+            {"destination_identities": ["bob"], "destination_sids": ["alice"]},
+            {"alice", "bob"},
+            id="an identity and a SID",
+        ),
+    ],
+)
+async def test_data_goes_to_those_who_are_named(
+    server: RoomServer, named: dict[str, Any], receivers: set[str]
+) -> None:
+    async with (
+        join_all(server, "alice", "bob") as members,
+        join_raw(server, "ghost", hidden=True) as ghost,
+    ):
+        everybody = [*members, ghost]
+        sids = {each.identity: each.sid for each in everybody}
+        if "destination_sids" in named:
+            named = {
+                **named,
+                "destination_sids": [sids.get(each, each) for each in named["destination_sids"]],
+            }
+        await answer_to(server, "SendData", data="aGk=", **named)
+        received = await settle_all(everybody)
+    got = {each for each, messages in received.items() if packets(messages)}
+    assert got == receivers
+    for each in receivers:
+        [packet] = packets(received[each])
+        assert packet.user.payload == b"hi"
+        assert (packet.participant_identity, packet.participant_sid) == ("", "")
+
+
+@pytest.mark.rule("R4")
+@pytest.mark.parametrize(
+    ("request_", "kind", "topic"),
+    [
+        ({}, "KIND_RELIABLE", None),
+        ({"kind": "RELIABLE", "topic": "t"}, "KIND_RELIABLE", "t"),
+        ({"kind": 1, "topic": ""}, "KIND_LOSSY", None),
+    ],
+)
+async def test_data_comes_as_an_event_of_nobodys(
+    server: RoomServer, join: Join, request_: dict[str, Any], kind: str, topic: str | None
+) -> None:
+    async with join("alice") as alice, alice.events() as events:
+        await answer_to(server, "SendData", data="aGk=", **request_)
+        event = await anext(events)
+    assert isinstance(event, DataReceived)
+    received = event.data_packet
+    assert (received.data, received.kind.name, received.topic) == (b"hi", kind, topic)
+    assert received.participant is None
+
+
+@pytest.mark.rule("R4")
+async def test_data_with_a_nonce_is_sent_once(server: RoomServer) -> None:
+    async with join_raw(server, "alice") as alice:
+
+        async def payloads_after(*sends: tuple[bytes, int]) -> list[bytes]:
+            for data, number in sends:
+                server.send_data(ROOM, data, nonce=number.to_bytes(16, "big"))
+            return [packet.user.payload for packet in packets(await alice.settle())]
+
+        assert await payloads_after((b"a", 0), (b"b", 0), (b"c", 1)) == [b"a", b"c"]
+        assert await payloads_after(*((b"x", 1 + i) for i in range(100))) == [b"x"] * 99
+        assert await payloads_after((b"1", 1), (b"0", 0)) == [b"0"]
+        for _ in range(2):
+            server.send_data(ROOM, b"without")
+        assert len(packets(await alice.settle())) == 2
+
+
+@pytest.mark.rule("R4")
+@pytest.mark.parametrize(("nonce", "size"), [("AAAA", 3), ("A" * 44, 33)])
+async def test_a_nonce_that_is_no_uuid_is_an_invalid_argument(
+    server: RoomServer, nonce: str, size: int
+) -> None:
+    assert await refusal_of(server, "SendData", nonce=nonce) == (
+        400,
+        "invalid_argument",
+        f"a nonce has 16 bytes, not {size}",
+    )
+
+
+@pytest.mark.rule("R4", "P7")
+async def test_data_is_bounded_as_any_packet(server: RoomServer) -> None:
+    async with join_raw(server, "alice") as alice:
+        server.send_data(ROOM, b"x" * 63_990)
+        with pytest.raises(
+            ValueError, match=r"a packet of 64,00\d bytes, over the limit of 64,000"
+        ):
+            server.send_data(ROOM, b"x" * 64_000)
+        assert [len(each.user.payload) for each in packets(await alice.settle())] == [63_990]
+
+
+@pytest.mark.rule("R4")
+async def test_a_single_identity_in_place_of_several_is_a_type_error(server: RoomServer) -> None:
+    with pytest.raises(TypeError, match="is a sequence of identities, not one of them"):
+        server.send_data(ROOM, b"x", destination_identities="bob")
+
+
+@pytest.mark.rule("R1")
+async def test_requests_without_a_token_change_nothing(server: RoomServer) -> None:
+    async with join_raw(server, "alice") as alice:
+        for method in ("DeleteRoom", "RemoveParticipant", "SendData", "UpdateRoomMetadata"):
+            status, _ = await ask(server, method, {"room": ROOM, "identity": "alice"}, token="x")
+            assert status == 401
+        assert await alice.settle() == []

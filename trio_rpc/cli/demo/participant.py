@@ -1,0 +1,153 @@
+"""One participant of `trio-rpc demo`, run as a process of its own.
+
+It plays the scenes in which it has a part; the room's metadata is the number of the scene. What it
+sees it reports on stdout, as lines of JSON: a text and, where a call has ended, its milliseconds.
+The same code runs on trio and on asyncio. `LIVEKIT_URL` and `LIVEKIT_TOKEN` say where to join.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+from attrs import define, field
+
+from ... import Room, RpcError, RpcInvocationData
+from ..exits import CommandError, ExitCode, end_with
+from ..logs import configure_logging
+from .scenes import CAST, SCENES
+
+Handler = Callable[[RpcInvocationData], Awaitable[str | None]]
+
+
+def main() -> int:
+    """Play the part of the participant that the command line names."""
+    parser = argparse.ArgumentParser(prog="trio_rpc.cli.demo.participant")
+    parser.add_argument("identity", choices=tuple(CAST))
+    parser.add_argument("--verbose", action="store_true")
+    arguments = parser.parse_args()
+    identity: str = arguments.identity
+    configure_logging(verbose=arguments.verbose)
+    try:
+        participant = Participant(identity)
+        anyio.run(
+            participant.play,
+            os.environ["LIVEKIT_URL"],
+            os.environ["LIVEKIT_TOKEN"],
+            backend=CAST[identity],
+        )
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return end_with(error, f"trio-rpc demo: {identity}")
+    return ExitCode.OK
+
+
+def report(text: str, milliseconds: float | None = None) -> None:
+    """Tell the demo what is seen here."""
+    print(json.dumps({"text": text, "milliseconds": milliseconds}), flush=True)
+
+
+@define(eq=False)
+class Participant:
+    """Who joins, answers, and calls when it is its turn."""
+
+    identity: str
+    room: Room = field(factory=Room)
+    leaving: anyio.Event = field(init=False)
+
+    async def play(self, url: str, token: str) -> None:
+        """Join, play all scenes, and leave."""
+        self.leaving = anyio.Event()
+        for method in ("greet", "multiply", "book", "confirm", "pay", "think", "leave"):
+            handler: Handler = getattr(self, method)
+            self.room.register_rpc_method(method, partial(_reported, method, handler))
+        async with self.room.connect(url, token):
+            report(f"is in room {self.room.name!r}")
+            for number, scene in enumerate(SCENES, 1):
+                await self._wait_for_scene(number)
+                if scene.caller == self.identity:
+                    await self._call(
+                        scene.callee, scene.method, scene.payload, scene.response_timeout
+                    )
+            if SCENES[-1].callee == self.identity:
+                await self.leaving.wait()
+
+    async def _wait_for_scene(self, number: int) -> None:
+        async with self.room.events() as events:
+            while int(self.room.metadata or 0) < number:
+                if await anext(events, None) is None:
+                    raise CommandError("the room ended before the play did", ExitCode.RPC)
+
+    async def _call(
+        self, callee: str, method: str, payload: str, response_timeout: float = 10.0
+    ) -> str:
+        report(f"calls {callee}: {method}({payload!r})")
+        started = anyio.current_time()
+        result, seen = "", ""
+        try:
+            result = await self.room.local_participant.perform_rpc(
+                destination_identity=callee,
+                method=method,
+                payload=payload,
+                response_timeout=response_timeout,
+            )
+            seen = f"gets {result!r}"
+        except RpcError as error:
+            seen = f"gets error {_in_words(error)}"
+        report(seen, 1000 * (anyio.current_time() - started))
+        return result
+
+    # The methods
+
+    async def greet(self, data: RpcInvocationData) -> str:
+        return f"Good morning, {data.caller_identity}!"
+
+    async def multiply(self, data: RpcInvocationData) -> str:
+        first, second = json.loads(data.payload)["factors"]
+        return json.dumps({"product": first * second})
+
+    async def book(self, data: RpcInvocationData) -> str:
+        answer = await self._call(data.caller_identity, "confirm", f"{data.payload} for 30 euros?")
+        return f"booked: {data.payload}" if answer == "yes" else "not booked"
+
+    async def confirm(self, _data: RpcInvocationData) -> str:
+        return "yes"
+
+    async def pay(self, _data: RpcInvocationData) -> str:
+        raise RpcError(402, "Not enough money", json.dumps({"missing": 70}))
+
+    async def think(self, _data: RpcInvocationData) -> None:
+        await anyio.sleep_forever()
+
+    async def leave(self, _data: RpcInvocationData) -> None:
+        report("leaves the room")
+        self.leaving.set()
+        await anyio.sleep_forever()
+
+
+async def _reported(name: str, handler: Handler, data: RpcInvocationData) -> str | None:
+    """Run a handler, and report how that ends."""
+    try:
+        result = await handler(data)
+    except RpcError as error:
+        report(f"{name} raises {_in_words(error)}")
+        raise
+    except anyio.get_cancelled_exc_class():
+        report(f"{name} is cancelled")
+        raise
+    report(f"{name} answers {result!r}")
+    return result
+
+
+def _in_words(error: RpcError) -> str:
+    text = f"{error.code} {error.message}"
+    # The data of a built-in error differs from time to time, and explains more than is shown here.
+    return text if error.code in RpcError.ErrorMessage else f"{text}, data {error.data}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Joining a room: what we say of ourselves, and what the server answers."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+from ..errors import ConnectError
+from ..events import DisconnectReason
+from ..links import Channel, Frame, Link, LinkClosedError
+from ..protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
+
+
+def client_info() -> models.ClientInfo:
+    """What we tell a server of ourselves (rule N1)."""
+    client = models.ClientInfo(
+        sdk=models.ClientInfo.PYTHON,
+        version=version("trio-rpc"),
+        protocol=16,
+        client_protocol=CLIENT_PROTOCOL,
+    )
+    client.capabilities.extend(CAPABILITIES)  # type: ignore[arg-type]
+    return client
+
+
+async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
+    """What the server says on joining, and the frames that came with it."""
+    try:
+        (channel, body), *others = await link.receive()
+        response = rtc.SignalResponse.FromString(body) if channel is Channel.SIGNAL else None
+    except LinkClosedError as error:
+        raise ConnectError(f"the server let us go before we had joined: {error}") from None
+    except (ValueError, DecodeError):
+        response, others = None, []
+    match response and response.WhichOneof("message"):
+        case "join":
+            assert response is not None
+            return response.join, others
+        case "leave":
+            assert response is not None
+            reason = DisconnectReason(response.leave.reason).name
+            raise ConnectError(f"the server refused to let us in: {reason}")
+        case _:
+            raise ConnectError("the server's first message was not a JoinResponse")

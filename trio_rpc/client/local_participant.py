@@ -1,0 +1,368 @@
+"""Ourselves in a room: calling methods, answering to them, and publishing data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, overload
+
+from livekit.protocol import models, rtc
+
+from ..data import SipDTMF, Transcription
+from ..errors import (
+    PublishDataError,
+    PublishDTMFError,
+    PublishTranscriptionError,
+    RpcError,
+    SignalRequestError,
+    StreamError,
+)
+from ..links import LinkClosedError
+from ..participant import Participant
+from ..protocol import packets
+from ..protocol.bounds import check_bounds
+from ..protocol.capabilities import server_carries_rpc
+from ..protocol.stream_info import BYTES_MIME_TYPE
+from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..rpc.methods import H, MethodRegistry
+from ..streams import ByteStreamInfo, ByteStreamWriter, TextStreamInfo, TextStreamWriter
+from ..streams.outgoing import OnProgress, OutgoingStreams
+
+if TYPE_CHECKING:
+    from .session import Session
+
+#: What is printed on the keys of a telephone.
+_DTMF_DIGITS: Final = "0123456789*#ABCD"
+
+
+class LocalParticipant(Participant):
+    """Ourselves in a room. `Room.local_participant` is one."""
+
+    def __init__(
+        self, info: models.ParticipantInfo, registry: MethodRegistry, session: Session
+    ) -> None:
+        super().__init__(info)
+        self._registry = registry
+        self._session = session
+
+    # Calls
+
+    async def perform_rpc(
+        self,
+        *,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
+    ) -> str:
+        """Call a method of another participant and wait for its answer.
+
+        Cancelling the call forgets it, and cancels the handler where the callee is a trio_rpc
+        program too. Any number of calls may run at the same time.
+
+        Args:
+            destination_identity: Whom to call.
+            method: The name of the method, 1 to 64 UTF-8 bytes.
+            payload: The argument, in whichever format both sides use: at most 15,360 UTF-8 bytes,
+                or `Room(max_payload_bytes=…)` where the callee speaks RPC v2.
+            response_timeout: Seconds that the whole call may take: sending, network, handler and
+                response. The handler is given a little less.
+
+        Returns:
+            What the handler returned.
+
+        Raises:
+            RpcError: the call failed; `code` says how. As the handler raised it, or one of
+                `RpcError.ErrorCode`, with the particulars in `data`.
+            RuntimeError: the room is not joined.
+            TypeError: `method` or `payload` is not a `str`.
+            ValueError: `method` is empty or too long, or `response_timeout` not above 0.
+
+        Source: LiveKit's documentation of remote method calls; rules C1 to C14.
+        """
+        session = self._session
+        session.require_joined()
+        check_call(method, payload, response_timeout)
+        if not server_carries_rpc(session.server_version):
+            raise RpcError.built_in(
+                RpcError.ErrorCode.UNSUPPORTED_SERVER,
+                f"the server has version {session.server_version}, RPC needs 1.8.0",
+            )
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
+        if destination_identity == self.identity:
+            raise RpcError.built_in(
+                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+                f"{self.identity!r} cannot call itself",
+            )
+        callee = session.roster.remote.get(destination_identity)
+        if callee is None:
+            raise RpcError.built_in(
+                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+                f"no participant {destination_identity!r} is in room {session.room.name!r}",
+            )
+        return await session.calls.perform(callee, method, payload, response_timeout)
+
+    @overload
+    def register_rpc_method(self, method_name: str, handler: H) -> H: ...
+    @overload
+    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[H], H]: ...
+    def register_rpc_method(
+        self, method_name: str, handler: H | None = None
+    ) -> H | Callable[[H], H]:
+        """Answer to a method; see `Room.register_rpc_method`."""
+        return self._registry.register_or_decorate(method_name, handler)
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Answer to a method no longer; invocations that run finish.
+
+        Raises:
+            KeyError: there is no such method.
+        """
+        self._registry.unregister(method)
+
+    # Data
+
+    async def publish_data(
+        self,
+        payload: bytes | str,
+        *,
+        reliable: bool = True,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+    ) -> None:
+        """Send data to others, without an answer.
+
+        Args:
+            payload: The data; text goes as UTF-8. With identities and topic it has to fit into a
+                packet of 64,000 bytes.
+            reliable: In order and surely, or as fast as may be, and perhaps never.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about, for the receivers to tell by.
+
+        Raises:
+            PublishDataError: it is too large, we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        destinations = _identities(destination_identities)
+        packet = packets.user_data(data, reliable=reliable, destinations=destinations, topic=topic)
+        await self._publish(packet, PublishDataError)
+
+    async def publish_dtmf(self, *, code: int, digit: str) -> None:
+        """Tell everybody that a key of a telephone was pressed.
+
+        Args:
+            code: The number of the key, 0 to 15.
+            digit: The key as it is printed, `"0"` to `"9"`, `"*"`, `"#"`, `"A"` to `"D"`.
+
+        Raises:
+            PublishDTMFError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+            ValueError: there is no such key.
+        """
+        if code not in range(16) or len(digit) != 1 or digit not in _DTMF_DIGITS:
+            raise ValueError(f"no telephone has a key of code {code!r} and digit {digit!r}")
+        await self._publish(packets.sip_dtmf(SipDTMF(code, digit)), PublishDTMFError)
+
+    async def publish_transcription(self, transcription: Transcription) -> None:
+        """Tell everybody what somebody said, as text.
+
+        Raises:
+            PublishTranscriptionError: it is too large, we may not send data, or the connection was
+                lost.
+            RuntimeError: the room is not joined.
+        """
+        await self._publish(packets.transcription(transcription), PublishTranscriptionError)
+
+    # Data streams
+
+    async def send_text(
+        self,
+        text: str,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        reply_to_id: str = "",
+    ) -> TextStreamInfo:
+        """Send a text of any size.
+
+        Args:
+            text: The text.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            reply_to_id: The id of the stream that it answers.
+
+        Raises:
+            StreamError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        return await self._streams().send_text(
+            text,
+            destinations=_identities(destination_identities),
+            topic=topic,
+            attributes=attributes or {},
+            reply_to_stream_id=reply_to_id,
+        )
+
+    async def stream_text(
+        self,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        reply_to_id: str = "",
+        total_size: int | None = None,
+    ) -> TextStreamWriter:
+        """Begin a text that is written piece by piece; otherwise as `send_text`.
+
+            async with await local_participant.stream_text(topic="story") as writer:
+                await writer.write("Once upon a time, ")
+
+        Args:
+            total_size: How many UTF-8 bytes it will have, where that is known.
+        """
+        info = TextStreamInfo(
+            topic=topic,
+            size=total_size,
+            attributes=dict(attributes or {}),
+            reply_to_stream_id=reply_to_id,
+        )
+        return await self._streams().stream_text(info, _identities(destination_identities))
+
+    async def send_file(
+        self,
+        file_path: str | os.PathLike[str],
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ByteStreamInfo:
+        """Send a file of any size, a piece at a time.
+
+        Args:
+            file_path: The file.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            on_progress: Called with the bytes sent and the bytes in all, as they are sent.
+
+        Raises:
+            OSError: the file can't be read.
+            StreamError: we may not send data, the connection was lost, or the file changed its
+                size meanwhile.
+            RuntimeError: the room is not joined.
+        """
+        return await self._streams().send_file(
+            file_path,
+            destinations=_identities(destination_identities),
+            topic=topic,
+            attributes=attributes or {},
+            on_progress=on_progress,
+        )
+
+    async def stream_bytes(
+        self,
+        name: str,
+        *,
+        destination_identities: Sequence[str] = (),
+        topic: str = "",
+        attributes: Mapping[str, str] | None = None,
+        mime_type: str = BYTES_MIME_TYPE,
+        total_size: int | None = None,
+    ) -> ByteStreamWriter:
+        """Begin bytes that are written piece by piece.
+
+        Args:
+            name: The name of the file, or of whatever it is.
+            destination_identities: To whom; to everybody in the room unless given.
+            topic: What it is about; receivers have handlers by topic.
+            attributes: Texts that go with it, by key.
+            mime_type: What the content is.
+            total_size: How many bytes it will have, where that is known.
+
+        Raises:
+            StreamError: we may not send data, or the connection was lost.
+            RuntimeError: the room is not joined.
+        """
+        info = ByteStreamInfo(
+            name=name,
+            mime_type=mime_type,
+            topic=topic,
+            size=total_size,
+            attributes=dict(attributes or {}),
+        )
+        return await self._streams().stream_bytes(info, _identities(destination_identities))
+
+    def _streams(self) -> OutgoingStreams:
+        self._session.require_joined()
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise StreamError(obstacle)
+        return self._session.outgoing_streams
+
+    # What others see of us
+
+    async def set_metadata(self, metadata: str) -> None:
+        """Change the text that belongs to us, and wait until the server has told everybody.
+
+        Raises:
+            SignalRequestError: we may not (the grant is `canUpdateOwnMetadata`), it is too large,
+                or the server did not answer.
+            RuntimeError: the room is not joined.
+        """
+        await self._update(metadata=metadata)
+
+    async def set_name(self, name: str) -> None:
+        """Change the name that people see; otherwise as `set_metadata`."""
+        await self._update(name=name)
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        """Change some of our attributes; otherwise as `set_metadata`.
+
+        Args:
+            attributes: The ones to change; an empty text deletes the key, and keys that are not in
+                here stay as they are.
+        """
+        await self._update(attributes=attributes)
+
+    async def _update(
+        self,
+        *,
+        metadata: str | None = None,
+        name: str | None = None,
+        attributes: dict[str, str] | None = None,
+    ) -> None:
+        self._session.require_joined()
+        if not self.permissions.can_update_metadata:
+            raise SignalRequestError(
+                f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
+                reason="NOT_ALLOWED",
+            )
+        async with self._session.server_requests.changing:
+            self._session.require_joined()
+            await self._session.server_requests.update_metadata(
+                rtc.UpdateParticipantMetadata(
+                    metadata=self.metadata if metadata is None else metadata,
+                    name=self.name if name is None else name,
+                    attributes=attributes,
+                )
+            )
+
+    async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
+        self._session.require_joined()
+        if obstacle := self.permissions.obstacle_to_sending(self.identity):
+            raise failure(obstacle)
+        try:
+            check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
+            await self._session.outlet.send(packet)
+        except (LinkClosedError, ValueError) as error:
+            raise failure(f"not sent: {error}") from None
+
+
+def _identities(identities: Sequence[str]) -> Sequence[str]:
+    if isinstance(identities, str):
+        raise TypeError("destination_identities is a sequence of identities, not one of them")
+    return identities

@@ -1,0 +1,448 @@
+"""A room: joining and leaving it, who is in it, and what happens there."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Any, Final, overload
+
+from attrs import field, frozen
+from livekit.protocol import rtc
+
+from .. import concurrency
+from ..concurrency import Nursery, failure_in
+from ..errors import ConnectError
+from ..events import (
+    Connected,
+    ConnectionState,
+    ConnectionStateChanged,
+    DataReceived,
+    DisconnectReason,
+    EventEmitter,
+    RoomEvent,
+)
+from ..links import Connector, Frame, Link
+from ..links.urls import connector_for
+from ..logs import peer_logger
+from ..participant import RemoteParticipant
+from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES, BudgetExceededError
+from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
+from ..protocol.sequences import SequenceFilters
+from ..protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
+from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
+from ..rpc.invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
+from ..rpc.methods import H, MethodRegistry
+from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
+from .joining import client_info, receive_join
+from .local_participant import LocalParticipant
+from .session import Session
+from .stream_handlers import (
+    ByteStreamHandler,
+    StreamHandlers,
+    TextStreamHandler,
+    register_handler,
+    unregister_handler,
+)
+
+logger = peer_logger(__name__)
+
+#: What the task of an async callback costs us.
+_CALLBACK_BYTES: Final = 8 * 1024
+#: Seconds that joining may take, unless told otherwise.
+DEFAULT_CONNECT_TIMEOUT: Final = 10.0
+
+
+def _cost_of(event: RoomEvent | None) -> tuple[str, int]:
+    """Return who caused an event, and what it costs to hold it for a callback that runs (B4)."""
+    if isinstance(event, DataReceived):
+        sender = event.data_packet.participant
+        return (sender.identity if sender else "", _CALLBACK_BYTES + len(event.data_packet.data))
+    # What the server tells is bounded; the handlers of streams are charged with their streams.
+    return "", 0
+
+
+def _at_least_1(name: str, limit: int) -> int:
+    if limit < 1:
+        raise ValueError(f"{name} is at least 1, not {limit}")
+    return limit
+
+
+@frozen
+class RoomStatistics:
+    """What a room is busy with at a moment; all zero when it is at rest.
+
+    Attributes:
+        pending_calls: Calls of ours that wait for an answer.
+        running_handlers: Invocations of our methods that are not answered yet.
+        open_streams: Data streams that we receive and that have not ended.
+        held_bytes: Bytes that others make us hold (B4). The ids of answered requests are among
+            them until their time is over, so this is not compared.
+    """
+
+    pending_calls: int = 0
+    running_handlers: int = 0
+    open_streams: int = 0
+    held_bytes: int = field(default=0, eq=False)
+
+
+class Room(EventEmitter):
+    """A room of participants who call each other's methods.
+
+    Args:
+        max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
+        max_concurrent_handlers: How many invocations of our methods run at the same time; more
+            wait their turn while their time runs (A13).
+        max_waiting_requests: How many requests of one caller wait for that; more are answered
+            1500 (B5).
+        max_payload_bytes: How large a request or response of ours may be, in UTF-8, where the peer
+            speaks RPC v2 (C10). To others it is 15,360 bytes, always.
+        max_stream_bytes: How much of a data stream may wait to be read, and how much `read_all`
+            reads (S7).
+        max_peer_streams: How many data streams of one participant may be open (B5).
+        max_streams: How many data streams of all may be open (B5).
+        max_peer_bytes: How many bytes one participant may make us hold: requests that are not
+            answered, streams that are not read (B4). Twice `max_stream_bytes`, and at least 32 MiB,
+            unless given. What would exceed it is refused.
+        max_peers_bytes: The same for all participants together; at least 256 MiB unless given.
+
+    Raises:
+        ValueError: a limit is not above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_round_trip_latency: float = DEFAULT_MAX_ROUND_TRIP_LATENCY,
+        max_concurrent_handlers: int = DEFAULT_MAX_CONCURRENT_HANDLERS,
+        max_waiting_requests: int = DEFAULT_MAX_WAITING_REQUESTS,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        max_stream_bytes: int = DEFAULT_MAX_STREAM_BYTES,
+        max_peer_streams: int = DEFAULT_MAX_PEER_STREAMS,
+        max_streams: int = DEFAULT_MAX_STREAMS,
+        max_peer_bytes: int | None = None,
+        max_peers_bytes: int | None = None,
+    ) -> None:
+        if not max_round_trip_latency > 0:
+            raise ValueError(f"max_round_trip_latency is above 0, not {max_round_trip_latency}")
+        if max_peer_bytes is None:
+            max_peer_bytes = max(DEFAULT_MAX_PEER_BYTES, 2 * max_stream_bytes)
+        if max_peers_bytes is None:
+            max_peers_bytes = max(DEFAULT_MAX_PEERS_BYTES, max_peer_bytes)
+        self._limits = SessionLimits(
+            max_round_trip_latency=max_round_trip_latency,
+            max_concurrent_handlers=_at_least_1("max_concurrent_handlers", max_concurrent_handlers),
+            max_waiting_requests=_at_least_1("max_waiting_requests", max_waiting_requests),
+            max_payload_bytes=_at_least_1("max_payload_bytes", max_payload_bytes),
+            max_stream_bytes=_at_least_1("max_stream_bytes", max_stream_bytes),
+            max_peer_streams=_at_least_1("max_peer_streams", max_peer_streams),
+            max_streams=_at_least_1("max_streams", max_streams),
+            max_peer_bytes=_at_least_1("max_peer_bytes", max_peer_bytes),
+            max_peers_bytes=_at_least_1("max_peers_bytes", max_peers_bytes),
+        )
+        super().__init__()
+        self._registry = MethodRegistry()
+        self._stream_handlers = StreamHandlers()
+        self._sequences = SequenceFilters()
+        # Set while connected; the last stay can still be asked about after it
+        self._connecting = False
+        self._nursery: Nursery | None = None
+        self._session: Session | None = None
+
+    # Joining and leaving
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        url: str | Connector,
+        token: str,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+    ) -> AsyncGenerator[Room]:
+        """Be in the room for as long as the block runs.
+
+        When the block ends, handlers that still run are cancelled and answer 1503, and the server
+        is told. Should the server end our stay before, the block goes on: the `disconnected` event
+        tells, pending calls get 1503, and further ones raise `RuntimeError`.
+
+        Args:
+            url: The server's, `ws://` or `wss://`; or of its stream link, `tcp://host:port`,
+                `tls://host:port` or `unix:///path`; or a server in this process, as
+                `trio_rpc.server.RoomServer` is.
+            token: The access token, which names the room and says who we are.
+            ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's
+                unless given.
+            connect_timeout: Seconds that joining may take.
+
+        Raises:
+            ConnectError: no server answered, or it refused; the text says why.
+            RuntimeError: the room is joined already.
+        """
+        if self._connecting:
+            raise RuntimeError("this Room is joined already: use another Room object")
+        self._connecting = True
+        try:
+            connector = connector_for(url, ssl_context) if isinstance(url, str) else url
+            with concurrency.current().move_on_after(connect_timeout) as scope:
+                async with connector.open_link(token, client_info()) as link:
+                    join, early_frames = await receive_join(link)
+                    if scope.cancel_called:
+                        # Too late by a moment: be cancelled here, not somewhere in the block.
+                        await concurrency.current().sleep_forever()
+                    scope.deadline = math.inf
+                    async with self._stay(link, join, early_frames):
+                        yield self
+            if scope.cancelled_caught:
+                raise ConnectError(f"the room was not joined within {connect_timeout:g} s")
+        finally:
+            self._connecting = False
+
+    @asynccontextmanager
+    async def _stay(
+        self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame]
+    ) -> AsyncGenerator[None]:
+        backend = concurrency.current()
+        session = self._session = Session(
+            backend,
+            link,
+            join,
+            self._registry,
+            self._emit_from_session,
+            self._run_stream_handler,
+            stream_handlers=self._stream_handlers,
+            sequences=self._sequences,
+            limits=self._limits,
+        )
+        async with concurrency.open_service_nursery() as self._nursery:
+            self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
+            self._emit(Connected())
+            self._nursery.start_soon(session.run, early_frames)
+            try:
+                yield
+            finally:
+                session.leave(DisconnectReason.CLIENT_INITIATED)
+                with backend.cancel_scope(shield=True):
+                    await session.wait_closed()
+                self._end_streams()
+                self._over = False
+
+    async def disconnect(self) -> None:
+        """Leave the room before the block of `connect` ends; leaving twice is no error."""
+        if self._session is not None:
+            self._session.leave(DisconnectReason.CLIENT_INITIATED)
+            await self._session.wait_closed()
+
+    async def wait_disconnected(self) -> DisconnectReason:
+        """Wait until we are not in the room any more, for whichever reason.
+
+        Raises:
+            RuntimeError: the room was never joined.
+        """
+        session = self._require_session()
+        await session.wait_closed()
+        assert session.disconnect_reason is not None
+        return session.disconnect_reason
+
+    # Methods
+
+    @overload
+    def register_rpc_method(self, method_name: str, handler: H) -> H: ...
+    @overload
+    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[H], H]: ...
+    def register_rpc_method(
+        self, method_name: str, handler: H | None = None
+    ) -> H | Callable[[H], H]:
+        """Answer to a method, before or after joining; without a handler, a decorator.
+
+        The handler is called with an `RpcInvocationData` and returns a `str` or None, of at most
+        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async one
+        runs in a task of the room's, a plain function in a worker thread. It is cancelled when the
+        caller's time is over. What it raises reaches the caller as it is when it is an `RpcError`,
+        and as 1500 when it is anything else.
+
+        Args:
+            method_name: 1 to 64 UTF-8 bytes.
+            handler: What answers.
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the name is taken, empty or too long.
+
+        Source: LiveKit's documentation of remote method calls; rules A1 to A13.
+        """
+        return self._registry.register_or_decorate(method_name, handler)
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Answer to a method no longer; invocations that run finish.
+
+        Raises:
+            KeyError: there is no such method.
+        """
+        self._registry.unregister(method)
+
+    # Data streams
+
+    def register_text_stream_handler(self, topic: str, handler: TextStreamHandler) -> None:
+        """Have the texts of a topic, before or after joining.
+
+        The handler is called with a `TextStreamReader` and the identity of the sender. An async one
+        runs in a task of the room's.
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the topic has a text stream handler.
+        """
+        register_handler(self._stream_handlers.text, topic, handler)
+
+    def unregister_text_stream_handler(self, topic: str) -> None:
+        """Ignore further texts of a topic.
+
+        Raises:
+            KeyError: the topic has no text stream handler.
+        """
+        unregister_handler(self._stream_handlers.text, topic)
+
+    def register_byte_stream_handler(self, topic: str, handler: ByteStreamHandler) -> None:
+        """Have the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
+        register_handler(self._stream_handlers.bytes, topic, handler)
+
+    def unregister_byte_stream_handler(self, topic: str) -> None:
+        """Ignore further bytes of a topic.
+
+        Raises:
+            KeyError: the topic has no byte stream handler.
+        """
+        unregister_handler(self._stream_handlers.bytes, topic)
+
+    def _run_stream_handler(
+        self, handler: Callable[[Any, str], Any], reader: Any, sender: str
+    ) -> None:
+        topic = reader.info.topic
+        try:
+            result = handler(reader, sender)
+        except BaseException as error:
+            failure = failure_in(error)
+            if failure is None:
+                raise
+            logger.error("the handler of streams of topic %r failed", topic, exc_info=failure)
+        else:
+            if inspect.isawaitable(result):
+                self._run_in_background(f"streams of topic {topic!r}", result)
+
+    # The room
+
+    @property
+    def name(self) -> str:
+        """The room's name, as the token has it; empty before joining."""
+        return self._session.room.name if self._session else ""
+
+    @property
+    def sid(self) -> str:
+        """The id that the server gave the room; empty before joining."""
+        return self._session.room.sid if self._session else ""
+
+    @property
+    def metadata(self) -> str:
+        """Text that belongs to the room, set by the server."""
+        return self._session.room.metadata if self._session else ""
+
+    @property
+    def connection_state(self) -> ConnectionState:
+        """Whether we are in the room."""
+        if self._session is None or self._session.disconnect_reason is not None:
+            return ConnectionState.CONN_DISCONNECTED
+        return ConnectionState.CONN_CONNECTED
+
+    def isconnected(self) -> bool:
+        """Whether we are in the room."""
+        return self.connection_state is ConnectionState.CONN_CONNECTED
+
+    def statistics(self) -> RoomStatistics:
+        """What the room is busy with."""
+        session = self._session
+        return RoomStatistics(
+            pending_calls=len(session.calls) if session else 0,
+            running_handlers=len(session.invocations) if session else 0,
+            open_streams=len(session.incoming_streams) if session else 0,
+            held_bytes=session.budget.held if session else 0,
+        )
+
+    # Who is in it
+
+    @property
+    def local_participant(self) -> LocalParticipant:
+        """Ourselves.
+
+        Raises:
+            RuntimeError: the room was never joined.
+        """
+        return self._require_session().local_participant
+
+    @property
+    def remote_participants(self) -> Mapping[str, RemoteParticipant]:
+        """The others, by their identity. A view: it changes as they come and go."""
+        return MappingProxyType(self._session.roster.remote if self._session else {})
+
+    async def wait_for_participant(self, identity: str) -> RemoteParticipant:
+        """Wait until a participant is in the room and can be called.
+
+        Raises:
+            RuntimeError: the room is not joined, or was left while this waited.
+        """
+        session = self._require_session()
+        while True:
+            session.require_joined()
+            participant = session.roster.remote.get(identity)
+            if participant is not None and participant.is_active:
+                return participant
+            await session.roster_changed.wait()
+
+    def __repr__(self) -> str:
+        return f"<Room {self.name!r} {self.connection_state.name}>"
+
+    def _require_session(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the room is not joined: do this inside `async with room.connect()`")
+        return self._session
+
+    # Events
+
+    def _emit_from_session(self, event: RoomEvent) -> None:
+        if event.name == "disconnected":
+            self._emit(ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED))
+        self._emit(event)
+        if event.name == "disconnected":
+            self._over = True
+            self._end_streams()
+
+    def _run_in_background(
+        self, name: str, awaitable: Awaitable[object], cause: RoomEvent | None = None
+    ) -> None:
+        budget, (peer, size) = self._require_session().budget, _cost_of(cause)
+        try:
+            if size:
+                budget.charge(peer, size)
+        except BudgetExceededError as error:
+            logger.warning("dropped an event, as a callback for %s takes long: %s", name, error)
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            return
+
+        async def finish() -> None:
+            try:
+                await awaitable
+            except BaseException as error:
+                failure = failure_in(error)
+                if failure is None:
+                    raise
+                logger.error("a callback for %s failed", name, exc_info=failure)
+            finally:
+                if size:
+                    budget.refund(peer, size)
+
+        assert self._nursery is not None
+        self._nursery.start_soon(finish, name=f"callback for {name}")

@@ -1,0 +1,92 @@
+"""Who is in the room: the server's updates turned into participants and events.
+
+No I/O: takes LiveKit's protobuf, returns what happened, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from livekit.protocol import models
+
+from ..events import (
+    ParticipantActive,
+    ParticipantAttributesChanged,
+    ParticipantConnected,
+    ParticipantDisconnected,
+    ParticipantMetadataChanged,
+    ParticipantNameChanged,
+    ParticipantPermissionsChanged,
+    RoomEvent,
+)
+from ..participant import Participant, RemoteParticipant
+
+
+class Roster:
+    """The participants of one stay in a room.
+
+    Args:
+        local: Ourselves, whose changes come in the same updates.
+    """
+
+    def __init__(self, local: Participant) -> None:
+        self.local = local
+        self.remote: dict[str, RemoteParticipant] = {}
+
+    def apply(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
+        """What an update about one participant changes; each change is made when it is yielded."""
+        if info.sid == self.local.sid:
+            yield from _apply_changes(self.local, info)
+            return
+        if info.identity == self.local.identity:
+            # Whoever came in our place: the server lets us go.
+            return
+        known = self.remote.get(info.identity)
+        if info.state == models.ParticipantInfo.DISCONNECTED:
+            # The end of an earlier stay says nothing about the present one.
+            if known is not None and known.sid == info.sid:
+                yield from self._remove(known)
+            return
+        if known is not None and known.sid != info.sid:
+            yield from self._remove(known)
+            known = None
+        if known is None:
+            yield from self._add(info)
+        else:
+            was_active = known.is_active
+            yield from _apply_changes(known, info)
+            if known.is_active and not was_active:
+                yield ParticipantActive(known)
+
+    def _add(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
+        participant = self.remote[info.identity] = RemoteParticipant(info)
+        yield ParticipantConnected(participant)
+        if participant.is_active:
+            yield ParticipantActive(participant)
+
+    def _remove(self, participant: RemoteParticipant) -> Iterator[RoomEvent]:
+        del self.remote[participant.identity]
+        # As it was: an update about one who has left need not repeat all that.
+        last = models.ParticipantInfo()
+        last.CopyFrom(participant._info)
+        last.state = models.ParticipantInfo.DISCONNECTED
+        participant._take(last)
+        yield ParticipantDisconnected(participant)
+
+
+def _apply_changes(participant: Participant, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
+    old, old_permissions = participant._info, participant.permissions
+    participant._take(info)
+    if old.metadata != info.metadata:
+        yield ParticipantMetadataChanged(participant, old.metadata, info.metadata)
+    if old.name != info.name:
+        yield ParticipantNameChanged(participant, old.name, info.name)
+    if changed := _changed_attributes(dict(old.attributes), dict(info.attributes)):
+        yield ParticipantAttributesChanged(changed, participant)
+    if old_permissions != participant.permissions:
+        yield ParticipantPermissionsChanged(participant, participant.permissions)
+
+
+def _changed_attributes(old: dict[str, str], new: dict[str, str]) -> dict[str, str]:
+    changed = {key: value for key, value in new.items() if old.get(key) != value}
+    return changed | {key: "" for key in old if key not in new}

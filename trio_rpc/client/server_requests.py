@@ -1,0 +1,86 @@
+"""Requests to the server that wait for its answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from livekit.protocol import rtc
+
+from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
+from ..errors import SignalRequestError
+from ..links import LinkClosedError, LinkFullError
+from ..links.packet_sender import Outlet
+from ..logs import peer_logger
+
+logger = peer_logger(__name__)
+
+#: Seconds that the server has to answer.
+REQUEST_TIMEOUT: Final = 10.0
+
+
+class ServerRequests:
+    """The requests of one stay in a room: to change our metadata, name and attributes."""
+
+    def __init__(self, backend: Backend, outlet: Outlet) -> None:
+        self._backend = backend
+        self._outlet = outlet
+        # One change at a time: each repeats what it does not change, which must be up to date
+        self.changing = backend.lock()
+        self._last_id = 0
+        self._goodbye = ""
+        self._pending: dict[int, SendChannel] = {}
+
+    async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
+        """Ask for a change, and wait until it is made.
+
+        Raises:
+            SignalRequestError: the server refused, or did not answer.
+        """
+        self._last_id += 1
+        request_id = update.request_id = self._last_id
+        send_channel, receive_channel = self._backend.open_memory_channel(1)
+        self._pending[request_id] = send_channel
+        response: rtc.RequestResponse | None = None
+        try:
+            with self._backend.move_on_after(REQUEST_TIMEOUT):
+                self._outlet.send_signal(rtc.SignalRequest(update_metadata=update))
+                response = await receive_channel.receive()
+        except (LinkClosedError, LinkFullError) as error:
+            raise SignalRequestError(f"not changed: {error}", reason="DISCONNECTED") from None
+        except CHANNEL_CLOSED:
+            raise SignalRequestError(
+                f"not changed: {self._goodbye}", reason="DISCONNECTED"
+            ) from None
+        finally:
+            self._pending.pop(request_id, None)
+            send_channel.close()
+            receive_channel.close()
+        if response is None:
+            raise SignalRequestError(
+                f"the server did not answer within {REQUEST_TIMEOUT:g} s", reason="TIMEOUT"
+            )
+        if response.reason != rtc.RequestResponse.OK:
+            reason = _reason_name(response.reason)
+            raise SignalRequestError(f"{reason}: {response.message}", reason=reason)
+
+    def on_response(self, response: rtc.RequestResponse) -> None:
+        """The server answers a request, or refuses what was no request."""
+        if channel := self._pending.pop(response.request_id, None):
+            channel.send_nowait(response)
+        elif response.reason != rtc.RequestResponse.OK:
+            logger.warning(
+                "the server refused: %s: %s", _reason_name(response.reason), response.message
+            )
+
+    def fail(self, text: str) -> None:
+        """The server will not answer any more; `text` says why."""
+        self._goodbye = text
+        for channel in self._pending.values():
+            channel.close()
+
+
+def _reason_name(reason: int) -> str:
+    try:
+        return rtc.RequestResponse.Reason.Name(reason)
+    except ValueError:
+        return f"reason {reason}"

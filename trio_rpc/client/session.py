@@ -1,0 +1,405 @@
+"""One stay in a room: from the server's `JoinResponse` until we leave or are let go.
+
+The session owns the link once it is open, and the nursery of the participant, in which run
+
+* the receive loop, which takes every frame in order and never waits for anybody,
+* the ping loop, which keeps the connection alive and measures the round trip,
+* a task for each invocation of a method.
+
+`Session.leave` ends it from wherever it is called, at once for callers and events; the tasks then
+end, handlers answer 1503, and the link is closed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+from ..concurrency import Backend, Nursery
+from ..data import DataPacket, DataPacketKind, SipDTMF, TranscriptionSegment
+from ..events import (
+    DataReceived,
+    Disconnected,
+    DisconnectReason,
+    ParticipantDisconnected,
+    RoomEvent,
+    RoomMetadataChanged,
+    SipDTMFReceived,
+    TranscriptionReceived,
+)
+from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links.packet_sender import Outlet
+from ..logs import peer_logger
+from ..participant import Participant, RemoteParticipant
+from ..protocol.budgets import Budget
+from ..protocol.capabilities import inflates, takes_inline
+from ..protocol.limits import SessionLimits
+from ..protocol.malformed import FloodGate
+from ..protocol.packets import CANCELLATION_TOPIC, MalformedPacketError, parse_packet
+from ..protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
+from ..protocol.sequences import SequenceFilters
+from ..rpc.calls import Calls
+from ..rpc.invocations import Invocations
+from ..rpc.methods import MethodRegistry
+from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.incoming import IncomingStreams
+from ..streams.outgoing import OutgoingStreams
+from .local_participant import LocalParticipant
+from .roster import Roster
+from .server_requests import ServerRequests
+from .stream_handlers import RunHandler, StreamHandlers
+
+logger = peer_logger(__name__)
+
+_NONE: Final = models.DataStream.CompressionType.NONE
+#: Seconds between pings, and of silence that is borne, where the server announces none.
+_DEFAULT_PING_INTERVAL: Final = 5.0
+_DEFAULT_PING_TIMEOUT: Final = 15.0
+
+
+class Session:
+    """What one stay in a room consists of. See `Room.connect` for its life.
+
+    Args:
+        join: What the server said on joining.
+        registry: The methods that we answer to.
+        emit: Takes the events, in order.
+        sequences: Which packets have come already, in earlier stays too (P6).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        link: Link,
+        join: rtc.JoinResponse,
+        registry: MethodRegistry,
+        emit: Callable[[RoomEvent], None],
+        run_stream_handler: RunHandler,
+        *,
+        stream_handlers: StreamHandlers,
+        sequences: SequenceFilters,
+        limits: SessionLimits,
+    ) -> None:
+        self._backend = backend
+        self._link = link
+        self._emit = emit
+        # What the room is and who is in it
+        self.room = join.room
+        self.server_version = join.server_info.version or join.server_version
+        self.local_participant = LocalParticipant(join.participant, registry, self)
+        self.roster = Roster(self.local_participant)
+        for info in join.other_participants:
+            for _ in self.roster.apply(info):
+                pass
+        self.roster_changed = backend.event()
+        # Calling and being called
+        self.outlet = Outlet(link, join.participant)
+        self.server_requests = ServerRequests(backend, self.outlet)
+        self.outgoing_streams = OutgoingStreams(backend, self.outlet, self)
+        self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
+        self._context = BufferContext(backend, self.budget, limits.max_stream_bytes)
+        self.calls = Calls(self.outlet, self.outgoing_streams, limits, self._context)
+        self.invocations = Invocations(
+            self.outlet, self.outgoing_streams, registry, limits, self._context
+        )
+        self.incoming_streams = IncomingStreams(
+            backend,
+            self._open_buffer,
+            self._on_stream_refused,
+            max_peer_streams=limits.max_peer_streams,
+            max_streams=limits.max_streams,
+        )
+        self._stream_handlers = stream_handlers
+        self._run_stream_handler = run_stream_handler
+        self._sequences = sequences
+        self._flood_gate = FloodGate()
+        # Liveness
+        self._ping_interval = join.ping_interval or _DEFAULT_PING_INTERVAL
+        self._ping_timeout = join.ping_timeout or _DEFAULT_PING_TIMEOUT
+        self._last_heard = backend.current_time()
+        self._ping_sent: tuple[int, float] = (0, 0.0)
+        # How it ends
+        self._nursery: Nursery
+        self._leaving = backend.event()
+        self._closed = backend.event()
+        self.disconnect_reason: DisconnectReason | None = None
+        self._goodbye = ""
+
+    def require_joined(self) -> None:
+        """Refuse what makes sense in a room only.
+
+        Raises:
+            RuntimeError: we are not in the room any more.
+        """
+        if self.disconnect_reason is not None:
+            raise RuntimeError(f"not in the room any more: {self._goodbye}")
+
+    # Its life
+
+    async def run(self, early_frames: list[Frame]) -> None:
+        """Serve the room until we leave, and close the link.
+
+        Args:
+            early_frames: What came together with the server's `JoinResponse`.
+        """
+        try:
+            async with self._backend.open_nursery() as self._nursery:
+                self.invocations.run_in(self._nursery)
+                self._nursery.start_soon(self._receive_loop, early_frames)
+                self._nursery.start_soon(self._ping_loop)
+                await self._leaving.wait()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self.leave(DisconnectReason.CLIENT_INITIATED)
+            if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
+                # After the last words of our handlers: the server listens to nothing that follows.
+                self._say_goodbye()
+            try:
+                await self._link.aclose(self._goodbye)
+            finally:
+                self._closed.set()
+
+    def leave(self, reason: DisconnectReason, text: str = "we left the room") -> None:
+        """Be out of the room from now on; only the first call counts.
+
+        Args:
+            reason: LiveKit's word for it.
+            text: The same for people: what pending calls and the server are told.
+        """
+        if self.disconnect_reason is not None:
+            return
+        self.disconnect_reason = reason
+        self._goodbye = text
+        self._leaving.set()
+        self.calls.end(text)
+        self.invocations.end()
+        self.incoming_streams.end_all(text)
+        self.server_requests.fail(text)
+        self.announce_roster_change()
+        self._emit(Disconnected(reason))
+
+    async def wait_closed(self) -> None:
+        """Wait until the link is closed and all tasks are gone."""
+        await self._closed.wait()
+
+    def _say_goodbye(self) -> None:
+        request = rtc.LeaveRequest(reason=DisconnectReason.CLIENT_INITIATED.name)
+        try:
+            self.outlet.send_signal(rtc.SignalRequest(leave=request))
+        except (LinkFullError, LinkClosedError) as error:
+            logger.debug("left without saying so: %s", error)
+
+    # For whom a stream is meant
+
+    def all_take_inline(self, destinations: Sequence[str]) -> bool:
+        """Whether all take content in the header of a stream (S5)."""
+        return self._all(takes_inline, destinations)
+
+    def all_inflate(self, destinations: Sequence[str]) -> bool:
+        """Whether all take compressed streams (S5)."""
+        return self._all(inflates, destinations)
+
+    def _all(
+        self, condition: Callable[[RemoteParticipant], bool], destinations: Sequence[str]
+    ) -> bool:
+        remote = self.roster.remote
+        return all(
+            identity in remote and condition(remote[identity])
+            for identity in destinations or tuple(remote)
+        )
+
+    # Streams
+
+    def _on_stream_header(self, sender: str, header: models.DataStream.Header) -> None:
+        # Small calls come whole: they need no stream to be opened.
+        is_whole = header.HasField("inline_content") and header.compression == _NONE
+        if is_whole and header.topic == REQUEST_TOPIC and header.HasField("text_header"):
+            self.invocations.start_inline(sender, header)
+        elif is_whole and header.topic == RESPONSE_TOPIC and header.HasField("text_header"):
+            self.calls.on_inline_response(sender, header)
+        else:
+            self.incoming_streams.on_header(sender, header)
+
+    def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        is_text = header.WhichOneof("content_header") == "text_header"
+        if header.topic == REQUEST_TOPIC:
+            return self.invocations.start_stream(sender, header) if is_text else None
+        if header.topic == RESPONSE_TOPIC:
+            return self.calls.open_response_stream(sender, header) if is_text else None
+        return self._stream_handlers.open_buffer(
+            self._context, self._run_stream_handler, sender, header
+        )
+
+    def _on_stream_refused(self, sender: str, header: models.DataStream.Header, why: str) -> None:
+        logger.debug("ignored a stream of %s: %s", sender, why)
+        if header.topic == REQUEST_TOPIC:
+            self.invocations.refuse_stream(sender, header, why)
+
+    # Receiving
+
+    async def _receive_loop(self, frames: list[Frame]) -> None:
+        while True:
+            self._on_frames(frames)
+            frames = []
+            try:
+                frames = await self._link.receive()
+            except LinkClosedError as error:
+                self.leave(DisconnectReason.SIGNAL_CLOSE, f"the connection was lost: {error}")
+                return
+            except ValueError as error:
+                self._on_malformed(str(error))
+
+    def _on_frames(self, frames: list[Frame]) -> None:
+        self._last_heard = self._backend.current_time()
+        for channel, body in frames:
+            if self.disconnect_reason is not None:
+                return
+            try:
+                if channel is Channel.SIGNAL:
+                    self._on_signal(rtc.SignalResponse.FromString(body))
+                else:
+                    self._on_packet(parse_packet(body), channel)
+            except DecodeError:
+                self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
+            except MalformedPacketError as error:
+                if error.sender:
+                    # The server vouches for whose it is: the harm ends with that participant.
+                    logger.debug("ignored a packet of %s: %s", error.sender, error)
+                else:
+                    self._on_malformed(str(error))
+            except Exception:
+                # A failure of ours, or of a callback: it concerns this frame alone (B3).
+                logger.exception("handling what the server sent failed")
+
+    def _on_malformed(self, what: str) -> None:
+        logger.warning("ignored what the server sent: %s", what)
+        if not self._flood_gate.admit(self._backend.current_time()):
+            self.leave(
+                DisconnectReason.STATE_MISMATCH,
+                f"the server sent more than {self._flood_gate.limit} malformed messages",
+            )
+
+    def _on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
+        if packet.sequence and not self._sequences.is_new(packet.participant_sid, packet.sequence):
+            logger.debug("ignored a packet of %s seen before", packet.participant_identity)
+            return
+        sender = packet.participant_identity
+        match packet.WhichOneof("value"):
+            case "rpc_request":
+                self.invocations.start(sender, packet.rpc_request)
+            case "rpc_ack":
+                self.calls.on_ack(sender, packet.rpc_ack.request_id)
+            case "rpc_response":
+                self.calls.on_response(sender, packet.rpc_response)
+            case "stream_header":
+                self._on_stream_header(sender, packet.stream_header)
+            case "stream_chunk":
+                self.incoming_streams.on_chunk(sender, packet.stream_chunk)
+            case "stream_trailer":
+                self.incoming_streams.on_trailer(sender, packet.stream_trailer)
+            case "user" if packet.user.topic == CANCELLATION_TOPIC:
+                self.invocations.cancel(sender, packet.user.payload.decode(errors="replace"))
+            case "user":
+                self._emit(DataReceived(self._data_packet(packet, channel)))
+            case "sip_dtmf":
+                dtmf = packet.sip_dtmf
+                participant = self.roster.remote.get(sender)
+                self._emit(SipDTMFReceived(SipDTMF(dtmf.code, dtmf.digit, participant)))
+            case "transcription":
+                self._on_transcription(packet.transcription)
+            case kind:
+                logger.debug("ignored a packet of kind %s of %s", kind, sender)
+
+    def _data_packet(self, packet: models.DataPacket, channel: Channel) -> DataPacket:
+        user = packet.user
+        return DataPacket(
+            data=user.payload,
+            kind=DataPacketKind.KIND_LOSSY
+            if channel is Channel.LOSSY
+            else DataPacketKind.KIND_RELIABLE,
+            participant=self.roster.remote.get(packet.participant_identity),
+            topic=user.topic if user.HasField("topic") else None,
+        )
+
+    def _on_transcription(self, transcription: models.Transcription) -> None:
+        identity = transcription.transcribed_participant_identity
+        participant: Participant | None = self.roster.remote.get(identity)
+        if identity == self.local_participant.identity:
+            participant = self.local_participant
+        segments = [
+            TranscriptionSegment(
+                id=segment.id,
+                text=segment.text,
+                start_time=segment.start_time,
+                end_time=segment.end_time,
+                language=segment.language,
+                final=segment.final,
+            )
+            for segment in transcription.segments
+        ]
+        self._emit(TranscriptionReceived(segments, participant))
+
+    def _on_signal(self, response: rtc.SignalResponse) -> None:
+        match response.WhichOneof("message"):
+            case "update":
+                for info in response.update.participants:
+                    self._on_participant(info)
+            case "pong_resp":
+                timestamp, sent_at = self._ping_sent
+                if response.pong_resp.last_ping_timestamp == timestamp:
+                    self.outlet.round_trip = self._backend.current_time() - sent_at
+            case "request_response":
+                self.server_requests.on_response(response.request_response)
+            case "room_update":
+                old, self.room = self.room, response.room_update.room
+                if old.metadata != self.room.metadata:
+                    self._emit(RoomMetadataChanged(old.metadata, self.room.metadata))
+            case "leave":
+                why = DisconnectReason(response.leave.reason)
+                self.leave(why, f"the server ended our stay: {why.name}")
+            case kind:
+                logger.debug("ignored signalling of kind %s", kind)
+
+    def _on_participant(self, info: models.ParticipantInfo) -> None:
+        for event in self.roster.apply(info):
+            if isinstance(event, ParticipantDisconnected):
+                gone = event.participant
+                self.calls.fail(f"{gone.identity!r} left the room", gone.identity)
+                self.incoming_streams.on_sender_left(gone.identity)
+                self.invocations.on_caller_left(gone.identity)
+            self._emit(event)
+        self.announce_roster_change()
+
+    def announce_roster_change(self) -> None:
+        """Wake whoever waits for somebody to be there."""
+        self.roster_changed.set()
+        self.roster_changed = self._backend.event()
+
+    # Liveness
+
+    async def _ping_loop(self) -> None:
+        while True:
+            now = self._backend.current_time()
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at = self._last_heard + self._ping_timeout
+            if now >= gone_at:
+                self.leave(
+                    DisconnectReason.CONNECTION_TIMEOUT,
+                    f"the server was silent for {self._ping_timeout:g} s",
+                )
+                return
+            self.incoming_streams.give_up_silent()
+            self.invocations.forget_expired()
+            self._ping_sent = time.time_ns() // 1_000_000, now
+            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self.outlet.round_trip * 1000))
+            try:
+                self.outlet.send_signal(rtc.SignalRequest(ping_req=ping))
+            except LinkFullError:
+                logger.debug("no ping: the queue of the link is full")
+            except LinkClosedError:
+                return
+            await self._backend.sleep(min(self._ping_interval, gone_at - now))

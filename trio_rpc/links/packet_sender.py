@@ -1,0 +1,124 @@
+"""Where what we say leaves for the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from livekit.protocol import models, rtc
+
+from ..protocol.limits import MAX_PACKET_BYTES
+from . import EARLY_FRAMES, Channel, Frame, LinkFullError
+
+#: Renews what a packet says that does not stay true while it waits to be queued.
+Renew = Callable[[models.DataPacket], None]
+
+_RELIABLE: Final = models.DataPacket.RELIABLE
+
+
+class Mailbox(Protocol):
+    """The part of a link that is used to send; see `Link`."""
+
+    def send_nowait(self, frame: Frame) -> None: ...
+    def flush_nowait(self, *, at_least: int = 1) -> None: ...
+    async def wait_writable(self) -> None: ...
+
+
+class Outlet:
+    """The sending half of one stay in a room.
+
+    Attributes:
+        round_trip: Seconds to the server and back, as last measured; 0 before that.
+    """
+
+    def __init__(self, link: Mailbox, us: models.ParticipantInfo) -> None:
+        self.round_trip = 0.0
+        self._stamp_bytes = _stamp_bytes(us)
+        self._link = link
+        self._last_sequence = 0
+
+    def send_signal(self, request: rtc.SignalRequest) -> None:
+        """Queue a signalling message.
+
+        Raises:
+            LinkFullError: the queue is full.
+            LinkClosedError: the connection is lost.
+        """
+        self._link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+
+    def send_nowait(self, packet: models.DataPacket) -> None:
+        """Number a reliable packet and queue it (rule P6).
+
+        Raises:
+            LinkFullError: the queue is full.
+            LinkClosedError: the connection is lost.
+        """
+        self._queue(packet, self._numbered(packet))
+
+    async def send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
+        """Queue a packet, after waiting for room in the queue.
+
+        Cancelled while it waits, nothing was queued.
+
+        Args:
+            renew: Called with the packet before each further try.
+
+        Raises:
+            ValueError: the packet is larger than a packet may be (P7).
+            LinkClosedError: the connection is lost.
+        """
+        if not await self.send_within(MAX_PACKET_BYTES - self._stamp_bytes, packet, renew):
+            size = packet.ByteSize() + self._stamp_bytes
+            raise ValueError(
+                f"it makes a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
+            )
+
+    async def send_within(
+        self, max_bytes: int, packet: models.DataPacket, renew: Renew | None = None
+    ) -> bool:
+        """The same for a packet that may turn out too large: returns whether it was sent.
+
+        Raises:
+            LinkClosedError: the connection is lost.
+        """
+        while True:
+            # Measured as it is sent: to know its size is to serialise it.
+            body = self._numbered(packet)
+            if len(body) > max_bytes:
+                return False
+            try:
+                self._queue(packet, body)
+            except LinkFullError:
+                await self._link.wait_writable()
+                if renew is not None:
+                    renew(packet)
+            else:
+                return True
+
+    def flush_nowait(self) -> None:
+        """Let what is queued leave at once; for when nothing else will come in this tick."""
+        self._link.flush_nowait()
+
+    def _numbered(self, packet: models.DataPacket) -> bytes:
+        """The packet as it leaves."""
+        if packet.kind == _RELIABLE:
+            packet.sequence = self._last_sequence + 1
+        return packet.SerializeToString()
+
+    def _queue(self, packet: models.DataPacket, body: bytes) -> None:
+        if packet.kind == _RELIABLE:
+            self._link.send_nowait(Frame(Channel.RELIABLE, body))
+            self._last_sequence += 1
+        else:
+            self._link.send_nowait(Frame(Channel.LOSSY, body))
+        self._link.flush_nowait(at_least=EARLY_FRAMES)
+
+
+def _stamp_bytes(us: models.ParticipantInfo) -> int:
+    """What the server's stamps (P5) may add to a packet on its way."""
+    stamped = models.DataPacket(
+        participant_identity=us.identity,
+        participant_sid=us.sid,
+        user=models.UserPacket(participant_identity=us.identity, participant_sid=us.sid),
+    )
+    return stamped.ByteSize()

@@ -1,0 +1,14 @@
+"""The protocol apart from I/O: rules as plain functions and classes.
+
+Nothing here waits, and nothing imports trio, anyio, asyncio or `concurrency`: the time is an
+argument where it matters. The rules are those of docs/protocol.md, named by their ids.
+
+* `packets`: `DataPacket` from values and back. `bounds`: the limits on its names and lists.
+* `rpc_streams`: RPC in data streams.
+* `stream_info`, `stream_content`, `stream_assembly`: the headers of streams, chunks and
+  compression, putting a received stream together.
+* `capabilities`: the abilities of servers, peers and ourselves.
+* `sequences`, `answered_requests`: recognising what came before.
+* `limits`, `budgets`, `malformed`: how much a peer may send, make us hold, and get wrong.
+* `ids`: the ids of calls and streams.
+"""

@@ -1,0 +1,52 @@
+"""Who understands what: servers, peers and we (rules N1 to N3)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from livekit.protocol import models
+
+from ..participant import Participant
+
+#: What we announce: RPC v2 over data streams, and streams with inline content.
+CLIENT_PROTOCOL: Final = 2
+#: What we announce besides: streams compressed as deflate-raw, and the cancelling of invocations.
+#: The latter is ours alone (docs/protocol.md); LiveKit's numbers are small, and its SDKs ignore
+#: those that they don't know.
+CAN_INFLATE: Final[int] = models.ClientInfo.CAP_COMPRESSION_DEFLATE_RAW
+CAN_CANCEL: Final = 7201
+CAPABILITIES: Final = (CAN_INFLATE, CAN_CANCEL)
+
+_RPC_V2: Final = 1
+_INLINE_STREAMS: Final = 2
+_FIRST_SERVER_WITH_RPC: Final = (1, 8, 0)
+_VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
+
+
+@lru_cache(maxsize=16)
+def server_carries_rpc(server_version: str) -> bool:
+    """Whether a server of this version carries RPC; one that can't be parsed counts as new."""
+    match = _VERSION.match(server_version)
+    return match is None or tuple(map(int, match.groups())) >= _FIRST_SERVER_WITH_RPC
+
+
+def speaks_rpc_v2(peer: Participant) -> bool:
+    """Whether a request to `peer` goes as a data stream."""
+    return peer.client_protocol >= _RPC_V2
+
+
+def takes_inline(peer: Participant) -> bool:
+    """Whether `peer` takes a stream's content in its header."""
+    return peer.client_protocol >= _INLINE_STREAMS
+
+
+def inflates(peer: Participant) -> bool:
+    """Whether `peer` takes compressed streams."""
+    return CAN_INFLATE in peer.capabilities
+
+
+def takes_cancellation(peer: Participant) -> bool:
+    """Whether `peer` wants to know that a call of it was given up."""
+    return CAN_CANCEL in peer.capabilities

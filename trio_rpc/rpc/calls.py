@@ -1,0 +1,401 @@
+"""The caller's half of RPC: calls that wait for their answers.
+
+A call's life, and what ends it:
+
+    checked ──► pending ──ack──► acknowledged ──response──► returned, or RpcError as sent
+                  │  └─response (it may overtake its ack) ──┘
+                  ├─ no ack in time ─► 1501       at any time:  no response in time ─► 1502
+                  └─ write fails ────► 1505                     the callee leaves ───► 1503
+                                                                we leave ────────────► 1503
+                                                                cancelled ───────────► forgotten
+
+The call is pending from before its request is written until the caller has its outcome. Acks and
+responses come to it through a memory channel; whatever comes when it is not pending, or from
+somebody else than the callee, is ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+from attrs import define, frozen
+from livekit.protocol import models
+
+from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
+from ..errors import RpcError, StreamError
+from ..links import LinkClosedError, LinkFullError
+from ..links.packet_sender import Outlet
+from ..logs import peer_logger
+from ..participant import Participant
+from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
+from ..protocol.ids import make_uuid
+from ..protocol.limits import (
+    MAX_METHOD_BYTES,
+    MAX_PAYLOAD_BYTES,
+    CallLimits,
+    utf8_length,
+    wire_timeout_ms,
+)
+from ..protocol.packets import rpc_cancellation, rpc_outcome, rpc_request
+from ..protocol.rpc_streams import request_id_of, request_info, set_timeout
+from ..protocol.stream_assembly import inline_text
+from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.outgoing import OutgoingStreams
+
+logger = peer_logger(__name__)
+
+#: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
+_GAVE_UP_WITHIN: Final = 0.05
+#: How many channels are kept for further calls: opening them is a tenth of a call.
+_MAX_SPARE_CHANNELS: Final = 100
+#: Seconds that a call may take, unless its caller says otherwise (C1).
+DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
+#: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
+DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
+
+
+@frozen
+class _Acknowledged:
+    """What the channel of a call delivers for its ack."""
+
+
+_ACKNOWLEDGED: Final = _Acknowledged()
+
+
+@define(eq=False)
+class _PendingCall:
+    """A call, from before its request is written until its caller has the outcome.
+
+    Attributes:
+        scope: Ends the waiting: when there is no ack in time at first, then at `respond_by`.
+        wait_until: What the callee is told of the time that is left: until `respond_by`, or until
+            an earlier deadline of a scope around the call.
+        sending: The request is being sent, which an outcome makes superfluous.
+        response: Takes the response, if that comes as a stream.
+        drained: The outcome was taken from the channels, which are empty from then on.
+    """
+
+    callee: Participant
+    method: str
+    request_id: str
+    scope: CancelScope
+    respond_by: float
+    wait_until: float
+    send_channel: SendChannel
+    receive_channel: ReceiveChannel
+    sending: bool = True
+    acknowledged: bool = False
+    finished: bool = False
+    drained: bool = False
+    outcome: _Outcome | None = None
+    response: _ResponseBody | None = None
+
+    def acknowledge(self) -> None:
+        if not (self.acknowledged or self.finished or self.scope.cancel_called):
+            self.acknowledged = True
+            # Not left to the caller's task, which may run when the time for the ack is over.
+            self.scope.deadline = self.respond_by
+            self.send_channel.send_nowait(_ACKNOWLEDGED)
+
+    def finish(self, outcome: _Outcome) -> None:
+        if not self.finished:
+            self.finished = True
+            self.outcome = outcome
+            self.send_channel.send_nowait(outcome)
+            if self.sending:
+                self.scope.cancel()
+
+
+class _ResponseBody(StreamBuffer):
+    """Takes a response that comes as a stream, and finishes its call with it."""
+
+    def __init__(
+        self, context: BufferContext, call: _PendingCall, header: models.DataStream.Header
+    ) -> None:
+        super().__init__(context, call.callee.identity, header)
+        self._call = call
+
+    def end(self, error: StreamError | None = None) -> None:
+        super().end(error)
+        try:
+            if error is not None:
+                raise error
+            # To inflate may take a while: that is left to the caller's task.
+            self._call.finish(self if self.is_compressed else self.take_text())
+        except StreamError as failure:
+            self._call.finish(_broken(failure))
+
+
+#: What comes of a call. A compressed response is inflated by the caller's task.
+_Outcome: TypeAlias = "str | RpcError | _ResponseBody"
+
+
+def _broken(error: StreamError) -> RpcError:
+    return RpcError.built_in(
+        RpcError.ErrorCode.APPLICATION_ERROR, f"the response broke off: {error}"
+    )
+
+
+def check_call(method: object, payload: object, response_timeout: float) -> None:
+    """Refuse a call that nobody could mean (rule C11).
+
+    Raises:
+        TypeError: `method` or `payload` is no text.
+        ValueError: the method's name is empty or too long, the timeout not positive, or the payload
+            not Unicode.
+    """
+    if not isinstance(method, str):
+        raise TypeError(f"the name of a method is a str, not {type(method).__name__}")
+    if not isinstance(payload, str):
+        raise TypeError(
+            f"the payload of a call is a str, not {type(payload).__name__}: encode it, as JSON say"
+        )
+    if not 1 <= utf8_length(method) <= MAX_METHOD_BYTES:
+        raise ValueError(
+            f"the name of a method has 1 to {MAX_METHOD_BYTES} UTF-8 bytes, "
+            f"not {utf8_length(method):,}"
+        )
+    if math.isnan(response_timeout) or response_timeout <= 0:
+        raise ValueError(f"response_timeout is a number of seconds above 0, not {response_timeout}")
+    utf8_length(payload)
+
+
+def check_payload_size(payload: str, max_bytes: int) -> None:
+    """Refuse a payload that is larger than the callee takes (rule C10).
+
+    Raises:
+        RpcError: 1402.
+    """
+    size = utf8_length(payload)
+    if size > max_bytes:
+        raise RpcError.built_in(
+            RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
+            f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
+        )
+
+
+class Calls:
+    """The calls of one stay in a room that wait for an answer."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        streams: OutgoingStreams,
+        limits: CallLimits,
+        context: BufferContext,
+    ) -> None:
+        self._backend = context.backend
+        self._context = context
+        self._outlet = outlet
+        self._streams = streams
+        self._limits = limits
+        self._pending: dict[str, _PendingCall] = {}
+        # Channels of calls that are over, empty, for the next ones
+        self._spare_channels: list[tuple[SendChannel, ReceiveChannel]] = []
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    async def perform(
+        self, callee: Participant, method: str, payload: str, response_timeout: float
+    ) -> str:
+        """Send a request and wait for its response.
+
+        All but the size of the payload has been checked.
+
+        Raises:
+            RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
+        """
+        limits = self._limits
+        v2 = speaks_rpc_v2(callee)
+        check_payload_size(payload, limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
+        started = self._backend.current_time()
+        ack_by = started + limits.max_round_trip_latency
+        respond_by = started + response_timeout
+        # Inside of a handler, or of any other cancel scope, there may be less time than that.
+        wait_until = min(respond_by, self._backend.current_effective_deadline())
+        # Room for an ack and a response, which is all that a call is ever sent.
+        channels = (
+            self._spare_channels.pop() if self._spare_channels else self._backend.open_queue(2)
+        )
+        scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
+        call = _PendingCall(callee, method, make_uuid(), scope, respond_by, wait_until, *channels)
+        self._pending[call.request_id] = call
+        outcome: _Outcome | None = None
+        try:
+            with scope:
+                try:
+                    outcome = await self._exchange(call, payload)
+                finally:
+                    self._forget(call)
+            if scope.cancelled_caught:
+                outcome = call.outcome
+            if isinstance(outcome, _ResponseBody):
+                outcome = await self._inflated(outcome, respond_by)
+        finally:
+            if call.response is not None:
+                # What comes of it from here on is for nobody.
+                call.response.close()
+        if outcome is None:
+            outcome = self._timed_out(call, response_timeout)
+        if isinstance(outcome, RpcError):
+            raise outcome
+        return outcome
+
+    async def _inflated(self, body: _ResponseBody, respond_by: float) -> str | RpcError | None:
+        with self._backend.cancel_scope(deadline=respond_by):
+            try:
+                return await body.read_text()
+            except StreamError as error:
+                return _broken(error)
+        return None
+
+    async def _exchange(self, call: _PendingCall, payload: str) -> _Outcome:
+        """Send the request and receive what comes of it."""
+        receive = call.receive_channel.receive
+        try:
+            if speaks_rpc_v2(call.callee):
+                await self._send_stream(call, payload)
+            else:
+                await self._send_packet(call, payload)
+            call.sending = False
+            if len(self._pending) == 1:
+                # Nobody else is about to call, whose request could leave together with this one.
+                self._outlet.flush_nowait()
+            received: _Outcome | _Acknowledged = await receive()
+            while isinstance(received, _Acknowledged):
+                try:
+                    # Mostly the response has come with its ack.
+                    received = call.receive_channel.receive_nowait()
+                except WOULD_BLOCK:
+                    received = await receive()
+            call.drained = True
+            outcome = received
+        except (LinkClosedError, StreamError) as error:
+            # Unless we left while the request waited for room: that is 1503, and comes first.
+            what = f"the request to {call.callee.identity!r} was not sent: {error}"
+            call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what))
+            assert call.outcome is not None
+            return call.outcome
+        if call.wait_until < call.respond_by and self._gave_up_first(call, outcome):
+            # The time was that of a scope around the call, which ends in a moment: as a scope does,
+            # not with an error of ours.
+            await self._backend.sleep_forever()
+        return outcome
+
+    def _forget(self, call: _PendingCall) -> None:
+        del self._pending[call.request_id]
+        if call.drained and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
+            self._spare_channels.append((call.send_channel, call.receive_channel))
+        if not call.finished and takes_cancellation(call.callee):
+            # Let the handler end too, where the callee wants to know; best effort.
+            with suppress(LinkFullError, LinkClosedError):
+                self._outlet.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
+        call.finished = True
+
+    def on_ack(self, sender: str, request_id: str) -> None:
+        """An ack has come."""
+        if call := self._find(sender, request_id, "ack"):
+            call.acknowledge()
+
+    def on_response(self, sender: str, response: models.RpcResponse) -> None:
+        """A response has come."""
+        if call := self._find(sender, response.request_id, "response"):
+            outcome = rpc_outcome(response)
+            if outcome is None:
+                logger.debug("ignored a response of %s that says nothing", sender)
+            else:
+                call.finish(outcome)
+
+    def open_response_stream(
+        self, sender: str, header: models.DataStream.Header
+    ) -> StreamBuffer | None:
+        """Return what takes the response of a call that comes as a stream; None for nothing.
+
+        A call has one response: a second stream for it is ignored.
+        """
+        call = self._find(sender, request_id_of(header.attributes), "response stream")
+        if call is None:
+            return None
+        if call.response is not None:
+            logger.debug("ignored a second response stream of %s", sender)
+            return None
+        call.response = _ResponseBody(self._context, call, header)
+        return call.response
+
+    def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
+        """Finish a call with a response that is whole in the header of its stream."""
+        call = self._find(sender, request_id_of(header.attributes), "response stream")
+        if call is not None and call.response is None:
+            try:
+                call.finish(inline_text(header))
+            except StreamError as error:
+                call.finish(_broken(error))
+
+    def fail(self, reason: str, destination: str) -> None:
+        """Somebody will not answer any more: 1503 for the calls to `destination`."""
+        for call in self._pending.values():
+            if call.callee.identity == destination:
+                call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+
+    def end(self, reason: str) -> None:
+        """Nobody will answer any more: 1503 for all calls."""
+        for call in self._pending.values():
+            call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+
+    def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
+        call = self._pending.get(request_id)
+        if call is None:
+            logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
+        elif call.callee.identity != sender:
+            logger.debug("ignored %s's %s to a call of %s", sender, what, call.callee.identity)
+        else:
+            return call
+        return None
+
+    def _gave_up_first(self, call: _PendingCall, outcome: _Outcome) -> bool:
+        """Whether `outcome` is a 1502 that the callee sent just before its time was over."""
+        if not isinstance(outcome, RpcError) or outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT:
+            return False
+        remaining = call.wait_until - self._backend.current_time()
+        return remaining <= self._outlet.round_trip + _GAVE_UP_WITHIN
+
+    async def _send_packet(self, call: _PendingCall, payload: str) -> None:
+        def renew(packet: models.DataPacket) -> None:
+            packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
+
+        timeout_ms = self._timeout_ms(call)
+        request = rpc_request(
+            call.callee.identity, call.request_id, call.method, payload, timeout_ms
+        )
+        await self._outlet.send(request, renew)
+
+    async def _send_stream(self, call: _PendingCall, payload: str) -> None:
+        def renew(packet: models.DataPacket) -> None:
+            set_timeout(packet.stream_header, self._timeout_ms(call))
+
+        content = payload.encode()
+        info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
+        await self._streams.send_whole(
+            info, content, [call.callee.identity], renew=renew, abandon_timeout=0
+        )
+
+    def _timeout_ms(self, call: _PendingCall) -> int:
+        remaining = call.wait_until - self._backend.current_time()
+        return wire_timeout_ms(remaining, self._outlet.round_trip)
+
+    def _timed_out(self, call: _PendingCall, response_timeout: float) -> RpcError:
+        latency = self._limits.max_round_trip_latency
+        method = call.method
+        if call.acknowledged:
+            code = RpcError.ErrorCode.RESPONSE_TIMEOUT
+            what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
+        elif response_timeout <= latency:
+            code = RpcError.ErrorCode.RESPONSE_TIMEOUT
+            what = f"neither acknowledged nor answered {method!r} within {response_timeout:g} s"
+        else:
+            code = RpcError.ErrorCode.CONNECTION_TIMEOUT
+            what = f"did not acknowledge {method!r} within {latency:g} s"
+        return RpcError.built_in(code, f"{call.callee.identity!r} {what}")

@@ -1,0 +1,361 @@
+"""The callee's half of RPC: requests, and a task for each.
+
+A task acknowledges its request before anything else, then runs the handler inside a
+`move_on_after` scope of the timeout that came with the request, and answers exactly once, whatever
+happens:
+
+    acknowledged ──► a handler slot ──► handler done ──► answered
+         ├─ no such method ─► 1400        the time is over ─► 1502
+         ├─ other version ──► 1404        we leave ─────────► 1503
+         └─ over a limit ───► 1500
+
+A request comes as a packet (version 1) or as a stream (version 2), and the answer takes the same
+way; acks and errors are packets always (rules N3 and S3).
+
+When all handler slots are taken, a request waits without a task (`HandlerSlots`). What is held on
+behalf of a caller, from the request to its answer, is charged to the caller's budget (B4).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from livekit.protocol import models
+
+from ..concurrency import CANCELLED, Nursery
+from ..errors import RpcError, StreamError
+from ..links import LinkClosedError
+from ..links.packet_sender import Outlet
+from ..logs import peer_logger
+from ..protocol.answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
+from ..protocol.budgets import BudgetExceededError
+from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
+from ..protocol.packets import RPC_VERSION, rpc_ack, rpc_response
+from ..protocol.rpc_streams import STREAM_RPC_VERSION, request_id_of, response_info
+from ..protocol.stream_assembly import inline_text
+from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.outgoing import OutgoingStreams
+from .deadlines import Deadlines
+from .handler_slots import HandlerSlots, TooManyWaitingError
+from .methods import MethodRegistry, RpcInvocationData, call_handler
+from .replies import Replies
+from .requests import (
+    FAILED,
+    GAVE_UP,
+    LEFT,
+    Request,
+    RequestBody,
+    late,
+    not_taken,
+    read_request,
+    refusal_of,
+)
+
+logger = peer_logger(__name__)
+
+#: How many handlers of a participant run at the same time, unless it says otherwise (A13).
+DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
+#: How many requests of one caller wait for a handler slot, unless set otherwise (B5).
+DEFAULT_MAX_WAITING_REQUESTS: Final = 10_000
+#: How many of them may be blocking functions, each in a thread: what trio and anyio allow too.
+_MAX_HANDLER_THREADS: Final = 40
+#: What a request costs us besides its payload, until it is answered.
+_REQUEST_BYTES: Final = 2048
+
+
+class Invocations:
+    """The invocations of one session.
+
+    Args:
+        registry: The methods that we answer to.
+        context: What request bodies share with all streams of the session, its budget included.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        streams: OutgoingStreams,
+        registry: MethodRegistry,
+        limits: SessionLimits,
+        context: BufferContext,
+    ) -> None:
+        self._backend = context.backend
+        self._outlet = outlet
+        self._streams = streams
+        self._registry = registry
+        self._limits = limits
+        self._context = context
+        self._budget = context.budget
+        self._threads = self._backend.capacity_limiter(
+            min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
+        )
+        self._nursery: Nursery
+        self._replies = Replies(outlet)
+        # Requests that are not answered yet, by caller and id
+        self._unanswered: dict[tuple[str, str], Request] = {}
+        self._answered = AnsweredRequests(self._budget)
+        self._slots: HandlerSlots[Request] = HandlerSlots(
+            limits.max_concurrent_handlers, limits.max_waiting_requests
+        )
+        # Those without a task: they wait for their body or for a handler slot
+        self._waiting: Deadlines[Request] = Deadlines()
+        self._deadline_changed = self._backend.event()
+        self._watching_deadlines = False
+
+    def __len__(self) -> int:
+        return len(self._unanswered)
+
+    def run_in(self, nursery: Nursery) -> None:
+        """Run the tasks of requests in a nursery from here on."""
+        self._nursery = nursery
+        self._replies.run_in(nursery)
+
+    # Requests come in
+
+    def start(self, caller: str, request: models.RpcRequest) -> None:
+        """Answer a request that came as a packet."""
+        accepted = Request(
+            caller=caller,
+            id=request.id,
+            transport=RPC_VERSION,
+            method=request.method,
+            version=request.version,
+            timeout_ms=request.response_timeout_ms,
+            payload=request.payload,
+        )
+        if self._accept(accepted):
+            self._schedule(accepted)
+
+    def start_inline(self, caller: str, header: models.DataStream.Header) -> None:
+        """Answer a request that is whole in the header of its stream."""
+        request = read_request(caller, header)
+        if not request.problem:
+            try:
+                request.payload = inline_text(header)
+            except StreamError as error:
+                request.problem = f"the request broke off: {error}"
+        if self._accept(request):
+            self._schedule(request)
+
+    def start_stream(self, caller: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        """Answer a request that comes as a stream.
+
+        Returns:
+            What takes the stream's content; None where nobody could be answered (S8), and where
+            the content would be for nothing.
+        """
+        request = read_request(caller, header)
+        if not self._accept(request):
+            return None
+        request.body = RequestBody(
+            self._context, caller, header, lambda: self._on_body_ended(request)
+        )
+        if not header.HasField("inline_content"):
+            self._let_wait(request)
+        return request.body
+
+    def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
+        """Answer 1500 to a request that comes as a stream for which there is no room."""
+        request = Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
+        if request.id and (caller, request.id) not in self._unanswered:
+            self._refuse(request, not_taken(why))
+
+    def cancel(self, caller: str, request_id: str) -> None:
+        """Cancel an invocation whose caller has given up, whether its handler runs or waits."""
+        request = self._unanswered.get((caller, request_id))
+        if request is None:
+            return
+        request.given_up = True
+        if request.scope is not None:
+            request.scope.cancel()
+        elif request in self._waiting:
+            self._answer_waiting(request, GAVE_UP)
+
+    def forget_expired(self) -> None:
+        """Forget the answered requests whose time is over."""
+        self._answered.forget_expired(self._backend.current_time())
+
+    def on_caller_left(self, caller: str) -> None:
+        """Forget the answered requests of a participant who has left, and remember no more.
+
+        Its handlers run on to their deadlines, as LiveKit's do.
+        """
+        for request in self._unanswered.values():
+            if request.caller == caller:
+                request.is_remembered = False
+        self._answered.forget_caller(caller)
+
+    def end(self) -> None:
+        """Answer 1503 to those that have no task yet: the session ends (A12)."""
+        for request in tuple(self._waiting):
+            self._answer_waiting(request, LEFT)
+
+    # From a request to its task
+
+    def _accept(self, request: Request) -> bool:
+        """Count a request against its caller; return whether it was not ignored or refused."""
+        if not request.id:
+            logger.debug("ignored a request of %s without an id", request.caller)
+            return False
+        key = request.caller, request.id
+        now = self._backend.current_time()
+        if key in self._unanswered or self._answered.has(*key, now):
+            logger.debug("ignored a request of %s with an id that came before", request.caller)
+            return False
+        request.handler = self._registry.get(request.method)
+        if refusal := refusal_of(request):
+            self._refuse(request, refusal)
+            return False
+        request.deadline = now + request.timeout_ms / 1000
+        size = _REQUEST_BYTES + sys.getsizeof(request.payload)
+        try:
+            self._budget.charge(request.caller, size)
+        except BudgetExceededError as error:
+            self._refuse(request, not_taken(str(error)))
+            return False
+        request.charged = size
+        self._unanswered[key] = request
+        return True
+
+    def _on_body_ended(self, request: Request) -> None:
+        if self._unanswered.get((request.caller, request.id)) is request:
+            self._schedule(request)
+
+    def _schedule(self, request: Request) -> None:
+        """Start the task of a request that is all there, or let it wait for a handler slot."""
+        try:
+            has_slot = self._slots.reserve(request)
+        except TooManyWaitingError as error:
+            self._close(request)
+            self._refuse(request, not_taken(str(error)))
+            return
+        if has_slot:
+            self._start_task(request)
+        else:
+            self._let_wait(request)
+
+    def _start_task(self, request: Request) -> None:
+        if request.acknowledged:
+            self._waiting.discard(request)
+        self._nursery.start_soon(self._answer, request)
+
+    def _let_wait(self, request: Request) -> None:
+        """Acknowledge a request that has no task for now, and watch its deadline."""
+        if request.acknowledged:
+            return
+        request.acknowledged = True
+        self._replies.send(rpc_ack(request.caller, request.id))
+        if self._waiting.add(request, request.deadline):
+            self._deadline_changed.set()
+        if not self._watching_deadlines:
+            self._watching_deadlines = True
+            self._nursery.start_soon(self._answer_expired)
+
+    async def _answer_expired(self) -> None:
+        """Answer 1502 to requests whose time is over before they have a task."""
+        while True:
+            for request in self._waiting.pop_expired(self._backend.current_time()):
+                self._answer_waiting(request, late(request))
+            if not len(self._waiting):
+                self._watching_deadlines = False
+                return
+            self._deadline_changed = self._backend.event()
+            with self._backend.cancel_scope(deadline=self._waiting.earliest()):
+                await self._deadline_changed.wait()
+
+    def _answer_waiting(self, request: Request, error: RpcError) -> None:
+        self._slots.remove(request)
+        self._replies.send(rpc_response(request.caller, request.id, error))
+        self._close(request)
+
+    def _refuse(self, request: Request, error: RpcError) -> None:
+        """Answer a request of which nothing is kept."""
+        if not request.acknowledged:
+            self._replies.send(rpc_ack(request.caller, request.id))
+        self._replies.send(rpc_response(request.caller, request.id, error))
+
+    def _close(self, request: Request) -> None:
+        """Let go of what was held for a request, but for its id."""
+        if request.acknowledged:
+            self._waiting.discard(request)
+        del self._unanswered[request.caller, request.id]
+        if request.body is not None:
+            request.body.close()
+        if request.is_remembered:
+            self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
+            self._answered.add(request.caller, request.id, request.deadline)
+        else:
+            self._budget.refund(request.caller, request.charged)
+
+    # A request's task
+
+    async def _answer(self, request: Request) -> None:
+        outcome: str | RpcError = LEFT
+        try:
+            if request.acknowledged:
+                # It got the slot of one that ended, perhaps since all have to.
+                await self._backend.checkpoint_if_cancelled()
+            else:
+                await self._outlet.send(rpc_ack(request.caller, request.id))
+            outcome = await self._invoke(request)
+            await self._respond(request, outcome)
+        except (LinkClosedError, StreamError) as error:
+            logger.debug("no answer to %s: %s", request.caller, error)
+        except CANCELLED:
+            # There is no more waiting, but a final response may still be queued.
+            self._replies.send(rpc_response(request.caller, request.id, outcome))
+            raise
+        except Exception:
+            # A failure of ours: it concerns this request alone (B3).
+            logger.exception("answering a request of %s failed", request.caller)
+            self._replies.send(rpc_response(request.caller, request.id, FAILED))
+        finally:
+            self._close(request)
+            if (waiting := self._slots.release(request)) is not None:
+                self._start_task(waiting)
+
+    async def _respond(self, request: Request, outcome: str | RpcError) -> None:
+        if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
+            await self._outlet.send(rpc_response(request.caller, request.id, outcome))
+        else:
+            content = outcome.encode()
+            info = response_info(request.id, len(content))
+            await self._streams.send_whole(info, content, [request.caller])
+        if len(self._unanswered) == 1:
+            # Nobody else is about to answer, whose packets could leave together with these.
+            self._outlet.flush_nowait()
+
+    # Its handler
+
+    async def _invoke(self, request: Request) -> str | RpcError:
+        timeout = request.timeout_ms / 1000
+        if request.acknowledged:
+            # Its time has run while it waited.
+            timeout = max(request.deadline - self._backend.current_time(), 0.0)
+        with self._backend.move_on_after(timeout) as scope:
+            request.scope = scope
+            # A cancellation may have come together with the request, before this task had begun.
+            outcome = GAVE_UP if request.given_up else await self._run_handler(request)
+            # What a handler makes of its call after its time, or after we left, does not count.
+            if not scope.cancel_called:
+                await self._backend.checkpoint_if_cancelled()
+                return outcome
+        return GAVE_UP if request.given_up else late(request)
+
+    async def _run_handler(self, request: Request) -> str | RpcError:
+        assert request.handler is not None
+        payload = request.payload
+        if request.body is not None:
+            try:
+                payload = await request.body.read_text()
+            except StreamError as error:
+                return RpcError.built_in(
+                    RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
+                )
+        seconds = request.timeout_ms / 1000
+        data = RpcInvocationData(request.id, request.caller, payload, seconds)
+        max_bytes = MAX_PAYLOAD_BYTES
+        if request.transport == STREAM_RPC_VERSION:
+            max_bytes = self._limits.max_payload_bytes
+        return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)

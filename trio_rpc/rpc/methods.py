@@ -1,0 +1,236 @@
+"""The methods that a participant answers to, and calling their handlers.
+
+What a handler does becomes what its caller gets:
+
+    it returns text or None ──► the payload, or 1504 when that is too large
+    it raises RpcError ───────► that error
+    anything else ────────────► 1500, and a log entry here that says why
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from attrs import frozen
+
+from ..concurrency import Backend, failure_in
+from ..errors import RpcError
+from ..logs import peer_logger
+from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
+
+logger = peer_logger(__name__)
+
+
+@frozen
+class RpcInvocationData:
+    """What a handler is called with (rule A3).
+
+    Attributes:
+        request_id: The id of the call, unique among all calls.
+        caller_identity: Who calls; the server vouches for it.
+        payload: What the caller sent: at most 15,360 UTF-8 bytes, or more where both sides agreed
+            to that (`Room(max_payload_bytes=…)`, RPC v2).
+        response_timeout: Seconds that the handler has; it is cancelled when they are over.
+    """
+
+    request_id: str
+    caller_identity: str
+    payload: str
+    response_timeout: float
+
+
+RpcHandler = Callable[[RpcInvocationData], Awaitable[str | None] | str | None]
+H = TypeVar("H", bound=RpcHandler)
+
+
+@frozen
+class Method:
+    """A name, and what answers to it."""
+
+    name: str
+    handler: Callable[[RpcInvocationData], Any]
+    is_async: bool
+
+
+class MethodRegistry:
+    """The methods that a participant answers to, in whichever room it is."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, Method] = {}
+
+    def get(self, name: str) -> Method | None:
+        """The method of that name."""
+        return self._methods.get(name)
+
+    def register(self, name: str, handler: RpcHandler) -> None:
+        """Answer to `name` with `handler` (rule A11).
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the name is taken, empty, or over 64 UTF-8 bytes.
+        """
+        if not callable(handler):
+            raise TypeError(f"the handler of method {name!r} is not callable: {handler!r}")
+        if not 1 <= utf8_length(name) <= MAX_METHOD_BYTES:
+            raise ValueError(
+                f"the name of a method has 1 to {MAX_METHOD_BYTES} UTF-8 bytes, "
+                f"not {utf8_length(name):,}"
+            )
+        if name in self._methods:
+            raise ValueError(
+                f"method {name!r} is registered already: call unregister_rpc_method first"
+            )
+        self._methods[name] = Method(name, handler, _is_async(handler))
+
+    def register_or_decorate(self, name: str, handler: H | None) -> H | Callable[[H], H]:
+        """`register`, or a decorator that does it when there is no handler yet.
+
+        Raises:
+            TypeError: `name` is no text.
+        """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f'the name of a method is a str, not {name!r}: use @register_rpc_method("name")'
+            )
+
+        def register(handler: H) -> H:
+            self.register(name, handler)
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def unregister(self, name: str) -> None:
+        """Answer to `name` no longer; invocations that run finish.
+
+        Raises:
+            KeyError: there is no such method.
+        """
+        if name not in self._methods:
+            raise KeyError(f"no method {name!r} is registered")
+        del self._methods[name]
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004
+    )
+
+
+async def call_handler(
+    backend: Backend, threads: Any, method: Method, data: RpcInvocationData, max_bytes: int
+) -> str | RpcError:
+    """What the handler of a method makes of a call.
+
+    Args:
+        threads: The capacity limiter of worker threads, in which plain functions run.
+        max_bytes: How large the result may be, in UTF-8.
+
+    Raises:
+        BaseException: only what does not come from the handler, as trio's `Cancelled`.
+    """
+    try:
+        if method.is_async:
+            result = await method.handler(data)
+        else:
+            result = await _call_in_thread(backend, threads, method.handler, data)
+            if inspect.isawaitable(result):
+                result = await result
+        return _checked_result(method.name, result, max_bytes)
+    except BaseException as error:
+        failure = failure_in(error)
+        if failure is None:
+            raise
+        return _error_of(method.name, failure)
+
+
+async def _call_in_thread(
+    backend: Backend, threads: Any, handler: RpcHandler, data: RpcInvocationData
+) -> object:
+    # Not what the thread returns, since trio refuses to bring a coroutine out of one.
+    results: list[object] = []
+    given_up = False
+
+    def call() -> None:
+        results.append(handler(data))
+        if given_up:
+            _discard(results)
+
+    try:
+        await backend.run_sync_in_thread(call, abandon_on_cancel=True, limiter=threads)
+    except BaseException:
+        # The thread may be at its end at this very moment: it looks again.
+        given_up = True
+        _discard(results)
+        raise
+    return results[0]
+
+
+def _discard(results: list[object]) -> None:
+    """Close coroutines that nobody will await, of which Python would complain."""
+    for result in results:
+        if inspect.iscoroutine(result):
+            result.close()
+
+
+def _error_of(method: str, error: BaseException) -> RpcError:
+    """Return what the caller gets to know of an exception that left a handler."""
+    cause = _sole_cause(error)
+    if isinstance(cause, RpcError):
+        try:
+            # An instance of our own class: a subclass may behave as it likes when it is sent.
+            return RpcError(cause.code, cause.message, cause.data)
+        except Exception as failure:
+            failure.add_note(f"raised by the properties of a {type(cause).__qualname__}")
+            error = failure
+    logger.error("the handler of %r failed", method, exc_info=error)
+    return application_error(method)
+
+
+def _sole_cause(error: BaseException) -> BaseException:
+    """What a handler raised inside a nursery of its own, which made it a group of one."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
+
+
+def _checked_result(method: str, result: object, max_bytes: int) -> str | RpcError:
+    if result is None:
+        return ""
+    if type(result) is not str:
+        if not isinstance(result, str):
+            return _wrong_result(method, result)
+        # Text of our own: a subclass may behave as it likes when it is sent.
+        result = str.__str__(result)
+    try:
+        size = utf8_length(result)
+    except UnicodeEncodeError:
+        logger.error("the handler of %r returned text that is not Unicode", method)
+        return application_error(method)
+    if size > max_bytes:
+        return RpcError.built_in(
+            RpcError.ErrorCode.RESPONSE_PAYLOAD_TOO_LARGE,
+            f"the response of {method!r} has {size:,} bytes, over the limit of {max_bytes:,}",
+        )
+    return result
+
+
+def _wrong_result(method: str, result: object) -> RpcError:
+    logger.error(
+        "the handler of %r returned %s: a str or None is wanted", method, type(result).__name__
+    )
+    _discard([result])
+    return application_error(method)
+
+
+def application_error(method: str) -> RpcError:
+    """What the caller gets to know of a failure that is the handler's own business."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.APPLICATION_ERROR,
+        f"the handler of {method!r} failed; its own log says why",
+    )

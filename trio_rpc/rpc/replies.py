@@ -1,0 +1,57 @@
+"""Answers that no task of their own sends: acks of waiting requests, refusals, late errors."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from livekit.protocol import models
+
+from ..concurrency import Nursery
+from ..links import LinkClosedError, LinkFullError
+from ..links.packet_sender import Outlet
+from ..logs import peer_logger
+
+logger = peer_logger(__name__)
+
+#: How many answers wait for room in the queue of the link. Callers who make it more get none, for
+#: they send faster than this participant can answer.
+_MAX_QUEUED: Final = 1000
+
+
+class Replies:
+    """Sends answers at once where the link has room, or else from one task for all."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._nursery: Nursery
+        self._queued: deque[models.DataPacket] = deque()
+
+    def run_in(self, nursery: Nursery) -> None:
+        """Run the task in a nursery from here on."""
+        self._nursery = nursery
+
+    def send(self, packet: models.DataPacket) -> None:
+        """Send an answer, now or when there is room; it is lost with the link."""
+        if not self._queued:
+            try:
+                self._outlet.send_nowait(packet)
+            except LinkClosedError:
+                return
+            except LinkFullError:
+                self._nursery.start_soon(self._send_queued)
+            else:
+                return
+        if len(self._queued) < _MAX_QUEUED:
+            self._queued.append(packet)
+        else:
+            logger.debug("dropped an answer: %d wait for room in the link's queue", _MAX_QUEUED)
+
+    async def _send_queued(self) -> None:
+        while self._queued:
+            try:
+                await self._outlet.send(self._queued[0])
+            except LinkClosedError:
+                self._queued.clear()
+                return
+            self._queued.popleft()

@@ -1,0 +1,122 @@
+"""A request as its callee has it, and the errors that it may be answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+from livekit.protocol import models
+
+from ..concurrency import CancelScope
+from ..errors import RpcError, StreamError
+from ..protocol.limits import MAX_METHOD_BYTES
+from ..protocol.rpc_streams import STREAM_RPC_VERSION, parse_request, request_id_of
+from ..streams.buffer import BufferContext, StreamBuffer
+from .methods import Method
+
+LEFT: Final = RpcError.built_in(
+    RpcError.ErrorCode.RECIPIENT_DISCONNECTED, "the callee left the room before it had answered"
+)
+GAVE_UP: Final = RpcError.built_in(RpcError.ErrorCode.RESPONSE_TIMEOUT, "the caller gave up")
+FAILED: Final = RpcError.built_in(
+    RpcError.ErrorCode.APPLICATION_ERROR, "the callee failed to answer"
+)
+
+
+@define(eq=False)
+class Request:
+    """A request, however it came.
+
+    Attributes:
+        transport: The version of RPC that it came by; `version` is what it asks for.
+        deadline: When its time is over, on the event loop's clock.
+        body: The stream that brings the payload, where it comes as one.
+        problem: What is wrong with it, where it can't be understood.
+        handler: The method that it is for, once that was looked up.
+        charged: The bytes that were charged to the caller for it, without those of `body`.
+        scope: Around the handler, once that runs.
+        given_up: The caller has given up.
+        is_remembered: Its id is remembered once it was answered (B1): its caller is here still.
+        acknowledged: The ack was sent when the request began to wait.
+    """
+
+    caller: str
+    id: str
+    transport: int
+    method: str = ""
+    version: int = 0
+    timeout_ms: int = 0
+    payload: str = ""
+    problem: str = ""
+    body: StreamBuffer | None = None
+    deadline: float = field(init=False, default=0.0)
+    handler: Method | None = field(init=False, default=None)
+    charged: int = field(init=False, default=0)
+    scope: CancelScope | None = field(init=False, default=None)
+    given_up: bool = field(init=False, default=False)
+    is_remembered: bool = field(init=False, default=True)
+    acknowledged: bool = field(init=False, default=False)
+
+
+class RequestBody(StreamBuffer):
+    """Takes a request that comes as a stream, and tells when it has come."""
+
+    def __init__(
+        self,
+        context: BufferContext,
+        sender: str,
+        header: models.DataStream.Header,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(context, sender, header)
+        self._on_end = on_end
+
+    def end(self, error: StreamError | None = None) -> None:
+        super().end(error)
+        self._on_end()
+
+
+def read_request(caller: str, header: models.DataStream.Header) -> Request:
+    """Return the request that the header of a stream describes (S2, S8)."""
+    attributes = header.attributes
+    request = Request(caller, request_id_of(attributes), STREAM_RPC_VERSION)
+    try:
+        parsed = parse_request(attributes)
+    except ValueError as error:
+        request.problem = str(error)
+    else:
+        request.version = parsed.version
+        request.method = parsed.method
+        request.timeout_ms = parsed.timeout_ms
+    return request
+
+
+def refusal_of(request: Request) -> RpcError | None:
+    """Return the error of a request that there is no handler for (A2, S8)."""
+    if request.problem:
+        return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, request.problem)
+    if request.version != request.transport:
+        return RpcError.built_in(
+            RpcError.ErrorCode.UNSUPPORTED_VERSION,
+            f"version {request.version} was asked for, {request.transport} is spoken here",
+        )
+    if request.handler is None:
+        name = request.method[:MAX_METHOD_BYTES]
+        return RpcError.built_in(
+            RpcError.ErrorCode.UNSUPPORTED_METHOD, f"no method {name!r} is registered"
+        )
+    return None
+
+
+def not_taken(why: str) -> RpcError:
+    """Return the error of a request over a limit (B4, B5)."""
+    return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, f"not taken: {why}")
+
+
+def late(request: Request) -> RpcError:
+    """Return the error of a request whose time is over."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.RESPONSE_TIMEOUT,
+        f"the handler of {request.method!r} did not finish within {request.timeout_ms / 1000:g} s",
+    )

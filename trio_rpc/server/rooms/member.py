@@ -1,0 +1,285 @@
+"""One participant, as the server has it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, Protocol
+
+from attrs import define, field
+from livekit.protocol import models, rtc
+
+from ...events import DisconnectReason
+from ...links import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError, packet_sender
+from ...participant import ParticipantKind, ParticipantPermissions
+from ...protocol.budgets import Budget
+from ...protocol.sequences import SequenceFilter
+from ...tokens import Claims
+from ..limits import ServerLimits
+from .backlog import Backlog, Cause, QueueFullError
+from .directed_streams import DirectedStreams
+
+#: More bytes than any queue holds: `Member.offer` could not queue a packet.
+FULL: Final = sys.maxsize
+
+
+class Mailbox(packet_sender.Mailbox, Protocol):
+    """The part of a link that is used to reach a member; see `Link`."""
+
+    @property
+    def queued_bytes(self) -> int: ...
+    def discard_queued(self) -> None: ...
+
+
+class ServerCall(Protocol):
+    """A call of the server's own, as the room sees it."""
+
+    def on_packet(self, sender: str, packet: models.DataPacket) -> None: ...
+    def on_departure(self, member: Member) -> None: ...
+
+
+def make_sid(prefix: str) -> str:
+    """An id as LiveKit's servers give them: `PA_` for participants, `RM_` for rooms."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+@define(eq=False)
+class Member:
+    """A participant of a room, and the way to it.
+
+    Attributes:
+        mailbox: Where what is meant for it goes.
+        on_dismissed: Called when it is let go, for the session to end.
+        dismissed: Why it was let go, for people; None as long as it is in the room.
+        last_heard: When it last said anything, on the event loop's clock.
+        limits: What the server bears of it.
+        budget: Where it is charged for what it makes the server hold (B4).
+        backlog: What waits for it, and by whose doing (B8).
+        sequences: Which of its packets have come already (P6).
+        directed_streams: Where its open streams go.
+        server_calls: The server's own calls to it.
+        owed: How many acks and answers it owes to whom, by identity.
+        answering: Who is charged for the chunks of what it answers: it is asked for these, and does
+            not wait with its own calls for those who do not read what they have asked for.
+        hurried_until: Until when no packet of a call waits for it, since it had no room for one.
+        stamp: What its packets get on their way, serialised (P5).
+    """
+
+    identity: str
+    name: str
+    metadata: str
+    attributes: dict[str, str]
+    kind: ParticipantKind
+    permissions: ParticipantPermissions
+    client: models.ClientInfo
+    mailbox: Mailbox
+    sid: str = field(factory=lambda: make_sid("PA"))
+    joined_at: float = field(factory=time.time)
+    version: int = 1
+    state: models.ParticipantInfo.State = models.ParticipantInfo.ACTIVE
+    on_dismissed: Callable[[], None] = lambda: None
+    dismissed: str | None = None
+    last_heard: float = 0.0
+    limits: ServerLimits = field(factory=ServerLimits)
+    budget: Budget = field(factory=Budget)
+    backlog: Backlog = field(init=False)
+    sequences: SequenceFilter = field(factory=SequenceFilter)
+    directed_streams: DirectedStreams = field(init=False)
+    server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
+    owed: dict[str, int] = field(factory=dict[str, int])
+    answering: Cause = field(factory=object)
+    hurried_until: float = 0.0
+    stamp: bytes = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backlog = Backlog(self.limits.max_queue_bytes)
+        self.directed_streams = DirectedStreams(self.sid, self.budget, self.limits.max_open_streams)
+        self.stamp = models.DataPacket(
+            participant_identity=self.identity, participant_sid=self.sid
+        ).SerializeToString()
+
+    @classmethod
+    def from_claims(
+        cls,
+        claims: Claims,
+        client: models.ClientInfo,
+        mailbox: Mailbox,
+        limits: ServerLimits,
+        budget: Budget,
+    ) -> Member:
+        """The participant that an access token describes."""
+        grants = claims.grants
+        return cls(
+            identity=claims.identity,
+            name=claims.name,
+            metadata=claims.metadata,
+            attributes=dict(claims.attributes),
+            kind=ParticipantKind[claims.kind.upper()],
+            permissions=ParticipantPermissions(
+                can_publish_data=bool(grants.can_publish_data),
+                can_update_metadata=bool(grants.can_update_own_metadata),
+                hidden=grants.hidden,
+                can_subscribe=bool(grants.can_subscribe),
+                can_publish=bool(grants.can_publish),
+            ),
+            client=client,
+            mailbox=mailbox,
+            limits=limits,
+            budget=budget,
+        )
+
+    def info(self) -> models.ParticipantInfo:
+        """What others are told of it."""
+        return models.ParticipantInfo(
+            sid=self.sid,
+            identity=self.identity,
+            state=self.state,
+            metadata=self.metadata,
+            joined_at=int(self.joined_at),
+            joined_at_ms=int(self.joined_at * 1000),
+            name=self.name,
+            version=self.version,
+            permission=self.permissions.to_proto(),
+            kind=self.kind.name,
+            attributes=self.attributes,
+            client_protocol=self.client.client_protocol,
+            capabilities=self.client.capabilities,
+        )
+
+    def departure(self) -> models.ParticipantInfo:
+        """What others are told when it has left: no more than that."""
+        return models.ParticipantInfo(
+            sid=self.sid,
+            identity=self.identity,
+            state=models.ParticipantInfo.DISCONNECTED,
+            version=self.version,
+            kind=self.kind.name,
+        )
+
+    def merge_attributes(self, changes: Mapping[str, str]) -> dict[str, str]:
+        """Its attributes after `changes`, in which an empty value deletes the key (V7)."""
+        merged = {**self.attributes, **changes}
+        return {key: value for key, value in merged.items() if value}
+
+    @property
+    def _is_leaving(self) -> bool:
+        """Whether it gets nothing any more that is for all, though it may be in the room still."""
+        return self.dismissed is not None or self.backlog.closed
+
+    def offer(self, packet: Frame, cause: Cause) -> int:
+        """Queue a packet, unless too much is queued already.
+
+        Args:
+            cause: Who is charged for it.
+
+        Returns:
+            The bytes that were queued before; `FULL` if the packet was not queued, and has to wait.
+        """
+        if self.dismissed is not None:
+            return 0
+        mailbox = self.mailbox
+        queued = mailbox.queued_bytes
+        backlog = self.backlog
+        if queued > backlog.packet_limit and packet.channel is Channel.RELIABLE:
+            return FULL
+        try:
+            mailbox.send_nowait(packet)
+        except LinkFullError:
+            return FULL
+        except LinkClosedError:
+            # Its session has seen, or will see, the same.
+            return 0
+        if queued > backlog.charged_from or backlog.charged:
+            self._charge(cause, queued)
+        mailbox.flush_nowait(at_least=EARLY_FRAMES)
+        return queued
+
+    def deliver(self, frame: Frame, cause: Cause) -> int:
+        """Queue something that cannot wait; when there is no room for it, it is let go (V8).
+
+        Args:
+            cause: Who is charged for it.
+
+        Returns:
+            The bytes that were queued before.
+        """
+        if self._is_leaving:
+            return 0
+        mailbox = self.mailbox
+        queued = mailbox.queued_bytes
+        try:
+            mailbox.send_nowait(frame)
+        except LinkFullError as error:
+            self.mailbox.discard_queued()
+            self.dismiss(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
+        except LinkClosedError:
+            # Its session has seen, or will see, the same.
+            return 0
+        else:
+            if queued > self.backlog.charged_from or self.backlog.charged:
+                self._charge(cause, queued)
+            mailbox.flush_nowait(at_least=EARLY_FRAMES)
+        return queued
+
+    def _charge(self, cause: Cause, queued_before: int) -> None:
+        queued = self.mailbox.queued_bytes
+        # A lossy packet may have been dropped.
+        if queued > queued_before:
+            self.backlog.charge(cause, queued - queued_before, queued)
+
+    def owe(self, asker: str) -> None:
+        """Count a request that it gets: it owes an ack and an answer."""
+        self.owed[asker] = self.owed.get(asker, 0) + 2
+
+    def pay(self, asker: str) -> bool:
+        """Count an ack or an answer that it sends; return whether it was owed."""
+        left = self.owed.get(asker, 0)
+        if left > 1:
+            self.owed[asker] = left - 1
+        elif left:
+            del self.owed[asker]
+        return left > 0
+
+    def holds_back(self, cause: Cause) -> bool:
+        """Tell whether somebody who has sent it something has to wait before sending more (B8)."""
+        return self.dismissed is None and self.backlog.holds_back(cause, self.mailbox.queued_bytes)
+
+    def check_room(self, size: int) -> None:
+        """Refuse what would have to wait.
+
+        Args:
+            size: How much it is, in bytes.
+
+        Raises:
+            QueueFullError: too much is queued for it.
+        """
+        queued = self.mailbox.queued_bytes
+        if not self._is_leaving and not self.backlog.has_room(size, queued):
+            raise QueueFullError(self.identity, self.backlog, size)
+
+    def tell(self, response: rtc.SignalResponse) -> None:
+        """Queue a signalling message for it alone, which it has caused itself."""
+        self.deliver(signal_frame(response), self)
+
+    def dismiss(self, reason: DisconnectReason, text: str) -> None:
+        """Let it go: tell it why, and end its session; what it was sent before still goes out.
+
+        Args:
+            reason: LiveKit's word for it.
+            text: The same for people.
+        """
+        if self.dismissed is not None:
+            return
+        self.dismissed = text
+        leave = rtc.LeaveRequest(reason=reason.name, action=rtc.LeaveRequest.DISCONNECT)
+        with suppress(LinkFullError, LinkClosedError):
+            self.mailbox.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
+        self.on_dismissed()
+
+
+def signal_frame(response: rtc.SignalResponse) -> Frame:
+    """A signalling message, serialised once for however many it goes to."""
+    return Frame(Channel.SIGNAL, response.SerializeToString())

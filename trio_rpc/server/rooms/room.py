@@ -1,0 +1,494 @@
+"""A room on the server: who is in it, and who gets what from whom.
+
+Nothing here waits or knows a socket: packets and requests come in as values, and what follows from
+them is queued in the members' mailboxes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from attrs import frozen
+from livekit.protocol import models, rtc
+
+from ...errors import RpcError
+from ...events import DisconnectReason
+from ...links import Channel, Frame, LinkClosedError, LinkFullError
+from ...logs import peer_logger
+from ...participant import ParticipantPermissions
+from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
+from ...protocol.packets import parse_packet, rpc_ack, rpc_response
+from ..limits import ServerLimits
+from .backlog import SERVER, Cause
+from .directed_streams import OpenStream, TooManyStreamsError
+from .member import FULL, Member, ServerCall, make_sid, signal_frame
+from .routing import (
+    TO_NOBODY,
+    Routed,
+    answered_id,
+    begun_stream,
+    destinations_of,
+    follow_stream,
+    is_answer,
+    is_cancellation,
+    request_id,
+    stamp,
+)
+
+logger = peer_logger(__name__)
+
+_Reason = rtc.RequestResponse.Reason
+#: What an update takes besides the texts that can be large.
+_INFO_BYTES: Final = 1_000
+#: How many nonces of data that the server sent are remembered; LiveKit's server has as many.
+_REMEMBERED_NONCES: Final = 100
+
+
+@frozen(kw_only=True)
+class RoomSettings:
+    """How a room is to be; the defaults are those of a room that a joining participant makes.
+
+    Attributes:
+        empty_timeout: Seconds that it stays before anybody has joined it.
+        departure_timeout: Seconds that it stays after everybody has left.
+        max_participants: How many may be in it; 0 for as many as the server bears in a room.
+    """
+
+    empty_timeout: int = 0
+    departure_timeout: int = 0
+    max_participants: int = 0
+
+
+class ServerRoom:
+    """A room, as the server has it.
+
+    Args:
+        name: What its participants' tokens call it.
+        on_empty: Called when the last member is gone.
+
+    Attributes:
+        callers: The calls of the server's own to members, by the identity that they come from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: ServerLimits,
+        on_empty: Callable[[], None],
+        settings: RoomSettings,
+    ) -> None:
+        self.name = name
+        self.sid = make_sid("RM")
+        self.metadata = ""
+        self.settings = settings
+        self.members: dict[str, Member] = {}
+        self.callers: dict[str, ServerCall] = {}
+        self._limits = limits
+        self._half = limits.max_queue_bytes // 2
+        self._on_empty = on_empty
+        self._created_at = time.time()
+        # In order of coming, oldest first
+        self._nonces: dict[bytes, None] = {}
+
+    @property
+    def max_participants(self) -> int:
+        """How many may be in it."""
+        limit = self._limits.max_participants_per_room
+        return min(self.settings.max_participants or limit, limit)
+
+    def info(self) -> models.Room:
+        """What its participants are told of it."""
+        return models.Room(
+            sid=self.sid,
+            name=self.name,
+            metadata=self.metadata,
+            creation_time=int(self._created_at),
+            creation_time_ms=int(self._created_at * 1000),
+            empty_timeout=self.settings.empty_timeout,
+            departure_timeout=self.settings.departure_timeout,
+            max_participants=self.max_participants,
+            num_participants=sum(1 for _ in self._visible()),
+        )
+
+    # Coming and going
+
+    def join(self, member: Member, join: rtc.JoinResponse) -> None:
+        """Let a member in, in place of one with the same identity (V5), and tell everybody.
+
+        Args:
+            join: What the server says of itself; the room adds what it knows.
+        """
+        previous = self.members.get(member.identity)
+        # In its place at once: the room must not be empty, and so forgotten, in between.
+        self.members[member.identity] = member
+        join.room.CopyFrom(self.info())
+        join.participant.CopyFrom(member.info())
+        join.other_participants.extend(
+            other.info() for other in self._visible() if other is not member
+        )
+        member.tell(rtc.SignalResponse(join=join))
+        if previous is not None:
+            previous.dismiss(
+                DisconnectReason.DUPLICATE_IDENTITY,
+                f"another participant joined as {member.identity!r}",
+            )
+            others = (each for each in self.members.values() if each is not member)
+            self._announce_departures([previous], others)
+        self._announce(member, member, to_itself=False)
+
+    def activate(self, member: Member) -> None:
+        """A member can be reached from now on."""
+        if self.members.get(member.identity) is member:
+            member.state = models.ParticipantInfo.ACTIVE
+            self._announce(member, member)
+
+    def leave(self, member: Member) -> None:
+        """A member is gone; it may have been replaced or removed before.
+
+        With it go all who were let go, by one update for all of them: work for each who is still
+        here, and not for each of those times each of these (B10).
+        """
+        if self.members.get(member.identity) is not member:
+            return
+        departed = [
+            each for each in self.members.values() if each is member or each.dismissed is not None
+        ]
+        for each in departed:
+            del self.members[each.identity]
+        for other in self.members.values():
+            if other.owed:
+                for each in departed:
+                    other.owed.pop(each.identity, None)
+        if not self.members:
+            self._on_empty()
+        self._announce_departures(departed, self.members.values())
+
+    def _visible(self) -> Iterable[Member]:
+        return (
+            each
+            for each in self.members.values()
+            if not each.permissions.hidden and each.dismissed is None
+        )
+
+    def _announce(
+        self, member: Member, cause: Cause, *, to_itself: bool = True
+    ) -> Sequence[Member]:
+        """Tell everybody how a member is now (V6), a hidden one only itself (V4).
+
+        Returns:
+            Who is behind with reading.
+        """
+        member.version += 1
+        update = rtc.ParticipantUpdate(participants=[member.info()])
+        frame = signal_frame(rtc.SignalResponse(update=update))
+        return self._deliver(frame, self._told_of(member, to_itself=to_itself), cause)
+
+    def _told_of(self, member: Member, *, to_itself: bool) -> Iterable[Member]:
+        if member.permissions.hidden:
+            return (member,) if to_itself else ()
+        return (each for each in self.members.values() if to_itself or each is not member)
+
+    def _announce_departures(self, departed: Sequence[Member], receivers: Iterable[Member]) -> None:
+        visible: list[models.ParticipantInfo] = []
+        for member in departed:
+            for call in tuple(member.server_calls):
+                call.on_departure(member)
+            member.directed_streams.forget_all()
+            member.state = models.ParticipantInfo.DISCONNECTED
+            member.version += 1
+            if not member.permissions.hidden:
+                visible.append(member.departure())
+        if visible:
+            update = rtc.ParticipantUpdate(participants=visible)
+            frame = signal_frame(rtc.SignalResponse(update=update))
+            self._deliver(frame, receivers, SERVER)
+
+    def _deliver(self, frame: Frame, members: Iterable[Member], cause: Cause) -> list[Member]:
+        """Queue what cannot wait; returns who is behind with reading."""
+        half = self._half
+        return [member for member in members if member.deliver(frame, cause) > half]
+
+    # Data packets
+
+    def route(self, sender: Member, channel: Channel, body: bytes) -> Routed:
+        """Bring a packet to those whom it names, or to everybody else (V2).
+
+        Permission, sequence and size come before all else (B9).
+
+        Raises:
+            MalformedPacketError: it is no packet that can be routed; it was dropped.
+        """
+        packet = parse_packet(body)
+        kind = packet.WhichOneof("value")
+        if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
+            return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, obstacle)
+        if not sender.sequences.is_new(packet.sequence):
+            # Its receiver may be another one by now, who could not know.
+            logger.debug("ignored a packet of %s that came before", sender.identity)
+            return TO_NOBODY
+        frame = stamp(packet, kind, body, sender, channel)
+        destinations = destinations_of(packet, kind, sender.directed_streams)
+        try:
+            stream = follow_stream(packet, kind, destinations, sender)
+        except TooManyStreamsError as error:
+            return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
+        if destinations is not None and len(destinations) == 1:
+            # Calls and all that belongs to them.
+            if stream is not None and stream.answers and stream.destinations == (*destinations,):
+                return self._route_rest_of_answer(sender, stream, kind, frame)
+            return self._route_directed(sender, destinations[0], packet, kind, frame)
+        return self._route_to_many(sender, destinations, frame)
+
+    def _route_directed(
+        self,
+        sender: Member,
+        identity: str,
+        packet: models.DataPacket,
+        kind: str | None,
+        frame: Frame,
+    ) -> Routed:
+        if of_request := request_id(packet, kind):
+            return self._route_request(sender, identity, of_request, frame)
+        if caller := self.callers.get(identity):
+            caller.on_packet(sender.identity, packet)
+            return TO_NOBODY
+        receiver = self.members.get(identity)
+        if receiver is not None and receiver is not sender:
+            if is_answer(packet, kind) and sender.pay(identity):
+                if (stream := begun_stream(packet, kind, sender)) is not None:
+                    stream.answers = answered_id(packet, kind)
+                # Charged to who asked, or those who answer would wait for one who does not read.
+                return self._route_brief(receiver, frame, receiver)
+            if is_cancellation(packet, kind):
+                return self._route_brief(receiver, frame, sender)
+        return self._route_to_one(sender, receiver, frame)
+
+    def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
+        queued = receiver.offer(frame, cause)
+        if queued == FULL:
+            # Who has filled the queue waits as long as it takes; others only for a moment.
+            brief = cause if cause is receiver or not receiver.holds_back(cause) else None
+            return Routed((), held=(receiver,), frame=frame, brief=brief)
+        if queued > self._half and cause is not receiver:
+            return Routed((receiver,), behind=(receiver,))
+        return Routed((receiver,))
+
+    def _route_rest_of_answer(
+        self, sender: Member, stream: OpenStream, kind: str | None, frame: Frame
+    ) -> Routed:
+        (identity,) = stream.destinations
+        receiver = self.members.get(identity)
+        if receiver is None or receiver is sender or stream.broken_off:
+            return TO_NOBODY
+        # Chunks are not charged to who asked, since nobody asks for as much as might come.
+        cause = receiver if kind == "stream_trailer" else sender.answering
+        if receiver.holds_back(cause) or receiver.offer(frame, cause) == FULL:
+            return Routed((), held=(receiver,), frame=frame, brief=cause, answer=stream)
+        return Routed((receiver,))
+
+    def drop_brief(
+        self, sender: Member, receiver: Member, frame: Frame, answer: OpenStream | None
+    ) -> None:
+        """Tell its caller of a request or answer for which there was no room (1505).
+
+        Args:
+            answer: The stream that the packet goes on with, if that is an answer.
+        """
+        logger.debug("dropped a packet for %s, who does not read", receiver.identity)
+        packet = parse_packet(frame.body)
+        kind = packet.WhichOneof("value")
+        what = f"{receiver.identity!r} does not read what it was sent before"
+        error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+        if call_id := request_id(packet, kind):
+            self._fail_call(sender, receiver.identity, call_id, error)
+            return
+        answer = answer or begun_stream(packet, kind, sender)
+        if answer is not None:
+            answer.broken_off = True
+        if call_id := answered_id(packet, kind) if answer is None else answer.answers:
+            # Which takes less room than the answer.
+            failure = rpc_response(receiver.identity, call_id, error)
+            failure.participant_identity = sender.identity
+            with suppress(LinkFullError, LinkClosedError):
+                receiver.mailbox.send_nowait(Frame(Channel.RELIABLE, failure.SerializeToString()))
+
+    def _route_to_one(self, sender: Member, receiver: Member | None, frame: Frame) -> Routed:
+        if receiver is None or receiver is sender:
+            return TO_NOBODY
+        queued = receiver.offer(frame, sender)
+        if queued <= self._half or frame.channel is Channel.LOSSY:
+            return Routed((receiver,))
+        if queued == FULL:
+            return Routed((), held=(receiver,), frame=frame)
+        return Routed((receiver,), behind=(receiver,))
+
+    def _route_to_many(
+        self, sender: Member, destinations: Sequence[str] | None, frame: Frame
+    ) -> Routed:
+        if destinations is None:
+            logger.debug("ignored what %s sent of no stream that is open", sender.identity)
+            return TO_NOBODY
+        members = self.members
+        named = map(members.get, dict.fromkeys(destinations)) if destinations else members.values()
+        receivers: list[Member] = []
+        behind: list[Member] = []
+        held: list[Member] = []
+        for member in named:
+            if member is None or member is sender:
+                continue
+            queued = member.offer(frame, sender)
+            if queued == FULL:
+                held.append(member)
+                continue
+            receivers.append(member)
+            if queued > self._half and frame.channel is Channel.RELIABLE:
+                behind.append(member)
+        return Routed(receivers, behind, held, frame)
+
+    def send_data(
+        self,
+        user: models.UserPacket,
+        *,
+        reliable: bool,
+        identities: Iterable[str],
+        sids: Iterable[str],
+    ) -> None:
+        """Bring data of the server's own to the members named, or to everybody.
+
+        Data whose nonce came before is dropped: a client tries again when it missed the answer.
+
+        Raises:
+            ValueError: it makes too large a packet.
+        """
+        named = {*identities}
+        named_sids = {*sids}
+        packet = models.DataPacket(destination_identities=sorted(named), user=user)
+        packet.kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
+        channel = Channel.RELIABLE if reliable else Channel.LOSSY
+        frame = Frame(channel, packet.SerializeToString())
+        check_size("a packet", len(frame.body), MAX_PACKET_BYTES, "bytes")
+        if user.nonce in self._nonces:
+            return
+        everybody = not named and not named_sids
+        receivers = [
+            each
+            for each in self.members.values()
+            if everybody or each.identity in named or each.sid in named_sids
+        ]
+        if reliable:
+            _check_room(receivers, len(frame.body))
+        if user.nonce:
+            if len(self._nonces) >= _REMEMBERED_NONCES:
+                del self._nonces[next(iter(self._nonces))]
+            self._nonces[user.nonce] = None
+        self._deliver(frame, receivers, SERVER)
+
+    def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
+        callee = self.members.get(identity)
+        if callee is None or callee.permissions.hidden:
+            what = f"no participant {identity!r} is in room {self.name!r}"
+        elif callee is sender:
+            what = f"{identity!r} cannot call itself"
+        else:
+            callee.owe(sender.identity)
+            # Should it be leaving, its caller hears of that in a moment.
+            return self._route_brief(callee, frame, sender)
+        error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+        return self._fail_call(sender, identity, call_id, error)
+
+    def _refuse(
+        self,
+        sender: Member,
+        packet: models.DataPacket,
+        kind: str | None,
+        reason: rtc.RequestResponse.Reason,
+        why: str,
+    ) -> Routed:
+        """Tell a sender that its packet goes to nobody."""
+        call_id = request_id(packet, kind)
+        if call_id and len(packet.destination_identities) == 1:
+            error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, why)
+            return self._fail_call(sender, packet.destination_identities[0], call_id, error)
+        refusal = rtc.RequestResponse(reason=reason, message=why)
+        sender.tell(rtc.SignalResponse(request_response=refusal))
+        return Routed((sender,), behind=(sender,))
+
+    def _fail_call(self, caller: Member, callee: str, call_id: str, error: RpcError) -> Routed:
+        """Answer a request in place of its destination (V3), whose answer the caller waits for."""
+        # LiveKit's Rust SDK does not look at a response before it has the ack.
+        for packet in (
+            rpc_ack(caller.identity, call_id),
+            rpc_response(caller.identity, call_id, error),
+        ):
+            packet.participant_identity = callee
+            caller.deliver(Frame(Channel.RELIABLE, packet.SerializeToString()), caller)
+        return Routed((caller,), behind=(caller,))
+
+    # Changes
+
+    def change(
+        self,
+        member: Member,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: dict[str, str] | None = None,
+        permissions: ParticipantPermissions | None = None,
+        cause: Cause = SERVER,
+    ) -> Sequence[Member]:
+        """Change what others see of a member, and tell everybody; what is None stays.
+
+        Args:
+            cause: Who is charged for telling them.
+
+        Returns:
+            Who is behind with reading: `cause` may have to wait for them (B8).
+
+        Raises:
+            ValueError: it is larger than the limits allow; nothing was changed.
+            QueueFullError: somebody could not be told at once; nothing was changed.
+        """
+        limits = self._limits
+        merged = member.merge_attributes(attributes or {})
+        attributes_size = sum(utf8_length(key) + utf8_length(merged[key]) for key in merged)
+        check_size("a name", utf8_length(name or ""), limits.max_name_bytes)
+        check_size("metadata", utf8_length(metadata or ""), limits.max_metadata_bytes)
+        check_size("all attributes together", attributes_size, limits.max_metadata_bytes)
+        size = attributes_size + utf8_length(metadata or member.metadata) + _INFO_BYTES
+        _check_room(self._told_of(member, to_itself=True), size)
+        member.name = member.name if name is None else name
+        member.metadata = member.metadata if metadata is None else metadata
+        member.attributes = merged
+        member.permissions = permissions or member.permissions
+        return self._announce(member, cause)
+
+    def change_metadata(self, metadata: str) -> None:
+        """Change the text that belongs to the room, and tell everybody.
+
+        Raises:
+            ValueError: it is larger than the limits allow; nothing was changed.
+            QueueFullError: somebody could not be told at once; nothing was changed.
+        """
+        check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
+        _check_room(self.members.values(), utf8_length(metadata) + _INFO_BYTES)
+        self.metadata = metadata
+        update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
+        self._deliver(signal_frame(update), self.members.values(), SERVER)
+
+
+def _check_room(members: Iterable[Member], size: int) -> None:
+    for member in members:
+        member.check_room(size)
+
+
+def check_size(what: str, size: int, limit: int, unit: str = "UTF-8 bytes") -> None:
+    """Refuse what is too large.
+
+    Raises:
+        ValueError: it is.
+    """
+    if size > limit:
+        raise ValueError(f"{what} of {size:,} {unit}, over the limit of {limit:,}")

@@ -1,0 +1,170 @@
+"""The packets that a room routes: where each goes, what it is stamped with, and what it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from livekit.protocol import models
+
+from ...links import Channel, Frame
+from ...protocol.limits import MAX_PACKET_BYTES
+from ...protocol.packets import CANCELLATION_TOPIC, MalformedPacketError
+from ...protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
+from .backlog import Cause
+from .directed_streams import DirectedStreams, OpenStream
+from .member import Member
+
+_RPC_KINDS: Final = frozenset({"rpc_request", "rpc_ack", "rpc_response"})
+_STREAM_KINDS: Final = frozenset({"stream_header", "stream_chunk", "stream_trailer"})
+_KIND_OF: Final = {
+    Channel.RELIABLE: models.DataPacket.RELIABLE,
+    Channel.LOSSY: models.DataPacket.LOSSY,
+}
+
+
+class Routed(NamedTuple):
+    """Where something went.
+
+    Attributes:
+        receivers: Who was sent it.
+        behind: Who of them is behind with reading: its cause may have to wait for them (B8).
+        held: Who has no room for it: its cause has to wait, and offer it again.
+        frame: For `held`.
+        brief: Who is charged for it, if it belongs to a call: nobody waits for room for it for
+            more than a moment. None for all else.
+        answer: The stream that it goes on with, if it belongs to an answer.
+    """
+
+    receivers: Sequence[Member]
+    behind: Sequence[Member] = ()
+    held: Sequence[Member] = ()
+    frame: Frame | None = None
+    brief: Cause | None = None
+    answer: OpenStream | None = None
+
+
+TO_NOBODY: Final = Routed(())
+
+
+def stamp(
+    packet: models.DataPacket, kind: str | None, body: bytes, sender: Member, channel: Channel
+) -> Frame:
+    """Return the packet of `body` with what the server vouches for (P5).
+
+    Raises:
+        MalformedPacketError: it is too large then (P7).
+    """
+    frame = Frame(channel, _stamped(packet, kind, body, sender, channel))
+    if len(frame.body) > MAX_PACKET_BYTES:
+        raise MalformedPacketError(
+            f"a packet of {len(frame.body):,} bytes once stamped, over the limit of "
+            f"{MAX_PACKET_BYTES:,}"
+        )
+    return frame
+
+
+def _stamped(
+    packet: models.DataPacket, kind: str | None, body: bytes, sender: Member, channel: Channel
+) -> bytes:
+    if kind == "user":
+        # LiveKit's Rust SDK writes the opposite.
+        packet.kind = _KIND_OF[channel]
+        packet.user.participant_identity = sender.identity
+        packet.user.participant_sid = sender.sid
+    elif not (packet.participant_identity or packet.participant_sid):
+        # Fields may come in any order: appending them saves writing all the others anew.
+        return body + sender.stamp
+    packet.participant_identity = sender.identity
+    packet.participant_sid = sender.sid
+    return packet.SerializeToString()
+
+
+def destinations_of(
+    packet: models.DataPacket, kind: str | None, streams: DirectedStreams
+) -> Sequence[str] | None:
+    """Return the identities that a packet is for: empty for everybody, None for nobody.
+
+    Args:
+        streams: The open streams of its sender.
+
+    Raises:
+        MalformedPacketError: it names none or several where it has to name one (P4).
+    """
+    named = packet.destination_identities
+    if kind in _RPC_KINDS:
+        if len(named) != 1:
+            raise MalformedPacketError(
+                f"an {kind} that names {len(named)} destinations: it names exactly one (P4)"
+            )
+    elif not named:
+        match kind:
+            case "user":
+                # Older SDKs name them inside of the data.
+                return packet.user.destination_identities
+            case "stream_chunk":
+                return streams.destinations(packet.stream_chunk.stream_id)
+            case "stream_trailer":
+                return streams.destinations(packet.stream_trailer.stream_id)
+            case _:
+                pass
+    return named
+
+
+def follow_stream(
+    packet: models.DataPacket, kind: str | None, destinations: Sequence[str] | None, sender: Member
+) -> OpenStream | None:
+    """Remember what the packet of a stream says of it.
+
+    Returns:
+        The stream that it goes on with, or ends.
+
+    Raises:
+        TooManyStreamsError: the stream must not begin.
+    """
+    if kind not in _STREAM_KINDS:
+        return None
+    streams, now = sender.directed_streams, sender.last_heard
+    if kind == "stream_chunk":
+        return streams.on_chunk(packet.stream_chunk.stream_id, now)
+    if kind == "stream_trailer":
+        return streams.on_trailer(packet.stream_trailer.stream_id)
+    if not packet.stream_header.HasField("inline_content"):
+        # One whose content is in the header ends with it.
+        streams.on_header(packet.stream_header.stream_id, destinations or (), now)
+    return None
+
+
+def begun_stream(packet: models.DataPacket, kind: str | None, sender: Member) -> OpenStream | None:
+    """Return the stream that a packet has begun, if that is not whole already."""
+    if kind != "stream_header" or packet.stream_header.HasField("inline_content"):
+        return None
+    return sender.directed_streams.get(packet.stream_header.stream_id)
+
+
+def is_answer(packet: models.DataPacket, kind: str | None) -> bool:
+    """Whether a packet acknowledges or answers a request, or begins to as a stream."""
+    if kind == "stream_header":
+        return packet.stream_header.topic == RESPONSE_TOPIC
+    return kind in ("rpc_ack", "rpc_response")
+
+
+def answered_id(packet: models.DataPacket, kind: str | None) -> str:
+    """Return the id of the request that a packet answers; `""` for an ack, and all else."""
+    if kind == "stream_header" and packet.stream_header.topic == RESPONSE_TOPIC:
+        return request_id_of(packet.stream_header.attributes)
+    return packet.rpc_response.request_id if kind == "rpc_response" else ""
+
+
+def is_cancellation(packet: models.DataPacket, kind: str | None) -> bool:
+    """Whether a packet says that a call was given up."""
+    return kind == "user" and packet.user.topic == CANCELLATION_TOPIC
+
+
+def request_id(packet: models.DataPacket, kind: str | None) -> str:
+    """Return the id of the request that a packet is, or begins as a stream; `""` if neither."""
+    if kind == "rpc_request":
+        return packet.rpc_request.id
+    if kind == "stream_header" and packet.stream_header.topic == REQUEST_TOPIC:
+        return request_id_of(packet.stream_header.attributes)
+    return ""

@@ -1,0 +1,389 @@
+"""What the server does for one participant, from joining to leaving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+from .. import concurrency
+from ..concurrency import Backend, Nursery
+from ..events import DisconnectReason
+from ..links import Channel, Frame, LinkClosedError, ServedLink
+from ..links.frames import FRAME_OVERHEAD
+from ..logs import peer_logger
+from ..protocol.malformed import FloodGate
+from ..protocol.packets import MalformedPacketError
+from ..tokens import Claims
+from .rooms.backlog import Cause, QueueFullError
+from .rooms.member import FULL, Member
+from .rooms.room import ServerRoom
+from .rooms.routing import TO_NOBODY, Routed
+from .rooms.table import JoinRefusedError
+
+if TYPE_CHECKING:
+    from .room_server import RoomServer
+
+logger = peer_logger(__name__)
+_Reason = rtc.RequestResponse.Reason
+#: How many deliveries of one participant's packets the others wait for (B7).
+_DELIVERIES_A_TURN: Final = 32
+#: Seconds that somebody who joins waits for participants that are behind with reading.
+_JOIN_PATIENCE: Final = 5.0
+#: Seconds that an answer waits for who asked, and that a request waits for who is called.
+_ANSWER_PATIENCE: Final = 0.02
+_REQUEST_PATIENCE: Final = 0.25
+#: Seconds in which nothing waits so for the same receiver again, after it was in vain.
+_HURRY: Final = 1.0
+#: Seconds that a participant's data channel may take to open.
+_OPEN_TIMEOUT: Final = 20.0
+
+
+@frozen
+class Opening:
+    """How the data packets of a participant begin, where that is not at once.
+
+    Attributes:
+        join: What its transport adds to what it is told on joining.
+        wait_open: Waits until packets reach it.
+    """
+
+    join: rtc.JoinResponse
+    wait_open: Callable[[], Awaitable[None]]
+
+
+async def serve_member(
+    server: RoomServer,
+    link: ServedLink,
+    claims: Claims,
+    client: models.ClientInfo,
+    opening: Opening | None = None,
+) -> None:
+    """Let a participant in and serve it, until it leaves, vanishes, or is let go.
+
+    If there is no place for it any more, its link is closed with the reason.
+
+    Args:
+        opening: What to wait for before it is active; nothing for links that carry packets at once.
+    """
+    backend = concurrency.current()
+    await _wait_until_told_of_others(backend, server.members_of(claims.grants.room))
+    try:
+        room, member = server.join(claims, client, link, None if opening is None else opening.join)
+    except JoinRefusedError as error:
+        await link.aclose(str(error))
+        return
+    logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
+    session = _MemberSession(backend, server, room, member, link)
+    try:
+        with backend.cancel_scope() as scope:
+            member.on_dismissed = scope.cancel
+            async with concurrency.open_service_nursery() as nursery:
+                member.backlog.on_waiter = partial(session.on_waiter, nursery)
+                nursery.start_soon(session.watch)
+                if opening is not None:
+                    nursery.start_soon(session.activate, opening)
+                try:
+                    await session.receive_requests()
+                finally:
+                    # Before the nursery takes no more tasks
+                    member.backlog.close()
+    finally:
+        member.backlog.close()
+        room.leave(member)
+        logger.info("%s left room %r: %s", member.sid, room.name, member.dismissed or "it left")
+        await link.aclose(member.dismissed or "")
+
+
+async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]) -> None:
+    """Have who joins wait for those who are behind, and told of others before (B8).
+
+    Not for long: those others may be behind for whatever they like.
+    """
+    with backend.move_on_after(_JOIN_PATIENCE):
+        for member in members:
+            backlog = member.backlog
+            if member.mailbox.queued_bytes > backlog.announcement_limit:
+                await backlog.wait_for_room(0, backend.event(), backlog.announcement_limit)
+
+
+class _MemberSession:
+    def __init__(
+        self,
+        backend: Backend,
+        server: RoomServer,
+        room: ServerRoom,
+        member: Member,
+        link: ServedLink,
+    ) -> None:
+        self._backend = backend
+        self._limits = server.limits
+        self._room = room
+        self._member = member
+        self._link = link
+        self._flood_gate = FloodGate(limit=server.limits.max_malformed)
+        self._left = False
+        # Where signalling went that is answered
+        self._answered = Routed((member,), behind=(member,))
+        # Whether it waits for somebody to read, and whether it did since we last looked
+        self._waits = False
+        self._has_waited = False
+        self._relieves_waiters = False
+
+    async def watch(self) -> None:
+        """Let the participant go when it is silent (V9), or takes nothing that it is sent (V8)."""
+        member, limits = self._member, self._limits
+        member.last_heard = taken_at = self._backend.current_time()
+        while True:
+            now = self._backend.current_time()
+            if self._has_waited:
+                self._reassure(now)
+            # Before it is active, something else bounds how long it may take.
+            if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
+                taken_at = now
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at = member.last_heard + limits.ping_timeout
+            stuck_at = taken_at + limits.read_timeout
+            if now >= gone_at:
+                text = f"it was silent for {limits.ping_timeout} s"
+                member.dismiss(DisconnectReason.CONNECTION_TIMEOUT, text)
+                return
+            if now >= stuck_at:
+                # So that it is told why, should it read again.
+                member.mailbox.discard_queued()
+                text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
+                member.dismiss(DisconnectReason.STATE_MISMATCH, text)
+                return
+            look_at = now + limits.ping_interval
+            await self._backend.sleep(min(gone_at, stuck_at, look_at) - now)
+
+    def _reassure(self, now: float) -> None:
+        """Let a sender that is not listened to live, and know that the server does."""
+        self._has_waited = self._waits
+        self._member.last_heard = now
+        self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
+
+    async def activate(self, opening: Opening) -> None:
+        """Tell everybody when packets reach the participant; let it go if they never do."""
+        with self._backend.move_on_after(_OPEN_TIMEOUT):
+            try:
+                await opening.wait_open()
+            except LinkClosedError:
+                # As whoever receives hears too.
+                return
+            self._room.activate(self._member)
+            return
+        self._member.dismiss(
+            DisconnectReason.JOIN_FAILURE,
+            f"its data channel was not open after {_OPEN_TIMEOUT:g} s",
+        )
+
+    async def receive_requests(self) -> None:
+        """Do what the participant asks for, until it leaves or its link ends."""
+        while not self._left and self._member.dismissed is None:
+            try:
+                frames = await self._link.receive()
+            except LinkClosedError as error:
+                self._on_link_ended(str(error))
+                return
+            except ValueError as error:
+                self._on_malformed(str(error))
+            else:
+                await self._on_frames(frames)
+
+    async def _on_frames(self, frames: list[Frame]) -> None:
+        """Do what the frames ask for, and wait for whom they were too much."""
+        sent: set[Member] = set()
+        deliveries = 0
+        mailbox, half = self._member.mailbox, self._member.backlog.half
+        self._member.last_heard = self._backend.current_time()
+        for channel, body in frames:
+            if self._left or self._member.dismissed is not None:
+                break
+            try:
+                routed = self._handle(channel, body)
+            except QueueFullError as error:
+                routed = await self._handle_later(channel, body, error)
+            sent.update(routed.receivers)
+            deliveries += len(routed.receivers)
+            if routed.behind or routed.held:
+                await self._hold_back(routed)
+            if mailbox.queued_bytes > half:
+                await self._read_on_later()
+            if deliveries >= _DELIVERIES_A_TURN:
+                deliveries = 0
+                await self._backend.checkpoint()
+        for receiver in sent:
+            receiver.mailbox.flush_nowait()
+
+    def _handle(self, channel: Channel, body: bytes) -> Routed:
+        """Do what one frame asks for. Whatever fails concerns this frame alone (B3).
+
+        Raises:
+            QueueFullError: it has to wait; nothing was done.
+        """
+        try:
+            if channel is Channel.SIGNAL:
+                return self._on_request(rtc.SignalRequest.FromString(body))
+            return self._room.route(self._member, channel, body)
+        except QueueFullError:
+            raise
+        except DecodeError:
+            self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
+        except MalformedPacketError as error:
+            self._on_malformed(str(error))
+        except Exception:
+            logger.exception("failed to handle what %s sent", self._member.sid)
+            self._on_malformed(f"{len(body):,} bytes that could not be handled")
+        return TO_NOBODY
+
+    # Back-pressure (B8)
+
+    async def _handle_later(self, channel: Channel, body: bytes, error: QueueFullError) -> Routed:
+        """Do what a frame asks for once there is room for it."""
+        while True:
+            await self._wait(error.backlog.wait_for_room(error.size, self._backend.event()))
+            try:
+                return self._handle(channel, body)
+            except QueueFullError as again:
+                error = again
+
+    async def _wait_briefly(self, routed: Routed, cause: Cause) -> None:
+        """Wait a moment for a receiver of a packet of a call; then go on, or tell its caller.
+
+        Who reads has taken something by then. Others whom the participant calls and answers do not
+        pay for one who does not.
+        """
+        (receiver,) = (*routed.behind, *routed.held)
+        if self._backend.current_time() >= receiver.hurried_until:
+            patience = _ANSWER_PATIENCE if cause is receiver else _REQUEST_PATIENCE
+            with self._backend.move_on_after(patience):
+                await self._bring(routed, cause)
+                return
+            receiver.hurried_until = self._backend.current_time() + _HURRY
+        for held in routed.held:
+            assert routed.frame is not None
+            self._room.drop_brief(self._member, held, routed.frame, routed.answer)
+
+    async def _read_on_later(self) -> None:
+        """Take nothing more from the participant while it does not read what it asked for."""
+        member = self._member
+        member.mailbox.flush_nowait()
+        while member.holds_back(member):
+            await self._wait(member.backlog.wait_for_share(member, self._backend.event()))
+
+    async def _hold_back(self, routed: Routed) -> None:
+        """Take nothing more from the participant while others are behind by its doing."""
+        if routed.brief is None:
+            await self._bring(routed, self._member)
+        else:
+            await self._wait_briefly(routed, routed.brief)
+
+    async def _bring(self, routed: Routed, cause: Cause) -> None:
+        for receiver in routed.held:
+            assert routed.frame is not None
+            size = len(routed.frame.body) + FRAME_OVERHEAD
+            backlog = receiver.backlog
+            while not backlog.closed and receiver.offer(routed.frame, cause) == FULL:
+                await self._wait(backlog.wait_for_room(size, self._backend.event()))
+        if cause not in (self._member, self._member.answering):
+            return
+        for receiver in (*routed.behind, *routed.held):
+            receiver.mailbox.flush_nowait()
+            while receiver.holds_back(cause):
+                await self._wait(receiver.backlog.wait_for_share(cause, self._backend.event()))
+
+    async def _wait(self, wait: Awaitable[None]) -> None:
+        self._waits = self._has_waited = True
+        try:
+            await wait
+        finally:
+            self._waits = False
+
+    def on_waiter(self, nursery: Nursery) -> None:
+        """Somebody waits for the participant to read."""
+        if not self._relieves_waiters:
+            self._relieves_waiters = True
+            nursery.start_soon(self._relieve_waiters)
+
+    async def _relieve_waiters(self) -> None:
+        while self._member.backlog.relieve(self._link.queued_bytes):
+            await self._link.wait_writable()
+        self._relieves_waiters = False
+
+    def _on_link_ended(self, why: str) -> None:
+        """Say so, in case that signalling still goes out: it may have a way of its own."""
+        is_active = self._member.state == models.ParticipantInfo.ACTIVE
+        reason = DisconnectReason.CONNECTION_TIMEOUT if is_active else DisconnectReason.JOIN_FAILURE
+        self._member.dismiss(reason, why)
+
+    def _on_malformed(self, what: str) -> None:
+        logger.info("ignored what %s sent: %s", self._member.sid, what)
+        if not self._flood_gate.admit(self._backend.current_time()):
+            self._member.dismiss(
+                DisconnectReason.STATE_MISMATCH,
+                f"it sent more than {self._flood_gate.limit} malformed messages, the last being "
+                f"{what}",
+            )
+
+    def _on_request(self, request: rtc.SignalRequest) -> Routed:
+        match request.WhichOneof("message"):
+            case "ping":
+                self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
+            case "ping_req":
+                pong = rtc.Pong(
+                    last_ping_timestamp=request.ping_req.timestamp,
+                    timestamp=time.time_ns() // 1_000_000,
+                )
+                self._member.tell(rtc.SignalResponse(pong_resp=pong))
+            case "update_metadata":
+                return self._on_update_metadata(request.update_metadata)
+            case "leave":
+                self._left = True
+            case "add_track":
+                response = rtc.RequestResponse(
+                    reason=_Reason.UNSUPPORTED_TYPE,
+                    message="this server carries data and no media",
+                    add_track=request.add_track,
+                )
+                self._member.tell(rtc.SignalResponse(request_response=response))
+            case "publish_data_track_request":
+                response = rtc.RequestResponse(
+                    reason=_Reason.NOT_ALLOWED,
+                    message="this server has no data tracks: data streams and packets it has",
+                    publish_data_track=request.publish_data_track_request,
+                )
+                self._member.tell(rtc.SignalResponse(request_response=response))
+            case kind:
+                logger.debug("ignored signalling of kind %s of %s", kind, self._member.sid)
+        return self._answered
+
+    def _on_update_metadata(self, update: rtc.UpdateParticipantMetadata) -> Routed:
+        member = self._member
+        behind: Sequence[Member] = ()
+        reason, message = _Reason.OK, ""
+        if not member.permissions.can_update_metadata:
+            reason = _Reason.NOT_ALLOWED
+            message = f"{member.identity!r} lacks the grant canUpdateOwnMetadata"
+        else:
+            try:
+                behind = self._room.change(
+                    member,
+                    name=update.name,
+                    metadata=update.metadata,
+                    attributes=dict(update.attributes),
+                    cause=member,
+                )
+            except ValueError as error:
+                reason, message = _Reason.LIMIT_EXCEEDED, str(error)
+        response = rtc.RequestResponse(
+            request_id=update.request_id, reason=reason, message=message, update_metadata=update
+        )
+        member.tell(rtc.SignalResponse(request_response=response))
+        told = (member, *behind)
+        return Routed(told, behind=told)
