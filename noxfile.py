@@ -4,6 +4,7 @@
 What a machine lacks is skipped, with a line that says what to install.
 """
 
+import os
 import platform
 import shutil
 import sys
@@ -14,8 +15,8 @@ import nox
 PYTHONS = ["3.11", "3.12", "3.13"]
 BACKENDS = ["trio", "asyncio", "uvloop"]
 
-# Tests wait for processes and sockets now and then: a few workers are faster than one.
-WORKERS = ["--numprocesses=auto", "--maxprocesses=4"]
+# Tests wait for processes and sockets now and then: more workers than cores are faster.
+WORKERS = [f"--numprocesses={max(4, min(os.cpu_count() or 1, 8))}"]
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
