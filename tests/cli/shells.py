@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from attrs import define
 
@@ -97,7 +99,14 @@ def pipe(
 
 def is_running(process_id: int) -> bool:
     """Whether a process runs; one that has ended may still wait for its parent to ask."""
-    states = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(process_id)], capture_output=True, text=True, check=False
-    )
-    return bool(states.stdout.strip()) and not states.stdout.startswith("Z")
+    if sys.platform == "linux":
+        # A bare machine has no `ps`.
+        try:
+            stat = Path(f"/proc/{process_id}/stat").read_text()
+        except FileNotFoundError:
+            return False
+        state = stat.rpartition(") ")[2]
+    else:
+        command = ["ps", "-o", "stat=", "-p", str(process_id)]
+        state = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
