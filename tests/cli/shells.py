@@ -103,7 +103,7 @@ def is_running(process_id: int) -> bool:
         # A bare machine has no `ps`.
         try:
             stat = Path(f"/proc/{process_id}/stat").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
         state = stat.rpartition(") ")[2]
     else:
