@@ -2,13 +2,14 @@
 
 A `Link` carries frames between one participant and its server, in order, on three channels: the
 signalling messages of LiveKit, and reliable and lossy data packets. Nothing above a link knows
-which one it is. A client gets its link from a `Connector`, the server from whoever accepted it.
+which one it is. A client gets its link from a `Connector`, the server from the listener that
+accepted it.
 
 * `framed`: a link over anything that carries messages of bytes; queues, coalesces and bounds.
-* `frames`: what such a message looks like.
-* `websocket`, `memory`, `stream`: what carries the messages.
+* `frames`: the format of such a message.
+* `websocket`, `memory`, `stream`: the carriers of the messages.
 * `records`, `record_stream`: the records of a stream link, and messages in them.
-* `urls`, `connecting`: the connector for a URL, and what connectors share.
+* `urls`, `connecting`: the connector for a URL, and the common part of connectors.
 * `packet_sender`: the packets that a participant sends, numbered.
 """
 

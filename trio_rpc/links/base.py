@@ -1,4 +1,4 @@
-"""What a link is, for those who use one and for those who write one."""
+"""The contract of a link, for its users and its implementations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from livekit.protocol import models
 
 
 class Channel(IntEnum):
-    """What a frame holds, and how surely it arrives."""
+    """The kind of message in a frame, and how reliably it is delivered."""
 
     SIGNAL = 1
     RELIABLE = 2
@@ -29,13 +29,13 @@ class Frame(NamedTuple):
 
 
 #: When this many frames are queued, whoever queues packets lets them leave before the tick is over.
-#: Were all calls that are under way to travel in one message, their caller, the server and their
-#: callee would work in turns, and never at the same time.
+#: If all calls in flight travelled in one message, their caller, the server and their callee would
+#: work in turns, and never at the same time.
 EARLY_FRAMES: Final = 32
 
 
 class LinkClosedError(Exception):
-    """The link has ended; its text says why, for a person."""
+    """The link has ended; the text says why, for a person."""
 
 
 class LinkFullError(Exception):
@@ -55,7 +55,7 @@ class Link(Protocol):
         ...
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
-        """Let what is queued leave at once, if nothing is under way and the way is free.
+        """Send what is queued at once, if nothing is in flight and nothing blocks.
 
         For when nothing else will be queued in this tick, which it would leave with otherwise.
 
@@ -66,7 +66,7 @@ class Link(Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """What waits to be sent, without what is under way."""
+        """Bytes that wait to be sent, without those in flight."""
         ...
 
     async def wait_writable(self) -> None:
@@ -74,7 +74,7 @@ class Link(Protocol):
         ...
 
     async def receive(self) -> list[Frame]:
-        """The next frames of a message, at least one and at most some dozens.
+        """Receive the next frames of a message, at least one and at most some dozens.
 
         Other tasks have their turn now and then, however much has come already (B7).
 
@@ -85,23 +85,24 @@ class Link(Protocol):
         ...
 
     def discard_queued(self) -> None:
-        """Forget what is queued and not yet under way, to make room for a last word."""
+        """Discard the queue, without what is in flight, to make room for a final response."""
         ...
 
     async def aclose(self, reason: str = "") -> None:
         """Send what is queued, for as long as that is allowed to take, and end the link.
 
         Args:
-            reason: Told to the other side, where the link has a way to; cut to 120 bytes.
+            reason: The close reason for the other side, where the link can send one; cut to 120
+                bytes.
         """
         ...
 
 
 class ServedLink(Link, Protocol):
-    """A link as a server has it, who looks whether the participant reads."""
+    """A link on the server, which checks whether the participant reads."""
 
     def has_progressed(self) -> bool:
-        """Tell whether the other side has taken anything since the last call, in bytes.
+        """Return whether the other side has taken any bytes since the last call.
 
         Also true when nothing waits for it.
         """
@@ -109,17 +110,17 @@ class ServedLink(Link, Protocol):
 
 
 class MessageStream(Protocol):
-    """What carries messages of bytes, one after another: a WebSocket, a pair of channels, …
+    """A carrier of messages of bytes, one after another: a WebSocket, a pair of channels, …
 
     Attributes:
-        sends_at_once: Whether `send_message_nowait` is of any use.
+        sends_at_once: Whether `send_message_nowait` may ever send.
     """
 
     sends_at_once: bool
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that were sent and nobody has taken yet; 0 where that is not known."""
+        """Bytes that were sent and not taken yet; 0 where that is not known."""
         ...
 
     def send_message_nowait(self, message: bytes) -> bool:
@@ -142,7 +143,7 @@ class MessageStream(Protocol):
         ...
 
     async def receive_message(self) -> bytes:
-        """The next message.
+        """Receive the next message.
 
         Raises:
             LinkClosedError: the stream has ended, in whichever way.
@@ -150,19 +151,19 @@ class MessageStream(Protocol):
         ...
 
     async def aclose(self, reason: str) -> None:
-        """End the stream, telling the other side why. Never raises but for cancellation."""
+        """End the stream with a close reason for the other side. Raises on cancellation only."""
         ...
 
 
 class Connector(Protocol):
-    """Whoever can open a link to a server."""
+    """A way to open links to a server."""
 
     def open_link(self, token: str, client: models.ClientInfo) -> AbstractAsyncContextManager[Link]:
-        """A link for as long as the block runs.
+        """A block with an open link, which is closed at its end.
 
         Args:
             token: The access token to join with.
-            client: What we are, as LiveKit's signalling tells it.
+            client: The description of ourselves in LiveKit's signalling.
 
         Raises:
             ConnectError: no server answered, or it refused.

@@ -1,12 +1,12 @@
 """A link over anything that carries messages of bytes.
 
-Whoever sends only queues; a writer task takes all that is queued and sends it as one message (at
-most about 64 KB), so that what is queued in one tick of the event loop leaves in one write. A
-sender may be cancelled at any time without cutting a message in two. Who knows that nothing else
-will come in this tick does not wait for the writer: `flush_nowait`.
+Senders only queue; a writer task takes all that is queued and sends it as one message (at most
+about 64 KB), so that frames queued in one tick of the event loop leave in one write. A sender may
+be cancelled at any time without cutting a message in two. A sender that knows that nothing else
+will come in this tick need not wait for the writer: `flush_nowait`.
 
-Whoever receives gets the frames of a message in slices, and after some of them everybody else has a
-turn, however many messages have come already (B7).
+Receivers get the frames of a message in slices, and after some of them the other tasks have a turn,
+however many messages have come already (B7).
 
 The queue is bounded in bytes. When it is full `send_nowait` refuses, and `wait_writable` waits; a
 lossy frame is dropped when the queue is half full.
@@ -27,15 +27,15 @@ from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
 
 logger = peer_logger(__name__)
 
-#: What one message may hold before the rest waits for the next: larger ones were slower.
+#: The size from which on the rest waits for the next message: larger ones were slower.
 COALESCED_BYTES: Final = 64 * 1024
-#: How many frames of a message are received at once.
+#: The frames of a message that are received at once.
 SLICE_FRAMES: Final = 32
-#: After how many frames, each slice counted as one more, the other tasks have their turn.
+#: The frames after which the other tasks have their turn; each slice counts as one more.
 TURN_FRAMES: Final = 32
 #: So many bytes count as a frame more.
 _FRAME_BYTES: Final = 4 * 1024
-#: What a link may hold queued, unless told otherwise.
+#: The most that a link holds queued, unless told otherwise.
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
 CLOSE_TIMEOUT: Final = 2.0
@@ -45,11 +45,11 @@ CLOSE_TIMEOUT: Final = 2.0
 async def open_framed_link(
     stream: MessageStream, *, max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
 ) -> AsyncGenerator[FramedLink]:
-    """A link over `stream`, for as long as the block runs; at its end both are closed.
+    """A block with a link over `stream`; both are closed at its end.
 
     Args:
         stream: Carries the messages; the link owns it from here on.
-        max_queue_bytes: How much may wait to be sent.
+        max_queue_bytes: The most that may wait to be sent.
     """
     backend = concurrency.current()
     link = FramedLink(stream, backend, max_queue_bytes)
@@ -73,12 +73,12 @@ class FramedLink:
         self._queued_bytes = 0
         self._sending = False
         self._something_queued: Event = backend.event()
-        # What the stream was given, and what it had taken of that when somebody last asked
+        # The bytes given to the stream, and how many of them it had taken at the last check
         self._given_bytes = 0
         self._taken_bytes = 0
-        # Where somebody waits for it
+        # Set for those who wait for it
         self._something_sent: Event | None = None
-        # What has come: the message that is being handed out, and what was since others had a turn
+        # Received: the message that is being handed out, and the frames since others had a turn
         self._message: bytes = b""
         self._position = 0
         self._found_frames = False
@@ -91,7 +91,7 @@ class FramedLink:
 
     @property
     def queued_bytes(self) -> int:
-        """What waits to be sent, without what is under way."""
+        """Bytes that wait to be sent, without those in flight."""
         return self._queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
@@ -156,7 +156,7 @@ class FramedLink:
         try:
             return await self._stream.receive_message()
         except LinkClosedError as error:
-            # What the other side says of the end counts more than how our writer noticed it.
+            # The peer's close reason takes precedence over our write error.
             if not (self._closing or self._end_received):
                 self._end_received = True
                 self._closed_because = str(error)
@@ -166,7 +166,7 @@ class FramedLink:
     def _decode_slice(self) -> list[Frame]:
         message = self._message
         position = start = self._position
-        # The message is over, should this be no frames.
+        # If these are no frames, the message is over.
         self._message, self._position = b"", 0
         # One more than there are frames: a message without any costs something too.
         self._frames_this_turn += 1
@@ -200,8 +200,8 @@ class FramedLink:
     async def run_writer(self) -> None:
         """Send what is queued, until the link is closed or the stream fails.
 
-        Shielded: a cancelled participant still sends what it has to say on leaving, and a message
-        is never cut in two. `aclose` ends it.
+        Shielded: a cancelled participant still sends its last packets, and a message is never cut
+            in two. `aclose` ends it.
         """
         with self._writer_scope:
             try:
@@ -213,7 +213,7 @@ class FramedLink:
                 if self._closed_because is None:
                     self._closed_because = str(error)
                 self._fall_silent()
-                # Whoever receives is told too, should the stream have ended in one direction only.
+                # The receiver is told too, in case the stream has ended in one direction only.
                 with self._backend.move_on_after(CLOSE_TIMEOUT):
                     await self._stream.aclose("the other direction failed")
 
@@ -223,7 +223,7 @@ class FramedLink:
             while self._queue:
                 queued = self._queued_bytes
                 message = encode_frames(self._take_queued())
-                # At once: until the stream has sent it, it counts as unsent.
+                # Counted before it is sent: until then it is unsent.
                 self._given_bytes += queued - self._queued_bytes
                 await self._stream.send_message(message)
                 self._notify_sent()

@@ -25,14 +25,14 @@ _LENGTH_DELIMITED: Final = 2
 _TAGS: Final = {channel: channel << 3 | _LENGTH_DELIMITED for channel in Channel}
 _CHANNELS: Final = {tag: channel for channel, tag in _TAGS.items()}
 _MAX_VARINT_BYTES: Final = 5
-#: What a frame costs beyond its body, at the most: one byte of tag and the length.
+#: The most that a frame takes beyond its body: one byte of tag and the length.
 FRAME_OVERHEAD: Final = 1 + _MAX_VARINT_BYTES
 #: The text of the error about a message in which nothing is for us.
 NO_FRAME: Final = "a message without a frame"
 
 
 def encode_frames(frames: Iterable[Frame]) -> bytes:
-    """One message that holds `frames`."""
+    """Encode `frames` as one message."""
     message = bytearray()
     for channel, body in frames:
         message.append(_TAGS[channel])
@@ -46,7 +46,7 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
 
 
 def decode_frames(message: bytes) -> list[Frame]:
-    """All frames of a message, in order.
+    """Decode all frames of a message, in order.
 
     Raises:
         ValueError: the message is not a run of frames, or holds none that we know.
@@ -61,8 +61,8 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
     """Decode the next frames of a message, so that a large one takes no long turn (B7).
 
     Args:
-        position: Where to begin: 0, or what the call before returned.
-        limit: How many fields to look at, those that we do not know included.
+        position: The start: 0, or the value that the call before returned.
+        limit: The fields to look at, unknown ones included.
 
     Returns:
         The frames, perhaps none, and where the next call begins; at the end of the message, its

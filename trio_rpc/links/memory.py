@@ -10,7 +10,7 @@ from .. import concurrency
 from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
 from .base import LinkClosedError
 
-#: How many messages may be under way in one direction.
+#: The messages that may be in flight in one direction.
 _BUFFERED_MESSAGES: Final = 16
 
 
@@ -28,7 +28,7 @@ class MemoryStream:
     _our_ending: _Ending
     _their_ending: _Ending
     sends_at_once: bool = True
-    # What is in a channel was taken, for all that we know.
+    # A message in a channel counts as taken: nothing else is known of it.
     unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:
@@ -61,7 +61,7 @@ class MemoryStream:
 
 
 def open_memory_streams() -> tuple[MemoryStream, MemoryStream]:
-    """Two streams; what goes into one comes out of the other."""
+    """Open two streams; messages sent into one are received from the other."""
     backend = concurrency.current()
     to_far, from_near = backend.open_memory_channel(_BUFFERED_MESSAGES)
     to_near, from_far = backend.open_memory_channel(_BUFFERED_MESSAGES)

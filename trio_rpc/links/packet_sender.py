@@ -1,4 +1,4 @@
-"""Where what we say leaves for the room."""
+"""The sender of our packets to the room."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from livekit.protocol import models, rtc
 from ..protocol.limits import MAX_PACKET_BYTES
 from . import EARLY_FRAMES, Channel, Frame, LinkFullError
 
-#: Renews what a packet says that does not stay true while it waits to be queued.
+#: Refreshes what becomes outdated in a packet while it waits to be queued.
 Renew = Callable[[models.DataPacket], None]
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
 
 
 class Mailbox(Protocol):
-    """The part of a link that is used to send; see `Link`."""
+    """The part of a link that sends; see `Link`."""
 
     def send_nowait(self, frame: Frame) -> None: ...
     def flush_nowait(self, *, at_least: int = 1) -> None: ...
@@ -25,7 +25,7 @@ class Mailbox(Protocol):
 
 
 class Outlet:
-    """The sending half of one stay in a room.
+    """The sending half of a session.
 
     Attributes:
         round_trip: Seconds to the server and back, as last measured; 0 before that.
@@ -56,9 +56,9 @@ class Outlet:
         self._queue(packet, self._numbered(packet))
 
     async def send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
-        """Queue a packet, after waiting for room in the queue.
+        """Wait for room in the queue, and queue a packet.
 
-        Cancelled while it waits, nothing was queued.
+        If it is cancelled while it waits, nothing was queued.
 
         Args:
             renew: Called with the packet before each further try.
@@ -76,13 +76,13 @@ class Outlet:
     async def send_within(
         self, max_bytes: int, packet: models.DataPacket, renew: Renew | None = None
     ) -> bool:
-        """The same for a packet that may turn out too large: returns whether it was sent.
+        """Send a packet of at most `max_bytes`; return whether it was sent.
 
         Raises:
             LinkClosedError: the connection is lost.
         """
         while True:
-            # Measured as it is sent: to know its size is to serialise it.
+            # Measured as it is sent: measuring serialises it anyway.
             body = self._numbered(packet)
             if len(body) > max_bytes:
                 return False
@@ -96,11 +96,11 @@ class Outlet:
                 return True
 
     def flush_nowait(self) -> None:
-        """Let what is queued leave at once; for when nothing else will come in this tick."""
+        """Send what is queued at once; for when nothing else will come in this tick."""
         self._link.flush_nowait()
 
     def _numbered(self, packet: models.DataPacket) -> bytes:
-        """The packet as it leaves."""
+        """Number a reliable packet, and return it serialised."""
         if packet.kind == _RELIABLE:
             packet.sequence = self._last_sequence + 1
         return packet.SerializeToString()
@@ -115,7 +115,7 @@ class Outlet:
 
 
 def _stamp_bytes(us: models.ParticipantInfo) -> int:
-    """What the server's stamps (P5) may add to a packet on its way."""
+    """Return the bytes that the server's stamps (P5) may add to a packet."""
     stamped = models.DataPacket(
         participant_identity=us.identity,
         participant_sid=us.sid,

@@ -17,7 +17,7 @@ class RecordStream:
 
     Args:
         stream: Carries the bytes.
-        max_body_bytes: What one record of the other side's may hold.
+        max_body_bytes: The limit for one record of the other side's.
     """
 
     sends_at_once = True
@@ -38,7 +38,7 @@ class RecordStream:
         return self._stream.unsent_bytes
 
     def accept(self, max_body_bytes: int) -> None:
-        """Take records of another size from here on, from who has been let in."""
+        """Set the limit for the records of a participant that was admitted."""
         self._decoder.max_body_bytes = max_body_bytes
 
     # Sending
@@ -86,7 +86,7 @@ class RecordStream:
             reason = body.decode(errors="replace") or "no reason given"
             self._ended_because = f"the connection was closed: {reason}"
             self._end_received = True
-            # It listens to nothing any more, and waits for us to end as well.
+            # It reads nothing any more, and waits for us to end as well.
             self._stream.write_eof()
         else:
             self._violate(f"a record {kind.name} after the handshake")
@@ -94,11 +94,11 @@ class RecordStream:
         raise LinkClosedError(self._ended_because)
 
     async def receive_record(self) -> Record:
-        """The next record, of whichever kind.
+        """Receive the next record, of any kind.
 
         Raises:
-            ProtocolMismatchError: the other side speaks something else.
-            LinkClosedError: the connection has ended, or there was no making sense of it.
+            ProtocolMismatchError: the other side speaks another protocol.
+            LinkClosedError: the connection has ended, or sent something invalid.
         """
         while True:
             if self._ended_because is not None:
@@ -143,10 +143,10 @@ class RecordStream:
             self._stream.abort()
 
     async def finish(self) -> None:
-        """Say no more, and wait for the other side to end as well.
+        """End our direction, and wait for the other side to end as well.
 
-        To close a socket in which something is unread would reset the connection, and what was sent
-        last might never be read. May take as long as the other side likes.
+        Closing a socket in which something is unread would reset the connection, and the last that
+        was sent might never be read. May take as long as the other side likes.
         """
         self._stream.write_eof()
         if not self._receiving:

@@ -1,4 +1,4 @@
-"""What a stream link sends over its socket: a preamble, and records after it.
+"""The format of a stream link: a preamble, and records after it.
 
 Both sides begin with `PREAMBLE`, which names the protocol and its version. What follows are
 records: one byte for the kind, four for the length of the body (big-endian), and the body.
@@ -10,8 +10,8 @@ records: one byte for the kind, four for the length of the body (big-endian), an
     …                                           …
     END: reason                                 END: reason
 
-Nobody says anything after its END. A `MESSAGE` is what a WebSocket message is on that link; see
-`frames`.
+Neither side sends anything after its END. A `MESSAGE` is what a WebSocket message is on that link;
+see `frames`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 PREAMBLE: Final = b"trio-rpc.v1\n"
-#: The largest body before a participant is let in: a token and what the client says of itself.
+#: The largest body before a participant is admitted: a token and the client's description.
 MAX_HELLO_BYTES: Final = 64 * 1024
 
 _HEADER: Final = struct.Struct(">BI")
@@ -31,7 +31,7 @@ _TLS: Final = re.compile(rb"[\x15\x16]\x03")
 
 
 class RecordKind(IntEnum):
-    """What a record is for."""
+    """The purpose of a record."""
 
     HELLO = 1
     ANSWER = 2
@@ -50,10 +50,10 @@ class Record(NamedTuple):
 
 
 class ProtocolMismatchError(ValueError):
-    """The other side speaks something else.
+    """A peer that speaks another protocol.
 
     Attributes:
-        spoken: What it seems to be: `HTTP`, `TLS`, or a description.
+        spoken: The protocol that it seems to speak: `HTTP`, `TLS`, or a description.
     """
 
     def __init__(self, spoken: str) -> None:
@@ -62,15 +62,15 @@ class ProtocolMismatchError(ValueError):
 
 
 def encode_record(kind: RecordKind, body: bytes) -> bytes:
-    """One record, as it is sent."""
+    """Encode one record."""
     return _HEADER.pack(kind, len(body)) + body
 
 
 class RecordDecoder:
-    """Takes bytes as they come, and decodes one record when it is asked for one (rule B7).
+    """A decoder of bytes as they come, one record at a time (rule B7).
 
-    What is fed and not decoded is kept. So a reader that feeds only when there is no whole record
-    left has at most one unfinished record and one read in here.
+    Bytes that are fed and not decoded are kept. So a reader that feeds only when there is no whole
+    record left has at most one unfinished record and one read in here.
 
     Attributes:
         max_body_bytes: The limit for the body of one record. A larger one is refused by its header,
@@ -79,18 +79,18 @@ class RecordDecoder:
 
     def __init__(self, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
-        # What was fed, of which all before `_position` is decoded
+        # The bytes fed, of which all before `_position` are decoded
         self._data: bytes | bytearray = b""
         self._position = 0
         self._begun = False
 
     def feed(self, data: bytes) -> None:
-        """Take what has come."""
+        """Add received bytes."""
         if self._position == len(self._data):
             # Mostly a read ends where a record does, and nothing has to be copied.
             self._data = data
         elif isinstance(self._data, bytearray):
-            # Which moves the beginning of the array, and none of its content.
+            # This moves the beginning of the array, and none of its content.
             del self._data[: self._position]
             self._data += data
         else:

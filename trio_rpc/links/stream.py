@@ -1,7 +1,7 @@
 """A client's link over a plain socket: TCP, TLS or a socket in the file system.
 
-For those who need no WebSocket: it takes fewer steps and bytes, and passes no web proxies. What is
-sent is described in `records`; the messages, the tokens and the signalling are those of the
+For clients that need no WebSocket: it takes fewer steps and bytes, and passes no web proxies.
+`records` describes its format; the messages, the tokens and the signalling are those of the
 WebSocket.
 """
 
@@ -32,7 +32,7 @@ SCHEMES: Final = ("tcp", "tls", "unix")
 
 _ANSWER: Final = re.compile(rb"(\d{3}) (.*)", re.DOTALL)
 _ACCEPTED: Final = 200
-#: What to do where the server speaks something else.
+#: The advice where the server speaks another protocol.
 _HINTS: Final = {
     "HTTP": "ws:// may be right for it",
     "TLS": "tls:// may be right for it",
@@ -41,13 +41,13 @@ _HINTS: Final = {
 
 @frozen
 class StreamAddress:
-    """Where a stream link leads, as its URL says.
+    """The address of a stream link, as its URL has it.
 
     Attributes:
         scheme: `tcp`, `tls` or `unix`.
         host: For the first two.
         port: For the first two; 0 for a server that takes a free one.
-        path: For `unix`: of the socket.
+        path: For `unix`: the path of the socket.
     """
 
     scheme: str
@@ -57,10 +57,10 @@ class StreamAddress:
 
     @classmethod
     def parse(cls, url: str) -> StreamAddress:
-        """The address that a URL has.
+        """Parse a URL.
 
         Raises:
-            ValueError: it is none of a stream link.
+            ValueError: it is not the URL of a stream link.
         """
         try:
             parts = urlsplit(url)
@@ -93,7 +93,7 @@ def _wanted(url: str) -> str:
 
 @frozen
 class StreamConnector:
-    """Opens links to the server at a URL.
+    """The connector for the URL of a stream link.
 
     Args:
         url: `tcp://host:port`, `tls://host:port` or `unix:///path`.
@@ -180,7 +180,7 @@ _CONNECT: Final[
 
 
 def _explained(error: Exception) -> Exception:
-    """The same error, saying what can be done about it where that is known."""
+    """Return the same error, with advice where there is some."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionError(
             f"its certificate is refused: {error.verify_message} (ssl_context says which "

@@ -1,4 +1,4 @@
-"""Which link a URL asks for."""
+"""The choice of a connector by URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .websocket import WebSocketConnector
 
 
 def connector_for(url: str, ssl_context: ssl.SSLContext | None = None) -> Connector:
-    """Who opens links to the server at a URL; one that is none is refused when it does.
+    """Return the connector for a URL. An invalid URL is reported by `open_link`.
 
     Args:
         ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's unless

@@ -30,9 +30,9 @@ from .base import Link, LinkClosedError, MessageStream
 from .connecting import MAX_MESSAGE_BYTES, check_token, failure, refusal, without_query
 from .framed import CLOSE_TIMEOUT, open_framed_link
 
-#: What a client and a server of ours agree on: frames instead of bare signalling messages.
+#: The subprotocol of our clients and servers: frames instead of bare signalling messages.
 SUBPROTOCOL: Final = "trio-rpc.v1"
-#: What is read from the socket at once: a coalesced message is larger than the usual 4 KB.
+#: The size of a read from the socket: a coalesced message is larger than the usual 4 KB.
 _RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 #: The version of LiveKit's signalling protocol that we speak.
 _SIGNALLING_VERSION: Final = 16
@@ -42,7 +42,7 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 @frozen
 class WebSocketConnector:
-    """Opens links to the server at a URL.
+    """The connector for the URL of a WebSocket.
 
     Args:
         url: `ws://` or `wss://` (or `http://`, `https://`), the host, and perhaps a port and the
@@ -88,7 +88,7 @@ def _signalling_url(url: str, client: models.ClientInfo) -> str:
         "auto_subscribe": 0,
     }
     path = parts.path.rstrip("/") + "/rtc"
-    # Without user and password, which nobody asks for, and which would show in error messages.
+    # Without user and password, which no server asks for, and which would show in error messages.
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((scheme, host, path, urlencode(query), ""))
 
@@ -102,12 +102,12 @@ def _require_subprotocol(url: str, subprotocol: str | None) -> None:
 
 
 def closed_with(code: int, reason: str) -> LinkClosedError:
-    """The end of a link whose WebSocket the other side has closed."""
+    """Return the error of a link whose WebSocket the other side has closed."""
     return LinkClosedError(f"the WebSocket was closed with {code}: {reason or 'no reason given'}")
 
 
 def close_reason(reason: str) -> str | None:
-    """`reason` as a WebSocket's close frame can carry it: a frame holds 125 bytes."""
+    """Cut `reason` to the size of a WebSocket's close frame, which holds 125 bytes."""
     return truncate_utf8(reason, _MAX_CLOSE_REASON_BYTES) or None
 
 
@@ -146,7 +146,7 @@ async def _connect_on_trio(
 ) -> AsyncGenerator[MessageStream]:
     async def hold() -> None:
         # The task that reads from the WebSocket lives in here. It is shielded, so that a cancelled
-        # participant can still say goodbye; the end of the block ends it.
+        # participant can still close in order; the end of the block ends it.
         try:
             with scope:
                 async with (
@@ -225,7 +225,7 @@ async def _shake_hands(
 
 @frozen
 class _WatchedNursery:
-    """Tells when the reader ends, which trio-websocket's handshake does not notice."""
+    """A nursery that reports the end of the reader, which trio-websocket's handshake misses."""
 
     _nursery: trio.Nursery
     _on_end: Callable[[], None]
@@ -282,8 +282,8 @@ async def _connect_on_asyncio(
             ssl=context,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"authorization": authorization},
-            # A room has its own pings, and small messages that are not worth compressing. No time
-            # of their own: whoever joins a room has a timeout over all of it.
+            # A room has its own pings, and small messages that are not worth compressing. No
+            # timeout of its own: joining a room has one over all of it.
             compression=None,
             ping_interval=None,
             open_timeout=None,

@@ -10,9 +10,9 @@ from attrs import Factory, define
 
 from .budgets import Budget
 
-#: How many answered requests of one caller are remembered; the oldest are forgotten first.
+#: The answered requests remembered of one caller; the oldest are forgotten first.
 MAX_ANSWERED_REQUESTS: Final = 10_000
-#: What remembering one costs.
+#: The bytes charged for remembering one.
 ANSWERED_REQUEST_BYTES: Final = 384
 
 
@@ -39,12 +39,12 @@ class AnsweredRequests:
         deadlines[request_id] = deadline
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
-        """Whether a request was answered and its deadline has not come."""
+        """Whether a request was answered and its deadline has not passed."""
         deadlines = self._deadlines.get(caller)
         return deadlines is not None and deadlines.get(request_id, now) > now
 
     def forget_expired(self, now: float) -> None:
-        """Forget the requests whose deadline has come."""
+        """Forget the requests whose deadline has passed."""
         for caller, deadlines in tuple(self._deadlines.items()):
             self._forget(caller, [each for each, deadline in deadlines.items() if deadline <= now])
             if not deadlines:

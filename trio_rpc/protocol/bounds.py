@@ -18,25 +18,25 @@ from .limits import (
     utf8_length,
 )
 
-#: The attribute of a stream that says which request it is, or answers (S2).
+#: The stream attribute with the id of the request that it is, or answers (S2).
 REQUEST_ID_ATTRIBUTE: Final = "lk.rpc_request_id"
-#: So many characters have at most 256 bytes.
+#: The most characters that are certain to fit into 256 bytes.
 _SHORT_NAME: Final = MAX_NAME_BYTES // 4
 _SMALL_PACKET_BYTES: Final = 1024
 
 
 def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
-    """Refuse a packet in which something is larger than it may be.
+    """Refuse a packet with a name or list beyond its bound.
 
     Every packet comes through here twice, at the server and at its receiver, so what is short in
     characters is not measured in bytes.
 
     Args:
-        kind: Of its value.
-        size: Of the packet, in bytes.
+        kind: The kind of its value.
+        size: The size of the packet, in bytes.
 
     Raises:
-        ValueError: something is; the text says what, how large it is, and what the limit is.
+        ValueError: something is too large; the text names it, its size and the limit.
     """
     destinations = packet.destination_identities
     if len(destinations) != 1 or len(destinations[0]) > _SHORT_NAME:

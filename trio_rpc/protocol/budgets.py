@@ -1,7 +1,7 @@
-"""What peers make us hold, counted against whoever causes it (rule B4).
+"""The bytes held on behalf of peers, counted against the peer that causes them (rule B4).
 
-Whatever is kept on behalf of a peer is charged to the peer before it is kept, and refunded when it
-is gone. No I/O.
+Everything kept on behalf of a peer is charged to that peer before it is kept, and refunded when it
+is dropped. No I/O.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_MAX_PEERS_BYTES: Final = 256 * 1024 * 1024
 
 
 class BudgetExceededError(Exception):
-    """Keeping more would exceed a limit, which the text names; nothing was charged."""
+    """A charge that would exceed a limit, which the text names; nothing was charged."""
 
 
 @define(eq=False)
@@ -29,13 +29,13 @@ class Budget:
         max_peers_bytes: The limit for all peers together.
 
     Attributes:
-        held: What is held for all peers.
+        held: The bytes held for all peers.
     """
 
     max_peer_bytes: int = DEFAULT_MAX_PEER_BYTES
     max_peers_bytes: int = DEFAULT_MAX_PEERS_BYTES
     held: int = 0
-    # Of peers that hold something: there is no end to the names that peers may have.
+    # Only peers that hold something have an entry, since the names of peers are unbounded.
     _held_by: dict[str, int] = Factory(dict[str, int])
 
     def held_by(self, peer: str) -> int:

@@ -1,4 +1,4 @@
-"""Who understands what: servers, peers and we (rules N1 to N3)."""
+"""The abilities of servers, of peers and of ourselves (rules N1 to N3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from livekit.protocol import models
 
 from ..participant import Participant
 
-#: What we announce: RPC v2 over data streams, and streams with inline content.
+#: The client protocol that we announce: RPC v2 over data streams, and streams with inline content.
 CLIENT_PROTOCOL: Final = 2
-#: What we announce besides: streams compressed as deflate-raw, and the cancelling of invocations.
+#: The capabilities that we announce: streams compressed as deflate-raw, and cancelling invocations.
 #: The latter is ours alone (docs/protocol.md); LiveKit's numbers are small, and its SDKs ignore
 #: those that they don't know.
 CAN_INFLATE: Final[int] = models.ClientInfo.CAP_COMPRESSION_DEFLATE_RAW
@@ -48,5 +48,5 @@ def inflates(peer: Participant) -> bool:
 
 
 def takes_cancellation(peer: Participant) -> bool:
-    """Whether `peer` wants to know that a call of it was given up."""
+    """Whether `peer` wants to be told that a call to it was given up."""
     return CAN_CANCEL in peer.capabilities

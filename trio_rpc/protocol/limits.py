@@ -18,13 +18,13 @@ MAX_REQUEST_ID_BYTES: Final = 128
 MAX_NAME_BYTES: Final = 256
 #: The identity of a participant, as a destination (B2); LiveKit's servers have the same limit.
 MAX_IDENTITY_BYTES: Final = 256
-#: How many destinations a packet names (B2).
+#: The destinations of a packet (B2).
 MAX_DESTINATIONS: Final = 1_000
-#: How many attributes a stream has (B2).
+#: The attributes of a stream (B2).
 MAX_ATTRIBUTES: Final = 256
 #: The value of an attribute (B2).
 MAX_ATTRIBUTE_BYTES: Final = 32 * 1024
-#: Why a stream broke off, as its sender says (B2).
+#: The reason that its sender gives for a broken stream (B2).
 MAX_REASON_BYTES: Final = 1_024
 #: One serialised `DataPacket` (P7).
 MAX_PACKET_BYTES: Final = 64_000
@@ -54,7 +54,7 @@ class SessionLimits(CallLimits):
 
 
 def utf8_length(text: str) -> int:
-    """How many bytes `text` has in UTF-8.
+    """Return the size of `text` in UTF-8 bytes.
 
     Raises:
         ValueError: `text` has lone surrogates, which UTF-8 cannot carry.
@@ -65,20 +65,20 @@ def utf8_length(text: str) -> int:
 
 
 def truncate_utf8(text: str, max_bytes: int) -> str:
-    """`text` cut to at most `max_bytes` UTF-8 bytes, on a character boundary.
+    """Cut `text` to at most `max_bytes` UTF-8 bytes, on a character boundary.
 
-    What UTF-8 cannot carry (a lone surrogate) becomes a question mark.
+    A lone surrogate, which UTF-8 cannot carry, becomes a question mark.
     """
     encoded = text.encode(errors="replace")
     return encoded[:max_bytes].decode(errors="ignore")
 
 
 def wire_timeout_ms(remaining: float, round_trip: float) -> int:
-    """What an `RpcRequest` tells the callee of the time that a caller has left (rule C3).
+    """Return the response timeout, in ms, that an `RpcRequest` gives its callee (rule C3).
 
-    Strictly less than `remaining`, by the round trip to the server if that was measured, so that
-    the callee gives up before its caller does; yet at least 1 ms, for 0 would mean that there is no
-    time at all.
+    It is strictly less than `remaining`, by the round trip to the server if that was measured, so
+    that the callee gives up before its caller does; but at least 1 ms, since 0 would mean no time
+    at all.
 
     Args:
         remaining: Seconds that the caller will still wait; may be infinite.

@@ -1,4 +1,4 @@
-"""Telling a peer that stumbles from one that floods us with nonsense (rule P8)."""
+"""A limit on malformed messages, which tells occasional errors from a flood (rule P8)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from attrs import define
 
 @define
 class FloodGate:
-    """Counts malformed messages, and forgives them over time.
+    """A leaky bucket of malformed messages.
 
     Args:
-        limit: How many may come at once.
-        seconds: In which time that many are forgiven.
+        limit: Messages that may come at once.
+        seconds: The time in which that many leak out of the bucket.
     """
 
     limit: int = 100
@@ -20,7 +20,7 @@ class FloodGate:
     _counted_at: float = 0.0
 
     def admit(self, now: float) -> bool:
-        """Count one more, at the time `now`, and say whether that is still bearable."""
+        """Count one more, at the time `now`, and return whether that is within the limit."""
         forgiven = (now - self._counted_at) * self.limit / self.seconds
         self._count = max(self._count - forgiven, 0.0) + 1
         self._counted_at = now

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The version of RPC that an `RpcRequest` packet speaks (rule P3).
 RPC_VERSION: Final = 1
-#: The topic of data that is no application's: a call was given up (docs/protocol.md).
+#: The topic of our own data that says that a call was given up (docs/protocol.md).
 CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
@@ -33,10 +33,10 @@ _LOSSY: Final = models.DataPacket.LOSSY
 
 
 class MalformedPacketError(Exception):
-    """These bytes are no packet that anybody could have meant.
+    """Bytes that are not a valid packet.
 
     Attributes:
-        sender: Whose packet it is, where that can be read; the server vouches for it (P5).
+        sender: The identity of its sender, where that can be read; the server vouches for it (P5).
     """
 
     def __init__(self, message: str, sender: str = "") -> None:
@@ -72,7 +72,7 @@ def parse_packet(body: bytes) -> models.DataPacket:
 def rpc_request(
     destination: str, request_id: str, method: str, payload: str, timeout_ms: int
 ) -> models.DataPacket:
-    """A call, as its caller sends it."""
+    """Return the packet of a call, as its caller sends it."""
     return models.DataPacket(
         destination_identities=[destination],
         rpc_request=models.RpcRequest(
@@ -86,14 +86,14 @@ def rpc_request(
 
 
 def rpc_ack(destination: str, request_id: str) -> models.DataPacket:
-    """The callee has the request."""
+    """Return the packet that acknowledges a request."""
     return models.DataPacket(
         destination_identities=[destination], rpc_ack=models.RpcAck(request_id=request_id)
     )
 
 
 def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> models.DataPacket:
-    """The outcome of an invocation: a payload, or an error cut to its limits (rule A6)."""
+    """Return the packet of an outcome: a payload, or an error cut to its limits (rule A6)."""
     if isinstance(outcome, RpcError):
         response = models.RpcResponse(
             request_id=request_id,
@@ -109,7 +109,7 @@ def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> 
 
 
 def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
-    """What an `RpcResponse` says: a payload, an error (C14), or None where it says nothing."""
+    """Return the outcome in an `RpcResponse`: a payload, an error (C14), or None for neither."""
     value = response.WhichOneof("value")
     if value == "payload":
         return response.payload
@@ -120,7 +120,7 @@ def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
 
 
 def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:
-    """The caller has given up a call, and the callee may too; for peers that announced it."""
+    """Return the packet that cancels a call; for peers that announced that they understand it."""
     user = models.UserPacket(payload=request_id.encode(), topic=CANCELLATION_TOPIC)
     return models.DataPacket(destination_identities=[destination], user=user)
 
@@ -128,7 +128,7 @@ def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:
 def user_data(
     payload: bytes, *, reliable: bool, destinations: Sequence[str], topic: str
 ) -> models.DataPacket:
-    """Data of the application's own."""
+    """Return the packet of an application's data."""
     user = models.UserPacket(payload=payload)
     if topic:
         user.topic = topic
@@ -137,12 +137,12 @@ def user_data(
 
 
 def sip_dtmf(dtmf: SipDTMF) -> models.DataPacket:
-    """A key pressed on a telephone."""
+    """Return the packet of a key pressed on a telephone."""
     return models.DataPacket(sip_dtmf=models.SipDTMF(code=dtmf.code, digit=dtmf.digit))
 
 
 def transcription(value: Transcription) -> models.DataPacket:
-    """What somebody said, as text."""
+    """Return the packet of a transcription."""
     return models.DataPacket(
         transcription=models.Transcription(
             transcribed_participant_identity=value.participant_identity,

@@ -1,4 +1,4 @@
-"""How RPC travels in data streams, as version 2 has it (rules S1, S2 and S8)."""
+"""RPC in data streams, as version 2 has it (rules S1, S2 and S8)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERSION: Final = "lk.rpc_request_version"
 
 @frozen
 class StreamRequest:
-    """What the attributes of a request stream say."""
+    """A request, as the attributes of its stream describe it."""
 
     id: str
     method: str
@@ -35,7 +35,7 @@ class StreamRequest:
 
 
 def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> TextStreamInfo:
-    """What a request stream of `size` bytes is about; its id is the request's too."""
+    """Return the info of a request stream of `size` bytes; its id is the request's too."""
     return TextStreamInfo(
         stream_id=request_id,
         topic=REQUEST_TOPIC,
@@ -50,27 +50,27 @@ def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> Te
 
 
 def set_timeout(header: models.DataStream.Header, timeout_ms: int) -> None:
-    """Change what the header of a request stream says of the time that is left."""
+    """Set the remaining time in the header of a request stream."""
     header.attributes[_TIMEOUT] = str(timeout_ms)
 
 
 def response_info(request_id: str, size: int) -> TextStreamInfo:
-    """What a response stream of `size` bytes is about; its id is the request's too."""
+    """Return the info of a response stream of `size` bytes; its id is the request's too."""
     return TextStreamInfo(
         stream_id=request_id, topic=RESPONSE_TOPIC, size=size, attributes={_ID: request_id}
     )
 
 
 def request_id_of(attributes: Mapping[str, str]) -> str:
-    """The id of the request that a stream is, or answers; `""` when it says none."""
+    """Return the id of the request that a stream is, or answers; `""` if it names none."""
     return attributes.get(_ID, "")
 
 
 def parse_request(attributes: Mapping[str, str]) -> StreamRequest:
-    """What the attributes of a request stream say.
+    """Parse the attributes of a request stream.
 
     Raises:
-        ValueError: one of them is missing, or is not what it should be.
+        ValueError: one of them is missing or invalid.
     """
     return StreamRequest(
         id=_present(attributes, _ID),

@@ -1,4 +1,4 @@
-"""Telling a resent packet from a new one (rule P6)."""
+"""Sequence filters, which tell a resent packet from a new one (rule P6)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MASK: Final = (1 << _WINDOW) - 1
 
 @define
 class SequenceFilter:
-    """The sequence numbers already seen from one publisher.
+    """A sliding anti-replay window over one publisher's sequence numbers, as in DTLS.
 
-    Remembers the highest and which of the 1,024 below it were seen, as one integer: numbers may
-    have gaps (packets for others) and may come out of order. What is older than the window counts
-    as seen.
+    It holds the highest number and, as one integer, which of the 1,024 below it were seen: numbers
+    may have gaps (packets for others) and may come out of order. Numbers older than the window
+    count as seen.
     """
 
     _highest: int = 0
     _seen: int = 0
 
     def is_new(self, sequence: int) -> bool:
-        """Whether `sequence` was not seen before; from now on it was.
+        """Whether `sequence` was not seen before; it is recorded as seen.
 
         0 means that the packet has no number, which is always new.
         """
@@ -47,16 +47,16 @@ class SequenceFilter:
 
 @define
 class SequenceFilters:
-    """A `SequenceFilter` for each publisher, by SID, the gone ones included.
+    """A `SequenceFilter` for each publisher, by SID, those that have left included.
 
-    A packet may come again after its publisher was seen to leave, or after we have left and come
-    back. Of many publishers, the ones that were silent for longest are forgotten.
+    A packet may be resent after its publisher was seen to leave, or after we left and joined again.
+    Of many publishers, the ones silent for longest are forgotten.
     """
 
     _filters: dict[str, SequenceFilter] = Factory(dict[str, SequenceFilter])
 
     def is_new(self, publisher: str, sequence: int) -> bool:
-        """Whether `sequence` was not seen before from a publisher; from now on it was."""
+        """Whether `sequence` was not seen before from a publisher; it is recorded as seen."""
         seen = self._filters.pop(publisher, None)
         if seen is None:
             seen = SequenceFilter()

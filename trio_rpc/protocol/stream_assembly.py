@@ -1,6 +1,6 @@
-"""Putting a received stream together again, and noticing when it cannot be (rule S6).
+"""The assembly of a received stream, which notices when something is missing (rule S6).
 
-No I/O: chunks go in, their content comes out, as it was sent. Who reads it inflates it.
+No I/O: chunks go in, their content comes out, as it was sent. The reader inflates it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
 def inline_text(header: models.DataStream.Header) -> str:
-    """Return the text that a header brings along, which is not compressed.
+    """Return the text inline in a header, which is not compressed.
 
     Raises:
         StreamError: it is not what was announced, or not UTF-8.
@@ -29,7 +29,7 @@ def inline_text(header: models.DataStream.Header) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of a whole content.
+    """Decode the complete content of a text stream.
 
     Raises:
         StreamError: it is not UTF-8.
@@ -38,13 +38,13 @@ def decode_text(content: bytes) -> str:
 
 
 class TextDecoder:
-    """Decodes a text that comes in pieces, which may end within a character."""
+    """A decoder of text that comes in pieces, which may end within a character."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
 
     def decode(self, piece: bytes, *, final: bool = False) -> str:
-        """Return what is complete with this piece.
+        """Return the text that is complete with this piece.
 
         Raises:
             StreamError: it is not UTF-8.
@@ -59,24 +59,24 @@ class StreamAssembly:
     """The pieces of one stream, as they come in.
 
     Args:
-        header: What announced the stream.
+        header: The header that announced the stream.
 
     Raises:
-        StreamError: the stream is compressed in a way that we don't know.
+        StreamError: the stream is compressed in an unknown way.
     """
 
     def __init__(self, header: models.DataStream.Header) -> None:
         compression = header.compression
         if compression not in (_NONE, _DEFLATE_RAW):
             raise StreamError(f"it is compressed in an unknown way, {compression}")
-        # Of compressed content, only its reader knows how much it is.
+        # The size of compressed content is known to its reader only.
         is_counted = compression == _NONE and header.HasField("total_length")
         self._announced = header.total_length if is_counted else None
         self._next_index = 0
         self._received = 0
 
     def add_chunk(self, chunk: models.DataStream.Chunk) -> bytes:
-        """Return what a chunk adds to the content.
+        """Add a chunk, and return its content.
 
         Raises:
             StreamError: it is not the next chunk, or more than was announced.
@@ -87,7 +87,7 @@ class StreamAssembly:
         return self.add(chunk.content)
 
     def add(self, piece: bytes) -> bytes:
-        """Return what a piece adds to the content, of a chunk or of the header.
+        """Add a piece, from a chunk or from the header, and return its content.
 
         Raises:
             StreamError: it is more than was announced.
@@ -103,10 +103,10 @@ class StreamAssembly:
         """Make sure that every piece is there.
 
         Args:
-            reason: What the trailer says went wrong; nothing when it is empty.
+            reason: The trailer's reason for a broken stream; empty when the stream is complete.
 
         Raises:
-            StreamError: it is not.
+            StreamError: something is missing, or the sender gave up.
         """
         if reason:
             raise StreamError(f"its sender gave up: {reason}")

@@ -6,24 +6,25 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-#: What a chunk holds at the most, and a whole packet with inline content (S4, S5).
+#: The largest chunk, and the largest packet with inline content (S4, S5).
 CHUNK_BYTES: Final = 15_000
-#: What a stream may hold unread, or be read to at once, unless the room says otherwise (S7).
+#: The most that a stream may hold unread, or return as a whole, unless the room says otherwise
+#: (S7).
 DEFAULT_MAX_STREAM_BYTES: Final = 16 * 1024 * 1024
-#: zlib's word for deflate without a header of zlib's own.
+#: The `wbits` that make zlib write deflate without a header of its own.
 _RAW: Final = -zlib.MAX_WBITS
-#: Takes a third of the time of zlib's usual level 6, for a tenth to a fifth more bytes.
+#: A third of the time of zlib's default, level 6, for a tenth to a fifth more bytes.
 _LEVEL: Final = 2
 
 
 def split_bytes(content: bytes) -> Iterator[bytes]:
-    """Chunks of `content`."""
+    """Yield the chunks of `content`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]
 
 
 def split_utf8(content: bytes) -> Iterator[bytes]:
-    """Chunks of `content`, which is UTF-8, that cut no character in two."""
+    """Yield chunks of `content`, which is UTF-8, without cutting a character in two."""
     start, end = 0, len(content)
     while start < end:
         stop = min(start + CHUNK_BYTES, end)
@@ -35,17 +36,17 @@ def split_utf8(content: bytes) -> Iterator[bytes]:
 
 
 def deflate(content: bytes) -> bytes:
-    """`content` compressed, as deflate-raw."""
+    """Compress `content` as deflate-raw."""
     compressor = zlib.compressobj(_LEVEL, wbits=_RAW)
     return compressor.compress(content) + compressor.flush()
 
 
 class InflateError(Exception):
-    """What was received is not deflate-raw, or goes on after its end."""
+    """Received content that is not deflate-raw, or goes on after its end."""
 
 
 class Inflater:
-    """Inflates a stream in steps that are as large as its user says, never larger."""
+    """A decompressor whose every step returns at most as much as its user allows."""
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(wbits=_RAW)
@@ -57,7 +58,7 @@ class Inflater:
         return self._decompressor.eof
 
     def feed(self, piece: bytes) -> None:
-        """Take more, once `inflate` has returned nothing."""
+        """Feed more input, once `inflate` has returned nothing."""
         self._compressed = piece
 
     def inflate(self, max_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a stream is about, and the headers that say so."""
+"""The description of a stream, and its form in headers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ BYTES_MIME_TYPE: Final = "application/octet-stream"
 
 
 def now_ms() -> int:
-    """The time as headers give it: milliseconds since 1970."""
+    """Return the time as headers give it: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 @frozen(kw_only=True)
 class BaseStreamInfo:
-    """What texts and bytes have in common.
+    """The common part of the descriptions of texts and of bytes.
 
     Attributes:
         stream_id: The id of the stream, unique among all streams.
-        mime_type: What the content is.
-        topic: What it is about, for the receivers to tell by.
-        timestamp: When it was begun, in milliseconds since 1970.
-        size: How many bytes it has, uncompressed; None when the sender did not know.
+        mime_type: The type of the content.
+        topic: The topic, by which receivers choose a handler.
+        timestamp: The time of its beginning, in milliseconds since 1970.
+        size: The size in bytes, uncompressed; None when the sender did not know it.
         attributes: Texts that go with it, by key.
     """
 
@@ -43,7 +43,7 @@ class BaseStreamInfo:
     timestamp: int = Factory(now_ms)
 
     def _write_base(self, header: models.DataStream.Header) -> None:
-        # Field by field, in its place: that costs half of a header made apart and copied.
+        # Field by field, in place: building a header apart and copying it costs twice as much.
         header.stream_id = self.stream_id
         header.timestamp = self.timestamp
         header.topic = self.topic
@@ -57,7 +57,7 @@ class BaseStreamInfo:
 
 @frozen(kw_only=True)
 class TextStreamInfo(BaseStreamInfo):
-    """What a stream of text is about.
+    """The description of a stream of text.
 
     Attributes:
         attachments: The ids of streams of bytes that belong to it.
@@ -69,7 +69,7 @@ class TextStreamInfo(BaseStreamInfo):
     reply_to_stream_id: str = ""
 
     def write(self, header: models.DataStream.Header) -> None:
-        """Write the same into the header of a packet."""
+        """Write this into the header of a packet."""
         self._write_base(header)
         text = header.text_header
         text.SetInParent()
@@ -79,23 +79,23 @@ class TextStreamInfo(BaseStreamInfo):
 
 @frozen(kw_only=True)
 class ByteStreamInfo(BaseStreamInfo):
-    """What a stream of bytes is about.
+    """The description of a stream of bytes.
 
     Attributes:
-        name: The name of the file, or of whatever it is.
+        name: The name of the file or other content.
     """
 
     mime_type: str = BYTES_MIME_TYPE
     name: str = "unknown"
 
     def write(self, header: models.DataStream.Header) -> None:
-        """Write the same into the header of a packet."""
+        """Write this into the header of a packet."""
         self._write_base(header)
         header.byte_header.name = self.name
 
 
 def stream_info(header: models.DataStream.Header) -> TextStreamInfo | ByteStreamInfo | None:
-    """What a received header says, or None where it says neither text nor bytes."""
+    """Return the description in a received header; None if it is neither of text nor of bytes."""
     base: dict[str, Any] = {
         "stream_id": header.stream_id,
         "mime_type": header.mime_type,
