@@ -18,10 +18,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from livekit import api
 
+from trio_rpc import InvalidTokenError
 from trio_rpc.tokens import (
     AccessToken,
     Claims,
-    InvalidTokenError,
     ParticipantKind,
     VideoGrants,
     check_join,

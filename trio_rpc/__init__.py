@@ -22,9 +22,13 @@ from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, Transcript
 from .errors import (
     ConnectError,
     EventsLostError,
+    InvalidTokenError,
     PublishDataError,
     PublishDTMFError,
     PublishTranscriptionError,
+    QueueFullError,
+    RefusedError,
+    RoomError,
     RpcError,
     SignalRequestError,
     StreamError,
@@ -46,7 +50,7 @@ from .streams import (
     TextStreamReader,
     TextStreamWriter,
 )
-from .tokens import AccessToken, InvalidTokenError, VideoGrants
+from .tokens import AccessToken, VideoGrants
 
 __all__ = [
     "AccessToken",
@@ -69,8 +73,11 @@ __all__ = [
     "PublishDTMFError",
     "PublishDataError",
     "PublishTranscriptionError",
+    "QueueFullError",
+    "RefusedError",
     "RemoteParticipant",
     "Room",
+    "RoomError",
     "RoomEvent",
     "RoomStatistics",
     "RpcError",

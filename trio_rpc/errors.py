@@ -1,6 +1,21 @@
-"""Everything that trio_rpc raises on purpose.
+"""The public exceptions, and their tree.
+
+    RoomError
+    ├── RpcError                         a call failed
+    ├── ConnectError                     a room could not be joined
+    ├── PublishDataError                 data was not sent
+    │   ├── PublishDTMFError
+    │   └── PublishTranscriptionError
+    ├── StreamError                      a data stream was not sent, or broke off
+    ├── SignalRequestError               the server did not make a change
+    ├── EventsLostError                  events came faster than they were read
+    ├── InvalidTokenError                a token is not accepted
+    ├── RefusedError                     a server refuses a participant or a room
+    └── QueueFullError                   a participant has not taken what a server sent it
 
 `RpcError` travels between participants (rules E1 and E2 of the protocol); the others stay here.
+An argument that makes no sense is a `TypeError` or a `ValueError`, and the use of a room that was
+never joined a `RuntimeError`: they are mistakes of the program, not to be caught.
 """
 
 from __future__ import annotations
@@ -13,7 +28,11 @@ from typing import ClassVar, Final
 _MAX_CODE: Final = 2**32 - 1
 
 
-class RpcError(Exception):
+class RoomError(Exception):
+    """The root of all public exceptions."""
+
+
+class RpcError(RoomError):
     """A call failed, or is to fail: raise it in a handler and the caller gets it as it is.
 
     Any other exception that leaves a handler reaches the caller as 1500 `APPLICATION_ERROR`,
@@ -102,7 +121,7 @@ class RpcError(Exception):
         return cls(code, cls.ErrorMessage[code], data)
 
 
-class ConnectError(Exception):
+class ConnectError(RoomError):
     """A room could not be joined.
 
     Attributes:
@@ -116,7 +135,7 @@ class ConnectError(Exception):
         self.status = status
 
 
-class PublishDataError(Exception):
+class PublishDataError(RoomError):
     """Data was not sent: too large, not permitted, or the room is gone."""
 
 
@@ -128,11 +147,11 @@ class PublishTranscriptionError(PublishDataError):
     """A transcription was not sent."""
 
 
-class StreamError(Exception):
+class StreamError(RoomError):
     """A data stream was not sent, or did not come to its proper end; the text says why."""
 
 
-class SignalRequestError(Exception):
+class SignalRequestError(RoomError):
     """The server refused a change of metadata, name or attributes, or did not answer.
 
     Attributes:
@@ -144,5 +163,30 @@ class SignalRequestError(Exception):
         self.reason = reason
 
 
-class EventsLostError(Exception):
+class EventsLostError(RoomError):
     """The events of a room came faster than they were read from its stream of events."""
+
+
+class InvalidTokenError(RoomError):
+    """A token is not accepted. The text says why, to a person, and tells nothing secret."""
+
+
+class RefusedError(RoomError):
+    """A server refuses a participant, or a room.
+
+    Attributes:
+        status: The HTTP status that says the same.
+        reason: The same for people.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class QueueFullError(RoomError):
+    """The queue of a participant is full; nothing was sent to anybody."""

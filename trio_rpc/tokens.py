@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 import jwt
 from attrs import field, fields, frozen
 
+from .errors import InvalidTokenError
 from .protocol.limits import utf8_length
 
 #: The kinds of participants, as LiveKit's tokens call them.
@@ -35,10 +36,6 @@ _REASONS: Final[dict[type[Exception], str]] = {
 }
 _LEEWAY: Final = 10  # Seconds that the clocks of signer and server may differ by.
 _T = TypeVar("_T")
-
-
-class InvalidTokenError(Exception):
-    """A token is not accepted. The text says why, to a person, and tells nothing secret."""
 
 
 @frozen(kw_only=True)

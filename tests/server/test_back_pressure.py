@@ -10,8 +10,8 @@ import anyio
 import pytest
 from livekit.protocol import models, rtc
 
-from trio_rpc import AccessToken, Room, VideoGrants
-from trio_rpc.server import QueueFullError, RoomServer, ServerLimits
+from trio_rpc import AccessToken, QueueFullError, Room, VideoGrants
+from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
 from ..support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM

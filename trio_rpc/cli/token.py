@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import jwt
 
+from ..errors import InvalidTokenError
 from ..tokens import (
     AccessToken,
-    InvalidTokenError,
     ParticipantKind,
     VideoGrants,
     check_join,

@@ -12,13 +12,9 @@
 
 from .limits import ServerLimits
 from .room_server import RoomServer, ServerStatistics
-from .rooms.backlog import QueueFullError
-from .rooms.table import JoinRefusedError
 from .stream_listener import serve_stream
 
 __all__ = [
-    "JoinRefusedError",
-    "QueueFullError",
     "RoomServer",
     "ServerLimits",
     "ServerStatistics",

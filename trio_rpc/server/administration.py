@@ -64,7 +64,7 @@ class Administration:
 
         Raises:
             ValueError: the name is empty, something is too large, or a number below 0.
-            JoinRefusedError: it would be one room too many, or the server shuts down.
+            RefusedError: it would be one room too many, or the server shuts down.
         """
         if not name:
             raise ValueError("a room needs a name")

@@ -11,17 +11,16 @@ from attrs import frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..errors import ConnectError
+from ..errors import ConnectError, InvalidTokenError, RefusedError
 from ..events import DisconnectReason
 from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
 from ..logs import peer_logger
-from ..tokens import Claims, InvalidTokenError, check_join, verify_token
+from ..tokens import Claims, check_join, verify_token
 from .administration import Administration
 from .limits import ServerLimits
 from .rooms.member import Member
 from .rooms.room import ServerRoom
-from .rooms.table import JoinRefusedError
 from .session import serve_member
 
 logger = peer_logger(__name__)
@@ -85,10 +84,13 @@ class RoomServer(Administration):
         """What a token says of its holder, who may join the room that it names (V1).
 
         Raises:
-            InvalidTokenError: the token does not let anybody in; the text says why.
+            RefusedError: the token does not let anybody in; the reason says why.
         """
-        claims = self.verify(token)
-        check_join(claims)
+        try:
+            claims = self.verify(token)
+            check_join(claims)
+        except InvalidTokenError as error:
+            raise RefusedError(401, str(error)) from None
         return claims
 
     def verify(self, token: str) -> Claims:
@@ -105,13 +107,13 @@ class RoomServer(Administration):
         """Be one of the joins in flight, of which there may be a bounded number.
 
         Raises:
-            JoinRefusedError: there are too many, or the server shuts down.
+            RefusedError: there are too many, or the server shuts down.
         """
         if self._shutting_down:
-            raise JoinRefusedError("the server shuts down", 503)
+            raise RefusedError(503, "the server shuts down")
         limit = self.limits.max_joins_in_flight
         if self._joins_in_flight >= limit:
-            raise JoinRefusedError(f"{limit} participants are joining already: try again", 503)
+            raise RefusedError(503, f"{limit} participants are joining already: try again")
         self._joins_in_flight += 1
         try:
             yield
@@ -122,14 +124,14 @@ class RoomServer(Administration):
         """Refuse who would be one too many.
 
         Raises:
-            JoinRefusedError: the room is full, or would be one room too many.
+            RefusedError: the room is full, or would be one room too many.
         """
         room = self._rooms.find(claims.grants.room)
         if room is None:
             self._rooms.check_space()
         elif claims.identity not in room.members and len(room.members) >= room.max_participants:
-            raise JoinRefusedError(
-                f"room {room.name!r} has {len(room.members)} participants, which is its limit", 429
+            raise RefusedError(
+                429, f"room {room.name!r} has {len(room.members)} participants, which is its limit"
             )
 
     def members_of(self, room: str) -> Sequence[Member]:
@@ -151,7 +153,7 @@ class RoomServer(Administration):
                 only; it is not active before.
 
         Raises:
-            JoinRefusedError: the room has filled up in the meantime.
+            RefusedError: the room has filled up in the meantime.
         """
         self.check_space(claims)
         room = self._rooms.enter(claims.grants.room)
@@ -174,10 +176,8 @@ class RoomServer(Administration):
             claims = self.authenticate(token)
             with self.admission():
                 self.check_space(claims)
-        except InvalidTokenError as error:
-            raise ConnectError(f"refused: {error}", status=401) from None
-        except JoinRefusedError as error:
-            raise ConnectError(f"refused: {error}", status=error.status) from None
+        except RefusedError as error:
+            raise ConnectError(f"refused: {error.reason}", status=error.status) from None
         near, far = open_memory_streams()
         backend = concurrency.current()
 

@@ -13,6 +13,7 @@ from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..concurrency import Backend, Nursery
+from ..errors import RefusedError
 from ..events import DisconnectReason
 from ..links import Channel, Frame, LinkClosedError, ServedLink
 from ..links.frames import FRAME_OVERHEAD
@@ -20,11 +21,10 @@ from ..logs import peer_logger
 from ..protocol.malformed import FloodGate
 from ..protocol.packets import MalformedPacketError
 from ..tokens import Claims
-from .rooms.backlog import Cause, QueueFullError
+from .rooms.backlog import BacklogFullError, Cause
 from .rooms.member import FULL, Member
 from .rooms.room import ServerRoom
 from .rooms.routing import TO_NOBODY, Routed
-from .rooms.table import JoinRefusedError
 
 if TYPE_CHECKING:
     from .room_server import RoomServer
@@ -75,8 +75,8 @@ async def serve_member(
     await _wait_until_told_of_others(backend, server.members_of(claims.grants.room))
     try:
         room, member = server.join(claims, client, link, None if opening is None else opening.join)
-    except JoinRefusedError as error:
-        await link.aclose(str(error))
+    except RefusedError as error:
+        await link.aclose(error.reason)
         return
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
     session = _MemberSession(backend, server, room, member, link)
@@ -207,7 +207,7 @@ class _MemberSession:
                 break
             try:
                 routed = self._handle(channel, body)
-            except QueueFullError as error:
+            except BacklogFullError as error:
                 routed = await self._handle_later(channel, body, error)
             sent.update(routed.receivers)
             deliveries += len(routed.receivers)
@@ -225,13 +225,13 @@ class _MemberSession:
         """Do what one frame asks for. Whatever fails concerns this frame alone (B3).
 
         Raises:
-            QueueFullError: it has to wait; nothing was done.
+            BacklogFullError: it has to wait; nothing was done.
         """
         try:
             if channel is Channel.SIGNAL:
                 return self._on_request(rtc.SignalRequest.FromString(body))
             return self._room.route(self._member, channel, body)
-        except QueueFullError:
+        except BacklogFullError:
             raise
         except DecodeError:
             self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
@@ -244,13 +244,13 @@ class _MemberSession:
 
     # Back-pressure (B8)
 
-    async def _handle_later(self, channel: Channel, body: bytes, error: QueueFullError) -> Routed:
+    async def _handle_later(self, channel: Channel, body: bytes, error: BacklogFullError) -> Routed:
         """Do what a frame asks for once there is room for it."""
         while True:
             await self._wait(error.backlog.wait_for_room(error.size, self._backend.event()))
             try:
                 return self._handle(channel, body)
-            except QueueFullError as again:
+            except BacklogFullError as again:
                 error = again
 
     async def _wait_briefly(self, routed: Routed, cause: Cause) -> None:

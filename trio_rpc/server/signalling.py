@@ -23,12 +23,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from ..errors import RefusedError
 from ..links import LinkClosedError, open_framed_link
 from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
-from ..tokens import Claims, InvalidTokenError, bearer_token
+from ..tokens import Claims, bearer_token
 from .http.asgi_websocket import OUR_WEBSOCKET
 from .room_server import RoomServer
-from .rooms.table import JoinRefusedError
 from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
@@ -60,17 +60,6 @@ def signalling_routes(
     ]
 
 
-class _RefusedError(Exception):
-    """Somebody is not let in; `status` says the same in HTTP."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-_REFUSALS: Final = (InvalidTokenError, JoinRefusedError, _RefusedError)
-
-
 @define(eq=False)
 class _Signalling:
     _server: RoomServer
@@ -86,7 +75,7 @@ class _Signalling:
                 if not ours:
                     self._require_webrtc()
                 await self._accept(websocket, SUBPROTOCOL if ours else None)
-        except _REFUSALS as refusal:
+        except RefusedError as refusal:
             await _deny(websocket, refusal)
             return
         stream, parameters = _StarletteStream(websocket), parse_query(websocket.query_params)
@@ -102,7 +91,7 @@ class _Signalling:
                 claims = self._admit(websocket)
                 parameters = self._parse_join_request(websocket)
                 await self._accept(websocket, None)
-        except _REFUSALS as refusal:
+        except RefusedError as refusal:
             await _deny(websocket, refusal)
             return
         await self._serve_livekit_client(_StarletteStream(websocket), claims, parameters)
@@ -113,7 +102,7 @@ class _Signalling:
             with self._server.admission():
                 self._admit(request)
                 self._require_webrtc()
-        except _REFUSALS as refusal:
+        except RefusedError as refusal:
             return _response(refusal)
         return PlainTextResponse("success")
 
@@ -123,20 +112,20 @@ class _Signalling:
             with self._server.admission():
                 self._admit(request)
                 self._parse_join_request(request)
-        except _REFUSALS as refusal:
+        except RefusedError as refusal:
             return _response(refusal)
         return PlainTextResponse("success")
 
     def _admit(self, connection: HTTPConnection) -> Claims:
         if connection.scope["query_string"].count(b"&") >= _MAX_PARAMETERS:
-            raise _RefusedError(400, f"the URL has more than {_MAX_PARAMETERS} parameters")
+            raise RefusedError(400, f"the URL has more than {_MAX_PARAMETERS} parameters")
         claims = self._server.authenticate(_token_of(connection))
         self._server.check_space(claims)
         return claims
 
     async def _accept(self, websocket: WebSocket, subprotocol: str | None) -> None:
         if not self._allow_compression and _may_be_compressed(websocket):
-            raise _RefusedError(
+            raise RefusedError(
                 400, "this server takes no compressed WebSocket messages (permessage-deflate)"
             )
         await websocket.accept(subprotocol)
@@ -147,11 +136,11 @@ class _Signalling:
         try:
             return parse_join_request(connection.query_params)
         except ValueError as error:
-            raise _RefusedError(400, str(error)) from None
+            raise RefusedError(400, str(error)) from None
 
     def _require_webrtc(self, status: int = 400) -> PeerThread:
         if self._peers is None:
-            raise _RefusedError(status, _NO_WEBRTC)
+            raise RefusedError(status, _NO_WEBRTC)
         return self._peers
 
     async def _serve_ours(
@@ -168,19 +157,18 @@ class _Signalling:
         await serve_livekit_client(self._server, peers, stream, claims, parameters)
 
 
-def _response(refusal: Exception) -> PlainTextResponse:
-    status = getattr(refusal, "status", 401)
-    return PlainTextResponse(str(refusal), status_code=status)
+def _response(refusal: RefusedError) -> PlainTextResponse:
+    return PlainTextResponse(refusal.reason, status_code=refusal.status)
 
 
-async def _deny(websocket: WebSocket, refusal: Exception) -> None:
+async def _deny(websocket: WebSocket, refusal: RefusedError) -> None:
     await websocket.send_denial_response(_response(refusal))
 
 
 async def _not_found(websocket: WebSocket) -> None:
     # Starlette's own answer would be 403; LiveKit's SDKs fall back to /rtc on 404 (V10).
     text = f"there is no {websocket.url.path} here; signalling is on /rtc"
-    await _deny(websocket, _RefusedError(404, text))
+    await _deny(websocket, RefusedError(404, text))
 
 
 def _may_be_compressed(websocket: WebSocket) -> bool:

@@ -20,6 +20,7 @@ from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..concurrency import IGNORED_TASK_STATUS, Backend, Event, TaskStatus
+from ..errors import RefusedError
 from ..links import LinkClosedError, open_framed_link
 from ..links.framed import CLOSE_TIMEOUT
 from ..links.record_stream import RecordStream
@@ -36,9 +37,8 @@ from ..net.byte_streams import ByteStream
 from ..net.handshakes import PendingHandshakes, address_of
 from ..net.listening import listen_tcp, listen_unix, load_certificate, run_server, serve_connections
 from ..net.tls import TlsByteStream, speaks_no_tls
-from ..tokens import Claims, InvalidTokenError
+from ..tokens import Claims
 from .room_server import RoomServer
-from .rooms.table import JoinRefusedError
 from .session import serve_member
 
 logger = peer_logger(__name__)
@@ -146,12 +146,12 @@ class _StreamServer:
                 await records.send(_answer(200, ""))
                 return records, claims, client
             if handshake.rejection:
-                raise JoinRefusedError(handshake.rejection, 503)
-            raise JoinRefusedError(f"you did not say who you are within {timeout:g} s", 408)
-        except JoinRefusedError as error:
-            logger.info("refused a connection: %d %s", error.status, error)
+                raise RefusedError(503, handshake.rejection)
+            raise RefusedError(408, f"you did not say who you are within {timeout:g} s")
+        except RefusedError as error:
+            logger.info("refused a connection: %d %s", error.status, error.reason)
             with suppress(LinkClosedError), self._handshakes.closing(address, CLOSE_TIMEOUT):
-                await records.send(_answer(error.status, str(error)))
+                await records.send(_answer(error.status, error.reason))
                 await records.finish()
         return None
 
@@ -160,7 +160,7 @@ class _StreamServer:
             kind, body = await records.receive_record()
             await self._handshakes.take_turn()
             if kind is not RecordKind.HELLO:
-                raise JoinRefusedError(f"it began with {kind.name} in place of HELLO", 400)
+                raise RefusedError(400, f"it began with {kind.name} in place of HELLO")
             token, _, request = body.partition(b"\n")
             claims = self._server.authenticate(token.decode(errors="replace"))
             client = _bounded(rtc.JoinRequest.FromString(request).client_info)
@@ -168,13 +168,11 @@ class _StreamServer:
                 self._server.check_space(claims)
         except ProtocolMismatchError as error:
             text = f"this port takes stream links ({self._scheme}://), not {error.spoken}"
-            raise JoinRefusedError(text, 400) from None
+            raise RefusedError(400, text) from None
         except LinkClosedError as error:
-            raise JoinRefusedError(str(error), 400) from None
+            raise RefusedError(400, str(error)) from None
         except DecodeError:
-            raise JoinRefusedError("its HELLO holds no JoinRequest", 400) from None
-        except InvalidTokenError as error:
-            raise JoinRefusedError(str(error), 401) from None
+            raise RefusedError(400, "its HELLO holds no JoinRequest") from None
         return claims, client
 
 
@@ -183,7 +181,7 @@ async def _agree_on_tls(tls: TlsByteStream) -> None:
         await tls.shake_hands()
     except ssl.SSLError as error:
         if speaks_no_tls(error):
-            raise JoinRefusedError("this port takes TLS alone (tls://)", 400) from None
+            raise RefusedError(400, "this port takes TLS alone (tls://)") from None
         raise
 
 

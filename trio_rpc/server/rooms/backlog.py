@@ -20,11 +20,12 @@ from typing import Final, TypeAlias
 from attrs import define, field
 
 from ...concurrency import Event
+from ...errors import QueueFullError
 from .shares import Shares
 
 
-class QueueFullError(Exception):
-    """The queue of a participant is full; nothing was sent to anybody.
+class BacklogFullError(QueueFullError):
+    """The queue of a participant is full, with what is needed to wait for room in it.
 
     Attributes:
         backlog: What waits for the participant.

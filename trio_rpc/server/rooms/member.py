@@ -19,7 +19,7 @@ from ...protocol.budgets import Budget
 from ...protocol.sequences import SequenceFilter
 from ...tokens import Claims
 from ..limits import ServerLimits
-from .backlog import Backlog, Cause, QueueFullError
+from .backlog import Backlog, BacklogFullError, Cause
 from .directed_streams import DirectedStreams
 
 #: More bytes than any queue holds: `Member.offer` could not queue a packet.
@@ -254,11 +254,11 @@ class Member:
             size: How much it is, in bytes.
 
         Raises:
-            QueueFullError: too much is queued for it.
+            BacklogFullError: too much is queued for it.
         """
         queued = self.mailbox.queued_bytes
         if not self._is_leaving and not self.backlog.has_room(size, queued):
-            raise QueueFullError(self.identity, self.backlog, size)
+            raise BacklogFullError(self.identity, self.backlog, size)
 
     def tell(self, response: rtc.SignalResponse) -> None:
         """Queue a signalling message for it alone, which it has caused itself."""

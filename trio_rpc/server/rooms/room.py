@@ -449,7 +449,7 @@ class ServerRoom:
 
         Raises:
             ValueError: it is larger than the limits allow; nothing was changed.
-            QueueFullError: somebody could not be told at once; nothing was changed.
+            BacklogFullError: somebody could not be told at once; nothing was changed.
         """
         limits = self._limits
         merged = member.merge_attributes(attributes or {})
@@ -470,7 +470,7 @@ class ServerRoom:
 
         Raises:
             ValueError: it is larger than the limits allow; nothing was changed.
-            QueueFullError: somebody could not be told at once; nothing was changed.
+            BacklogFullError: somebody could not be told at once; nothing was changed.
         """
         check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
         _check_room(self.members.values(), utf8_length(metadata) + _INFO_BYTES)

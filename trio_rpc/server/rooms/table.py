@@ -6,20 +6,9 @@ from collections.abc import Iterator
 
 from ... import concurrency
 from ...concurrency import Event
+from ...errors import RefusedError
 from ..limits import ServerLimits
 from .room import RoomSettings, ServerRoom
-
-
-class JoinRefusedError(Exception):
-    """Nobody is let in for now, or into this room, or there is no place for another room.
-
-    Attributes:
-        status: The HTTP status that says the same.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class RoomTable:
@@ -65,20 +54,20 @@ class RoomTable:
         """Refuse a room that would be one too many.
 
         Raises:
-            JoinRefusedError: it would be.
+            RefusedError: it would be.
         """
         limit = self._limits.max_rooms
         if len(self._rooms) >= limit and len(self) >= limit:
-            raise JoinRefusedError(f"the server has {limit} rooms, which is its limit", 429)
+            raise RefusedError(429, f"the server has {limit} rooms, which is its limit")
 
     def create(self, name: str, settings: RoomSettings) -> ServerRoom:
         """Make a room that waits for participants.
 
         Raises:
-            JoinRefusedError: it would be one too many, or the server shuts down.
+            RefusedError: it would be one too many, or the server shuts down.
         """
         if self._all_gone is not None:
-            raise JoinRefusedError("the server shuts down", 503)
+            raise RefusedError(503, "the server shuts down")
         room = self._make(name, settings)
         self._expiries[name] = _now() + settings.empty_timeout
         return room
@@ -87,7 +76,7 @@ class RoomTable:
         """The room of that name, for somebody who joins it now; it is made if need be.
 
         Raises:
-            JoinRefusedError: it would be one too many.
+            RefusedError: it would be one too many.
         """
         room = self.find(name) or self._make(name, RoomSettings())
         self._expiries.pop(name, None)

@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from ... import concurrency
 from ...concurrency import CancelScope
+from ...errors import InvalidTokenError
 from ...logs import peer_logger
-from ...tokens import Claims, InvalidTokenError, bearer_token
+from ...tokens import Claims, bearer_token
 
 logger = peer_logger(__name__)
 

@@ -15,15 +15,14 @@ from livekit.protocol import models, room
 from starlette.types import ASGIApp
 
 from ... import concurrency
-from ...errors import RpcError
+from ...errors import QueueFullError, RefusedError, RpcError
 from ...participant import ParticipantPermissions
 from ...rpc.calls import DEFAULT_RESPONSE_TIMEOUT
 from ...tokens import Claims
 from ..administration import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
 from ..limits import ServerLimits
 from ..room_server import RoomServer
-from ..rooms.backlog import QueueFullError
-from ..rooms.table import JoinRefusedError
+from ..rooms.backlog import BacklogFullError
 from .protocol import TwirpError, TwirpMethod, TwirpService
 
 _Code = RpcError.ErrorCode
@@ -76,7 +75,7 @@ def _responder(server: RoomServer, name: str) -> Callable[[Claims, Any], Awaitab
             raise TwirpError("not_found", str(error)) from None
         except ValueError as error:
             raise TwirpError("invalid_argument", str(error)) from None
-        except JoinRefusedError as error:
+        except RefusedError as error:
             code = "unavailable" if error.status == 503 else "resource_exhausted"
             raise TwirpError(code, str(error)) from None
         except RpcError as error:
@@ -91,14 +90,14 @@ async def _respond_when_possible(
     """Wait for participants who are behind with reading: they are not to pay for it (B8).
 
     Raises:
-        QueueFullError: they are still, after the time in which they would have to take something.
+        BacklogFullError: they are still, after the time in which they would have to take something.
     """
     backend = concurrency.current()
     deadline = backend.current_time() + limits.ping_timeout
     while True:
         try:
             return await respond()
-        except QueueFullError as error:
+        except BacklogFullError as error:
             with backend.cancel_scope(deadline=deadline) as scope:
                 await error.backlog.wait_for_room(error.size, backend.event())
             if scope.cancelled_caught:
