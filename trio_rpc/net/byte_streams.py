@@ -34,7 +34,7 @@ class ByteStream(Protocol):
         ...
 
     async def receive(self) -> bytes:
-        """Receive what has come; empty after the other side has ended, or the connection is lost."""
+        """Receive what has come; empty once the other side has ended or the connection is lost."""
         ...
 
     def write(self, data: bytes) -> bool:
