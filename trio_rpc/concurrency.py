@@ -4,8 +4,8 @@ anyio took over trio's vocabulary, so both backends are the same table of names:
 nursery or a task group, a memory channel is a memory channel or a memory object stream. On trio the
 table holds trio's own objects, which cost less than anyio's around them.
 
-`current` is asked once, when a room is joined or a server session starts; whoever needs a primitive
-later takes it from that `Backend`.
+`current` is called once, when a room is joined or a server session starts; all later primitives
+come from that `Backend`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import sniffio
 import trio
 from attrs import frozen
 
-#: What `send_nowait` and `receive_nowait` of a channel raise when they would have to wait.
+#: The errors of a channel's `send_nowait` and `receive_nowait` when they would have to wait.
 WOULD_BLOCK = (trio.WouldBlock, anyio.WouldBlock, asyncio.QueueEmpty, asyncio.QueueFull)
-#: What a channel raises when its other end is gone.
+#: The errors of a channel whose other end is gone.
 CHANNEL_CLOSED = (
     trio.EndOfChannel,
     trio.BrokenResourceError,
@@ -34,13 +34,13 @@ CHANNEL_CLOSED = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
-#: What ends a task from outside; to be caught by name, and always to be raised again.
+#: The exceptions that cancel a task; to be caught by name, and always to be raised again.
 CANCELLED = (trio.Cancelled, asyncio.CancelledError)
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
 
 
 class CancelScope(Protocol):
-    """What `trio.CancelScope` and `anyio.CancelScope` share."""
+    """The common interface of `trio.CancelScope` and `anyio.CancelScope`."""
 
     deadline: float
     shield: bool
@@ -53,7 +53,7 @@ class CancelScope(Protocol):
 
 
 class Nursery(Protocol):
-    """What `trio.Nursery` and anyio's task group share."""
+    """The common interface of `trio.Nursery` and anyio's task group."""
 
     @property
     def cancel_scope(self) -> CancelScope: ...
@@ -66,7 +66,7 @@ class Nursery(Protocol):
 
 
 class Event(Protocol):
-    """What `trio.Event` and `anyio.Event` share."""
+    """The common interface of `trio.Event` and `anyio.Event`."""
 
     def set(self) -> None: ...
     def is_set(self) -> bool: ...
@@ -90,7 +90,7 @@ class ReceiveChannel(Protocol):
 
 
 class _AsyncioQueue(asyncio.Queue[Any]):
-    """asyncio's queue as both ends of a memory channel that nobody closes."""
+    """asyncio's queue as both ends of a memory channel that is never closed."""
 
     def send_nowait(self, value: Any) -> None:
         self.put_nowait(value)
@@ -105,7 +105,7 @@ class _AsyncioQueue(asyncio.Queue[Any]):
         return self.get()
 
     def close(self) -> None:
-        """Nobody waits for it."""
+        """Do nothing: no task waits for the end."""
 
 
 def _open_asyncio_queue(max_buffer_size: int) -> tuple[_AsyncioQueue, _AsyncioQueue]:
@@ -114,14 +114,14 @@ def _open_asyncio_queue(max_buffer_size: int) -> tuple[_AsyncioQueue, _AsyncioQu
 
 
 class TaskStatus(Protocol):
-    """How a function that is run by `nursery.start` says that it has started."""
+    """The means by which a function that `nursery.start` runs reports that it has started."""
 
     def started(self, value: Any) -> None: ...
 
 
 class _IgnoredTaskStatus:
     def started(self, value: Any) -> None:
-        """Nobody waits: the function was not run by `nursery.start`."""
+        """Do nothing: the function was not run by `nursery.start`."""
 
 
 IGNORED_TASK_STATUS: TaskStatus = _IgnoredTaskStatus()
@@ -146,14 +146,14 @@ class Backend:
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]
     current_effective_deadline: Callable[[], float]
-    #: Lets every other task that is ready have its turn.
+    #: Gives every other task that is ready a turn.
     checkpoint: Callable[[], Awaitable[None]]
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
-    #: Gives what any thread may call, to have a function called in this event loop soon.
+    #: Returns a function by which any thread can have another called in this event loop soon.
     run_sync_soon: Callable[[], Callable[[Callable[[], object]], object]]
 
     def is_cancelled(self) -> bool:
-        """Whether the running task is to end: the next time that it waits raises."""
+        """Whether the running task is cancelled: its next wait raises."""
         return self.current_effective_deadline() == -math.inf
 
 
@@ -183,13 +183,13 @@ ASYNCIO = Backend(
     cancel_scope=anyio.CancelScope,
     move_on_after=anyio.move_on_after,
     open_memory_channel=anyio.create_memory_object_stream,
-    # A third of what anyio's channel costs, of which a call would be slower by a sixth.
+    # A third of the cost of anyio's channel, with which a call would be slower by a sixth.
     open_queue=_open_asyncio_queue,
     event=anyio.Event,
     lock=anyio.Lock,
     capacity_limiter=anyio.CapacityLimiter,
     run_sync_in_thread=anyio.to_thread.run_sync,
-    # Which is what anyio's deadlines are of too; to ask anyio for it takes ten times as long.
+    # The clock of anyio's deadlines too; asking anyio for it takes ten times as long.
     current_time=lambda: asyncio.get_running_loop().time(),
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
@@ -201,10 +201,10 @@ ASYNCIO = Backend(
 
 
 def current() -> Backend:
-    """The backend of the running event loop.
+    """Return the backend of the running event loop.
 
     Raises:
-        RuntimeError: no event loop runs, or one that is neither trio's nor asyncio's.
+        RuntimeError: no event loop is running, or one that is neither trio's nor asyncio's.
     """
     library = sniffio.current_async_library()
     if library == "trio":
@@ -218,9 +218,9 @@ def current() -> Backend:
 async def open_service_nursery() -> AsyncGenerator[Nursery]:
     """A nursery for tasks that serve the block, and end with it.
 
-    At the end of the block the tasks are cancelled. What the block raises comes out as it is, not
-    in an exception group: nobody outside should have to know that there is a nursery inside. The
-    tasks must not raise; if one does, the group comes out.
+    At the end of the block the tasks are cancelled. An exception of the block comes out as it is,
+    not in an exception group: code outside should not have to know that there is a nursery inside.
+    The tasks must not raise; if one does, the group comes out.
     """
     block_error: BaseException | None = None
     try:
@@ -237,12 +237,12 @@ async def open_service_nursery() -> AsyncGenerator[Nursery]:
             raise
     else:
         return
-    # Out here, so that the group does not become the context of what it was made of.
+    # Out here, so that the group does not become the context of its own member.
     raise block_error
 
 
 def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
-    # trio takes its Cancelled out of nested groups, which makes new groups of what is left.
+    # trio takes its Cancelled out of nested groups, and makes new groups of the rest.
     own = {id(leaf) for leaf in _leaves(error)}
     return all(id(leaf) in own or isinstance(leaf, CANCELLED) for leaf in _leaves(group))
 
@@ -256,10 +256,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def failure_in(error: BaseException) -> BaseException | None:
-    """Return what went wrong in foreign code that raised `error`, for a boundary that contains it.
+    """Return the failure of foreign code that raised `error`, for a boundary that contains it.
 
     Returns:
-        None if nothing did: the task is to end, or the program is. Then `error` has to be raised
+        None if there was none, and the task or the program is to end. Then `error` has to be raised
         again.
     """
     if isinstance(error, BaseExceptionGroup):

@@ -17,11 +17,11 @@ import trio
 from .. import concurrency
 from ..concurrency import Nursery
 
-#: What is read from a socket at once, and what may wait to be taken.
+#: The bytes that are read from a socket at once, and that may wait to be received.
 READ_BYTES: Final = 256 * 1024
-#: What the kernel keeps of what it has not sent yet.
+#: The bytes that the kernel keeps of what it has not sent yet.
 _KERNEL_BYTES: Final = 64 * 1024
-#: None where the platform has no such thing.
+#: None where the platform has no such option.
 _NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
@@ -30,11 +30,11 @@ class ByteStream(Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that were written and the socket has not taken: how far the peer is behind."""
+        """Bytes that were written and the socket has not taken: the peer's backlog."""
         ...
 
     async def receive(self) -> bytes:
-        """What has come; nothing when the other side has ended, or the connection is lost."""
+        """Receive what has come; empty once the other side has ended or the connection is lost."""
         ...
 
     def write(self, data: bytes) -> bool:
@@ -61,7 +61,7 @@ class ByteStream(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close the connection at once, and wake whoever waits for it. Never raises."""
+        """Close the connection at once, and wake all who wait for it. Never raises."""
         ...
 
 
@@ -69,10 +69,10 @@ async def connect_tcp(host: str, port: int, nursery: Nursery) -> ByteStream:
     """Connect to a host.
 
     Args:
-        nursery: Runs what the stream does in the background; `abort` ends that.
+        nursery: Runs the stream's background tasks, until `abort`.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: the host does not answer.
     """
     return await _CONNECT_TCP[concurrency.current().name](host, port, nursery)
 
@@ -83,7 +83,7 @@ async def connect_unix(path: str, nursery: Nursery) -> ByteStream:
 
 
 async def open_byte_stream(connection: socket.socket, nursery: Nursery) -> ByteStream:
-    """A stream over a connected socket, which it owns from here on; see `connect_tcp`."""
+    """Open a stream over a connected socket, which it owns from here on; see `connect_tcp`."""
     try:
         connection.setblocking(False)
         _send_at_once(connection)
@@ -95,7 +95,7 @@ async def open_byte_stream(connection: socket.socket, nursery: Nursery) -> ByteS
 
 
 def _send_at_once(connection: socket.socket) -> None:
-    """Small messages shall not wait for the acknowledgement of those before them."""
+    """Disable Nagle's algorithm: small messages must not wait for an acknowledgement."""
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -103,11 +103,11 @@ def _send_at_once(connection: socket.socket) -> None:
 def _bound_kernel_buffer(connection: socket.socket) -> None:
     """Have the kernel keep little of what it has not sent yet.
 
-    By itself it takes megabytes, and takes more only when a third of them has left. To whoever
-    watches how fast the peer reads (B8), a slow peer and one that does not read would be the same.
+    By default it takes megabytes, and takes more only when a third of them has left. A slow peer
+    could then not be told from one that does not read (B8).
     """
     if connection.family in (socket.AF_INET, socket.AF_INET6) and _NOTSENT_LOWAT is not None:
-        # What was sent and not acknowledged does not count: it does not slow down fast peers.
+        # Bytes that were sent and not acknowledged do not count, so fast peers are not slowed down.
         connection.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _KERNEL_BYTES)
     else:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
@@ -155,7 +155,7 @@ class _TrioByteStream:
         return False
 
     async def _send_rest(self) -> None:
-        # Shielded, since a cancelled participant still says goodbye; `abort` ends it.
+        # Shielded, since a cancelled participant still closes in order; `abort` ends it.
         with trio.CancelScope(shield=True):
             while self._unsent:
                 try:
@@ -265,8 +265,8 @@ class _AsyncioByteStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an instance on uvloop.
         self._transport = cast("asyncio.Transport", transport)
-        # Nothing shall wait here that could leave. Were some allowed to, uvloop would keep it until
-        # the end of the tick; and whoever writes has a queue of its own.
+        # Nothing may wait here that could leave. If some may, uvloop keeps it until the end of the
+        # tick; and writers have a queue of their own.
         self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
@@ -280,7 +280,7 @@ class _AsyncioByteStream(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         _wake(self._arrival)
-        return True  # we may still have something to say
+        return True  # we may still have something to send
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc or ConnectionError("the connection is closed"))

@@ -1,11 +1,11 @@
-"""Connections that have not said yet who they are: a bounded number of them (rule B11).
+"""Pending handshakes: a bounded number of connections that are not identified yet (rule B11).
 
 With one too many from an address, the one of that address that has waited longest is rejected. With
-one too many in all, it is the oldest of the address that has most. So connections that say nothing,
-however many, keep out nobody who speaks.
+one too many in all, it is the oldest of the address that has most. So silent connections, however
+many, keep out nobody else.
 
-One that was rejected is told why, which it has to read. As many as may wait may be at that as well;
-with one more, the one that has been at it for longest is not waited for any longer.
+A rejected connection is sent the reason, which it has to read. As many as may be pending may be
+reading theirs; with one more, the one that has been reading for longest is closed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from attrs import define, field
 
 from ..concurrency import Backend, CancelScope
 
-#: The first half of an IPv6 address is the network's; all of the other half is its owner's to use.
+#: The first half of an IPv6 address is the network's; its owner may use all of the other half.
 _IPV6_NETWORK_BYTES: Final = 8
 
 
 @define(eq=False)
 class Handshake:
-    """One connection that is waited for.
+    """One connection that is not identified yet.
 
     Attributes:
-        address: Where it comes from, see `address_of`.
-        rejection: Why it was rejected; empty while it was not.
+        address: The address that it comes from; see `address_of`.
+        rejection: The reason of its rejection; empty while it is not rejected.
     """
 
     address: str | None
@@ -38,7 +38,7 @@ class Handshake:
     rejection: str = field(default="", init=False)
 
     def reject(self, reason: str) -> None:
-        """Wait for it no longer."""
+        """Cancel the handshake, and record the reason."""
         self.rejection = reason
         self.scope.cancel()
 
@@ -48,8 +48,8 @@ class PendingHandshakes:
     """The handshakes in flight of a listener.
 
     Args:
-        max_pending: How many there may be.
-        max_per_address: How many may come from one address, where they have one.
+        max_pending: The most that there may be.
+        max_per_address: The most that may come from one address, where they have one.
     """
 
     max_pending: int
@@ -65,32 +65,32 @@ class PendingHandshakes:
         self._turn = self._backend.lock()
 
     async def take_turn(self) -> None:
-        """Wait until it is the turn of a connection that has said what it wants (B7).
+        """Wait for the turn of a connection that is identified (B7).
 
-        There is one in each pass of the event loop, so everybody who is in a room waits for no more
-        than that, however many connections come together.
+        Each pass of the event loop takes one, so the participants of rooms wait for no more than
+        that, however many connections come together.
         """
         async with self._turn:
             pass
 
     def open(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
-        """A block in which a connection has not said yet who it is.
+        """A block in which a connection identifies itself.
 
         The block is cancelled when the handshake takes too long, or is rejected: the handshake's
         `rejection` tells which, to what follows the block.
 
         Args:
             address: Where the connection comes from, see `address_of`.
-            timeout: Seconds that it may take.
+            timeout: The seconds that it may take.
         """
         return self._pending.enter(address, timeout)
 
     def closing(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
-        """A block in which a connection reads the last that it is told; otherwise as `open`."""
+        """A block in which a connection reads our final response; otherwise as `open`."""
         return self._closing.enter(address, timeout)
 
     def reject_all(self, reason: str) -> None:
-        """Reject everybody that is waited for."""
+        """Reject all pending handshakes."""
         self._pending.reject_all(reason)
 
 
@@ -148,9 +148,9 @@ class _Queue:
 
 
 def address_of(connection: socket.socket) -> str | None:
-    """Return where a connection comes from: an IPv4 address, or the network of an IPv6 address.
+    """Return the origin of a connection: an IPv4 address, or the network of an IPv6 address.
 
-    None for a socket that has no addresses, as one in the file system.
+    None for a socket without addresses, such as one in the file system.
 
     Raises:
         OSError: the connection is lost.

@@ -1,7 +1,7 @@
-"""Listening, and serving what connects: a task for each connection, all of them under one nursery.
+"""Listening sockets, and a task for each of their connections, all under one nursery.
 
-A connection ends alone: neither what its peer sends, nor an error in what serves it, reaches
-another one.
+A connection ends alone: neither the input of its peer nor an error while serving it reaches another
+one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .byte_streams import ByteStream, open_byte_stream
 logger = peer_logger(__name__)
 
 _BACKLOG: Final = 512
-#: Seconds after which accepting is tried again when it failed, for want of file descriptors say:
-#: twice as many each time that it fails again.
+#: Seconds after which accepting is tried again when it failed, for lack of file descriptors say;
+#: doubled each time that it fails again.
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-#: Seconds in which that is said once.
+#: Seconds in which such a failure is logged once.
 _SAID_AGAIN: Final = 10.0
 
 #: Serves a connection to its end: the socket to ask for addresses, the stream for all else.
@@ -37,7 +37,7 @@ ServeConnection = Callable[[socket.socket, ByteStream], Awaitable[None]]
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:
-    """A socket that listens at the first address that `host` stands for.
+    """Open a socket that listens at the first address of `host`.
 
     Raises:
         OSError: the address can't be listened on.
@@ -49,14 +49,14 @@ def listen_tcp(host: str, port: int) -> socket.socket:
 
 
 def listen_unix(path: str) -> socket.socket:
-    """The same for a socket in the file system, which is for its owner alone."""
+    """Open a listening socket in the file system, for its owner alone."""
     return _listen(socket.AF_UNIX, path)
 
 
 def load_certificate(
     certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None
 ) -> ssl.SSLContext:
-    """TLS for a server with this certificate.
+    """Return the TLS context of a server with this certificate.
 
     Args:
         certfile: A certificate chain in PEM.
@@ -95,10 +95,10 @@ async def run_server(
     """Run a server until cancelled, and end it in order.
 
     Args:
-        serve: Serves until the event is set. It is shielded, so that there still is somebody to
-            tell the participants through.
+        serve: Serves until the event is set. It is shielded, so that the participants can still be
+            told through it.
         shut_down: Tells them.
-        url: What `task_status` is told: the server listens already.
+        url: The value for `task_status`: the server listens already.
     """
     backend = concurrency.current()
     stop = backend.event()
@@ -128,14 +128,14 @@ async def serve_connections(
     on_stop: Callable[[], None],
     graceful_timeout: float,
 ) -> None:
-    """Serve each connection that comes until `stop` is set, and what is under way a while longer.
+    """Serve connections until `stop` is set, and those in flight for a while longer.
 
     Args:
         listener: Closed once `stop` is set.
-        serve_connection: What is served; what goes wrong in it stays in it.
+        serve_connection: Serves one connection; an error in it concerns that connection alone.
         stop: Set it to end.
-        on_stop: Called when no further connection is accepted: asks those that there are to end.
-        graceful_timeout: Seconds that they get for that.
+        on_stop: Called when no further connection is accepted; asks the open ones to end.
+        graceful_timeout: Seconds that the open ones get for that.
     """
     backend = concurrency.current()
     async with backend.open_nursery() as nursery:

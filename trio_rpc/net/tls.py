@@ -13,25 +13,25 @@ from typing import Final
 from .. import concurrency
 from .byte_streams import READ_BYTES, ByteStream
 
-#: What is given to OpenSSL at once.
+#: The bytes given to OpenSSL at once.
 _SLICE_BYTES: Final = 8 * 1024
-#: What may be decrypted without a turn for the others, besides content: more than one record that
-#: is not complete. An attacker's could be the smallest of records, or hundreds of changes of keys.
+#: The bytes that may be decrypted without a turn for the others, besides content: more than one
+#: incomplete record. An attacker could send the smallest of records, or hundreds of key updates.
 _MAX_OVERHEAD_BYTES: Final = 20 * 1024
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 def speaks_no_tls(error: BaseException) -> bool:
-    """Whether a handshake failed since what the other side says is no TLS at all."""
+    """Whether a handshake failed because the other side does not speak TLS."""
     return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
 
 
 class TlsByteStream:
-    """A `ByteStream` that encrypts; `shake_hands` comes first.
+    """A `ByteStream` that encrypts, after `shake_hands`.
 
     Args:
-        stream: Carries what is encrypted.
-        context: Certificates, and which to trust.
+        stream: The carrier of the encrypted bytes.
+        context: Our certificates, and those to trust.
         server_hostname: For a client: the name that the certificate must have. None for a server.
     """
 
@@ -47,7 +47,7 @@ class TlsByteStream:
             server_side=server_hostname is None,
             server_hostname=server_hostname,
         )
-        # What was read, and OpenSSL has not got
+        # Bytes that were read and not yet given to OpenSSL
         self._encrypted = memoryview(b"")
         self._turn_is_due = False
         self._ended = False
@@ -75,7 +75,7 @@ class TlsByteStream:
                     ) from None
                 self._feed()
             except ssl.SSLError:
-                # An alert, which tells the other side why.
+                # An alert, which gives the other side the reason.
                 await self._send_outgoing()
                 raise
 
@@ -95,12 +95,12 @@ class TlsByteStream:
                 return b""
 
     async def _receive_encrypted(self) -> bool:
-        """Read what has come; returns whether there was anything."""
+        """Read what has come; return whether there was anything."""
         self._encrypted = memoryview(await self._stream.receive())
         return bool(self._encrypted)
 
     def _feed(self) -> int:
-        """Give OpenSSL a slice of what was read; returns how much that was."""
+        """Give OpenSSL a slice of what was read; return its size."""
         taken = self._incoming.write(self._encrypted[:_SLICE_BYTES])
         self._encrypted = self._encrypted[taken:]
         return taken
@@ -128,7 +128,7 @@ class TlsByteStream:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
-            # Nothing can be made of what comes after this.
+            # Nothing after this can be decrypted.
             self._ended = True
         return size
 

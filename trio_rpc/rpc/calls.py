@@ -10,8 +10,8 @@ A call's life, and what ends it:
                                                                 cancelled ───────────► forgotten
 
 The call is pending from before its request is written until the caller has its outcome. Acks and
-responses come to it through a memory channel; whatever comes when it is not pending, or from
-somebody else than the callee, is ignored.
+responses come to it through a memory channel; any that come when it is not pending, or not from the
+callee, are ignored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ logger = peer_logger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05
-#: How many channels are kept for further calls: opening them is a tenth of a call.
+#: The channels kept for further calls: opening one is a tenth of a call.
 _MAX_SPARE_CHANNELS: Final = 100
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
@@ -58,7 +58,7 @@ DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
 
 @frozen
 class _Acknowledged:
-    """What the channel of a call delivers for its ack."""
+    """The item that the channel of a call delivers for its ack."""
 
 
 _ACKNOWLEDGED: Final = _Acknowledged()
@@ -69,12 +69,12 @@ class _PendingCall:
     """A call, from before its request is written until its caller has the outcome.
 
     Attributes:
-        scope: Ends the waiting: when there is no ack in time at first, then at `respond_by`.
-        wait_until: What the callee is told of the time that is left: until `respond_by`, or until
-            an earlier deadline of a scope around the call.
-        sending: The request is being sent, which an outcome makes superfluous.
+        scope: Bounds the wait: by the time for the ack at first, then by `respond_by`.
+        wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
+            scope around the call.
+        sending: The request is being sent; an outcome makes that unnecessary.
         response: Takes the response, if that comes as a stream.
-        drained: The outcome was taken from the channels, which are empty from then on.
+        drained: The outcome was taken from the channels, which stay empty.
     """
 
     callee: Participant
@@ -109,7 +109,7 @@ class _PendingCall:
 
 
 class _ResponseBody(StreamBuffer):
-    """Takes a response that comes as a stream, and finishes its call with it."""
+    """The sink of a response that comes as a stream, which finishes its call."""
 
     def __init__(
         self, context: BufferContext, call: _PendingCall, header: models.DataStream.Header
@@ -122,13 +122,13 @@ class _ResponseBody(StreamBuffer):
         try:
             if error is not None:
                 raise error
-            # To inflate may take a while: that is left to the caller's task.
+            # Inflating may take a while: that is left to the caller's task.
             self._call.finish(self if self.is_compressed else self.take_text())
         except StreamError as failure:
             self._call.finish(_broken(failure))
 
 
-#: What comes of a call. A compressed response is inflated by the caller's task.
+#: The outcome of a call. A compressed response is inflated by the caller's task.
 _Outcome: TypeAlias = "str | RpcError | _ResponseBody"
 
 
@@ -139,10 +139,10 @@ def _broken(error: StreamError) -> RpcError:
 
 
 def check_call(method: object, payload: object, response_timeout: float) -> None:
-    """Refuse a call that nobody could mean (rule C11).
+    """Validate the arguments of a call (rule C11).
 
     Raises:
-        TypeError: `method` or `payload` is no text.
+        TypeError: `method` or `payload` is not a `str`.
         ValueError: the method's name is empty or too long, the timeout not positive, or the payload
             not Unicode.
     """
@@ -177,7 +177,7 @@ def check_payload_size(payload: str, max_bytes: int) -> None:
 
 
 class Calls:
-    """The calls of one stay in a room that wait for an answer."""
+    """The pending calls of one session."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class Calls:
         self._streams = streams
         self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
-        # Channels of calls that are over, empty, for the next ones
+        # The empty channels of finished calls, for the next ones
         self._spare_channels: list[tuple[SendChannel, ReceiveChannel]] = []
 
     def __len__(self) -> int:
@@ -214,7 +214,7 @@ class Calls:
         started = self._backend.current_time()
         ack_by = started + limits.max_round_trip_latency
         respond_by = started + response_timeout
-        # Inside of a handler, or of any other cancel scope, there may be less time than that.
+        # Inside a handler, or any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         # Room for an ack and a response, which is all that a call is ever sent.
         channels = (
@@ -236,7 +236,7 @@ class Calls:
                 outcome = await self._inflated(outcome, respond_by)
         finally:
             if call.response is not None:
-                # What comes of it from here on is for nobody.
+                # Anything that comes for it from here on is ignored.
                 call.response.close()
         if outcome is None:
             outcome = self._timed_out(call, response_timeout)
@@ -253,7 +253,7 @@ class Calls:
         return None
 
     async def _exchange(self, call: _PendingCall, payload: str) -> _Outcome:
-        """Send the request and receive what comes of it."""
+        """Send the request and wait for its outcome."""
         receive = call.receive_channel.receive
         try:
             if speaks_rpc_v2(call.callee):
@@ -262,7 +262,7 @@ class Calls:
                 await self._send_packet(call, payload)
             call.sending = False
             if len(self._pending) == 1:
-                # Nobody else is about to call, whose request could leave together with this one.
+                # No other call is about to send a request that could leave together with this one.
                 self._outlet.flush_nowait()
             received: _Outcome | _Acknowledged = await receive()
             while isinstance(received, _Acknowledged):
@@ -280,8 +280,8 @@ class Calls:
             assert call.outcome is not None
             return call.outcome
         if call.wait_until < call.respond_by and self._gave_up_first(call, outcome):
-            # The time was that of a scope around the call, which ends in a moment: as a scope does,
-            # not with an error of ours.
+            # The deadline was that of a scope around the call, which is about to be cancelled: end
+            # with that, not with an error of ours.
             await self._backend.sleep_forever()
         return outcome
 
@@ -296,12 +296,12 @@ class Calls:
         call.finished = True
 
     def on_ack(self, sender: str, request_id: str) -> None:
-        """An ack has come."""
+        """Record an ack."""
         if call := self._find(sender, request_id, "ack"):
             call.acknowledge()
 
     def on_response(self, sender: str, response: models.RpcResponse) -> None:
-        """A response has come."""
+        """Finish a call with its response."""
         if call := self._find(sender, response.request_id, "response"):
             outcome = rpc_outcome(response)
             if outcome is None:
@@ -312,7 +312,7 @@ class Calls:
     def open_response_stream(
         self, sender: str, header: models.DataStream.Header
     ) -> StreamBuffer | None:
-        """Return what takes the response of a call that comes as a stream; None for nothing.
+        """Return the sink for a response that comes as a stream; None if no call waits for it.
 
         A call has one response: a second stream for it is ignored.
         """
@@ -326,7 +326,7 @@ class Calls:
         return call.response
 
     def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
-        """Finish a call with a response that is whole in the header of its stream."""
+        """Finish a call with a response that is inline in the header of its stream."""
         call = self._find(sender, request_id_of(header.attributes), "response stream")
         if call is not None and call.response is None:
             try:
@@ -335,13 +335,13 @@ class Calls:
                 call.finish(_broken(error))
 
     def fail(self, reason: str, destination: str) -> None:
-        """Somebody will not answer any more: 1503 for the calls to `destination`."""
+        """Fail the calls to `destination`, which will not answer any more, with 1503."""
         for call in self._pending.values():
             if call.callee.identity == destination:
                 call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
 
     def end(self, reason: str) -> None:
-        """Nobody will answer any more: 1503 for all calls."""
+        """Fail all calls with 1503: the session is over."""
         for call in self._pending.values():
             call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
 

@@ -1,4 +1,4 @@
-"""Deadlines of many things at once, of which most are met or forgotten before they come. No I/O."""
+"""Deadlines of many items, most of which are discarded before their deadlines pass. No I/O."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Hashable, Iterator
 from itertools import count
 from typing import Final, Generic, TypeVar
 
-#: How many entries of what was discarded the heap may hold, besides as many as are alive.
+#: The discarded entries that the heap may hold, besides as many as there are live ones.
 _STALE_ENTRIES: Final = 64
 
 T = TypeVar("T", bound=Hashable)
 
 
 class Deadlines(Generic[T]):
-    """Things, each with a deadline; the earliest is found at once, and discarding one is O(1)."""
+    """Items with a deadline each; the earliest is found at once, and discarding one is O(1)."""
 
     def __init__(self) -> None:
         self._alive: set[T] = set()
-        # An entry of something that was discarded is dropped when it is met.
+        # The entry of a discarded item is dropped when it comes up.
         self._heap: list[tuple[float, int, T]] = []
         self._order = count()
 
@@ -33,14 +33,14 @@ class Deadlines(Generic[T]):
         return thing in self._alive
 
     def add(self, thing: T, deadline: float) -> bool:
-        """Add something; return whether its deadline is the earliest."""
+        """Add an item; return whether its deadline is the earliest."""
         is_earliest = deadline < self.earliest()
         self._alive.add(thing)
         heapq.heappush(self._heap, (deadline, next(self._order), thing))
         return is_earliest
 
     def discard(self, thing: T) -> None:
-        """Forget something, if it is known."""
+        """Discard an item, if it is here."""
         self._alive.discard(thing)
         if len(self._heap) > 2 * len(self._alive) + _STALE_ENTRIES:
             self._heap = [entry for entry in self._heap if entry[2] in self._alive]
@@ -54,7 +54,7 @@ class Deadlines(Generic[T]):
         return heap[0][0] if heap else math.inf
 
     def pop_expired(self, now: float) -> list[T]:
-        """Forget and return the things whose deadline has come, the earliest first."""
+        """Remove and return the items whose deadline has passed, the earliest first."""
         expired: list[T] = []
         while self.earliest() <= now:
             thing = heapq.heappop(self._heap)[2]

@@ -2,7 +2,7 @@
 
 Requests of one caller wait in the order in which they came, without a task of their own; callers
 take turns. The last eighth of the slots is for callers who hold few of them, so nobody can take all
-of them. No I/O: whoever releases a slot is handed the request that has it next.
+of them. No I/O: releasing a slot returns the request that has it next.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _KEPT: Final = 8
 
 
 class TooManyWaitingError(Exception):
-    """A caller has as many requests waiting as it may; the text says how many."""
+    """A request that would be one too many to wait for its caller; the text says how many may."""
 
 
 class _Request(Protocol):
@@ -30,8 +30,8 @@ class HandlerSlots(Generic[R]):
     """The slots in which handlers run, and the requests that wait for one.
 
     Args:
-        slots: How many handlers run at a time.
-        max_waiting: How many requests of one caller may wait.
+        slots: The handlers that may run at a time.
+        max_waiting: The requests of one caller that may wait.
     """
 
     def __init__(self, slots: int, max_waiting: int) -> None:
@@ -44,13 +44,13 @@ class HandlerSlots(Generic[R]):
         self._waiting_of: OrderedDict[str, OrderedDict[R, None]] = OrderedDict()
 
     def reserve(self, request: R) -> bool:
-        """Take a slot, for which `release` has to follow, or wait for one.
+        """Reserve a slot, which `release` has to follow, or queue the request for one.
 
         Returns:
             Whether there is a slot; if not, a later `release` returns the request.
 
         Raises:
-            TooManyWaitingError: as many requests of its caller wait as may.
+            TooManyWaitingError: the most requests of its caller that may wait are waiting.
         """
         caller = request.caller
         waiting = self._waiting_of.get(caller)
@@ -86,7 +86,7 @@ class HandlerSlots(Generic[R]):
         return None
 
     def remove(self, request: R) -> None:
-        """Let a request wait no longer, if it does."""
+        """Remove a request that waits, if it does."""
         waiting = self._waiting_of.get(request.caller)
         if waiting is not None and request in waiting:
             del waiting[request]

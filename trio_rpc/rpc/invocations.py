@@ -54,13 +54,13 @@ from .requests import (
 
 logger = peer_logger(__name__)
 
-#: How many handlers of a participant run at the same time, unless it says otherwise (A13).
+#: The handlers of a participant that run at the same time, unless set otherwise (A13).
 DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
-#: How many requests of one caller wait for a handler slot, unless set otherwise (B5).
+#: The requests of one caller that may wait for a handler slot, unless set otherwise (B5).
 DEFAULT_MAX_WAITING_REQUESTS: Final = 10_000
-#: How many of them may be blocking functions, each in a thread: what trio and anyio allow too.
+#: The blocking functions among them, each in a thread: the default of trio and anyio.
 _MAX_HANDLER_THREADS: Final = 40
-#: What a request costs us besides its payload, until it is answered.
+#: The bytes charged for a request besides its payload, until it is answered.
 _REQUEST_BYTES: Final = 2048
 
 
@@ -68,8 +68,9 @@ class Invocations:
     """The invocations of one session.
 
     Args:
-        registry: The methods that we answer to.
-        context: What request bodies share with all streams of the session, its budget included.
+        registry: Our methods.
+        context: The part that request bodies share with all streams of the session, such as the
+            budget.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Invocations:
         return len(self._unanswered)
 
     def run_in(self, nursery: Nursery) -> None:
-        """Run the tasks of requests in a nursery from here on."""
+        """Start the tasks of requests in a nursery from here on."""
         self._nursery = nursery
         self._replies.run_in(nursery)
 
@@ -128,7 +129,7 @@ class Invocations:
             self._schedule(accepted)
 
     def start_inline(self, caller: str, header: models.DataStream.Header) -> None:
-        """Answer a request that is whole in the header of its stream."""
+        """Answer a request that is inline in the header of its stream."""
         request = read_request(caller, header)
         if not request.problem:
             try:
@@ -142,8 +143,8 @@ class Invocations:
         """Answer a request that comes as a stream.
 
         Returns:
-            What takes the stream's content; None where nobody could be answered (S8), and where
-            the content would be for nothing.
+            The sink for the stream's content; None where no answer is possible (S8), or none needs
+            the content.
         """
         request = read_request(caller, header)
         if not self._accept(request):
@@ -173,7 +174,7 @@ class Invocations:
             self._answer_waiting(request, GAVE_UP)
 
     def forget_expired(self) -> None:
-        """Forget the answered requests whose time is over."""
+        """Forget the answered requests whose deadline has passed."""
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: str) -> None:
@@ -187,14 +188,14 @@ class Invocations:
         self._answered.forget_caller(caller)
 
     def end(self) -> None:
-        """Answer 1503 to those that have no task yet: the session ends (A12)."""
+        """Answer 1503 to requests that have no task yet: the session ends (A12)."""
         for request in tuple(self._waiting):
             self._answer_waiting(request, LEFT)
 
     # From a request to its task
 
     def _accept(self, request: Request) -> bool:
-        """Count a request against its caller; return whether it was not ignored or refused."""
+        """Charge a request to its caller; return whether it was accepted."""
         if not request.id:
             logger.debug("ignored a request of %s without an id", request.caller)
             return False
@@ -223,7 +224,7 @@ class Invocations:
             self._schedule(request)
 
     def _schedule(self, request: Request) -> None:
-        """Start the task of a request that is all there, or let it wait for a handler slot."""
+        """Start the task of a complete request, or let it wait for a handler slot."""
         try:
             has_slot = self._slots.reserve(request)
         except TooManyWaitingError as error:
@@ -253,7 +254,7 @@ class Invocations:
             self._nursery.start_soon(self._answer_expired)
 
     async def _answer_expired(self) -> None:
-        """Answer 1502 to requests whose time is over before they have a task."""
+        """Answer 1502 to requests whose deadline has passed before they have a task."""
         while True:
             for request in self._waiting.pop_expired(self._backend.current_time()):
                 self._answer_waiting(request, late(request))
@@ -270,13 +271,13 @@ class Invocations:
         self._close(request)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
-        """Answer a request of which nothing is kept."""
+        """Refuse a request, of which nothing is kept."""
         if not request.acknowledged:
             self._replies.send(rpc_ack(request.caller, request.id))
         self._replies.send(rpc_response(request.caller, request.id, error))
 
     def _close(self, request: Request) -> None:
-        """Let go of what was held for a request, but for its id."""
+        """Release all that was held for a request, but for its id."""
         if request.acknowledged:
             self._waiting.discard(request)
         del self._unanswered[request.caller, request.id]
@@ -294,7 +295,7 @@ class Invocations:
         outcome: str | RpcError = LEFT
         try:
             if request.acknowledged:
-                # It got the slot of one that ended, perhaps since all have to.
+                # It got the slot of another that ended, perhaps because all have to.
                 await self._backend.checkpoint_if_cancelled()
             else:
                 await self._outlet.send(rpc_ack(request.caller, request.id))
@@ -303,7 +304,7 @@ class Invocations:
         except (LinkClosedError, StreamError) as error:
             logger.debug("no answer to %s: %s", request.caller, error)
         except CANCELLED:
-            # There is no more waiting, but a final response may still be queued.
+            # Waiting is over, but a final response may still be queued.
             self._replies.send(rpc_response(request.caller, request.id, outcome))
             raise
         except Exception:
@@ -323,7 +324,7 @@ class Invocations:
             info = response_info(request.id, len(content))
             await self._streams.send_whole(info, content, [request.caller])
         if len(self._unanswered) == 1:
-            # Nobody else is about to answer, whose packets could leave together with these.
+            # No other task is about to answer, with packets that could leave together with these.
             self._outlet.flush_nowait()
 
     # Its handler
@@ -337,7 +338,7 @@ class Invocations:
             request.scope = scope
             # A cancellation may have come together with the request, before this task had begun.
             outcome = GAVE_UP if request.given_up else await self._run_handler(request)
-            # What a handler makes of its call after its time, or after we left, does not count.
+            # The result of a handler after its time, or after we left, does not count.
             if not scope.cancel_called:
                 await self._backend.checkpoint_if_cancelled()
                 return outcome

@@ -1,6 +1,6 @@
-"""The methods that a participant answers to, and calling their handlers.
+"""The methods of a participant, and calling their handlers.
 
-What a handler does becomes what its caller gets:
+The outcome of a handler becomes the outcome of the call:
 
     it returns text or None ──► the payload, or 1504 when that is too large
     it raises RpcError ───────► that error
@@ -26,12 +26,12 @@ logger = peer_logger(__name__)
 
 @frozen
 class RpcInvocationData:
-    """What a handler is called with (rule A3).
+    """The argument of a handler (rule A3).
 
     Attributes:
         request_id: The id of the call, unique among all calls.
-        caller_identity: Who calls; the server vouches for it.
-        payload: What the caller sent: at most 15,360 UTF-8 bytes, or more where both sides agreed
+        caller_identity: The identity of the caller; the server vouches for it.
+        payload: The caller's payload: at most 15,360 UTF-8 bytes, or more where both sides agreed
             to that (`Room(max_payload_bytes=…)`, RPC v2).
         response_timeout: Seconds that the handler has; it is cancelled when they are over.
     """
@@ -48,7 +48,7 @@ H = TypeVar("H", bound=RpcHandler)
 
 @frozen
 class Method:
-    """A name, and what answers to it."""
+    """A method: a name and its handler."""
 
     name: str
     handler: Callable[[RpcInvocationData], Any]
@@ -56,17 +56,17 @@ class Method:
 
 
 class MethodRegistry:
-    """The methods that a participant answers to, in whichever room it is."""
+    """The methods of a participant, in any room."""
 
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
 
     def get(self, name: str) -> Method | None:
-        """The method of that name."""
+        """Return the method of that name, if there is one."""
         return self._methods.get(name)
 
     def register(self, name: str, handler: RpcHandler) -> None:
-        """Answer to `name` with `handler` (rule A11).
+        """Register `handler` as the method `name` (rule A11).
 
         Raises:
             TypeError: `handler` is not callable.
@@ -86,10 +86,10 @@ class MethodRegistry:
         self._methods[name] = Method(name, handler, _is_async(handler))
 
     def register_or_decorate(self, name: str, handler: H | None) -> H | Callable[[H], H]:
-        """`register`, or a decorator that does it when there is no handler yet.
+        """Register a method, or return a decorator that does when no handler is given.
 
         Raises:
-            TypeError: `name` is no text.
+            TypeError: `name` is not a `str`.
         """
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(
@@ -103,7 +103,7 @@ class MethodRegistry:
         return register if handler is None else register(handler)
 
     def unregister(self, name: str) -> None:
-        """Answer to `name` no longer; invocations that run finish.
+        """Unregister the method `name`; invocations that run finish.
 
         Raises:
             KeyError: there is no such method.
@@ -124,14 +124,14 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 async def call_handler(
     backend: Backend, threads: Any, method: Method, data: RpcInvocationData, max_bytes: int
 ) -> str | RpcError:
-    """What the handler of a method makes of a call.
+    """Call the handler of a method, and return its result.
 
     Args:
         threads: The capacity limiter of worker threads, in which plain functions run.
-        max_bytes: How large the result may be, in UTF-8.
+        max_bytes: The limit for the result, in UTF-8.
 
     Raises:
-        BaseException: only what does not come from the handler, as trio's `Cancelled`.
+        BaseException: only if it does not come from the handler, such as trio's `Cancelled`.
     """
     try:
         if method.is_async:
@@ -151,7 +151,7 @@ async def call_handler(
 async def _call_in_thread(
     backend: Backend, threads: Any, handler: RpcHandler, data: RpcInvocationData
 ) -> object:
-    # Not what the thread returns, since trio refuses to bring a coroutine out of one.
+    # Not by the thread's return value, since trio refuses to return a coroutine from a thread.
     results: list[object] = []
     given_up = False
 
@@ -178,11 +178,11 @@ def _discard(results: list[object]) -> None:
 
 
 def _error_of(method: str, error: BaseException) -> RpcError:
-    """Return what the caller gets to know of an exception that left a handler."""
+    """Return the error that reports an exception of a handler to the caller."""
     cause = _sole_cause(error)
     if isinstance(cause, RpcError):
         try:
-            # An instance of our own class: a subclass may behave as it likes when it is sent.
+            # An instance of our own class, since a subclass may misbehave when it is sent.
             return RpcError(cause.code, cause.message, cause.data)
         except Exception as failure:
             failure.add_note(f"raised by the properties of a {type(cause).__qualname__}")
@@ -192,7 +192,7 @@ def _error_of(method: str, error: BaseException) -> RpcError:
 
 
 def _sole_cause(error: BaseException) -> BaseException:
-    """What a handler raised inside a nursery of its own, which made it a group of one."""
+    """Return the error that a nursery of the handler's has wrapped in a group of one."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
@@ -205,7 +205,7 @@ def _checked_result(method: str, result: object, max_bytes: int) -> str | RpcErr
     if type(result) is not str:
         if not isinstance(result, str):
             return _wrong_result(method, result)
-        # Text of our own: a subclass may behave as it likes when it is sent.
+        # A plain `str`, since a subclass may misbehave when it is sent.
         result = str.__str__(result)
     try:
         size = utf8_length(result)
@@ -229,7 +229,7 @@ def _wrong_result(method: str, result: object) -> RpcError:
 
 
 def application_error(method: str) -> RpcError:
-    """What the caller gets to know of a failure that is the handler's own business."""
+    """Return the error that tells a caller no more than that the handler failed."""
     return RpcError.built_in(
         RpcError.ErrorCode.APPLICATION_ERROR,
         f"the handler of {method!r} failed; its own log says why",

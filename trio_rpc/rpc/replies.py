@@ -1,4 +1,4 @@
-"""Answers that no task of their own sends: acks of waiting requests, refusals, late errors."""
+"""Answers without a task of their own: acks of waiting requests, refusals, late errors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..logs import peer_logger
 
 logger = peer_logger(__name__)
 
-#: How many answers wait for room in the queue of the link. Callers who make it more get none, for
-#: they send faster than this participant can answer.
+#: The answers that wait for room in the link's queue. Further ones are dropped: their callers send
+#: faster than this participant can answer.
 _MAX_QUEUED: Final = 1000
 
 
 class Replies:
-    """Sends answers at once where the link has room, or else from one task for all."""
+    """Answers that are sent at once where the link has room, and by one task for all otherwise."""
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
@@ -28,11 +28,11 @@ class Replies:
         self._queued: deque[models.DataPacket] = deque()
 
     def run_in(self, nursery: Nursery) -> None:
-        """Run the task in a nursery from here on."""
+        """Start the task in a nursery."""
         self._nursery = nursery
 
     def send(self, packet: models.DataPacket) -> None:
-        """Send an answer, now or when there is room; it is lost with the link."""
+        """Send an answer, now or when there is room; it is dropped with the link."""
         if not self._queued:
             try:
                 self._outlet.send_nowait(packet)

@@ -1,4 +1,4 @@
-"""A request as its callee has it, and the errors that it may be answered with."""
+"""A request on the callee's side, and the errors that may answer it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ FAILED: Final = RpcError.built_in(
 
 @define(eq=False)
 class Request:
-    """A request, however it came.
+    """A request, from a packet or a stream.
 
     Attributes:
         transport: The version of RPC that it came by; `version` is what it asks for.
-        deadline: When its time is over, on the event loop's clock.
+        deadline: The end of its time, on the event loop's clock.
         body: The stream that brings the payload, where it comes as one.
-        problem: What is wrong with it, where it can't be understood.
+        problem: The reason why it can't be understood, if so.
         handler: The method that it is for, once that was looked up.
         charged: The bytes that were charged to the caller for it, without those of `body`.
         scope: Around the handler, once that runs.
         given_up: The caller has given up.
-        is_remembered: Its id is remembered once it was answered (B1): its caller is here still.
+        is_remembered: Its id is remembered once it was answered (B1): its caller is still here.
         acknowledged: The ack was sent when the request began to wait.
     """
 
@@ -60,7 +60,7 @@ class Request:
 
 
 class RequestBody(StreamBuffer):
-    """Takes a request that comes as a stream, and tells when it has come."""
+    """The sink of a request that comes as a stream, which reports when it is complete."""
 
     def __init__(
         self,

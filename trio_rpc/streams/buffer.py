@@ -1,6 +1,6 @@
 """The content of a received stream, between the receive loop that brings it and whoever reads it.
 
-What was received waits as it came. Compressed content is inflated by its reader, piece by piece and
+Received content waits as it came. Compressed content is inflated by its reader, piece by piece and
 one stream of a session at a time, so that a small stream which inflates to a large one costs the
 receive loop nothing, and the others' tasks no more than a piece for each turn (rule B6).
 """
@@ -20,18 +20,18 @@ from ..protocol.budgets import Budget, BudgetExceededError
 from ..protocol.stream_assembly import TextDecoder, decode_text
 from ..protocol.stream_content import InflateError, Inflater
 
-#: What is inflated in one turn.
+#: The bytes inflated in one turn.
 _INFLATED_PIECE_BYTES: Final = 64 * 1024
-#: Held by zlib for a stream that is being inflated.
+#: The bytes that zlib holds for a stream that is being inflated.
 _INFLATER_BYTES: Final = 48 * 1024
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
 class BufferContext:
-    """What the buffers of one session have in common.
+    """The common part of the buffers of one session.
 
     Args:
-        max_bytes: What one stream may hold unread, and what is read as a whole (S7).
+        max_bytes: The limit of what one stream holds unread, and of what is read as a whole (S7).
 
     Attributes:
         inflating: Held while a piece is inflated.
@@ -45,15 +45,15 @@ class BufferContext:
 
 
 class StreamBuffer:
-    """Takes the content of one stream, and gives it to one reader.
+    """The content of one stream, on its way to one reader.
 
     Args:
-        context: What it shares with the other streams of the session.
-        sender: Who is charged for what is held (B4).
-        header: What announced the stream.
+        context: The part that it shares with the other streams of the session.
+        sender: The identity that is charged for what is held (B4).
+        header: The header that announced the stream.
 
     Attributes:
-        received: How many bytes have come, uncompressed; of a compressed stream, those that were
+        received: The bytes that have come, uncompressed; of a compressed stream, those that were
             inflated so far.
         is_compressed: Whether content has to be inflated.
     """
@@ -67,12 +67,12 @@ class StreamBuffer:
         self.is_compressed = header.compression == _DEFLATE_RAW
         # Made by the reader: until then it would be held for nothing
         self._inflater: Inflater | None = None
-        # What was received and not read
+        # Received and not read
         self._pieces: deque[bytes] = deque()
         self._unread = 0
         self._charged = 0
         self.received = 0
-        # Set when something has changed, where somebody waits for that
+        # Set on a change, where the reader waits for one
         self._changed: Any = None
         # How it ends
         self._on_close: Callable[[], None] | None = None
@@ -83,7 +83,7 @@ class StreamBuffer:
     # The receive loop
 
     def call_on_close(self, on_close: Callable[[], None]) -> None:
-        """Have a function called when nobody reads any more, before the stream has ended."""
+        """Call a function when the reader is gone before the stream has ended."""
         self._on_close = on_close
 
     def charge(self, size: int) -> None:
@@ -101,7 +101,7 @@ class StreamBuffer:
         self._charged += size
 
     def feed(self, piece: bytes) -> None:
-        """Take content as it was received.
+        """Add content as it was received.
 
         Raises:
             StreamError: too much is unread, or held for this sender.
@@ -119,7 +119,7 @@ class StreamBuffer:
             self._notify()
 
     def end(self, error: StreamError | None = None) -> None:
-        """Take note that nothing more will come; only the first call counts."""
+        """Record that nothing more will come; only the first call counts."""
         if not self._ended:
             self._ended = True
             self._error = error
@@ -129,7 +129,7 @@ class StreamBuffer:
     # The reader
 
     def close(self) -> None:
-        """Drop what is held, and whatever comes of the stream from now on."""
+        """Drop the content held, and any that comes from now on."""
         if self._closed:
             return
         self._closed = True
@@ -164,7 +164,7 @@ class StreamBuffer:
             self._inflater.feed(piece)
 
     def take_text(self) -> str:
-        """Return the whole of a stream that has ended and is not compressed.
+        """Return the whole text of a stream that has ended and is not compressed.
 
         Raises:
             StreamError: it is not UTF-8.
@@ -174,10 +174,10 @@ class StreamBuffer:
         return self._decode(content)
 
     async def read_text(self, decoder: TextDecoder | None = None) -> str:
-        """Return the whole content when it has come; it stays charged until `close`.
+        """Return the whole text when it has come; it stays charged until `close`.
 
         Args:
-            decoder: Has decoded what was received before.
+            decoder: The decoder of the content received before.
 
         Raises:
             StreamError: it broke off, is too large, or is not UTF-8.
@@ -198,10 +198,10 @@ class StreamBuffer:
         return "".join(texts)
 
     async def read_whole(self) -> bytes:
-        """Return what was not received yet, when it has come; it stays charged until `close`.
+        """Return the rest of the content when it has come; it stays charged until `close`.
 
         Raises:
-            StreamError: it broke off, or is larger than what may be read as a whole.
+            StreamError: it broke off, or is larger than the limit of what is read as a whole.
         """
         pieces: list[bytes] = []
         size = 0

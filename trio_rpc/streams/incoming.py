@@ -1,4 +1,4 @@
-"""Receiving streams: which are open, and when one has to be given up (rules S6 and B5)."""
+"""Receiving streams: the open ones, and when one is given up (rules S6 and B5)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ logger = peer_logger(__name__)
 
 #: Seconds of silence after which a stream is given up.
 SILENCE_TIMEOUT: Final = 30.0
-#: How many streams of one sender may be open, unless set otherwise (B5).
+#: The streams of one sender that may be open, unless set otherwise (B5).
 DEFAULT_MAX_PEER_STREAMS: Final = 1_000
-#: How many streams of all senders may be open, unless set otherwise (B5).
+#: The streams of all senders that may be open, unless set otherwise (B5).
 DEFAULT_MAX_STREAMS: Final = 10_000
-#: What an open stream costs us besides its content.
+#: The bytes charged for an open stream besides its content.
 _OPEN_STREAM_BYTES: Final = 1024
 
-#: Given the sender and the header of a stream, what takes its content; None where nobody does.
+#: Given the sender and the header of a stream, returns the buffer for its content; None for no
+#: reader.
 OpenBuffer = Callable[[str, models.DataStream.Header], StreamBuffer | None]
-#: Given the sender and the header of a stream that is refused, and why.
+#: Called with the sender and the header of a refused stream, and the reason.
 OnRefused = Callable[[str, models.DataStream.Header, str], None]
 
 
@@ -40,13 +41,13 @@ class _OpenStream:
 
 
 class IncomingStreams:
-    """The streams that come in during one session.
+    """The streams that one session receives.
 
     Args:
-        open_buffer: Finds whoever wants a stream.
+        open_buffer: Finds the reader of a stream.
         on_refused: Called for a stream that would be one too many.
-        max_peer_streams: How many streams of one sender may be open.
-        max_streams: How many streams may be open in all.
+        max_peer_streams: The streams of one sender that may be open.
+        max_streams: The streams that may be open in all.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class IncomingStreams:
         return self._count
 
     def on_header(self, sender: str, header: models.DataStream.Header) -> None:
-        """Begin a stream, and with inline content end it."""
+        """Begin a stream, and end it if its content is inline."""
         if header.HasField("inline_content"):
             self._take_inline(sender, header)
             return
@@ -116,7 +117,7 @@ class IncomingStreams:
         self._count += 1
 
     def on_chunk(self, sender: str, chunk: models.DataStream.Chunk) -> None:
-        """Take more of a stream; a chunk of an unknown one is ignored."""
+        """Add a chunk to its stream; a chunk of an unknown one is ignored."""
         if stream := self._find(sender, chunk.stream_id):
             stream.last_heard = self._backend.current_time()
             try:
@@ -135,12 +136,12 @@ class IncomingStreams:
                 self._end(sender, trailer.stream_id)
 
     def on_sender_left(self, sender: str) -> None:
-        """End the streams of somebody who has left."""
+        """End the streams of a participant who has left."""
         for stream_id in tuple(self._open.get(sender, ())):
             self._end(sender, stream_id, StreamError(f"{sender!r} left the room"))
 
     def give_up_silent(self) -> None:
-        """End the streams of which nothing has come for too long."""
+        """End the streams that have been silent for too long."""
         now = self._backend.current_time()
         for sender, streams in tuple(self._open.items()):
             for stream_id, stream in tuple(streams.items()):

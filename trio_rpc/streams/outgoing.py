@@ -1,7 +1,7 @@
-"""Sending streams: which form each takes, for whom it is meant (rules S4 and S5).
+"""Sending streams: the form of each, by its destinations (rules S4 and S5).
 
-Content that fits into one packet as it is is not compressed: deflating 10 KB costs more than all
-else that is done for it.
+Content that fits into one packet uncompressed is not compressed: deflating 10 KB costs more than
+the rest of sending it.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .writers import ABANDON_TIMEOUT, ByteStreamWriter, TextStreamWriter
 _NONE: Final = models.DataStream.CompressionType.NONE
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
-#: Content above this is compressed in a thread, for it takes milliseconds.
+#: Larger content is compressed in a thread, since it takes milliseconds.
 _COMPRESS_IN_THREAD_BYTES: Final = 64 * 1024
-#: What is read from a file at once.
+#: The bytes read from a file at once.
 _FILE_READ_BYTES: Final = 16 * CHUNK_BYTES
 
-#: Told how many bytes of a file were sent, and how many there are.
+#: Called with the bytes of a file that were sent, and its size.
 OnProgress = Callable[[int, int], None]
 
 
 class Receivers(Protocol):
-    """What is known of those whom a stream is meant for."""
+    """The abilities of the receivers of a stream."""
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:
-        """Whether they take content in the header; empty destinations are everybody."""
+        """Whether they take content in the header; empty destinations mean everybody."""
         ...
 
     def all_inflate(self, destinations: Sequence[str]) -> bool:
-        """Whether they take compressed content; empty destinations are everybody."""
+        """Whether they take compressed content; empty destinations mean everybody."""
         ...
 
 
 class OutgoingStreams:
-    """The streams that we send during one stay in a room."""
+    """The streams that one session sends."""
 
     def __init__(self, backend: Backend, outlet: Outlet, receivers: Receivers) -> None:
         self._backend = backend
@@ -90,14 +90,14 @@ class OutgoingStreams:
         renew: Renew | None = None,
         abandon_timeout: float = ABANDON_TIMEOUT,
     ) -> None:
-        """Send a text that is all there: in the header where that is possible (S5).
+        """Send a complete text: in the header where that is possible (S5).
 
         Args:
-            info: What it is about, its size included.
+            info: The description of the stream, its size included.
             content: The text in UTF-8.
-            destinations: For whom it is; empty for everybody.
-            renew: Renews what the header says; see `Outlet.send`.
-            abandon_timeout: Seconds that telling the receivers may take, should it break off.
+            destinations: The identities that it is for; empty means everybody.
+            renew: Refreshes the header; see `Outlet.send`.
+            abandon_timeout: Seconds that telling the receivers may take, if it breaks off.
 
         Raises:
             StreamError: the connection was lost.
@@ -125,7 +125,7 @@ class OutgoingStreams:
         destinations: Sequence[str],
         renew: Renew | None,
     ) -> bool:
-        """Send a stream as one packet, if it fits; whether it did."""
+        """Send a stream as one packet, if it fits; return whether it did."""
         if len(content) > CHUNK_BYTES:
             return False
         packet = models.DataPacket(destination_identities=destinations)
@@ -142,7 +142,7 @@ class OutgoingStreams:
     async def stream_text(
         self, info: TextStreamInfo, destinations: Sequence[str]
     ) -> TextStreamWriter:
-        """Begin a text that is written piece by piece; raises as `send_text`."""
+        """Begin a text that is written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
         writer = TextStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
@@ -151,7 +151,7 @@ class OutgoingStreams:
     async def stream_bytes(
         self, info: ByteStreamInfo, destinations: Sequence[str]
     ) -> ByteStreamWriter:
-        """Begin bytes that are written piece by piece; raises as `send_text`."""
+        """Begin bytes that are written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
         writer = ByteStreamWriter(self._backend, self._outlet, info, destinations)
         await writer.open()
@@ -166,7 +166,7 @@ class OutgoingStreams:
         attributes: Mapping[str, str],
         on_progress: OnProgress | None,
     ) -> ByteStreamInfo:
-        """Send a file; what is in memory of it at a time does not depend on its size.
+        """Send a file, in an amount of memory that does not depend on its size.
 
         Raises:
             OSError: the file can't be read.
@@ -197,7 +197,7 @@ class OutgoingStreams:
         return info
 
     async def _deflate(self, content: bytes, destinations: Sequence[str]) -> bytes | None:
-        """`content` compressed, or None where that can't be read or does not help."""
+        """Compress `content`; None if the receivers can't inflate, or it does not get smaller."""
         if not self._receivers.all_inflate(destinations):
             return None
         if len(content) > _COMPRESS_IN_THREAD_BYTES:

@@ -14,11 +14,11 @@ I = TypeVar("I", bound=BaseStreamInfo)  # noqa: E741
 
 
 class StreamReader(Generic[I]):
-    """What readers of texts and of bytes have in common.
+    """The common part of readers of texts and of bytes.
 
-    Content that was received waits until it is read. A reader does not slow its sender down, so one
-    that is slower by more than `max_bytes` is cut off. When nobody has the reader any more, what
-    comes of the stream is dropped.
+    Received content waits until it is read. A reader does not slow its sender down, so one that
+    falls behind by more than `max_bytes` is cut off. Once the reader is garbage, further content is
+    dropped.
     """
 
     def __init__(self, backend: Backend, info: I, buffer: StreamBuffer) -> None:
@@ -33,12 +33,12 @@ class StreamReader(Generic[I]):
 
     @property
     def info(self) -> I:
-        """What the stream is about."""
+        """The description of the stream."""
         return self._info
 
     @property
     def bytes_received(self) -> int:
-        """How many bytes have come so far, uncompressed.
+        """The bytes that have come so far, uncompressed.
 
         Compressed content counts as it is read.
         """
@@ -46,14 +46,14 @@ class StreamReader(Generic[I]):
 
     @property
     def progress(self) -> float | None:
-        """How much of the stream has come, from 0 to 1; None when its size is not known."""
+        """The part of the stream that has come, from 0 to 1; None when its size is unknown."""
         if self._info.size is None:
             return None
         return self._buffer.received / self._info.size if self._info.size else 1.0
 
 
 class ByteStreamReader(StreamReader[ByteStreamInfo]):
-    """Bytes that another participant sends, as an async iterator of pieces.
+    """An async iterator over the pieces of bytes that another participant sends.
 
     Reading raises `StreamError` when the stream does not come to its proper end; what came before
     is read first.
@@ -68,7 +68,7 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
         raise StopAsyncIteration
 
     async def read_all(self) -> bytes:
-        """All that has not been read, when it has come.
+        """Wait for the rest of the stream, and return it.
 
         Raises:
             StreamError: the stream broke off, or is larger than the room's `max_stream_bytes`.
@@ -80,7 +80,7 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
 
 
 class TextStreamReader(StreamReader[TextStreamInfo]):
-    """Text that another participant sends, as an async iterator of pieces.
+    """An async iterator over the pieces of a text that another participant sends.
 
     Reading raises `StreamError` when the stream does not come to its proper end; what came before
     is read first.
@@ -102,7 +102,7 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
         raise StopAsyncIteration
 
     async def read_all(self) -> str:
-        """All that has not been read, when it has come.
+        """Wait for the rest of the stream, and return it.
 
         Raises:
             StreamError: the stream broke off, is larger than the room's `max_stream_bytes`, or is

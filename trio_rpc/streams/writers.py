@@ -19,17 +19,17 @@ from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 I = TypeVar("I", bound=TextStreamInfo | ByteStreamInfo)  # noqa: E741
 DataStream = models.DataStream
 
-#: Seconds that a stream which is abandoned may take to tell so.
+#: Seconds that an abandoned stream may take to tell its receivers.
 ABANDON_TIMEOUT: Final = 1.0
 
 
 class StreamWriter(Generic[I]):
-    """What writers of texts and of bytes have in common.
+    """The common part of writers of texts and of bytes.
 
     Use it in an `async with` block: the end of the block ends the stream, and an exception in it
     tells the receivers that the stream broke off.
 
-    Every packet names the destinations, or what is meant for some would reach all (P4).
+    Every packet names the destinations, since one that names none goes to everybody (P4).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StreamWriter(Generic[I]):
 
     @property
     def info(self) -> I:
-        """What the stream is about."""
+        """The description of the stream."""
         return self._info
 
     async def open(
@@ -60,7 +60,7 @@ class StreamWriter(Generic[I]):
         compression: models.DataStream.CompressionType = DataStream.CompressionType.NONE,
         renew: Renew | None = None,
     ) -> None:
-        """Announce the stream; the room's participant does this before it gives a writer out."""
+        """Announce the stream; the local participant does this before it returns a writer."""
         packet = self._packet()
         self._info.write(packet.stream_header)
         packet.stream_header.compression = compression
@@ -91,7 +91,7 @@ class StreamWriter(Generic[I]):
         """End the stream; ending it again is no error.
 
         Args:
-            reason: Why it breaks off; empty when it is complete.
+            reason: The reason why it breaks off; empty when it is complete.
             attributes: Texts by key that were not known before.
 
         Raises:
@@ -104,7 +104,7 @@ class StreamWriter(Generic[I]):
         if reason:
             await self._end(packet)
         else:
-            # After what other tasks are writing, or it would be missing without a trace.
+            # After other tasks' writes, whose content would be missing without a trace otherwise.
             async with self._lock:
                 await self._end(packet)
 
@@ -134,14 +134,14 @@ class StreamWriter(Generic[I]):
         if exc is None:
             await self.aclose()
             return
-        # Whoever receives has to know, though the block may have been cancelled. What went wrong
-        # is the business of this side alone.
+        # The receivers have to know, although the block may have been cancelled. The error itself
+        # is for our side alone.
         with suppress(StreamError), self._backend.move_on_after(self._abandon_timeout, shield=True):
             await self.aclose(reason="the sender broke off")
 
 
 class TextStreamWriter(StreamWriter[TextStreamInfo]):
-    """Sends text piece by piece."""
+    """A writer of text, piece by piece."""
 
     async def write(self, text: str) -> None:
         """Send more text, after waiting for room in the queue.
@@ -154,7 +154,7 @@ class TextStreamWriter(StreamWriter[TextStreamInfo]):
 
 
 class ByteStreamWriter(StreamWriter[ByteStreamInfo]):
-    """Sends bytes piece by piece."""
+    """A writer of bytes, piece by piece."""
 
     async def write(self, data: bytes) -> None:
         """Send more bytes, after waiting for room in the queue.
