@@ -177,7 +177,7 @@ def check_payload_size(payload: str, max_bytes: int) -> None:
 
 
 class Calls:
-    """The calls of one stay in a room that wait for an answer."""
+    """The calls of one session that wait for an answer."""
 
     def __init__(
         self,

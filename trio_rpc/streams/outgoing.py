@@ -48,7 +48,7 @@ class Receivers(Protocol):
 
 
 class OutgoingStreams:
-    """The streams that we send during one stay in a room."""
+    """The streams that we send during one session."""
 
     def __init__(self, backend: Backend, outlet: Outlet, receivers: Receivers) -> None:
         self._backend = backend
