@@ -113,7 +113,7 @@ async def test_a_change_of_metadata_can_be_cancelled_at_each_step(
             await alice.local_participant.set_name(f"after {changed}")
             assert alice.local_participant.name == f"after {changed}"
             assert alice._session is not None
-            assert not alice._session.server_requests._pending
+            assert not alice._session.outbound.server_requests._pending
 
         assert await cancel_at_each_step(subject, check, moment=moment, whose=whose) >= 2
 

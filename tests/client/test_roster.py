@@ -17,7 +17,7 @@ from ..support.scripted_server import participant_info
 
 @pytest.fixture
 def roster() -> Roster:
-    return Roster(Participant(participant_info("alice")))
+    return Roster(Participant(participant_info("alice")), {})
 
 
 def bob(

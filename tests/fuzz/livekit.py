@@ -103,7 +103,7 @@ async def _attack(venue: Venue, data: bytes) -> None:
     choices = Choices(data)
     thread = _PlayedThread()
     near, far = open_memory_streams()
-    claims = venue.server.authenticate(token("mallory"))
+    claims = venue.server.admission.authenticate(token("mallory"))
     parameters = JoinParameters(
         models.ClientInfo(client_protocol=2),
         single_peer_connection=choices.flag(),
@@ -113,7 +113,7 @@ async def _attack(venue: Venue, data: bytes) -> None:
 
     async def serve() -> None:
         as_thread = cast(PeerThread, thread)
-        await serve_livekit_client(venue.server, as_thread, near, claims, parameters)
+        await serve_livekit_client(venue.server.admission, as_thread, near, claims, parameters)
 
     async with open_service_nursery() as nursery:
         nursery.start_soon(_read, far)

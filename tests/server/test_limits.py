@@ -298,7 +298,7 @@ async def test_one_participant_too_many_is_refused_with_429(
 async def test_one_join_in_flight_too_many_is_refused_with_503(
     server: RoomServer, url: str, join: Join
 ) -> None:
-    with server.admission():
+    with server.admission.joining():
         for to in (server, url):
             text = "1 participants are joining already: try again"
             await assert_refused(to, make_token("alice"), 503, text)

@@ -70,11 +70,11 @@ class PlayedSocket:
 @asynccontextmanager
 async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocket]:
     stream = PlayedSocket()
-    claims = server.authenticate(make_token(identity))
+    claims = server.admission.authenticate(make_token(identity))
 
     async def serve() -> None:
         async with open_framed_link(stream) as link:
-            await serve_member(server, link, claims, models.ClientInfo())
+            await serve_member(server.admission, link, claims, models.ClientInfo())
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)

@@ -1,7 +1,8 @@
 """A participant of a room.
 
 * `room`: `Room`, joining and leaving. `joining`: the first message of the server.
-* `session`: a stay in a room, from the server's `JoinResponse` to its end.
+* `session`: a membership in a room, from the server's `JoinResponse` to its end.
+  `outbound`: its sending half.
 * `local_participant`: ourselves. `roster`: the others.
 * `server_requests`: requests to the server that wait for its answer.
 * `stream_handlers`: the handlers of data streams.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, overload
+from typing import Final, overload
 
 from livekit.protocol import models, rtc
 
@@ -27,9 +27,7 @@ from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from ..rpc.methods import H, MethodRegistry
 from ..streams import ByteStreamInfo, ByteStreamWriter, TextStreamInfo, TextStreamWriter
 from ..streams.outgoing import OnProgress, OutgoingStreams
-
-if TYPE_CHECKING:
-    from .session import Session
+from .outbound import Outbound
 
 #: What is printed on the keys of a telephone.
 _DTMF_DIGITS: Final = "0123456789*#ABCD"
@@ -39,11 +37,11 @@ class LocalParticipant(Participant):
     """Ourselves in a room. `Room.local_participant` is one."""
 
     def __init__(
-        self, info: models.ParticipantInfo, registry: MethodRegistry, session: Session
+        self, info: models.ParticipantInfo, registry: MethodRegistry, outbound: Outbound
     ) -> None:
         super().__init__(info)
         self._registry = registry
-        self._session = session
+        self._outbound = outbound
 
     # Calls
 
@@ -80,13 +78,13 @@ class LocalParticipant(Participant):
 
         Source: LiveKit's documentation of remote method calls; rules C1 to C14.
         """
-        session = self._session
-        session.require_joined()
+        outbound = self._outbound
+        outbound.require_joined()
         check_call(method, payload, response_timeout)
-        if not server_carries_rpc(session.server_version):
+        if not server_carries_rpc(outbound.server_version):
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
-                f"the server has version {session.server_version}, RPC needs 1.8.0",
+                f"the server has version {outbound.server_version}, RPC needs 1.8.0",
             )
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
@@ -95,13 +93,13 @@ class LocalParticipant(Participant):
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"{self.identity!r} cannot call itself",
             )
-        callee = session.roster.remote.get(destination_identity)
+        callee = outbound.remote_participants.get(destination_identity)
         if callee is None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
-                f"no participant {destination_identity!r} is in room {session.room.name!r}",
+                f"no participant {destination_identity!r} is in room {outbound.room_name!r}",
             )
-        return await session.calls.perform(callee, method, payload, response_timeout)
+        return await outbound.calls.perform(callee, method, payload, response_timeout)
 
     @overload
     def register_rpc_method(self, method_name: str, handler: H) -> H: ...
@@ -298,10 +296,10 @@ class LocalParticipant(Participant):
         return await self._streams().stream_bytes(info, _identities(destination_identities))
 
     def _streams(self) -> OutgoingStreams:
-        self._session.require_joined()
+        self._outbound.require_joined()
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise StreamError(obstacle)
-        return self._session.outgoing_streams
+        return self._outbound.streams
 
     # What others see of us
 
@@ -335,15 +333,15 @@ class LocalParticipant(Participant):
         name: str | None = None,
         attributes: dict[str, str] | None = None,
     ) -> None:
-        self._session.require_joined()
+        self._outbound.require_joined()
         if not self.permissions.can_update_metadata:
             raise SignalRequestError(
                 f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
                 reason="NOT_ALLOWED",
             )
-        async with self._session.server_requests.changing:
-            self._session.require_joined()
-            await self._session.server_requests.update_metadata(
+        async with self._outbound.server_requests.changing:
+            self._outbound.require_joined()
+            await self._outbound.server_requests.update_metadata(
                 rtc.UpdateParticipantMetadata(
                     metadata=self.metadata if metadata is None else metadata,
                     name=self.name if name is None else name,
@@ -352,12 +350,12 @@ class LocalParticipant(Participant):
             )
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
-        self._session.require_joined()
+        self._outbound.require_joined()
         if obstacle := self.permissions.obstacle_to_sending(self.identity):
             raise failure(obstacle)
         try:
             check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
-            await self._session.outlet.send(packet)
+            await self._outbound.outlet.send(packet)
         except (LinkClosedError, ValueError) as error:
             raise failure(f"not sent: {error}") from None
 

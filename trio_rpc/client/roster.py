@@ -23,15 +23,16 @@ from ..participant import Participant, RemoteParticipant
 
 
 class Roster:
-    """The participants of one stay in a room.
+    """The participants of one session.
 
     Args:
         local: Ourselves, whose changes come in the same updates.
+        remote: The others, by identity, to be kept up to date.
     """
 
-    def __init__(self, local: Participant) -> None:
+    def __init__(self, local: Participant, remote: dict[str, RemoteParticipant]) -> None:
         self.local = local
-        self.remote: dict[str, RemoteParticipant] = {}
+        self.remote = remote
 
     def apply(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
         """What an update about one participant changes; each change is made when it is yielded."""
@@ -43,7 +44,7 @@ class Roster:
             return
         known = self.remote.get(info.identity)
         if info.state == models.ParticipantInfo.DISCONNECTED:
-            # The end of an earlier stay says nothing about the present one.
+            # The end of an earlier session says nothing about the present one.
             if known is not None and known.sid == info.sid:
                 yield from self._remove(known)
             return

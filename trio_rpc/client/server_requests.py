@@ -19,7 +19,7 @@ REQUEST_TIMEOUT: Final = 10.0
 
 
 class ServerRequests:
-    """The requests of one stay in a room: to change our metadata, name and attributes."""
+    """The requests of one session: to change our metadata, name and attributes."""
 
     def __init__(self, backend: Backend, outlet: Outlet) -> None:
         self._backend = backend
@@ -27,7 +27,7 @@ class ServerRequests:
         # One change at a time: each repeats what it does not change, which must be up to date
         self.changing = backend.lock()
         self._last_id = 0
-        self._goodbye = ""
+        self._close_reason = ""
         self._pending: dict[int, SendChannel] = {}
 
     async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
@@ -49,7 +49,7 @@ class ServerRequests:
             raise SignalRequestError(f"not changed: {error}", reason="DISCONNECTED") from None
         except CHANNEL_CLOSED:
             raise SignalRequestError(
-                f"not changed: {self._goodbye}", reason="DISCONNECTED"
+                f"not changed: {self._close_reason}", reason="DISCONNECTED"
             ) from None
         finally:
             self._pending.pop(request_id, None)
@@ -74,7 +74,7 @@ class ServerRequests:
 
     def fail(self, text: str) -> None:
         """The server will not answer any more; `text` says why."""
-        self._goodbye = text
+        self._close_reason = text
         for channel in self._pending.values():
             channel.close()
 

@@ -1,4 +1,4 @@
-"""One stay in a room: from the server's `JoinResponse` until we leave or are let go.
+"""One session in a room: from the server's `JoinResponse` until we leave or are let go.
 
 The session owns the link once it is open, and the nursery of the participant, in which run
 
@@ -13,7 +13,7 @@ end, handlers answer 1503, and the link is closed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -32,25 +32,21 @@ from ..events import (
     TranscriptionReceived,
 )
 from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
-from ..links.packet_sender import Outlet
 from ..logs import peer_logger
-from ..participant import Participant, RemoteParticipant
+from ..participant import Participant
 from ..protocol.budgets import Budget
-from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.limits import SessionLimits
 from ..protocol.malformed import FloodGate
 from ..protocol.packets import CANCELLATION_TOPIC, MalformedPacketError, parse_packet
 from ..protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
 from ..protocol.sequences import SequenceFilters
-from ..rpc.calls import Calls
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.incoming import IncomingStreams
-from ..streams.outgoing import OutgoingStreams
 from .local_participant import LocalParticipant
+from .outbound import Outbound
 from .roster import Roster
-from .server_requests import ServerRequests
 from .stream_handlers import RunHandler, StreamHandlers
 
 logger = peer_logger(__name__)
@@ -62,13 +58,13 @@ _DEFAULT_PING_TIMEOUT: Final = 15.0
 
 
 class Session:
-    """What one stay in a room consists of. See `Room.connect` for its life.
+    """One membership in a room. See `Room.connect` for its life.
 
     Args:
         join: What the server said on joining.
         registry: The methods that we answer to.
         emit: Takes the events, in order.
-        sequences: Which packets have come already, in earlier stays too (P6).
+        sequences: The packets that have come already, in earlier sessions too (P6).
     """
 
     def __init__(
@@ -87,24 +83,21 @@ class Session:
         self._backend = backend
         self._link = link
         self._emit = emit
-        # What the room is and who is in it
+        self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
+        self._context = BufferContext(backend, self.budget, limits.max_stream_bytes)
+        self.outbound = Outbound(link, join, limits, self._context)
+        # The room and who is in it
         self.room = join.room
-        self.server_version = join.server_info.version or join.server_version
-        self.local_participant = LocalParticipant(join.participant, registry, self)
-        self.roster = Roster(self.local_participant)
+        self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
+        self.roster = Roster(self.local_participant, self.outbound.remote_participants)
         for info in join.other_participants:
             for _ in self.roster.apply(info):
                 pass
         self.roster_changed = backend.event()
-        # Calling and being called
-        self.outlet = Outlet(link, join.participant)
-        self.server_requests = ServerRequests(backend, self.outlet)
-        self.outgoing_streams = OutgoingStreams(backend, self.outlet, self)
-        self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
-        self._context = BufferContext(backend, self.budget, limits.max_stream_bytes)
-        self.calls = Calls(self.outlet, self.outgoing_streams, limits, self._context)
+        # Its receiving half
+        self.calls = self.outbound.calls
         self.invocations = Invocations(
-            self.outlet, self.outgoing_streams, registry, limits, self._context
+            self.outbound.outlet, self.outbound.streams, registry, limits, self._context
         )
         self.incoming_streams = IncomingStreams(
             backend,
@@ -127,16 +120,6 @@ class Session:
         self._leaving = backend.event()
         self._closed = backend.event()
         self.disconnect_reason: DisconnectReason | None = None
-        self._goodbye = ""
-
-    def require_joined(self) -> None:
-        """Refuse what makes sense in a room only.
-
-        Raises:
-            RuntimeError: we are not in the room any more.
-        """
-        if self.disconnect_reason is not None:
-            raise RuntimeError(f"not in the room any more: {self._goodbye}")
 
     # Its life
 
@@ -159,7 +142,7 @@ class Session:
                 # After the last words of our handlers: the server listens to nothing that follows.
                 self._say_goodbye()
             try:
-                await self._link.aclose(self._goodbye)
+                await self._link.aclose(self.outbound.close_reason)
             finally:
                 self._closed.set()
 
@@ -173,12 +156,10 @@ class Session:
         if self.disconnect_reason is not None:
             return
         self.disconnect_reason = reason
-        self._goodbye = text
         self._leaving.set()
-        self.calls.end(text)
+        self.outbound.end(text)
         self.invocations.end()
         self.incoming_streams.end_all(text)
-        self.server_requests.fail(text)
         self.announce_roster_change()
         self._emit(Disconnected(reason))
 
@@ -189,28 +170,9 @@ class Session:
     def _say_goodbye(self) -> None:
         request = rtc.LeaveRequest(reason=DisconnectReason.CLIENT_INITIATED.name)
         try:
-            self.outlet.send_signal(rtc.SignalRequest(leave=request))
+            self.outbound.outlet.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
             logger.debug("left without saying so: %s", error)
-
-    # For whom a stream is meant
-
-    def all_take_inline(self, destinations: Sequence[str]) -> bool:
-        """Whether all take content in the header of a stream (S5)."""
-        return self._all(takes_inline, destinations)
-
-    def all_inflate(self, destinations: Sequence[str]) -> bool:
-        """Whether all take compressed streams (S5)."""
-        return self._all(inflates, destinations)
-
-    def _all(
-        self, condition: Callable[[RemoteParticipant], bool], destinations: Sequence[str]
-    ) -> bool:
-        remote = self.roster.remote
-        return all(
-            identity in remote and condition(remote[identity])
-            for identity in destinations or tuple(remote)
-        )
 
     # Streams
 
@@ -351,9 +313,9 @@ class Session:
             case "pong_resp":
                 timestamp, sent_at = self._ping_sent
                 if response.pong_resp.last_ping_timestamp == timestamp:
-                    self.outlet.round_trip = self._backend.current_time() - sent_at
+                    self.outbound.outlet.round_trip = self._backend.current_time() - sent_at
             case "request_response":
-                self.server_requests.on_response(response.request_response)
+                self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
                 old, self.room = self.room, response.room_update.room
                 if old.metadata != self.room.metadata:
@@ -382,6 +344,7 @@ class Session:
     # Liveness
 
     async def _ping_loop(self) -> None:
+        outlet = self.outbound.outlet
         while True:
             now = self._backend.current_time()
             # A moment, since the rest of a duration may be too short for the clock to advance by.
@@ -395,9 +358,9 @@ class Session:
             self.incoming_streams.give_up_silent()
             self.invocations.forget_expired()
             self._ping_sent = time.time_ns() // 1_000_000, now
-            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self.outlet.round_trip * 1000))
+            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(outlet.round_trip * 1000))
             try:
-                self.outlet.send_signal(rtc.SignalRequest(ping_req=ping))
+                outlet.send_signal(rtc.SignalRequest(ping_req=ping))
             except LinkFullError:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:

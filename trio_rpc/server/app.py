@@ -59,7 +59,7 @@ def create_app(
         routes=[
             Route("/", health),
             Route("/twirp/{path:path}", room_service(server)),
-            *signalling_routes(server, peers, allow_compression=allow_compression),
+            *signalling_routes(server.admission, peers, allow_compression=allow_compression),
         ],
         middleware=[_ANY_ORIGIN],
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import field, frozen, validators
 
 from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
-from .rooms.directed_streams import DEFAULT_MAX_OPEN_STREAMS
 
+#: How many streams of one participant may be open, unless set otherwise.
+DEFAULT_MAX_OPEN_STREAMS: Final = 1_000
 _POSITIVE = validators.gt(0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import frozen
 from google.protobuf.message import DecodeError
@@ -21,13 +21,12 @@ from ..logs import peer_logger
 from ..protocol.malformed import FloodGate
 from ..protocol.packets import MalformedPacketError
 from ..tokens import Claims
+from .admission import Admission
+from .limits import ServerLimits
 from .rooms.backlog import BacklogFullError, Cause
 from .rooms.member import FULL, Member
 from .rooms.room import ServerRoom
 from .rooms.routing import TO_NOBODY, Routed
-
-if TYPE_CHECKING:
-    from .room_server import RoomServer
 
 logger = peer_logger(__name__)
 _Reason = rtc.RequestResponse.Reason
@@ -58,7 +57,7 @@ class Opening:
 
 
 async def serve_member(
-    server: RoomServer,
+    admission: Admission,
     link: ServedLink,
     claims: Claims,
     client: models.ClientInfo,
@@ -72,14 +71,15 @@ async def serve_member(
         opening: What to wait for before it is active; nothing for links that carry packets at once.
     """
     backend = concurrency.current()
-    await _wait_until_told_of_others(backend, server.members_of(claims.grants.room))
+    await _wait_until_told_of_others(backend, admission.members_of(claims.grants.room))
     try:
-        room, member = server.join(claims, client, link, None if opening is None else opening.join)
+        extra = None if opening is None else opening.join
+        room, member = admission.join(claims, client, link, extra)
     except RefusedError as error:
         await link.aclose(error.reason)
         return
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
-    session = _MemberSession(backend, server, room, member, link)
+    session = _MemberSession(backend, admission.limits, room, member, link)
     try:
         with backend.cancel_scope() as scope:
             member.on_dismissed = scope.cancel
@@ -116,17 +116,17 @@ class _MemberSession:
     def __init__(
         self,
         backend: Backend,
-        server: RoomServer,
+        limits: ServerLimits,
         room: ServerRoom,
         member: Member,
         link: ServedLink,
     ) -> None:
         self._backend = backend
-        self._limits = server.limits
+        self._limits = limits
         self._room = room
         self._member = member
         self._link = link
-        self._flood_gate = FloodGate(limit=server.limits.max_malformed)
+        self._flood_gate = FloodGate(limit=limits.max_malformed)
         self._left = False
         # Where signalling went that is answered
         self._answered = Routed((member,), behind=(member,))

@@ -27,8 +27,8 @@ from ..errors import RefusedError
 from ..links import LinkClosedError, open_framed_link
 from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
 from ..tokens import Claims, bearer_token
+from .admission import Admission
 from .http.asgi_websocket import OUR_WEBSOCKET
-from .room_server import RoomServer
 from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
@@ -42,7 +42,7 @@ _NO_WEBRTC: Final = (
 
 
 def signalling_routes(
-    server: RoomServer, peers: PeerThread | None, *, allow_compression: bool
+    admission: Admission, peers: PeerThread | None, *, allow_compression: bool
 ) -> list[BaseRoute]:
     """Where participants come in.
 
@@ -50,7 +50,7 @@ def signalling_routes(
         peers: Where the peer connections of LiveKit's SDKs run; None if those are not let in.
         allow_compression: See `create_app`.
     """
-    signalling = _Signalling(server, peers, allow_compression)
+    signalling = _Signalling(admission, peers, allow_compression)
     return [
         WebSocketRoute("/rtc", signalling.rtc),
         WebSocketRoute("/rtc/v1", signalling.rtc_v1),
@@ -62,7 +62,7 @@ def signalling_routes(
 
 @define(eq=False)
 class _Signalling:
-    _server: RoomServer
+    _admission: Admission
     _peers: PeerThread | None
     _allow_compression: bool
 
@@ -70,7 +70,7 @@ class _Signalling:
         """A participant of ours, or an older SDK."""
         ours = SUBPROTOCOL in websocket.scope["subprotocols"]
         try:
-            with self._server.admission():
+            with self._admission.joining():
                 claims = self._admit(websocket)
                 if not ours:
                     self._require_webrtc()
@@ -87,7 +87,7 @@ class _Signalling:
     async def rtc_v1(self, websocket: WebSocket) -> None:
         """A current SDK."""
         try:
-            with self._server.admission():
+            with self._admission.joining():
                 claims = self._admit(websocket)
                 parameters = self._parse_join_request(websocket)
                 await self._accept(websocket, None)
@@ -99,7 +99,7 @@ class _Signalling:
     async def validate(self, request: Request) -> Response:
         """What became of a WebSocket on `/rtc`."""
         try:
-            with self._server.admission():
+            with self._admission.joining():
                 self._admit(request)
                 self._require_webrtc()
         except RefusedError as refusal:
@@ -109,7 +109,7 @@ class _Signalling:
     async def validate_v1(self, request: Request) -> Response:
         """What became of a WebSocket on `/rtc/v1`."""
         try:
-            with self._server.admission():
+            with self._admission.joining():
                 self._admit(request)
                 self._parse_join_request(request)
         except RefusedError as refusal:
@@ -119,8 +119,8 @@ class _Signalling:
     def _admit(self, connection: HTTPConnection) -> Claims:
         if connection.scope["query_string"].count(b"&") >= _MAX_PARAMETERS:
             raise RefusedError(400, f"the URL has more than {_MAX_PARAMETERS} parameters")
-        claims = self._server.authenticate(_token_of(connection))
-        self._server.check_space(claims)
+        claims = self._admission.authenticate(_token_of(connection))
+        self._admission.check_space(claims)
         return claims
 
     async def _accept(self, websocket: WebSocket, subprotocol: str | None) -> None:
@@ -146,15 +146,15 @@ class _Signalling:
     async def _serve_ours(
         self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
     ) -> None:
-        limit = self._server.limits.max_queue_bytes
+        limit = self._admission.limits.max_queue_bytes
         async with open_framed_link(stream, max_queue_bytes=limit) as link:
-            await serve_member(self._server, link, claims, parameters.client)
+            await serve_member(self._admission, link, claims, parameters.client)
 
     async def _serve_livekit_client(
         self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
     ) -> None:
         peers = self._require_webrtc()
-        await serve_livekit_client(self._server, peers, stream, claims, parameters)
+        await serve_livekit_client(self._admission, peers, stream, claims, parameters)
 
 
 def _response(refusal: RefusedError) -> PlainTextResponse:

@@ -38,6 +38,7 @@ from ..net.handshakes import PendingHandshakes, address_of
 from ..net.listening import listen_tcp, listen_unix, load_certificate, run_server, serve_connections
 from ..net.tls import TlsByteStream, speaks_no_tls
 from ..tokens import Claims
+from .admission import Admission
 from .room_server import RoomServer
 from .session import serve_member
 
@@ -78,7 +79,9 @@ async def serve_stream(
     address = StreamAddress.parse(url)
     ssl_context = _ssl_context(certfile, keyfile) if address.scheme == "tls" else None
     listener, bound = _listen(address)
-    stream_server = _StreamServer(server, concurrency.current(), bound.scheme, ssl_context)
+    stream_server = _StreamServer(
+        server.admission, concurrency.current(), bound.scheme, ssl_context
+    )
 
     def on_stop() -> None:
         if bound.scheme == "unix":
@@ -104,14 +107,14 @@ async def serve_stream(
 class _StreamServer:
     """Serves connections from their handshake on."""
 
-    _server: RoomServer
+    _admission: Admission
     _backend: Backend
     _scheme: str
     _ssl_context: ssl.SSLContext | None
     _handshakes: PendingHandshakes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        limits = self._server.limits
+        limits = self._admission.limits
         self._handshakes = PendingHandshakes(
             limits.max_joins_in_flight, limits.max_handshakes_per_address, self._backend
         )
@@ -121,9 +124,9 @@ class _StreamServer:
         joining = await self._shake_hands(stream, address_of(accepted))
         if joining is not None:
             records, claims, client = joining
-            limit = self._server.limits.max_queue_bytes
+            limit = self._admission.limits.max_queue_bytes
             async with open_framed_link(records, max_queue_bytes=limit) as link:
-                await serve_member(self._server, link, claims, client)
+                await serve_member(self._admission, link, claims, client)
 
     def stop(self) -> None:
         """Reject everybody who has not joined yet."""
@@ -133,7 +136,7 @@ class _StreamServer:
         self, stream: ByteStream, address: str | None
     ) -> tuple[RecordStream, Claims, models.ClientInfo] | None:
         records = RecordStream(stream, MAX_HELLO_BYTES)
-        timeout = self._server.limits.handshake_timeout
+        timeout = self._admission.limits.handshake_timeout
         try:
             with self._handshakes.open(address, timeout) as handshake:
                 if self._ssl_context is not None:
@@ -142,7 +145,7 @@ class _StreamServer:
                     records = RecordStream(tls, MAX_HELLO_BYTES)
                 claims, client = await self._receive_hello(records)
                 # From here on it is bounded as every participant is.
-                records.accept(self._server.limits.max_message_bytes)
+                records.accept(self._admission.limits.max_message_bytes)
                 await records.send(_answer(200, ""))
                 return records, claims, client
             if handshake.rejection:
@@ -162,10 +165,10 @@ class _StreamServer:
             if kind is not RecordKind.HELLO:
                 raise RefusedError(400, f"it began with {kind.name} in place of HELLO")
             token, _, request = body.partition(b"\n")
-            claims = self._server.authenticate(token.decode(errors="replace"))
+            claims = self._admission.authenticate(token.decode(errors="replace"))
             client = _bounded(rtc.JoinRequest.FromString(request).client_info)
-            with self._server.admission():
-                self._server.check_space(claims)
+            with self._admission.joining():
+                self._admission.check_space(claims)
         except ProtocolMismatchError as error:
             text = f"this port takes stream links ({self._scheme}://), not {error.spoken}"
             raise RefusedError(400, text) from None

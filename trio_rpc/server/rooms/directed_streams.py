@@ -20,9 +20,8 @@ from attrs import define, field
 
 from ...protocol.budgets import Budget, BudgetExceededError
 from ...protocol.limits import utf8_length
+from ..limits import DEFAULT_MAX_OPEN_STREAMS
 
-#: How many streams of one participant may be open, unless set otherwise.
-DEFAULT_MAX_OPEN_STREAMS: Final = 1_000
 #: Seconds without a chunk after which a stream makes room for others, when there are too many.
 _SILENCE: Final = 30.0
 #: What an open stream costs besides its texts, and what each of its destinations does.

@@ -53,7 +53,7 @@ def room_service(server: RoomServer) -> ASGIApp:
             )
             for method in descriptor.methods
         },
-        server.verify,
+        server.admission.verify,
         max_request_bytes=server.limits.max_message_bytes,
         max_requests=server.limits.max_requests_in_flight,
     )

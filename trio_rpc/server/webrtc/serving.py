@@ -7,14 +7,14 @@ from livekit.protocol import rtc
 from ...links import LinkClosedError, MessageStream
 from ...tokens import Claims
 from ...webrtc.thread import PeerThread
-from ..room_server import RoomServer
+from ..admission import Admission
 from ..session import Opening, serve_member
 from .join_request import JoinParameters
 from .link import open_webrtc_link
 
 
 async def serve_livekit_client(
-    server: RoomServer,
+    admission: Admission,
     thread: PeerThread,
     signalling: MessageStream,
     claims: Claims,
@@ -36,12 +36,12 @@ async def serve_livekit_client(
         return
     subscriber_primary = not parameters.single_peer_connection
     join = rtc.JoinResponse(subscriber_primary=subscriber_primary, fast_publish=True)
-    limit = server.limits.max_queue_bytes
+    limit = admission.limits.max_queue_bytes
     try:
         async with open_webrtc_link(signalling, thread, max_queue_bytes=limit) as link:
             link.start(subscriber_primary=subscriber_primary, offer=parameters.offer)
             opening = Opening(join, link.wait_open)
-            await serve_member(server, link, claims, parameters.client, opening)
+            await serve_member(admission, link, claims, parameters.client, opening)
     except LinkClosedError as error:
         await signalling.aclose(str(error))
 

@@ -1,0 +1,89 @@
+"""The sending half of a session: all that `LocalParticipant` needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from livekit.protocol import rtc
+
+from ..links import Link
+from ..links.packet_sender import Outlet
+from ..participant import RemoteParticipant
+from ..protocol.capabilities import inflates, takes_inline
+from ..protocol.limits import SessionLimits
+from ..rpc.calls import Calls
+from ..streams.buffer import BufferContext
+from ..streams.outgoing import OutgoingStreams
+from .server_requests import ServerRequests
+
+
+class Outbound:
+    """The sending half of a session.
+
+    Args:
+        link: The way to the server.
+        join: The server's answer on joining.
+        limits: The limits of the session.
+        context: What the bodies of responses share with all streams of the session.
+
+    Attributes:
+        server_version: The version of the server.
+        room_name: The name of the room.
+        remote_participants: The others in the room, by identity. The session's roster keeps it.
+        outlet: Sends packets and signalling messages.
+        server_requests: Our requests to the server.
+        streams: The data streams that we send.
+        calls: Our calls that wait for an answer.
+        close_reason: Why we are not in the room any more, for people; empty while we are.
+    """
+
+    def __init__(
+        self, link: Link, join: rtc.JoinResponse, limits: SessionLimits, context: BufferContext
+    ) -> None:
+        backend = context.backend
+        self.server_version = join.server_info.version or join.server_version
+        self.room_name = join.room.name
+        self.remote_participants: dict[str, RemoteParticipant] = {}
+        self.outlet = Outlet(link, join.participant)
+        self.server_requests = ServerRequests(backend, self.outlet)
+        self.streams = OutgoingStreams(backend, self.outlet, self)
+        self.calls = Calls(self.outlet, self.streams, limits, context)
+        self.close_reason = ""
+
+    def require_joined(self) -> None:
+        """Refuse what makes sense in a room only.
+
+        Raises:
+            RuntimeError: we are not in the room any more.
+        """
+        if self.close_reason:
+            raise RuntimeError(f"not in the room any more: {self.close_reason}")
+
+    def end(self, reason: str) -> None:
+        """Fail all that waits for an answer; nothing is sent from now on.
+
+        Args:
+            reason: Why we are not in the room any more, for people.
+        """
+        self.close_reason = reason
+        self.calls.end(reason)
+        self.server_requests.fail(reason)
+
+    # The receivers of a stream: `Receivers`
+
+    def all_take_inline(self, destinations: Sequence[str]) -> bool:
+        """Whether all take content in the header of a stream (S5)."""
+        return self._all(takes_inline, destinations)
+
+    def all_inflate(self, destinations: Sequence[str]) -> bool:
+        """Whether all take compressed streams (S5)."""
+        return self._all(inflates, destinations)
+
+    def _all(
+        self, condition: Callable[[RemoteParticipant], bool], destinations: Sequence[str]
+    ) -> bool:
+        remote = self.remote_participants
+        return all(
+            identity in remote and condition(remote[identity])
+            for identity in destinations or tuple(remote)
+        )

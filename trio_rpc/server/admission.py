@@ -1,0 +1,153 @@
+"""Admission to a server's rooms: tokens, limits, and joining."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Final
+
+from livekit.protocol import models, rtc
+
+from ..errors import InvalidTokenError, RefusedError
+from ..links import Link
+from ..protocol.budgets import Budget
+from ..tokens import Claims, check_join, verify_token
+from .limits import ServerLimits
+from .rooms.member import Member
+from .rooms.room import ServerRoom
+from .rooms.table import RoomTable
+
+#: The version of LiveKit's server whose behaviour towards RPC we show (N2).
+_LIVEKIT_VERSION: Final = "1.9.0"
+#: The version of LiveKit's signalling protocol that we speak.
+_SIGNALLING_VERSION: Final = 16
+
+
+class Admission:
+    """The way of participants into the rooms of a server, whichever transport they use.
+
+    Args:
+        api_keys: The secret of each API key.
+        limits: The limits of the server.
+        rooms: The rooms, which are made as participants join them.
+        budget: Charged for what members make the server hold (B4).
+
+    Attributes:
+        closed: Whether nobody is admitted any more: the server shuts down.
+
+    Raises:
+        ValueError: there is no API key, or one without a secret.
+    """
+
+    def __init__(
+        self, api_keys: Mapping[str, str], limits: ServerLimits, rooms: RoomTable, budget: Budget
+    ) -> None:
+        if not api_keys or not all(api_keys.values()):
+            raise ValueError("a RoomServer needs at least one API key, each with a secret")
+        self.limits = limits
+        self.closed = False
+        self._api_keys = dict(api_keys)
+        self._rooms = rooms
+        self._budget = budget
+        self._joins_in_flight = 0
+
+    def authenticate(self, token: str) -> Claims:
+        """Return the claims of a token that lets its holder join the room that it names (V1).
+
+        Raises:
+            RefusedError: the token does not admit anybody; the reason says why.
+        """
+        try:
+            claims = self.verify(token)
+            check_join(claims)
+        except InvalidTokenError as error:
+            raise RefusedError(401, str(error)) from None
+        return claims
+
+    def verify(self, token: str) -> Claims:
+        """Return the claims of a token, whatever it allows (V1).
+
+        Raises:
+            InvalidTokenError: it is not signed with one of our API keys, or not valid now; the text
+                says why.
+        """
+        return verify_token(token, self._api_keys)
+
+    @contextmanager
+    def joining(self) -> Generator[None]:
+        """Be one of the joins in flight, of which there may be a bounded number.
+
+        Raises:
+            RefusedError: there are too many, or the server shuts down.
+        """
+        if self.closed:
+            raise RefusedError(503, "the server shuts down")
+        limit = self.limits.max_joins_in_flight
+        if self._joins_in_flight >= limit:
+            raise RefusedError(503, f"{limit} participants are joining already: try again")
+        self._joins_in_flight += 1
+        try:
+            yield
+        finally:
+            self._joins_in_flight -= 1
+
+    def check_space(self, claims: Claims) -> None:
+        """Refuse a participant that would be one too many.
+
+        Raises:
+            RefusedError: the room is full, or would be one room too many.
+        """
+        room = self._rooms.find(claims.grants.room)
+        if room is None:
+            self._rooms.check_space()
+        elif claims.identity not in room.members and len(room.members) >= room.max_participants:
+            raise RefusedError(
+                429, f"room {room.name!r} has {len(room.members)} participants, which is its limit"
+            )
+
+    def members_of(self, room: str) -> Sequence[Member]:
+        """Return the members of a room, to whom a participant that joins it would be announced."""
+        server_room = self._rooms.find(room)
+        return () if server_room is None else tuple(server_room.members.values())
+
+    def join(
+        self,
+        claims: Claims,
+        client: models.ClientInfo,
+        link: Link,
+        opening: rtc.JoinResponse | None = None,
+    ) -> tuple[ServerRoom, Member]:
+        """Admit a participant that was authenticated; all that follows goes through the link.
+
+        Args:
+            claims: What its token says.
+            client: What it said of itself.
+            link: The way to it.
+            opening: Additions of its transport to the `JoinResponse`, where packets will reach it
+                later only; it is not active before.
+
+        Raises:
+            RefusedError: the room has filled up in the meantime.
+        """
+        self.check_space(claims)
+        room = self._rooms.enter(claims.grants.room)
+        member = Member.from_claims(claims, client, link, self.limits, self._budget)
+        join = self._join_response()
+        if opening is not None:
+            join.MergeFrom(opening)
+            member.state = models.ParticipantInfo.JOINED
+        room.join(member, join)
+        return room, member
+
+    def _join_response(self) -> rtc.JoinResponse:
+        return rtc.JoinResponse(
+            server_version=_LIVEKIT_VERSION,
+            server_info=models.ServerInfo(
+                version=_LIVEKIT_VERSION,
+                protocol=_SIGNALLING_VERSION,
+                node_id=f"trio-rpc-{version('trio-rpc')}",
+            ),
+            ping_interval=self.limits.ping_interval,
+            ping_timeout=self.limits.ping_timeout,
+        )
