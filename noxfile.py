@@ -20,8 +20,11 @@ WORKERS = [f"--numprocesses={max(4, min(os.cpu_count() or 1, 8))}"]
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
+# Whether all that there is runs: `nox -t full`.
+FULL = "full" in sys.argv
+
 # Coverage takes time: it is measured with all else, under one Python, over all backends.
-COVERAGE_PYTHON = RUNNING if "full" in sys.argv else None
+COVERAGE_PYTHON = RUNNING if FULL else None
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
@@ -127,7 +130,7 @@ def fuzz(session: nox.Session) -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         session.skip("atheris has wheels for Linux on x86-64 alone: the tests replay its corpus")
     session.install("-e", ".[fuzz,test]")
-    arguments = ["--seconds", "2", "--jobs", "2"] if "full" in sys.argv else session.posargs
+    arguments = ["--seconds", "2", "--jobs", "2"] if FULL else session.posargs
     session.run("python", "-m", "tests.fuzz", *arguments)
 
 

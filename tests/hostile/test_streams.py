@@ -82,6 +82,21 @@ async def test_content_counts_against_the_budget_of_its_sender() -> None:
 
 
 @pytest.mark.rule("B4")
+@pytest.mark.parametrize("letter", ["a", "ä", "語"])
+async def test_a_text_in_tiny_pieces_counts_no_more_than_in_large_ones(letter: str) -> None:
+    async with collecting(max_peer_bytes=100_000) as (room, server, collected):
+        say_header(server, text_header("slow"))
+        await settle(room, server)
+        # Each is read before the next comes.
+        for number in range(10_000):
+            say_chunk(server, number, letter.encode(), stream_id="slow")
+            if number % 100 == 99:
+                await settle(room, server)
+        say_trailer(server, stream_id="slow")
+        assert await collected.outcome("slow") == letter * 10_000
+
+
+@pytest.mark.rule("B4")
 async def test_nothing_is_kept_for_a_topic_without_a_handler() -> None:
     async with collecting() as (room, server, _):
         for number in range(100):

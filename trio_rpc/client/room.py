@@ -365,7 +365,7 @@ class Room(EventEmitter):
         """What the room is busy with."""
         session = self._session
         return RoomStatistics(
-            pending_calls=len(session.outbound.calls) if session else 0,
+            pending_calls=len(session.calls) if session else 0,
             running_handlers=len(session.invocations) if session else 0,
             open_streams=len(session.incoming_streams) if session else 0,
             held_bytes=session.budget.held if session else 0,

@@ -201,7 +201,7 @@ class FramedLink:
         """Send what is queued, until the link is closed or the stream fails.
 
         Shielded: a cancelled participant still sends its last packets, and a message is never cut
-            in two. `aclose` ends it.
+        in two. `aclose` ends it.
         """
         with self._writer_scope:
             try:

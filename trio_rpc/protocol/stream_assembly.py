@@ -14,6 +14,7 @@ from ..errors import StreamError
 
 _NONE: Final = models.DataStream.CompressionType.NONE
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
+_NOT_UTF8: Final = "it is not UTF-8"
 
 
 def inline_text(header: models.DataStream.Header) -> str:
@@ -34,7 +35,11 @@ def decode_text(content: bytes) -> str:
     Raises:
         StreamError: it is not UTF-8.
     """
-    return TextDecoder().decode(content, final=True)
+    # A decoder of pieces costs more than a small call's content is worth.
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise StreamError(_NOT_UTF8) from None
 
 
 class TextDecoder:
@@ -52,7 +57,7 @@ class TextDecoder:
         try:
             return self._decode(piece, final)
         except UnicodeDecodeError:
-            raise StreamError("it is not UTF-8") from None
+            raise StreamError(_NOT_UTF8) from None
 
 
 class StreamAssembly:

@@ -7,6 +7,7 @@ receive loop nothing, and the others' tasks no more than a piece for each turn (
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -187,15 +188,12 @@ class StreamBuffer:
             return self.take_text()
         # Decoded as it comes, or it would be held as bytes and as text.
         decoder = decoder or TextDecoder()
-        texts: list[str] = []
-        size = 0
+        text, size = io.StringIO(), 0
         while piece := await self.receive():
             size = self._add_to_whole(size, piece)
-            text = decoder.decode(piece)
-            self.charge(text.__sizeof__())
-            texts.append(text)
+            text.write(decoder.decode(piece))
         decoder.decode(b"", final=True)
-        return "".join(texts)
+        return self._charge_text(text.getvalue(), size)
 
     async def read_whole(self) -> bytes:
         """Return the rest of the content when it has come; it stays charged until `close`.
@@ -203,17 +201,17 @@ class StreamBuffer:
         Raises:
             StreamError: it broke off, or is larger than the limit of what is read as a whole.
         """
-        pieces: list[bytes] = []
-        size = 0
+        content, size = io.BytesIO(), 0
         while piece := await self.receive():
             size = self._add_to_whole(size, piece)
-            self.charge(len(piece))
-            pieces.append(piece)
-        return b"".join(pieces)
+            content.write(piece)
+        return content.getvalue()
 
     def _add_to_whole(self, size: int, piece: bytes) -> int:
+        """Charge the sender for a piece of what is read as a whole; return the size with it."""
         if size + len(piece) > self._context.max_bytes:
             raise self._too_much()
+        self.charge(len(piece))
         return size + len(piece)
 
     def _too_much(self) -> StreamError:
@@ -224,10 +222,12 @@ class StreamBuffer:
         )
 
     def _decode(self, content: bytes) -> str:
-        text = decode_text(content)
+        return self._charge_text(decode_text(content), len(content))
+
+    def _charge_text(self, text: str, charged: int) -> str:
         if not text.isascii():
             # As text it may be up to four times as large as in UTF-8.
-            self.charge(max(text.__sizeof__() - len(content), 0))
+            self.charge(max(text.__sizeof__() - charged, 0))
         return text
 
     async def _receive_piece(self) -> bytes:
