@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 from aiortc import RTCPeerConnection
 from livekit.protocol import models, rtc
+from websockets.exceptions import ConnectionClosed
 
 from trio_rpc import Room, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerLimits
@@ -316,9 +317,11 @@ async def _take_nothing(connection: RTCPeerConnection) -> None:
 
 
 async def _ping(client: WebRTCClient) -> None:
-    while client.asyncio.closed is None:
-        await client.run(partial(client.asyncio.say, ping_req=rtc.Ping(timestamp=1)))
-        await anyio.sleep(0.3)
+    # The server may let it go while it says so.
+    with suppress(ConnectionClosed):
+        while client.asyncio.closed is None:
+            await client.run(partial(client.asyncio.say, ping_req=rtc.Ping(timestamp=1)))
+            await anyio.sleep(0.3)
 
 
 def _is_active(update: rtc.ParticipantUpdate, identity: str) -> bool:
