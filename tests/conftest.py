@@ -22,8 +22,7 @@ import trio.testing
 
 from trio_rpc import Room
 from trio_rpc.logs import PeerFilter
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import VirtualTimeLoop
 
 from .support.tokens import API_KEYS, make_token

@@ -21,8 +21,7 @@ import trio
 from attrs import define, field
 
 from trio_rpc import Room, RpcError, RpcInvocationData, TextStreamReader
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 from trio_rpc.server.stream_listener import serve_stream
 
 from ..support.tokens import API_KEYS, ROOM, make_token

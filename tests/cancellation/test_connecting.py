@@ -16,8 +16,7 @@ from livekit.protocol import models
 from trio_rpc import ConnectError, Room, RpcError
 from trio_rpc.links import Frame, Link, websocket
 from trio_rpc.links.stream import StreamConnector
-from trio_rpc.server import RoomServer, serve_stream
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve, serve_stream
 
 from ..conftest import Join
 from ..support.streams import Certificate, serving_stream

@@ -18,8 +18,7 @@ from trio_rpc.links import Channel, Frame
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.net.listening import ServeConnection
-from trio_rpc.server import RoomServer, stream_listener
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, create_app, stream_listener
 from trio_rpc.server.http import server as http_server
 from trio_rpc.server.http.connection import HttpLimits
 from trio_rpc.server.http.server import serve_http

@@ -11,8 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from livekit.protocol import room
 
-from trio_rpc.server import RoomServer
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, create_app
 
 from ..server.twirp.client import path_of
 from ..support.tokens import API_KEYS, ROOM

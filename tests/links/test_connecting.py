@@ -12,8 +12,7 @@ import pytest
 import trustme
 
 from trio_rpc import ConnectError, Room
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 
 from ..conftest import Join
 from ..support.tokens import make_token

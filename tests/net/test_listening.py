@@ -115,8 +115,7 @@ async def test_a_connection_that_was_gone_before_it_was_accepted_is_passed_over(
 PROGRAM: Final = """
 import logging, resource, socket, sys
 import anyio
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 
 async def main():
     async with anyio.create_task_group() as tasks:

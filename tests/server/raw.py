@@ -17,8 +17,7 @@ from wsproto.utilities import LocalProtocolError
 
 from trio_rpc.links import Channel, Connector, Frame, Link, LinkClosedError
 from trio_rpc.links.websocket import SUBPROTOCOL
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 
 from ..support.tokens import make_token
 

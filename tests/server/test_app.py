@@ -21,8 +21,7 @@ from starlette.routing import Mount, Route
 from wsproto.utilities import RemoteProtocolError
 
 from trio_rpc import ConnectError, DisconnectReason, Room
-from trio_rpc.server import RoomServer, ServerStatistics
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, ServerStatistics, create_app
 
 from ..conftest import Join
 from ..support.tokens import make_token

@@ -16,8 +16,7 @@ import livekit.api
 import pytest
 
 from trio_rpc import ConnectError, ParticipantKind, Room
-from trio_rpc.server import RoomServer, ServerStatistics
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, ServerStatistics, serve
 
 from ..conftest import Join
 from ..support.tokens import API_KEY, API_SECRET, make_token
@@ -220,7 +219,7 @@ async def url_without_webrtc(
     server: RoomServer, anyio_backend: object, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[str]:
     """The URL of the server, where aiortc is not installed."""
-    monkeypatch.setattr("trio_rpc.server.serve.find_spec", lambda _name: None)
+    monkeypatch.setattr("trio_rpc.server.http_listener.find_spec", lambda _name: None)
     async with anyio.create_task_group() as task_group:
         yield await task_group.start(serve, server, "127.0.0.1", 0)
         task_group.cancel_scope.cancel()

@@ -24,8 +24,7 @@ import anyio.to_thread
 
 from tests.support.tokens import API_KEYS, make_token
 from trio_rpc import ByteStreamReader, Room, StreamError
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 
 STATUS = Path("/proc/self/status")
 

@@ -9,18 +9,15 @@ from .exits import CommandError, ExitCode
 
 
 def load_serve() -> Callable[..., Coroutine[Any, Any, None]]:
-    """`trio_rpc.server.serve.serve`.
+    """Return `trio_rpc.server.serve`.
 
     Raises:
         CommandError: the extra is not installed.
     """
     try:
-        from ..server.serve import serve
+        from ..server import serve
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "starlette":
+        if error.name != "starlette":
             raise
-        raise CommandError(
-            "Starlette is missing, which the server needs: pip install 'trio-rpc[server]'",
-            ExitCode.UNEXPECTED,
-        ) from None
+        raise CommandError(str(error), ExitCode.UNEXPECTED) from None
     return serve

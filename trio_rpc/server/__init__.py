@@ -7,16 +7,46 @@
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants who come in over a plain socket.
 * `signalling`, `webrtc`: participants who come in over a WebSocket, ours and LiveKit's.
-* `app`: the ASGI app. `serve`: run it. Both need the extra `server`. `http`: an HTTP server for it.
+* `app`: the ASGI app. `http_listener`: the same on a socket of its own, by the HTTP server in
+  `http`. They need the extra `server`, and are imported when `create_app` or `serve` is first used.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..webrtc.thread import PeerThread, open_peer_thread
 from .limits import ServerLimits
 from .room_server import RoomServer, ServerStatistics
 from .stream_listener import serve_stream
 
+if TYPE_CHECKING:
+    from .app import create_app
+    from .http_listener import serve
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import what needs the extra `server` when it is first used."""
+        if name not in ("create_app", "serve"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = import_module(".app" if name == "create_app" else ".http_listener", __name__)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "starlette":
+                raise
+            raise ModuleNotFoundError(
+                "Starlette is missing, which the server needs: pip install 'trio-rpc[server]'",
+                name="starlette",
+            ) from None
+        return getattr(module, name)
+
+
 __all__ = [
+    "PeerThread",
     "RoomServer",
     "ServerLimits",
     "ServerStatistics",
+    "create_app",
+    "open_peer_thread",
+    "serve",
     "serve_stream",
 ]

@@ -39,7 +39,7 @@ class ServerStatistics:
 class RoomServer(Administration):
     """Rooms for whoever has a token signed with one of the API keys.
 
-    Participants come in through the ASGI app of `trio_rpc.server.app`, or from within this process:
+    Participants come in through the ASGI app of `create_app`, or from within this process:
     a `RoomServer` can be given to `Room.connect` in place of a URL.
 
     Args:

@@ -12,8 +12,7 @@ import anyio
 import anyio.to_thread
 
 from trio_rpc import Room, RpcInvocationData
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, serve
 
 from ...support.tokens import API_KEYS, make_token
 from .base import Control, Task, run_rounds

@@ -9,8 +9,7 @@ from typing import Any, Final
 import httpx
 
 from trio_rpc import AccessToken, VideoGrants
-from trio_rpc.server import RoomServer
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, create_app
 
 from ...support.tokens import API_KEY, API_SECRET, ROOM
 

@@ -14,8 +14,7 @@ from livekit.protocol import models
 
 from trio_rpc import ParticipantPermissions, Room, RpcError, RpcInvocationData
 from trio_rpc.links import LinkFullError
-from trio_rpc.server import RoomServer
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, create_app
 
 from ...conftest import Join
 from ...support.tokens import ROOM

@@ -10,8 +10,7 @@ import httpx
 import pytest
 from livekit.protocol import models, room
 
-from trio_rpc.server import RoomServer, ServerLimits
-from trio_rpc.server.app import create_app
+from trio_rpc.server import RoomServer, ServerLimits, create_app
 
 from ...support.tokens import API_KEYS, ROOM, make_token
 from ..raw import join_raw

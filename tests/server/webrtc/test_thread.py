@@ -11,9 +11,7 @@ import pytest
 import wsproto.events
 from livekit.protocol import models, rtc
 
-from trio_rpc.server import RoomServer
-from trio_rpc.server.serve import serve
-from trio_rpc.server.webrtc import PeerThread, open_peer_thread
+from trio_rpc.server import PeerThread, RoomServer, open_peer_thread, serve
 
 from ...conftest import Join
 from ...support.tokens import make_token

@@ -18,8 +18,7 @@ from anyio.abc import TaskStatus
 from attrs import define
 
 from trio_rpc import ConnectError, DisconnectReason, Room
-from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
-from trio_rpc.server.serve import serve
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve
 
 from ..conftest import Join
 from ..support.tokens import API_KEYS, make_token
