@@ -12,7 +12,7 @@ from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, concurrency
 from trio_rpc.concurrency import Nursery, open_service_nursery
-from trio_rpc.links.packet_sender import Outlet
+from trio_rpc.links.packet_sender import PacketSender
 from trio_rpc.protocol.budgets import Budget
 from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from trio_rpc.rpc.calls import Calls
@@ -35,7 +35,7 @@ def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
 def calls_through(link: Any) -> Calls:
     """The caller's half of RPC alone, of version 1, on a link that a test plays."""
     return Calls(
-        Outlet(link, participant_info("alice")),
+        PacketSender(link, participant_info("alice")),
         streams=None,  # type: ignore[arg-type]
         limits=CallLimits(max_round_trip_latency=7.0, max_payload_bytes=MAX_PAYLOAD_BYTES),
         context=BufferContext(concurrency.current(), Budget(), MAX_PAYLOAD_BYTES),

@@ -355,7 +355,7 @@ class LocalParticipant(Participant):
             raise failure(obstacle)
         try:
             check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
-            await self._outbound.outlet.send(packet)
+            await self._outbound.packet_sender.send(packet)
         except (LinkClosedError, ValueError) as error:
             raise failure(f"not sent: {error}") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from livekit.protocol import rtc
 
 from ..links import Link
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..participant import RemoteParticipant
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.limits import SessionLimits
@@ -30,7 +30,7 @@ class Outbound:
         server_version: The version of the server.
         room_name: The name of the room.
         remote_participants: The others in the room, by identity. The session's roster keeps it.
-        outlet: Sends packets and signalling messages.
+        packet_sender: Sends packets and signalling messages.
         server_requests: Our requests to the server.
         streams: The data streams that we send.
         calls: Our calls that wait for an answer.
@@ -44,10 +44,10 @@ class Outbound:
         self.server_version = join.server_info.version or join.server_version
         self.room_name = join.room.name
         self.remote_participants: dict[str, RemoteParticipant] = {}
-        self.outlet = Outlet(link, join.participant)
-        self.server_requests = ServerRequests(backend, self.outlet)
-        self.streams = OutgoingStreams(backend, self.outlet, self)
-        self.calls = Calls(self.outlet, self.streams, limits, context)
+        self.packet_sender = PacketSender(link, join.participant)
+        self.server_requests = ServerRequests(backend, self.packet_sender)
+        self.streams = OutgoingStreams(backend, self.packet_sender, self)
+        self.calls = Calls(self.packet_sender, self.streams, limits, context)
         self.close_reason = ""
 
     def require_joined(self) -> None:

@@ -9,7 +9,7 @@ from livekit.protocol import rtc
 from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
 from ..errors import SignalRequestError
 from ..links import LinkClosedError, LinkFullError
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
 
 logger = peer_logger(__name__)
@@ -21,9 +21,9 @@ REQUEST_TIMEOUT: Final = 10.0
 class ServerRequests:
     """The requests of one session: to change our metadata, name and attributes."""
 
-    def __init__(self, backend: Backend, outlet: Outlet) -> None:
+    def __init__(self, backend: Backend, packet_sender: PacketSender) -> None:
         self._backend = backend
-        self._outlet = outlet
+        self._packet_sender = packet_sender
         # One change at a time: each repeats what it does not change, which must be up to date
         self.changing = backend.lock()
         self._last_id = 0
@@ -43,7 +43,7 @@ class ServerRequests:
         response: rtc.RequestResponse | None = None
         try:
             with self._backend.move_on_after(REQUEST_TIMEOUT):
-                self._outlet.send_signal(rtc.SignalRequest(update_metadata=update))
+                self._packet_sender.send_signal(rtc.SignalRequest(update_metadata=update))
                 response = await receive_channel.receive()
         except (LinkClosedError, LinkFullError) as error:
             raise SignalRequestError(f"not changed: {error}", reason="DISCONNECTED") from None

@@ -97,7 +97,7 @@ class Session:
         # Its receiving half
         self.calls = self.outbound.calls
         self.invocations = Invocations(
-            self.outbound.outlet, self.outbound.streams, registry, limits, self._context
+            self.outbound.packet_sender, self.outbound.streams, registry, limits, self._context
         )
         self.incoming_streams = IncomingStreams(
             backend,
@@ -170,7 +170,7 @@ class Session:
     def _say_goodbye(self) -> None:
         request = rtc.LeaveRequest(reason=DisconnectReason.CLIENT_INITIATED.name)
         try:
-            self.outbound.outlet.send_signal(rtc.SignalRequest(leave=request))
+            self.outbound.packet_sender.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
             logger.debug("left without saying so: %s", error)
 
@@ -313,7 +313,7 @@ class Session:
             case "pong_resp":
                 timestamp, sent_at = self._ping_sent
                 if response.pong_resp.last_ping_timestamp == timestamp:
-                    self.outbound.outlet.round_trip = self._backend.current_time() - sent_at
+                    self.outbound.packet_sender.round_trip = self._backend.current_time() - sent_at
             case "request_response":
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
@@ -344,7 +344,7 @@ class Session:
     # Liveness
 
     async def _ping_loop(self) -> None:
-        outlet = self.outbound.outlet
+        packet_sender = self.outbound.packet_sender
         while True:
             now = self._backend.current_time()
             # A moment, since the rest of a duration may be too short for the clock to advance by.
@@ -358,9 +358,9 @@ class Session:
             self.incoming_streams.give_up_silent()
             self.invocations.forget_expired()
             self._ping_sent = time.time_ns() // 1_000_000, now
-            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(outlet.round_trip * 1000))
+            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(packet_sender.round_trip * 1000))
             try:
-                outlet.send_signal(rtc.SignalRequest(ping_req=ping))
+                packet_sender.send_signal(rtc.SignalRequest(ping_req=ping))
             except LinkFullError:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:

@@ -24,7 +24,7 @@ class Mailbox(Protocol):
     async def wait_writable(self) -> None: ...
 
 
-class Outlet:
+class PacketSender:
     """The sending half of a session.
 
     Attributes:

@@ -26,7 +26,7 @@ from livekit.protocol import models
 from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
@@ -181,14 +181,14 @@ class Calls:
 
     def __init__(
         self,
-        outlet: Outlet,
+        packet_sender: PacketSender,
         streams: OutgoingStreams,
         limits: CallLimits,
         context: BufferContext,
     ) -> None:
         self._backend = context.backend
         self._context = context
-        self._outlet = outlet
+        self._packet_sender = packet_sender
         self._streams = streams
         self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
@@ -263,7 +263,7 @@ class Calls:
             call.sending = False
             if len(self._pending) == 1:
                 # No other call is about to send a request that could leave together with this one.
-                self._outlet.flush_nowait()
+                self._packet_sender.flush_nowait()
             received: _Outcome | _Acknowledged = await receive()
             while isinstance(received, _Acknowledged):
                 try:
@@ -292,7 +292,9 @@ class Calls:
         if not call.finished and takes_cancellation(call.callee):
             # Let the handler end too, where the callee wants to know; best effort.
             with suppress(LinkFullError, LinkClosedError):
-                self._outlet.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
+                self._packet_sender.send_nowait(
+                    rpc_cancellation(call.callee.identity, call.request_id)
+                )
         call.finished = True
 
     def on_ack(self, sender: str, request_id: str) -> None:
@@ -360,7 +362,7 @@ class Calls:
         if not isinstance(outcome, RpcError) or outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT:
             return False
         remaining = call.wait_until - self._backend.current_time()
-        return remaining <= self._outlet.round_trip + _GAVE_UP_WITHIN
+        return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
 
     async def _send_packet(self, call: _PendingCall, payload: str) -> None:
         def renew(packet: models.DataPacket) -> None:
@@ -370,7 +372,7 @@ class Calls:
         request = rpc_request(
             call.callee.identity, call.request_id, call.method, payload, timeout_ms
         )
-        await self._outlet.send(request, renew)
+        await self._packet_sender.send(request, renew)
 
     async def _send_stream(self, call: _PendingCall, payload: str) -> None:
         def renew(packet: models.DataPacket) -> None:
@@ -384,7 +386,7 @@ class Calls:
 
     def _timeout_ms(self, call: _PendingCall) -> int:
         remaining = call.wait_until - self._backend.current_time()
-        return wire_timeout_ms(remaining, self._outlet.round_trip)
+        return wire_timeout_ms(remaining, self._packet_sender.round_trip)
 
     def _timed_out(self, call: _PendingCall, response_timeout: float) -> RpcError:
         latency = self._limits.max_round_trip_latency

@@ -26,7 +26,7 @@ from livekit.protocol import models
 from ..concurrency import CANCELLED, Nursery
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
 from ..protocol.answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
 from ..protocol.budgets import BudgetExceededError
@@ -75,14 +75,14 @@ class Invocations:
 
     def __init__(
         self,
-        outlet: Outlet,
+        packet_sender: PacketSender,
         streams: OutgoingStreams,
         registry: MethodRegistry,
         limits: SessionLimits,
         context: BufferContext,
     ) -> None:
         self._backend = context.backend
-        self._outlet = outlet
+        self._packet_sender = packet_sender
         self._streams = streams
         self._registry = registry
         self._limits = limits
@@ -92,7 +92,7 @@ class Invocations:
             min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
         )
         self._nursery: Nursery
-        self._replies = Replies(outlet)
+        self._replies = Replies(packet_sender)
         # Requests that are not answered yet, by caller and id
         self._unanswered: dict[tuple[str, str], Request] = {}
         self._answered = AnsweredRequests(self._budget)
@@ -298,7 +298,7 @@ class Invocations:
                 # It got the slot of another that ended, perhaps because all have to.
                 await self._backend.checkpoint_if_cancelled()
             else:
-                await self._outlet.send(rpc_ack(request.caller, request.id))
+                await self._packet_sender.send(rpc_ack(request.caller, request.id))
             outcome = await self._invoke(request)
             await self._respond(request, outcome)
         except (LinkClosedError, StreamError) as error:
@@ -318,14 +318,14 @@ class Invocations:
 
     async def _respond(self, request: Request, outcome: str | RpcError) -> None:
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
-            await self._outlet.send(rpc_response(request.caller, request.id, outcome))
+            await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:
             content = outcome.encode()
             info = response_info(request.id, len(content))
             await self._streams.send_whole(info, content, [request.caller])
         if len(self._unanswered) == 1:
             # No other task is about to answer, with packets that could leave together with these.
-            self._outlet.flush_nowait()
+            self._packet_sender.flush_nowait()
 
     # Its handler
 

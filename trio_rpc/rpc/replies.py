@@ -9,7 +9,7 @@ from livekit.protocol import models
 
 from ..concurrency import Nursery
 from ..links import LinkClosedError, LinkFullError
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
 
 logger = peer_logger(__name__)
@@ -22,8 +22,8 @@ _MAX_QUEUED: Final = 1000
 class Replies:
     """Answers that are sent at once where the link has room, and by one task for all otherwise."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
+    def __init__(self, packet_sender: PacketSender) -> None:
+        self._packet_sender = packet_sender
         self._nursery: Nursery
         self._queued: deque[models.DataPacket] = deque()
 
@@ -35,7 +35,7 @@ class Replies:
         """Send an answer, now or when there is room; it is dropped with the link."""
         if not self._queued:
             try:
-                self._outlet.send_nowait(packet)
+                self._packet_sender.send_nowait(packet)
             except LinkClosedError:
                 return
             except LinkFullError:
@@ -50,7 +50,7 @@ class Replies:
     async def _send_queued(self) -> None:
         while self._queued:
             try:
-                await self._outlet.send(self._queued[0])
+                await self._packet_sender.send(self._queued[0])
             except LinkClosedError:
                 self._queued.clear()
                 return

@@ -12,7 +12,7 @@ from livekit.protocol import models
 
 from ..concurrency import Backend
 from ..errors import RpcError
-from ..links.packet_sender import Outlet
+from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.budgets import Budget
 from ..protocol.capabilities import inflates, takes_inline
@@ -45,11 +45,11 @@ class ServerCaller:
         self.identity = make_uuid()
         self._member = callee
         self._callee = Participant(callee.info())
-        outlet = _MemberOutlet(self.identity, callee)
-        streams = OutgoingStreams(backend, outlet, self)
+        packet_sender = _MemberPacketSender(self.identity, callee)
+        streams = OutgoingStreams(backend, packet_sender, self)
         context = BufferContext(backend, budget, max_response_bytes)
         limits = CallLimits(DEFAULT_MAX_ROUND_TRIP_LATENCY, MAX_PAYLOAD_BYTES)
-        self._calls = Calls(outlet, streams, limits, context)
+        self._calls = Calls(packet_sender, streams, limits, context)
         self._incoming_streams = IncomingStreams(backend, self._open_buffer, _ignore_stream)
 
     async def perform(self, method: str, payload: str, response_timeout: float) -> str:
@@ -101,7 +101,7 @@ class ServerCaller:
         return inflates(self._callee)
 
 
-class _MemberOutlet(Outlet):
+class _MemberPacketSender(PacketSender):
     """Where the packets of a call leave for its callee, as if they came from somebody in the room.
 
     They have no number (P6): every call comes from somebody else, of whom there is nothing to

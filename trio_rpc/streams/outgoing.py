@@ -17,7 +17,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..links.packet_sender import Outlet, Renew
+from ..links.packet_sender import PacketSender, Renew
 from ..protocol.bounds import check_bounds
 from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_utf8
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
@@ -50,9 +50,9 @@ class Receivers(Protocol):
 class OutgoingStreams:
     """The streams that one session sends."""
 
-    def __init__(self, backend: Backend, outlet: Outlet, receivers: Receivers) -> None:
+    def __init__(self, backend: Backend, packet_sender: PacketSender, receivers: Receivers) -> None:
         self._backend = backend
-        self._outlet = outlet
+        self._packet_sender = packet_sender
         self._receivers = receivers
 
     async def send_text(
@@ -96,7 +96,7 @@ class OutgoingStreams:
             info: The description of the stream, its size included.
             content: The text in UTF-8.
             destinations: The identities that it is for; empty means everybody.
-            renew: Refreshes the header; see `Outlet.send`.
+            renew: Refreshes the header; see `PacketSender.send`.
             abandon_timeout: Seconds that telling the receivers may take, if it breaks off.
 
         Raises:
@@ -111,7 +111,9 @@ class OutgoingStreams:
             info, deflated, compression, destinations, renew
         ):
             return
-        writer = TextStreamWriter(self._backend, self._outlet, info, destinations, abandon_timeout)
+        writer = TextStreamWriter(
+            self._backend, self._packet_sender, info, destinations, abandon_timeout
+        )
         async with writer:
             await writer.open(compression, renew)
             chunks = split_utf8(content) if deflated is None else split_bytes(deflated)
@@ -135,7 +137,7 @@ class OutgoingStreams:
         if compression != _NONE:
             header.compression = compression
         try:
-            return await self._outlet.send_within(CHUNK_BYTES, packet, renew)
+            return await self._packet_sender.send_within(CHUNK_BYTES, packet, renew)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from None
 
@@ -144,7 +146,7 @@ class OutgoingStreams:
     ) -> TextStreamWriter:
         """Begin a text that is written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
-        writer = TextStreamWriter(self._backend, self._outlet, info, destinations)
+        writer = TextStreamWriter(self._backend, self._packet_sender, info, destinations)
         await writer.open()
         return writer
 
@@ -153,7 +155,7 @@ class OutgoingStreams:
     ) -> ByteStreamWriter:
         """Begin bytes that are written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
-        writer = ByteStreamWriter(self._backend, self._outlet, info, destinations)
+        writer = ByteStreamWriter(self._backend, self._packet_sender, info, destinations)
         await writer.open()
         return writer
 

@@ -12,7 +12,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..links.packet_sender import Outlet, Renew
+from ..links.packet_sender import PacketSender, Renew
 from ..protocol.stream_content import split_bytes, split_utf8
 from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 
@@ -35,13 +35,13 @@ class StreamWriter(Generic[I]):
     def __init__(
         self,
         backend: Backend,
-        outlet: Outlet,
+        packet_sender: PacketSender,
         info: I,
         destinations: Sequence[str],
         abandon_timeout: float = ABANDON_TIMEOUT,
     ) -> None:
         self._backend = backend
-        self._outlet = outlet
+        self._packet_sender = packet_sender
         self._info = info
         self._destinations = destinations
         self._abandon_timeout = abandon_timeout
@@ -118,7 +118,7 @@ class StreamWriter(Generic[I]):
 
     async def _send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
         try:
-            await self._outlet.send(packet, renew)
+            await self._packet_sender.send(packet, renew)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from None
 
