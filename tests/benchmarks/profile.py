@@ -193,8 +193,8 @@ async def _callee_half() -> float:
 # What the server does, and single steps
 
 
-class _Mailbox:
-    """A member's mailbox that forgets what is put into it."""
+class _SendQueue:
+    """A send queue of a member that discards everything."""
 
     queued_bytes = 0
 
@@ -223,7 +223,7 @@ def _routing() -> float:
             kind=ParticipantKind.STANDARD,
             permissions=ParticipantPermissions(),
             client=models.ClientInfo(),
-            mailbox=_Mailbox(),
+            send_queue=_SendQueue(),
         )
         for identity in ("alice", "bob")
     ]

@@ -38,7 +38,7 @@ def little_between_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def queued_for(server: RoomServer, identity: str) -> int:
     [room] = server._rooms
-    return room.members[identity].mailbox.queued_bytes
+    return room.members[identity].send_queue.queued_bytes
 
 
 # Each kind of packet

@@ -16,7 +16,7 @@ Renew = Callable[[models.DataPacket], None]
 _RELIABLE: Final = models.DataPacket.RELIABLE
 
 
-class Mailbox(Protocol):
+class SendQueue(Protocol):
     """The part of a link that sends; see `Link`."""
 
     def send_nowait(self, frame: Frame) -> None: ...
@@ -31,7 +31,7 @@ class PacketSender:
         round_trip: Seconds to the server and back, as last measured; 0 before that.
     """
 
-    def __init__(self, link: Mailbox, us: models.ParticipantInfo) -> None:
+    def __init__(self, link: SendQueue, us: models.ParticipantInfo) -> None:
         self.round_trip = 0.0
         self._stamp_bytes = _stamp_bytes(us)
         self._link = link

@@ -109,7 +109,7 @@ class _MemberPacketSender(PacketSender):
     """
 
     def __init__(self, identity: str, member: Member) -> None:
-        super().__init__(member.mailbox, models.ParticipantInfo(identity=identity))
+        super().__init__(member.send_queue, models.ParticipantInfo(identity=identity))
         self._identity = identity
 
     def _numbered(self, packet: models.DataPacket) -> bytes:

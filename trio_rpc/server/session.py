@@ -108,7 +108,7 @@ async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]
     with backend.move_on_after(_JOIN_PATIENCE):
         for member in members:
             backlog = member.backlog
-            if member.mailbox.queued_bytes > backlog.announcement_limit:
+            if member.send_queue.queued_bytes > backlog.announcement_limit:
                 await backlog.wait_for_room(0, backend.event(), backlog.announcement_limit)
 
 
@@ -155,7 +155,7 @@ class _MemberSession:
                 return
             if now >= stuck_at:
                 # So that it is told why, should it read again.
-                member.mailbox.discard_queued()
+                member.send_queue.discard_queued()
                 text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
                 member.dismiss(DisconnectReason.STATE_MISMATCH, text)
                 return
@@ -200,7 +200,7 @@ class _MemberSession:
         """Do what the frames ask for, and wait for whom they were too much."""
         sent: set[Member] = set()
         deliveries = 0
-        mailbox, half = self._member.mailbox, self._member.backlog.half
+        send_queue, half = self._member.send_queue, self._member.backlog.half
         self._member.last_heard = self._backend.current_time()
         for channel, body in frames:
             if self._left or self._member.dismissed is not None:
@@ -213,13 +213,13 @@ class _MemberSession:
             deliveries += len(routed.receivers)
             if routed.behind or routed.held:
                 await self._hold_back(routed)
-            if mailbox.queued_bytes > half:
+            if send_queue.queued_bytes > half:
                 await self._read_on_later()
             if deliveries >= _DELIVERIES_A_TURN:
                 deliveries = 0
                 await self._backend.checkpoint()
         for receiver in sent:
-            receiver.mailbox.flush_nowait()
+            receiver.send_queue.flush_nowait()
 
     def _handle(self, channel: Channel, body: bytes) -> Routed:
         """Do what one frame asks for. Whatever fails concerns this frame alone (B3).
@@ -273,7 +273,7 @@ class _MemberSession:
     async def _read_on_later(self) -> None:
         """Take nothing more from the participant while it does not read what it asked for."""
         member = self._member
-        member.mailbox.flush_nowait()
+        member.send_queue.flush_nowait()
         while member.holds_back(member):
             await self._wait(member.backlog.wait_for_share(member, self._backend.event()))
 
@@ -294,7 +294,7 @@ class _MemberSession:
         if cause not in (self._member, self._member.answering):
             return
         for receiver in (*routed.behind, *routed.held):
-            receiver.mailbox.flush_nowait()
+            receiver.send_queue.flush_nowait()
             while receiver.holds_back(cause):
                 await self._wait(receiver.backlog.wait_for_share(cause, self._backend.event()))
 

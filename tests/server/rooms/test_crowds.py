@@ -25,8 +25,8 @@ pytestmark = pytest.mark.anyio
 
 
 @define(eq=False)
-class Mailbox:
-    """A member's mailbox that keeps what is put into it, unless it is full."""
+class SendQueue:
+    """A send queue of a member that keeps everything, unless it is full."""
 
     is_full: bool = False
     queued_bytes: int = 0
@@ -53,10 +53,10 @@ class Mailbox:
         ]
 
 
-def crowd(size: int) -> tuple[ServerRoom, list[Member], list[Mailbox]]:
+def crowd(size: int) -> tuple[ServerRoom, list[Member], list[SendQueue]]:
     """A room without sessions."""
     room = ServerRoom("a room", ServerLimits(), lambda: None, RoomSettings())
-    mailboxes = [Mailbox() for _ in range(size)]
+    send_queues = [SendQueue() for _ in range(size)]
     members = [
         Member(
             identity=str(number),
@@ -66,20 +66,20 @@ def crowd(size: int) -> tuple[ServerRoom, list[Member], list[Mailbox]]:
             kind=ParticipantKind.STANDARD,
             permissions=ParticipantPermissions(),
             client=models.ClientInfo(),
-            mailbox=mailbox,
+            send_queue=send_queue,
         )
-        for number, mailbox in enumerate(mailboxes)
+        for number, send_queue in enumerate(send_queues)
     ]
     for member in members:
         room.members[member.identity] = member
-    return room, members, mailboxes
+    return room, members, send_queues
 
 
 @pytest.mark.rule("B10", "V8")
 def test_a_thousand_who_overflow_at_once_are_announced_in_one_update() -> None:
-    room, members, mailboxes = crowd(1_000)
-    for mailbox in mailboxes[1:]:
-        mailbox.is_full = True
+    room, members, send_queues = crowd(1_000)
+    for send_queue in send_queues[1:]:
+        send_queue.is_full = True
     room.change_metadata("news")
     assert [member.dismissed for member in members[1:]] == ["it does not read: it is full"] * 999
     assert members[0].dismissed is None
@@ -87,24 +87,24 @@ def test_a_thousand_who_overflow_at_once_are_announced_in_one_update() -> None:
     for member in members[1:]:
         room.leave(member)
     assert list(room.members) == ["0"]
-    news, departures = mailboxes[0].signals
+    news, departures = send_queues[0].signals
     assert news.room_update.room.metadata == "news"
     gone = departures.update.participants
     assert [each.identity for each in gone] == [str(number) for number in range(1, 1_000)]
     assert {each.state for each in gone} == {models.ParticipantInfo.DISCONNECTED}
     # Each was told why it was let go, and nothing else.
-    assert {len(mailbox.frames) for mailbox in mailboxes[1:]} == {1}
+    assert {len(send_queue.frames) for send_queue in send_queues[1:]} == {1}
 
 
 @pytest.mark.rule("B10", "V8")
 def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
-    room, members, mailboxes = crowd(4)
-    mailboxes[1].is_full = True
+    room, members, send_queues = crowd(4)
+    send_queues[1].is_full = True
     room.leave(members[0])
     assert members[1].dismissed is not None
     # It is in the room no more: nobody can call it, and who joins does not hear of it.
     join = rtc.JoinResponse()
-    newcomer = Mailbox()
+    newcomer = SendQueue()
     room.join(
         Member(
             identity="new",
@@ -114,7 +114,7 @@ def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
             kind=ParticipantKind.STANDARD,
             permissions=ParticipantPermissions(),
             client=models.ClientInfo(),
-            mailbox=newcomer,
+            send_queue=newcomer,
         ),
         join,
     )
@@ -122,17 +122,17 @@ def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
     assert join.room.num_participants == 3
     room.leave(members[2])
     assert list(room.members) == ["3", "new"]
-    departures = mailboxes[3].signals[-1].update.participants
+    departures = send_queues[3].signals[-1].update.participants
     assert [each.identity for each in departures] == ["1", "2"]
 
 
 @pytest.mark.rule("B10")
 def test_a_departure_is_told_without_what_may_be_large() -> None:
-    room, members, mailboxes = crowd(2)
+    room, members, send_queues = crowd(2)
     members[0].metadata = "m" * 60_000
     members[0].attributes = {"a": "x" * 60_000}
     room.leave(members[0])
-    [frame] = mailboxes[1].frames
+    [frame] = send_queues[1].frames
     assert len(frame.body) < 100
 
 

@@ -361,7 +361,7 @@ async def test_a_participant_whose_queue_stays_full_is_given_up(server: RoomServ
         member = room.members["bob"]
         waited = 0
 
-        class FullMailbox:
+        class FullSendQueue:
             queued_bytes = 0
 
             def send_nowait(self, _frame: object) -> None:
@@ -376,9 +376,9 @@ async def test_a_participant_whose_queue_stays_full_is_given_up(server: RoomServ
 
             def discard_queued(self) -> None: ...
 
-        mailbox, member.mailbox = member.mailbox, FullMailbox()
+        send_queue, member.send_queue = member.send_queue, FullSendQueue()
         code, *_ = await failure(greet(server, response_timeout=2.5))
-        member.mailbox = mailbox
+        member.send_queue = send_queue
         assert (code, waited) == (1502, 3)
 
 

@@ -26,7 +26,7 @@ from .directed_streams import DirectedStreams
 FULL: Final = sys.maxsize
 
 
-class Mailbox(packet_sender.Mailbox, Protocol):
+class SendQueue(packet_sender.SendQueue, Protocol):
     """The part of a link that is used to reach a member; see `Link`."""
 
     @property
@@ -51,7 +51,7 @@ class Member:
     """A participant of a room, and the way to it.
 
     Attributes:
-        mailbox: Where what is meant for it goes.
+        send_queue: The frames on their way to the participant.
         on_dismissed: Called when it is let go, for the session to end.
         dismissed: Why it was let go, for people; None as long as it is in the room.
         last_heard: When it last said anything, on the event loop's clock.
@@ -75,7 +75,7 @@ class Member:
     kind: ParticipantKind
     permissions: ParticipantPermissions
     client: models.ClientInfo
-    mailbox: Mailbox
+    send_queue: SendQueue
     sid: str = field(factory=lambda: make_sid("PA"))
     joined_at: float = field(factory=time.time)
     version: int = 1
@@ -106,7 +106,7 @@ class Member:
         cls,
         claims: Claims,
         client: models.ClientInfo,
-        mailbox: Mailbox,
+        send_queue: SendQueue,
         limits: ServerLimits,
         budget: Budget,
     ) -> Member:
@@ -126,7 +126,7 @@ class Member:
                 can_publish=bool(grants.can_publish),
             ),
             client=client,
-            mailbox=mailbox,
+            send_queue=send_queue,
             limits=limits,
             budget=budget,
         )
@@ -180,13 +180,13 @@ class Member:
         """
         if self.dismissed is not None:
             return 0
-        mailbox = self.mailbox
-        queued = mailbox.queued_bytes
+        send_queue = self.send_queue
+        queued = send_queue.queued_bytes
         backlog = self.backlog
         if queued > backlog.packet_limit and packet.channel is Channel.RELIABLE:
             return FULL
         try:
-            mailbox.send_nowait(packet)
+            send_queue.send_nowait(packet)
         except LinkFullError:
             return FULL
         except LinkClosedError:
@@ -194,7 +194,7 @@ class Member:
             return 0
         if queued > backlog.charged_from or backlog.charged:
             self._charge(cause, queued)
-        mailbox.flush_nowait(at_least=EARLY_FRAMES)
+        send_queue.flush_nowait(at_least=EARLY_FRAMES)
         return queued
 
     def deliver(self, frame: Frame, cause: Cause) -> int:
@@ -208,12 +208,12 @@ class Member:
         """
         if self._is_leaving:
             return 0
-        mailbox = self.mailbox
-        queued = mailbox.queued_bytes
+        send_queue = self.send_queue
+        queued = send_queue.queued_bytes
         try:
-            mailbox.send_nowait(frame)
+            send_queue.send_nowait(frame)
         except LinkFullError as error:
-            self.mailbox.discard_queued()
+            self.send_queue.discard_queued()
             self.dismiss(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
         except LinkClosedError:
             # Its session has seen, or will see, the same.
@@ -221,11 +221,11 @@ class Member:
         else:
             if queued > self.backlog.charged_from or self.backlog.charged:
                 self._charge(cause, queued)
-            mailbox.flush_nowait(at_least=EARLY_FRAMES)
+            send_queue.flush_nowait(at_least=EARLY_FRAMES)
         return queued
 
     def _charge(self, cause: Cause, queued_before: int) -> None:
-        queued = self.mailbox.queued_bytes
+        queued = self.send_queue.queued_bytes
         # A lossy packet may have been dropped.
         if queued > queued_before:
             self.backlog.charge(cause, queued - queued_before, queued)
@@ -245,7 +245,9 @@ class Member:
 
     def holds_back(self, cause: Cause) -> bool:
         """Tell whether somebody who has sent it something has to wait before sending more (B8)."""
-        return self.dismissed is None and self.backlog.holds_back(cause, self.mailbox.queued_bytes)
+        return self.dismissed is None and self.backlog.holds_back(
+            cause, self.send_queue.queued_bytes
+        )
 
     def check_room(self, size: int) -> None:
         """Refuse what would have to wait.
@@ -256,7 +258,7 @@ class Member:
         Raises:
             BacklogFullError: too much is queued for it.
         """
-        queued = self.mailbox.queued_bytes
+        queued = self.send_queue.queued_bytes
         if not self._is_leaving and not self.backlog.has_room(size, queued):
             raise BacklogFullError(self.identity, self.backlog, size)
 
@@ -276,7 +278,7 @@ class Member:
         self.dismissed = text
         leave = rtc.LeaveRequest(reason=reason.name, action=rtc.LeaveRequest.DISCONNECT)
         with suppress(LinkFullError, LinkClosedError):
-            self.mailbox.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
+            self.send_queue.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
         self.on_dismissed()
 
 

@@ -1,7 +1,7 @@
 """A room on the server: who is in it, and who gets what from whom.
 
 Nothing here waits or knows a socket: packets and requests come in as values, and what follows from
-them is queued in the members' mailboxes.
+them is queued in the members' send queues.
 """
 
 from __future__ import annotations
@@ -313,7 +313,9 @@ class ServerRoom:
             failure = rpc_response(receiver.identity, call_id, error)
             failure.participant_identity = sender.identity
             with suppress(LinkFullError, LinkClosedError):
-                receiver.mailbox.send_nowait(Frame(Channel.RELIABLE, failure.SerializeToString()))
+                receiver.send_queue.send_nowait(
+                    Frame(Channel.RELIABLE, failure.SerializeToString())
+                )
 
     def _route_to_one(self, sender: Member, receiver: Member | None, frame: Frame) -> Routed:
         if receiver is None or receiver is sender:
