@@ -1,4 +1,4 @@
-"""What holds for all input: packets, limits, timeouts, sequences, frames, and the flood gate."""
+"""Properties of packets, limits, timeouts, sequences, frames and `MalformedLimiter`, for any input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trio_rpc.protocol.limits import (
     utf8_length,
     wire_timeout_ms,
 )
-from trio_rpc.protocol.malformed import FloodGate
+from trio_rpc.protocol.malformed import MalformedLimiter
 from trio_rpc.protocol.packets import (
     MalformedPacketError,
     parse_packet,
@@ -343,36 +343,36 @@ _NOW: Final = st.floats(0, 1e9)
 @pytest.mark.rule("P8")
 @given(limit=_LIMIT, now=_NOW)
 def test_a_limited_number_may_come_at_once(limit: int, now: float) -> None:
-    gate = FloodGate(limit=limit)
-    assert all(gate.admit(now) for _ in range(limit))
-    assert not any(gate.admit(now) for _ in range(limit))
+    limiter = MalformedLimiter(limit=limit)
+    assert all(limiter.allow(now) for _ in range(limit))
+    assert not any(limiter.allow(now) for _ in range(limit))
 
 
 @pytest.mark.rule("P8")
 @given(limit=_LIMIT, now=st.floats(0, 1e6), seconds=st.floats(0.1, 100))
 def test_a_slow_trickle_may_come_for_ever(limit: int, now: float, seconds: float) -> None:
-    gate = FloodGate(limit=limit, seconds=seconds)
+    limiter = MalformedLimiter(limit=limit, seconds=seconds)
     interval = 1.001 * seconds / limit
-    assert all(gate.admit(now + number * interval) for number in range(5 * limit))
+    assert all(limiter.allow(now + number * interval) for number in range(5 * limit))
 
 
 @pytest.mark.rule("P8")
 @given(limit=_LIMIT, intervals=st.lists(st.floats(0, 30), min_size=1, max_size=100))
-def test_no_more_are_admitted_than_came_at_once_and_were_forgiven(
+def test_no_more_are_allowed_than_came_at_once_and_were_forgiven(
     limit: int, intervals: list[float]
 ) -> None:
-    gate = FloodGate(limit=limit, seconds=10)
-    now, admitted = 0.0, 0
+    limiter = MalformedLimiter(limit=limit, seconds=10)
+    now, allowed = 0.0, 0
     for interval in intervals:
         now += interval
         for _ in range(limit // 3 + 1):
-            admitted += gate.admit(now)
-    assert admitted <= limit + now * limit / 10 + 1e-6
+            allowed += limiter.allow(now)
+    assert allowed <= limit + now * limit / 10 + 1e-6
 
 
 @pytest.mark.rule("P8")
 @given(limit=_LIMIT)
 def test_all_is_forgiven_in_time(limit: int) -> None:
-    gate = FloodGate(limit=limit, seconds=10)
+    limiter = MalformedLimiter(limit=limit, seconds=10)
     for start in (0.0, 10.5, 21.0):
-        assert all(gate.admit(start) for _ in range(limit))
+        assert all(limiter.allow(start) for _ in range(limit))

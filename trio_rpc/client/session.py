@@ -36,7 +36,7 @@ from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
-from ..protocol.malformed import FloodGate
+from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import CANCELLATION_TOPIC, MalformedPacketError, parse_packet
 from ..protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
 from ..protocol.sequences import SequenceFilters
@@ -109,7 +109,7 @@ class Session:
         self._stream_handlers = stream_handlers
         self._run_stream_handler = run_stream_handler
         self._sequences = sequences
-        self._flood_gate = FloodGate()
+        self._malformed_limiter = MalformedLimiter()
         # Liveness
         self._ping_interval = join.ping_interval or _DEFAULT_PING_INTERVAL
         self._ping_timeout = join.ping_timeout or _DEFAULT_PING_TIMEOUT
@@ -239,10 +239,10 @@ class Session:
 
     def _on_malformed(self, what: str) -> None:
         logger.warning("ignored what the server sent: %s", what)
-        if not self._flood_gate.admit(self._backend.current_time()):
+        if not self._malformed_limiter.allow(self._backend.current_time()):
             self.leave(
                 DisconnectReason.STATE_MISMATCH,
-                f"the server sent more than {self._flood_gate.limit} malformed messages",
+                f"the server sent more than {self._malformed_limiter.limit} malformed messages",
             )
 
     def _on_packet(self, packet: models.DataPacket, channel: Channel) -> None:

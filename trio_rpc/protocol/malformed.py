@@ -6,7 +6,7 @@ from attrs import define
 
 
 @define
-class FloodGate:
+class MalformedLimiter:
     """A leaky bucket of malformed messages.
 
     Args:
@@ -19,8 +19,8 @@ class FloodGate:
     _count: float = 0.0
     _counted_at: float = 0.0
 
-    def admit(self, now: float) -> bool:
-        """Count one more, at the time `now`, and return whether that is within the limit."""
+    def allow(self, now: float) -> bool:
+        """Count a message at the time `now`, and return whether it is within the limit."""
         forgiven = (now - self._counted_at) * self.limit / self.seconds
         self._count = max(self._count - forgiven, 0.0) + 1
         self._counted_at = now

@@ -18,7 +18,7 @@ from ..events import DisconnectReason
 from ..links import Channel, Frame, LinkClosedError, ServedLink
 from ..links.frames import FRAME_OVERHEAD
 from ..logs import peer_logger
-from ..protocol.malformed import FloodGate
+from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError
 from ..tokens import Claims
 from .admission import Admission
@@ -126,7 +126,7 @@ class _MemberSession:
         self._room = room
         self._member = member
         self._link = link
-        self._flood_gate = FloodGate(limit=limits.max_malformed)
+        self._malformed_limiter = MalformedLimiter(limit=limits.max_malformed)
         self._left = False
         # Where signalling went that is answered
         self._answered = Routed((member,), behind=(member,))
@@ -324,11 +324,11 @@ class _MemberSession:
 
     def _on_malformed(self, what: str) -> None:
         logger.info("ignored what %s sent: %s", self._member.sid, what)
-        if not self._flood_gate.admit(self._backend.current_time()):
+        if not self._malformed_limiter.allow(self._backend.current_time()):
             self._member.dismiss(
                 DisconnectReason.STATE_MISMATCH,
-                f"it sent more than {self._flood_gate.limit} malformed messages, the last being "
-                f"{what}",
+                f"it sent more than {self._malformed_limiter.limit} malformed messages, "
+                f"the last being {what}",
             )
 
     def _on_request(self, request: rtc.SignalRequest) -> Routed:
