@@ -62,8 +62,8 @@ class ParticipantPermissions:
     can_subscribe: bool = True
     can_publish: bool = True
 
-    def obstacle_to_sending(self, identity: str) -> str | None:
-        """Why the participant `identity` may not send packets, if so (rule C12)."""
+    def publish_denied_reason(self, identity: str) -> str | None:
+        """Return why the participant `identity` may not send packets; None if it may (rule C12)."""
         if self.hidden:
             return f"{identity!r} is a hidden participant, which may not send"
         if not self.can_publish_data:

@@ -86,8 +86,8 @@ class LocalParticipant(Participant):
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
                 f"the server has version {outbound.server_version}, RPC needs 1.8.0",
             )
-        if obstacle := self.permissions.obstacle_to_sending(self.identity):
-            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, obstacle)
+        if denied_reason := self.permissions.publish_denied_reason(self.identity):
+            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, denied_reason)
         if destination_identity == self.identity:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
@@ -297,8 +297,8 @@ class LocalParticipant(Participant):
 
     def _streams(self) -> OutgoingStreams:
         self._outbound.require_joined()
-        if obstacle := self.permissions.obstacle_to_sending(self.identity):
-            raise StreamError(obstacle)
+        if denied_reason := self.permissions.publish_denied_reason(self.identity):
+            raise StreamError(denied_reason)
         return self._outbound.streams
 
     # What others see of us
@@ -351,8 +351,8 @@ class LocalParticipant(Participant):
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
         self._outbound.require_joined()
-        if obstacle := self.permissions.obstacle_to_sending(self.identity):
-            raise failure(obstacle)
+        if denied_reason := self.permissions.publish_denied_reason(self.identity):
+            raise failure(denied_reason)
         try:
             check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
             await self._outbound.packet_sender.send(packet)

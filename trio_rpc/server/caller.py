@@ -58,8 +58,8 @@ class ServerCaller:
         Raises:
             RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
         """
-        if obstacle := self._member.permissions.obstacle_to_sending(self._callee.identity):
-            what = f"it could not be answered: {obstacle}"
+        if denied_reason := self._member.permissions.publish_denied_reason(self._callee.identity):
+            what = f"it could not be answered: {denied_reason}"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         try:
             return await self._calls.perform(self._callee, method, payload, response_timeout)

@@ -223,8 +223,8 @@ class ServerRoom:
         """
         packet = parse_packet(body)
         kind = packet.WhichOneof("value")
-        if obstacle := sender.permissions.obstacle_to_sending(sender.identity):
-            return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, obstacle)
+        if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
+            return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
         if not sender.sequences.is_new(packet.sequence):
             # Its receiver may be another one by now, who could not know.
             logger.debug("ignored a packet of %s that came before", sender.identity)
