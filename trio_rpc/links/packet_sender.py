@@ -11,7 +11,7 @@ from ..protocol.limits import MAX_PACKET_BYTES
 from . import EARLY_FRAMES, Channel, Frame, LinkFullError
 
 #: Refreshes what becomes outdated in a packet while it waits to be queued.
-Renew = Callable[[models.DataPacket], None]
+Refresh = Callable[[models.DataPacket], None]
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
 
@@ -55,26 +55,26 @@ class PacketSender:
         """
         self._queue(packet, self._numbered(packet))
 
-    async def send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
+    async def send(self, packet: models.DataPacket, refresh: Refresh | None = None) -> None:
         """Wait for room in the queue, and queue a packet.
 
         If it is cancelled while it waits, nothing was queued.
 
         Args:
-            renew: Called with the packet before each further try.
+            refresh: Called with the packet before each further try.
 
         Raises:
             ValueError: the packet is larger than a packet may be (P7).
             LinkClosedError: the connection is lost.
         """
-        if not await self.send_within(MAX_PACKET_BYTES - self._stamp_bytes, packet, renew):
+        if not await self.send_within(MAX_PACKET_BYTES - self._stamp_bytes, packet, refresh):
             size = packet.ByteSize() + self._stamp_bytes
             raise ValueError(
                 f"it makes a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
             )
 
     async def send_within(
-        self, max_bytes: int, packet: models.DataPacket, renew: Renew | None = None
+        self, max_bytes: int, packet: models.DataPacket, refresh: Refresh | None = None
     ) -> bool:
         """Send a packet of at most `max_bytes`; return whether it was sent.
 
@@ -90,8 +90,8 @@ class PacketSender:
                 self._queue(packet, body)
             except LinkFullError:
                 await self._link.wait_writable()
-                if renew is not None:
-                    renew(packet)
+                if refresh is not None:
+                    refresh(packet)
             else:
                 return True
 

@@ -365,23 +365,23 @@ class Calls:
         return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
 
     async def _send_packet(self, call: _PendingCall, payload: str) -> None:
-        def renew(packet: models.DataPacket) -> None:
+        def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
         timeout_ms = self._timeout_ms(call)
         request = rpc_request(
             call.callee.identity, call.request_id, call.method, payload, timeout_ms
         )
-        await self._packet_sender.send(request, renew)
+        await self._packet_sender.send(request, refresh)
 
     async def _send_stream(self, call: _PendingCall, payload: str) -> None:
-        def renew(packet: models.DataPacket) -> None:
+        def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
         content = payload.encode()
         info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
         await self._streams.send_whole(
-            info, content, [call.callee.identity], renew=renew, abandon_timeout=0
+            info, content, [call.callee.identity], refresh=refresh, abandon_timeout=0
         )
 
     def _timeout_ms(self, call: _PendingCall) -> int:

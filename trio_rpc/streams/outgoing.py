@@ -17,7 +17,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..links.packet_sender import PacketSender, Renew
+from ..links.packet_sender import PacketSender, Refresh
 from ..protocol.bounds import check_bounds
 from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_utf8
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
@@ -87,7 +87,7 @@ class OutgoingStreams:
         content: bytes,
         destinations: Sequence[str],
         *,
-        renew: Renew | None = None,
+        refresh: Refresh | None = None,
         abandon_timeout: float = ABANDON_TIMEOUT,
     ) -> None:
         """Send a complete text: in the header where that is possible (S5).
@@ -96,26 +96,26 @@ class OutgoingStreams:
             info: The description of the stream, its size included.
             content: The text in UTF-8.
             destinations: The identities that it is for; empty means everybody.
-            renew: Refreshes the header; see `PacketSender.send`.
+            refresh: Refreshes the header; see `PacketSender.send`.
             abandon_timeout: Seconds that telling the receivers may take, if it breaks off.
 
         Raises:
             StreamError: the connection was lost.
         """
         inline = self._receivers.all_take_inline(destinations)
-        if inline and await self._send_inline(info, content, _NONE, destinations, renew):
+        if inline and await self._send_inline(info, content, _NONE, destinations, refresh):
             return
         deflated = await self._deflate(content, destinations) if inline else None
         compression = _NONE if deflated is None else _DEFLATE_RAW
         if deflated is not None and await self._send_inline(
-            info, deflated, compression, destinations, renew
+            info, deflated, compression, destinations, refresh
         ):
             return
         writer = TextStreamWriter(
             self._backend, self._packet_sender, info, destinations, abandon_timeout
         )
         async with writer:
-            await writer.open(compression, renew)
+            await writer.open(compression, refresh)
             chunks = split_utf8(content) if deflated is None else split_bytes(deflated)
             await writer.write_chunks(chunks)
 
@@ -125,7 +125,7 @@ class OutgoingStreams:
         content: bytes,
         compression: models.DataStream.CompressionType,
         destinations: Sequence[str],
-        renew: Renew | None,
+        refresh: Refresh | None,
     ) -> bool:
         """Send a stream as one packet, if it fits; return whether it did."""
         if len(content) > CHUNK_BYTES:
@@ -137,7 +137,7 @@ class OutgoingStreams:
         if compression != _NONE:
             header.compression = compression
         try:
-            return await self._packet_sender.send_within(CHUNK_BYTES, packet, renew)
+            return await self._packet_sender.send_within(CHUNK_BYTES, packet, refresh)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from None
 

@@ -12,7 +12,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
-from ..links.packet_sender import PacketSender, Renew
+from ..links.packet_sender import PacketSender, Refresh
 from ..protocol.stream_content import split_bytes, split_utf8
 from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 
@@ -58,13 +58,13 @@ class StreamWriter(Generic[I]):
     async def open(
         self,
         compression: models.DataStream.CompressionType = DataStream.CompressionType.NONE,
-        renew: Renew | None = None,
+        refresh: Refresh | None = None,
     ) -> None:
         """Announce the stream; the local participant does this before it returns a writer."""
         packet = self._packet()
         self._info.write(packet.stream_header)
         packet.stream_header.compression = compression
-        await self._send(packet, renew)
+        await self._send(packet, refresh)
 
     async def write_chunks(self, chunks: Iterable[bytes]) -> None:
         """Send chunks of at most 15,000 bytes, waiting for room in the queue before each.
@@ -116,9 +116,9 @@ class StreamWriter(Generic[I]):
     def _packet(self) -> models.DataPacket:
         return models.DataPacket(destination_identities=self._destinations)
 
-    async def _send(self, packet: models.DataPacket, renew: Renew | None = None) -> None:
+    async def _send(self, packet: models.DataPacket, refresh: Refresh | None = None) -> None:
         try:
-            await self._packet_sender.send(packet, renew)
+            await self._packet_sender.send(packet, refresh)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from None
 
