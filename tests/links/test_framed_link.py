@@ -31,8 +31,8 @@ class StreamOfTests:
 
     unsent_bytes = 0
 
-    def __init__(self, *, sends_at_once: bool = False) -> None:
-        self.sends_at_once = sends_at_once
+    def __init__(self, *, can_send_nowait: bool = False) -> None:
+        self.can_send_nowait = can_send_nowait
         self.way_is_free = True
         self.sent: list[bytes] = []
         self.incoming: list[bytes] = []
@@ -116,7 +116,7 @@ async def test_a_frame_larger_than_a_message_leaves_alone() -> None:
 
 
 async def test_what_is_flushed_leaves_before_anybody_else_runs() -> None:
-    stream = StreamOfTests(sends_at_once=True)
+    stream = StreamOfTests(can_send_nowait=True)
     async with open_framed_link(stream) as link:
         link.send_nowait(SMALL)
         link.send_nowait(SMALL)
@@ -127,9 +127,9 @@ async def test_what_is_flushed_leaves_before_anybody_else_runs() -> None:
     assert len(stream.sent) == 1
 
 
-@pytest.mark.parametrize("sends_at_once", [False, True])
-async def test_what_cannot_leave_at_once_leaves_in_order_afterwards(sends_at_once: bool) -> None:
-    stream = StreamOfTests(sends_at_once=sends_at_once)
+@pytest.mark.parametrize("can_send_nowait", [False, True])
+async def test_what_cannot_leave_at_once_leaves_in_order_afterwards(can_send_nowait: bool) -> None:
+    stream = StreamOfTests(can_send_nowait=can_send_nowait)
     stream.way_is_free = False
     frames = [Frame(Channel.RELIABLE, b"%d" % index) for index in range(3)]
     async with open_framed_link(stream) as link:
@@ -143,7 +143,7 @@ async def test_what_cannot_leave_at_once_leaves_in_order_afterwards(sends_at_onc
 
 
 async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:
-    stream = StreamOfTests(sends_at_once=True)
+    stream = StreamOfTests(can_send_nowait=True)
     async with open_framed_link(stream) as link:
         for _ in range(3):
             link.send_nowait(SMALL)
@@ -152,7 +152,7 @@ async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:
 
 
 async def test_nothing_is_flushed_into_a_message_under_way() -> None:
-    stream = StreamOfTests(sends_at_once=True)
+    stream = StreamOfTests(can_send_nowait=True)
     stream.may_send = anyio.Event()
     async with open_framed_link(stream) as link:
         link.send_nowait(SMALL)
@@ -165,7 +165,7 @@ async def test_nothing_is_flushed_into_a_message_under_way() -> None:
 
 
 async def test_who_flushes_into_a_stream_that_has_ended_hears_of_it_from_the_link() -> None:
-    stream = StreamOfTests(sends_at_once=True)
+    stream = StreamOfTests(can_send_nowait=True)
     stream.send_error = "the cable was cut"
     async with open_framed_link(stream) as link:
         link.send_nowait(SMALL)
@@ -446,7 +446,7 @@ async def test_a_large_message_that_ends_in_what_is_unknown_is_not_malformed() -
 
 @pytest.mark.rule("B8", "V8")
 async def test_a_link_has_progressed_when_any_byte_was_taken() -> None:
-    stream = StreamOfTests(sends_at_once=True)
+    stream = StreamOfTests(can_send_nowait=True)
     async with open_framed_link(stream) as link:
         # Nothing waits for it.
         assert link.has_progressed()

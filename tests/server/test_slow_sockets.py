@@ -40,7 +40,7 @@ class PlayedSocket:
     """
 
     unsent_bytes: int = 0
-    sends_at_once: bool = False
+    can_send_nowait: bool = False
     _closed: anyio.Event = field(factory=anyio.Event)
     _taken: anyio.Event = field(factory=anyio.Event)
 

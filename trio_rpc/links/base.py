@@ -113,10 +113,10 @@ class MessageStream(Protocol):
     """A carrier of messages of bytes, one after another: a WebSocket, a pair of channels, …
 
     Attributes:
-        sends_at_once: Whether `send_message_nowait` may ever send.
+        can_send_nowait: Whether `send_message_nowait` may ever send.
     """
 
-    sends_at_once: bool
+    can_send_nowait: bool
 
     @property
     def unsent_bytes(self) -> int:

@@ -112,7 +112,7 @@ class FramedLink:
         self._queued_bytes += size
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
-        if len(self._queue) < at_least or self._sending or not self._stream.sends_at_once:
+        if len(self._queue) < at_least or self._sending or not self._stream.can_send_nowait:
             return
         queued = self._queued_bytes
         frames = self._take_queued()

@@ -27,7 +27,7 @@ class MemoryStream:
     _incoming: ReceiveChannel
     _our_ending: _Ending
     _their_ending: _Ending
-    sends_at_once: bool = True
+    can_send_nowait: bool = True
     # A message in a channel counts as taken: nothing else is known of it.
     unsent_bytes: int = 0
 

@@ -20,7 +20,7 @@ class RecordStream:
         max_body_bytes: The limit for one record of the other side's.
     """
 
-    sends_at_once = True
+    can_send_nowait = True
 
     def __init__(self, stream: ByteStream, max_body_bytes: int) -> None:
         self._stream = stream

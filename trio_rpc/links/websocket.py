@@ -117,7 +117,7 @@ def close_reason(reason: str) -> str | None:
 @define(eq=False)
 class _TrioStream:
     _websocket: trio_websocket.WebSocketConnection
-    sends_at_once: bool = False
+    can_send_nowait: bool = False
     unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
@@ -250,7 +250,7 @@ def _closed(reason: trio_websocket.CloseReason | None) -> LinkClosedError:
 @define(eq=False)
 class _AsyncioStream:
     _websocket: websockets.asyncio.client.ClientConnection
-    sends_at_once: bool = False
+    can_send_nowait: bool = False
     unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002

@@ -201,14 +201,14 @@ class _StarletteStream:
     """A `MessageStream` over a WebSocket that was accepted."""
 
     _websocket: WebSocket
-    sends_at_once: bool = field(init=False)
+    can_send_nowait: bool = field(init=False)
     _send_bytes_nowait: Callable[[bytes], bool] = field(init=False)
     _unsent_bytes: Callable[[], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Only our own server can; ASGI knows no such thing.
         extension = self._websocket.scope.get("extensions", {}).get(OUR_WEBSOCKET, {})
-        self.sends_at_once = bool(extension)
+        self.can_send_nowait = bool(extension)
         self._send_bytes_nowait = extension.get("send_bytes_nowait", _sends_nothing)
         self._unsent_bytes = extension.get("unsent_bytes", _knows_nothing)
 

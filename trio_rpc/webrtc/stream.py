@@ -43,7 +43,7 @@ class PeerStream:
         tell: Has the client told of an offer or an answer of ours.
     """
 
-    sends_at_once = True
+    can_send_nowait = True
 
     def __init__(
         self, backend: Backend, thread: PeerThread, tell: Callable[[rtc.SignalResponse], None]

@@ -146,7 +146,7 @@ class _SignalStream:
     """A `MessageStream` over a WebSocket with one bare signalling message a message."""
 
     _websocket: MessageStream
-    sends_at_once: bool = False
+    can_send_nowait: bool = False
 
     @property
     def unsent_bytes(self) -> int:
