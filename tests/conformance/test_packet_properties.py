@@ -1,4 +1,4 @@
-"""Properties of packets, limits, timeouts, sequences, frames and `MalformedLimiter`, for any input."""
+"""Properties of packets, limits, timeouts, sequences, frames and the malformed limit."""
 
 from __future__ import annotations
 

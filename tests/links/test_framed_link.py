@@ -151,7 +151,7 @@ async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:
         assert stream.sent == [encode_frames([SMALL] * 3)]
 
 
-async def test_nothing_is_flushed_into_a_message_under_way() -> None:
+async def test_nothing_is_flushed_into_a_message_in_flight() -> None:
     stream = StreamOfTests(can_send_nowait=True)
     stream.may_send = anyio.Event()
     async with open_framed_link(stream) as link:

@@ -89,7 +89,7 @@ def test_publishers_that_were_silent_for_longest_are_forgotten() -> None:
 @pytest.mark.parametrize("direction", ["client", "server"])
 async def test_silence_is_noticed_at_any_moment_of_the_clock(direction: str) -> None:
     # Where 15 seconds less what has passed is less than the clock can advance by.
-    async def fall_silent(after: float) -> None:
+    async def stop_sending(after: float) -> None:
         await anyio.sleep(after)
         if direction == "server":
             await _client_of_a_silent_server()
@@ -98,7 +98,7 @@ async def test_silence_is_noticed_at_any_moment_of_the_clock(direction: str) -> 
 
     async with anyio.create_task_group() as task_group:
         for number in range(200):
-            task_group.start_soon(fall_silent, 40 + number / 7 + number / 1e5)
+            task_group.start_soon(stop_sending, 40 + number / 7 + number / 1e5)
 
 
 async def _client_of_a_silent_server() -> None:

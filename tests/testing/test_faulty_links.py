@@ -234,7 +234,7 @@ async def test_a_cut_ends_the_link_on_both_sides() -> None:
         assert connector.injected == {"delayed": 2, "lost": 2, "cut": 1}
 
 
-async def test_a_link_that_the_other_side_closes_ends_after_what_is_under_way() -> None:
+async def test_a_link_that_the_other_side_closes_ends_after_what_is_in_flight() -> None:
     async with raw_link(Faults(delay=(1, 1))) as (link, server, _):
         server.link.send_nowait(packet(1))
         await server.link.aclose("that was all")

@@ -113,7 +113,7 @@ class Session:
         # Liveness
         self._ping_interval = join.ping_interval or _DEFAULT_PING_INTERVAL
         self._ping_timeout = join.ping_timeout or _DEFAULT_PING_TIMEOUT
-        self._last_heard = backend.current_time()
+        self._last_received = backend.current_time()
         self._ping_sent: tuple[int, float] = (0, 0.0)
         # How it ends
         self._nursery: Nursery
@@ -216,7 +216,7 @@ class Session:
                 self._on_malformed(str(error))
 
     def _on_frames(self, frames: list[Frame]) -> None:
-        self._last_heard = self._backend.current_time()
+        self._last_received = self._backend.current_time()
         for channel, body in frames:
             if self.disconnect_reason is not None:
                 return
@@ -348,7 +348,7 @@ class Session:
         while True:
             now = self._backend.current_time()
             # A moment, since the rest of a duration may be too short for the clock to advance by.
-            gone_at = self._last_heard + self._ping_timeout
+            gone_at = self._last_received + self._ping_timeout
             if now >= gone_at:
                 self.leave(
                     DisconnectReason.CONNECTION_TIMEOUT,

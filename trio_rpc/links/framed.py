@@ -160,7 +160,7 @@ class FramedLink:
             if not (self._closing or self._end_received):
                 self._end_received = True
                 self._closed_because = str(error)
-                self._fall_silent()
+                self._discard_queue()
             raise LinkClosedError(self._closed_because) from None
 
     def _decode_slice(self) -> list[Frame]:
@@ -195,7 +195,7 @@ class FramedLink:
         self._writer_scope.cancel()
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._stream.aclose(reason)
-        self._fall_silent()
+        self._discard_queue()
 
     async def run_writer(self) -> None:
         """Send what is queued, until the link is closed or the stream fails.
@@ -212,7 +212,7 @@ class FramedLink:
             except LinkClosedError as error:
                 if self._closed_because is None:
                     self._closed_because = str(error)
-                self._fall_silent()
+                self._discard_queue()
                 # The receiver is told too, in case the stream has ended in one direction only.
                 with self._backend.move_on_after(CLOSE_TIMEOUT):
                     await self._stream.aclose("the other direction failed")
@@ -241,7 +241,7 @@ class FramedLink:
         self._queued_bytes -= size
         return taken
 
-    def _fall_silent(self) -> None:
+    def _discard_queue(self) -> None:
         self.discard_queued()
         self._notify_sent()
 

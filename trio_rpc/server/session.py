@@ -138,16 +138,16 @@ class _MemberSession:
     async def watch(self) -> None:
         """Let the participant go when it is silent (V9), or takes nothing that it is sent (V8)."""
         member, limits = self._member, self._limits
-        member.last_heard = taken_at = self._backend.current_time()
+        member.last_received = taken_at = self._backend.current_time()
         while True:
             now = self._backend.current_time()
             if self._has_waited:
-                self._reassure(now)
+                self._keep_alive(now)
             # Before it is active, something else bounds how long it may take.
             if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
                 taken_at = now
             # A moment, since the rest of a duration may be too short for the clock to advance by.
-            gone_at = member.last_heard + limits.ping_timeout
+            gone_at = member.last_received + limits.ping_timeout
             stuck_at = taken_at + limits.read_timeout
             if now >= gone_at:
                 text = f"it was silent for {limits.ping_timeout} s"
@@ -162,10 +162,10 @@ class _MemberSession:
             look_at = now + limits.ping_interval
             await self._backend.sleep(min(gone_at, stuck_at, look_at) - now)
 
-    def _reassure(self, now: float) -> None:
+    def _keep_alive(self, now: float) -> None:
         """Let a sender that is not listened to live, and know that the server does."""
         self._has_waited = self._waits
-        self._member.last_heard = now
+        self._member.last_received = now
         self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
 
     async def activate(self, opening: Opening) -> None:
@@ -201,7 +201,7 @@ class _MemberSession:
         sent: set[Member] = set()
         deliveries = 0
         send_queue, half = self._member.send_queue, self._member.backlog.half
-        self._member.last_heard = self._backend.current_time()
+        self._member.last_received = self._backend.current_time()
         for channel, body in frames:
             if self._left or self._member.dismissed is not None:
                 break

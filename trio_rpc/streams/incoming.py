@@ -37,7 +37,7 @@ OnRefused = Callable[[str, models.DataStream.Header, str], None]
 class _OpenStream:
     assembly: StreamAssembly
     buffer: StreamBuffer
-    last_heard: float
+    last_received: float
 
 
 class IncomingStreams:
@@ -119,7 +119,7 @@ class IncomingStreams:
     def on_chunk(self, sender: str, chunk: models.DataStream.Chunk) -> None:
         """Add a chunk to its stream; a chunk of an unknown one is ignored."""
         if stream := self._find(sender, chunk.stream_id):
-            stream.last_heard = self._backend.current_time()
+            stream.last_received = self._backend.current_time()
             try:
                 stream.buffer.feed(stream.assembly.add_chunk(chunk))
             except StreamError as error:
@@ -145,7 +145,7 @@ class IncomingStreams:
         now = self._backend.current_time()
         for sender, streams in tuple(self._open.items()):
             for stream_id, stream in tuple(streams.items()):
-                if now - stream.last_heard >= SILENCE_TIMEOUT:
+                if now - stream.last_received >= SILENCE_TIMEOUT:
                     error = StreamError(f"nothing of it came for {SILENCE_TIMEOUT:g} s")
                     self._end(sender, stream_id, error)
 

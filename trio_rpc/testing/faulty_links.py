@@ -145,7 +145,7 @@ class _FaultyLink:
 
     @property
     def queued_bytes(self) -> int:
-        return self._sent.bytes_under_way + self._link.queued_bytes
+        return self._sent.bytes_in_flight + self._link.queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
         if self._closed_because is not None:

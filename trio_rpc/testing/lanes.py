@@ -51,17 +51,17 @@ class Lane:
         self._deliver = deliver
         self._wait_deliverable = wait_deliverable
         # By arrival, then in the order in which they were put
-        self._under_way: list[tuple[float, int, Frame]] = []
+        self._in_flight: list[tuple[float, int, Frame]] = []
         self._numbers = count()
         self._bytes = 0
         self._last_arrival = 0.0
         self._changed = backend.event()
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._in_flight)
 
     @property
-    def bytes_under_way(self) -> int:
+    def bytes_in_flight(self) -> int:
         """What is under way, in bytes."""
         return self._bytes
 
@@ -73,7 +73,7 @@ class Lane:
             LinkClosedError: there is no link to deliver it to any more.
         """
         limit = self._switches.max_lane_bytes
-        if self._under_way and self._bytes + _size(frame) > limit:
+        if self._in_flight and self._bytes + _size(frame) > limit:
             if frame.channel is Channel.LOSSY:
                 return
             raise LinkFullError(f"{self._bytes:,} bytes are under way, of {limit:,}")
@@ -92,8 +92,8 @@ class Lane:
 
     def discard(self) -> None:
         """Lose what is under way."""
-        self._switches.injected["lost"] += len(self._under_way)
-        self._under_way.clear()
+        self._switches.injected["lost"] += len(self._in_flight)
+        self._in_flight.clear()
         self._bytes = 0
         self.wake()
 
@@ -110,7 +110,7 @@ class Lane:
         """Deliver what arrives later than it was put, until cancelled."""
         while True:
             await self._wait_arrival()
-            _, _, frame = self._under_way[0]
+            _, _, frame = self._in_flight[0]
             try:
                 self._deliver(frame)
             except LinkFullError:
@@ -118,16 +118,16 @@ class Lane:
             except LinkClosedError:
                 self.discard()
             else:
-                heappop(self._under_way)
+                heappop(self._in_flight)
                 self._bytes -= _size(frame)
                 self.wake()
 
     async def _wait_arrival(self) -> None:
         while True:
-            if self._switches.paused or not self._under_way:
+            if self._switches.paused or not self._in_flight:
                 await self._changed.wait()
                 continue
-            arrival, _, _ = self._under_way[0]
+            arrival, _, _ = self._in_flight[0]
             seconds = arrival - self._backend.current_time()
             if seconds <= 0:
                 return
@@ -146,11 +146,11 @@ class Lane:
         return fate
 
     def _send_on(self, frame: Frame, arrival: float, now: float) -> None:
-        overtakes = bool(self._under_way) and self._under_way[0][0] <= arrival
+        overtakes = bool(self._in_flight) and self._in_flight[0][0] <= arrival
         if arrival <= now and not self._switches.paused and not overtakes:
             self._deliver(frame)
             return
-        heappush(self._under_way, (arrival, next(self._numbers), frame))
+        heappush(self._in_flight, (arrival, next(self._numbers), frame))
         self._bytes += _size(frame)
         self.wake()
 

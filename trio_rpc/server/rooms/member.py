@@ -54,7 +54,7 @@ class Member:
         send_queue: The frames on their way to the participant.
         on_dismissed: Called when it is let go, for the session to end.
         dismissed: Why it was let go, for people; None as long as it is in the room.
-        last_heard: When it last said anything, on the event loop's clock.
+        last_received: When it last said anything, on the event loop's clock.
         limits: What the server bears of it.
         budget: Where it is charged for what it makes the server hold (B4).
         backlog: What waits for it, and by whose doing (B8).
@@ -82,7 +82,7 @@ class Member:
     state: models.ParticipantInfo.State = models.ParticipantInfo.ACTIVE
     on_dismissed: Callable[[], None] = lambda: None
     dismissed: str | None = None
-    last_heard: float = 0.0
+    last_received: float = 0.0
     limits: ServerLimits = field(factory=ServerLimits)
     budget: Budget = field(factory=Budget)
     backlog: Backlog = field(init=False)

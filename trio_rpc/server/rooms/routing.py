@@ -124,7 +124,7 @@ def follow_stream(
     """
     if kind not in _STREAM_KINDS:
         return None
-    streams, now = sender.directed_streams, sender.last_heard
+    streams, now = sender.directed_streams, sender.last_received
     if kind == "stream_chunk":
         return streams.on_chunk(packet.stream_chunk.stream_id, now)
     if kind == "stream_trailer":
