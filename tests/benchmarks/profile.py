@@ -22,8 +22,8 @@ from trio_rpc.links.frames import decode_frames, encode_frames
 from trio_rpc.participant import ParticipantKind, ParticipantPermissions
 from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.protocol.ids import make_uuid
-from trio_rpc.protocol.packets import parse_packet, rpc_ack
-from trio_rpc.protocol.rpc_streams import request_info, response_info
+from trio_rpc.protocol.packets import parse_packet
+from trio_rpc.protocol.rpc_messages import request_info, response_info, rpc_ack
 from trio_rpc.server.limits import ServerLimits
 from trio_rpc.server.rooms.member import Member
 from trio_rpc.server.rooms.room import RoomSettings, ServerRoom

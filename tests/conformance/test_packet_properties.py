@@ -24,14 +24,8 @@ from trio_rpc.protocol.limits import (
     wire_timeout_ms,
 )
 from trio_rpc.protocol.malformed import MalformedLimiter
-from trio_rpc.protocol.packets import (
-    MalformedPacketError,
-    parse_packet,
-    rpc_ack,
-    rpc_outcome,
-    rpc_request,
-    rpc_response,
-)
+from trio_rpc.protocol.packets import MalformedPacketError, parse_packet
+from trio_rpc.protocol.rpc_messages import rpc_ack, rpc_outcome, rpc_request, rpc_response
 from trio_rpc.protocol.sequences import SequenceFilter
 
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]))

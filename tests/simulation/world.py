@@ -15,7 +15,7 @@ from livekit.protocol import models
 
 from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector, Link
-from trio_rpc.protocol.rpc_streams import REQUEST_TOPIC, request_id_of
+from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
 from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
 
 from .checker import Checker

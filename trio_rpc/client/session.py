@@ -37,8 +37,8 @@ from ..participant import Participant
 from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
 from ..protocol.malformed import MalformedLimiter
-from ..protocol.packets import CANCELLATION_TOPIC, MalformedPacketError, parse_packet
-from ..protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC
+from ..protocol.packets import MalformedPacketError, parse_packet
+from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
 from ..protocol.sequences import SequenceFilters
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry

@@ -4,7 +4,7 @@ Nothing here waits, and nothing imports trio, anyio, asyncio or `concurrency`: t
 argument where it matters. The rules are those of docs/protocol.md, named by their ids.
 
 * `packets`: `DataPacket` from values and back. `bounds`: the limits on its names and lists.
-* `rpc_streams`: RPC in data streams.
+* `rpc_messages`: RPC on the wire, version 1 beside version 2.
 * `stream_info`, `stream_content`, `stream_assembly`: the headers of streams, chunks and
   compression, putting a received stream together.
 * `capabilities`: the abilities of servers, peers and ourselves.

@@ -1,7 +1,4 @@
-"""`DataPacket` from values and back: LiveKit's protobuf, as rules P1 to P4 and P8 have it.
-
-Everything that travels between participants is built and checked here; nothing here waits.
-"""
+"""`DataPacket`: parsing any, and building user data, DTMF and transcriptions (P1, P4, P8)."""
 
 from __future__ import annotations
 
@@ -11,22 +8,11 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 from livekit.protocol import models
 
-from ..errors import RpcError
 from .bounds import check_bounds
-from .limits import (
-    MAX_ERROR_MESSAGE_BYTES,
-    MAX_PACKET_BYTES,
-    MAX_PAYLOAD_BYTES,
-    truncate_utf8,
-)
+from .limits import MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
     from ..data import SipDTMF, Transcription
-
-#: The version of RPC that an `RpcRequest` packet speaks (rule P3).
-RPC_VERSION: Final = 1
-#: The topic of our own data that says that a call was given up (docs/protocol.md).
-CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
 _LOSSY: Final = models.DataPacket.LOSSY
@@ -67,62 +53,6 @@ def parse_packet(body: bytes) -> models.DataPacket:
     except ValueError as error:
         raise MalformedPacketError(str(error), packet.participant_identity) from None
     return packet
-
-
-def rpc_request(
-    destination: str, request_id: str, method: str, payload: str, timeout_ms: int
-) -> models.DataPacket:
-    """Return the packet of a call, as its caller sends it."""
-    return models.DataPacket(
-        destination_identities=[destination],
-        rpc_request=models.RpcRequest(
-            id=request_id,
-            method=method,
-            payload=payload,
-            response_timeout_ms=timeout_ms,
-            version=RPC_VERSION,
-        ),
-    )
-
-
-def rpc_ack(destination: str, request_id: str) -> models.DataPacket:
-    """Return the packet that acknowledges a request."""
-    return models.DataPacket(
-        destination_identities=[destination], rpc_ack=models.RpcAck(request_id=request_id)
-    )
-
-
-def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> models.DataPacket:
-    """Return the packet of an outcome: a payload, or an error cut to its limits (rule A6)."""
-    if isinstance(outcome, RpcError):
-        response = models.RpcResponse(
-            request_id=request_id,
-            error=models.RpcError(
-                code=outcome.code,
-                message=truncate_utf8(outcome.message, MAX_ERROR_MESSAGE_BYTES),
-                data=truncate_utf8(outcome.data or "", MAX_PAYLOAD_BYTES),
-            ),
-        )
-    else:
-        response = models.RpcResponse(request_id=request_id, payload=outcome)
-    return models.DataPacket(destination_identities=[destination], rpc_response=response)
-
-
-def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
-    """Return the outcome in an `RpcResponse`: a payload, an error (C14), or None for neither."""
-    value = response.WhichOneof("value")
-    if value == "payload":
-        return response.payload
-    if value == "error":
-        error = response.error
-        return RpcError(error.code, error.message, error.data or None)
-    return None
-
-
-def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:
-    """Return the packet that cancels a call; for peers that announced that they understand it."""
-    user = models.UserPacket(payload=request_id.encode(), topic=CANCELLATION_TOPIC)
-    return models.DataPacket(destination_identities=[destination], user=user)
 
 
 def user_data(

@@ -38,8 +38,14 @@ from ..protocol.limits import (
     utf8_length,
     wire_timeout_ms,
 )
-from ..protocol.packets import rpc_cancellation, rpc_outcome, rpc_request
-from ..protocol.rpc_streams import request_id_of, request_info, set_timeout
+from ..protocol.rpc_messages import (
+    request_id_of,
+    request_info,
+    rpc_cancellation,
+    rpc_outcome,
+    rpc_request,
+    set_timeout,
+)
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams

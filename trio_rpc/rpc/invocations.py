@@ -31,8 +31,14 @@ from ..logs import peer_logger
 from ..protocol.answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
 from ..protocol.budgets import BudgetExceededError
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
-from ..protocol.packets import RPC_VERSION, rpc_ack, rpc_response
-from ..protocol.rpc_streams import STREAM_RPC_VERSION, request_id_of, response_info
+from ..protocol.rpc_messages import (
+    RPC_VERSION,
+    STREAM_RPC_VERSION,
+    request_id_of,
+    response_info,
+    rpc_ack,
+    rpc_response,
+)
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams

@@ -11,7 +11,7 @@ from livekit.protocol import models
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
 from ..protocol.limits import MAX_METHOD_BYTES
-from ..protocol.rpc_streams import STREAM_RPC_VERSION, parse_request, request_id_of
+from ..protocol.rpc_messages import STREAM_RPC_VERSION, parse_request, request_id_of
 from ..streams.buffer import BufferContext, StreamBuffer
 from .methods import Method
 

@@ -18,7 +18,7 @@ from ..protocol.budgets import Budget
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
-from ..protocol.rpc_streams import RESPONSE_TOPIC
+from ..protocol.rpc_messages import RESPONSE_TOPIC
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.incoming import IncomingStreams

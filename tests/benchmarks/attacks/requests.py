@@ -10,7 +10,7 @@ from typing import Any, Final
 from livekit.protocol import models
 
 from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
-from trio_rpc.protocol.packets import rpc_cancellation
+from trio_rpc.protocol.rpc_messages import rpc_cancellation
 
 from ...support.stream_packets import deflated, request_header
 from .base import VICTIM, Attack, Attacker, Connection

@@ -20,7 +20,8 @@ from ...links import Channel, Frame, LinkClosedError, LinkFullError
 from ...logs import peer_logger
 from ...participant import ParticipantPermissions
 from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
-from ...protocol.packets import parse_packet, rpc_ack, rpc_response
+from ...protocol.packets import parse_packet
+from ...protocol.rpc_messages import rpc_ack, rpc_response
 from ..limits import ServerLimits
 from .backlog import SERVER, Cause
 from .directed_streams import OpenStream, TooManyStreamsError

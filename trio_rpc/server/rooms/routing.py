@@ -9,8 +9,13 @@ from livekit.protocol import models
 
 from ...links import Channel, Frame
 from ...protocol.limits import MAX_PACKET_BYTES
-from ...protocol.packets import CANCELLATION_TOPIC, MalformedPacketError
-from ...protocol.rpc_streams import REQUEST_TOPIC, RESPONSE_TOPIC, request_id_of
+from ...protocol.packets import MalformedPacketError
+from ...protocol.rpc_messages import (
+    CANCELLATION_TOPIC,
+    REQUEST_TOPIC,
+    RESPONSE_TOPIC,
+    request_id_of,
+)
 from .backlog import Cause
 from .directed_streams import DirectedStreams, OpenStream
 from .member import Member

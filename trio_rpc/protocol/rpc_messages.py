@@ -1,0 +1,160 @@
+"""RPC on the wire: version 1 in packets, version 2 in data streams.
+
+Requests and responses are packets of their own in version 1 (rule P3), and text streams in
+version 2 (rules S1, S2 and S8). Acks are packets in both. So are cancellations, which go to
+participants that announced that they understand them (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+from livekit.protocol import models
+
+from ..errors import RpcError
+from .bounds import REQUEST_ID_ATTRIBUTE
+from .limits import MAX_ERROR_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_TIMEOUT_MS, truncate_utf8
+from .stream_info import TextStreamInfo
+
+#: The version of RPC that an `RpcRequest` packet speaks (rule P3).
+RPC_VERSION: Final = 1
+#: The topic of the user data that cancels a call (docs/protocol.md).
+CANCELLATION_TOPIC: Final = "trio_rpc.cancel"
+
+REQUEST_TOPIC: Final = "lk.rpc_request"
+RESPONSE_TOPIC: Final = "lk.rpc_response"
+#: The version that a request in a stream speaks.
+STREAM_RPC_VERSION: Final = 2
+_VERSION_TEXT: Final = str(STREAM_RPC_VERSION)
+
+_ID: Final = REQUEST_ID_ATTRIBUTE
+_METHOD: Final = "lk.rpc_request_method"
+_TIMEOUT: Final = "lk.rpc_request_response_timeout_ms"
+_VERSION: Final = "lk.rpc_request_version"
+
+
+def rpc_request(
+    destination: str, request_id: str, method: str, payload: str, timeout_ms: int
+) -> models.DataPacket:
+    """Return the packet of a call, as its caller sends it."""
+    return models.DataPacket(
+        destination_identities=[destination],
+        rpc_request=models.RpcRequest(
+            id=request_id,
+            method=method,
+            payload=payload,
+            response_timeout_ms=timeout_ms,
+            version=RPC_VERSION,
+        ),
+    )
+
+
+def rpc_ack(destination: str, request_id: str) -> models.DataPacket:
+    """Return the packet that acknowledges a request."""
+    return models.DataPacket(
+        destination_identities=[destination], rpc_ack=models.RpcAck(request_id=request_id)
+    )
+
+
+def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> models.DataPacket:
+    """Return the packet of an outcome: a payload, or an error cut to its limits (rule A6)."""
+    if isinstance(outcome, RpcError):
+        response = models.RpcResponse(
+            request_id=request_id,
+            error=models.RpcError(
+                code=outcome.code,
+                message=truncate_utf8(outcome.message, MAX_ERROR_MESSAGE_BYTES),
+                data=truncate_utf8(outcome.data or "", MAX_PAYLOAD_BYTES),
+            ),
+        )
+    else:
+        response = models.RpcResponse(request_id=request_id, payload=outcome)
+    return models.DataPacket(destination_identities=[destination], rpc_response=response)
+
+
+def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
+    """Return the outcome in an `RpcResponse`: a payload, an error (C14), or None for neither."""
+    value = response.WhichOneof("value")
+    if value == "payload":
+        return response.payload
+    if value == "error":
+        error = response.error
+        return RpcError(error.code, error.message, error.data or None)
+    return None
+
+
+def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:
+    """Return the packet that cancels a call; for peers that announced that they understand it."""
+    user = models.UserPacket(payload=request_id.encode(), topic=CANCELLATION_TOPIC)
+    return models.DataPacket(destination_identities=[destination], user=user)
+
+
+@frozen
+class StreamRequest:
+    """A request, as the attributes of its stream describe it."""
+
+    id: str
+    method: str
+    timeout_ms: int
+    version: int
+
+
+def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> TextStreamInfo:
+    """Return the info of a request stream of `size` bytes; its id is the request's too."""
+    return TextStreamInfo(
+        stream_id=request_id,
+        topic=REQUEST_TOPIC,
+        size=size,
+        attributes={
+            _ID: request_id,
+            _METHOD: method,
+            _TIMEOUT: str(timeout_ms),
+            _VERSION: _VERSION_TEXT,
+        },
+    )
+
+
+def set_timeout(header: models.DataStream.Header, timeout_ms: int) -> None:
+    """Set the remaining time in the header of a request stream."""
+    header.attributes[_TIMEOUT] = str(timeout_ms)
+
+
+def response_info(request_id: str, size: int) -> TextStreamInfo:
+    """Return the info of a response stream of `size` bytes; its id is the request's too."""
+    return TextStreamInfo(
+        stream_id=request_id, topic=RESPONSE_TOPIC, size=size, attributes={_ID: request_id}
+    )
+
+
+def request_id_of(attributes: Mapping[str, str]) -> str:
+    """Return the id of the request that a stream is, or answers; `""` if it names none."""
+    return attributes.get(_ID, "")
+
+
+def parse_request(attributes: Mapping[str, str]) -> StreamRequest:
+    """Parse the attributes of a request stream.
+
+    Raises:
+        ValueError: one of them is missing or invalid.
+    """
+    return StreamRequest(
+        id=_present(attributes, _ID),
+        method=_present(attributes, _METHOD),
+        timeout_ms=_decimal(attributes, _TIMEOUT),
+        version=_decimal(attributes, _VERSION),
+    )
+
+
+def _present(attributes: Mapping[str, str], key: str) -> str:
+    if text := attributes.get(key):
+        return text
+    raise ValueError(f"the attribute {key} is missing")
+
+
+def _decimal(attributes: Mapping[str, str], key: str) -> int:
+    text = _present(attributes, key)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_TIMEOUT_MS):
+        raise ValueError(f"the attribute {key} is not a decimal number of 32 bits")
+    return int(text)
