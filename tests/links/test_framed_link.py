@@ -323,6 +323,40 @@ async def test_who_receives_is_told_when_sending_fails() -> None:
     assert stream.closed_with[0] == "the other direction failed"
 
 
+async def test_what_has_come_is_received_before_the_stream_is_closed_for_a_failed_writer() -> None:
+    stream = StreamOfTests()
+    stream.send_error = "a broken pipe"
+    stream.incoming = [encode_frames([SMALL]), encode_frames([LARGE])]
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        await anyio.wait_all_tasks_blocked()
+        assert stream.closed_with == []
+        assert await link.receive() == [SMALL]
+        await anyio.wait_all_tasks_blocked()
+        assert stream.closed_with == []
+        assert await link.receive() == [LARGE]
+        started = anyio.current_time()
+        with pytest.raises(LinkClosedError, match=r"^the stream was closed$"):
+            await link.receive()
+        assert anyio.current_time() - started <= CLOSE_TIMEOUT
+
+
+async def test_a_stream_is_closed_at_once_for_a_failed_writer_when_all_is_received() -> None:
+    stream = StreamOfTests()
+    block_sending(stream)
+    stream.send_error = "a broken pipe"
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL)
+        await anyio.wait_all_tasks_blocked()
+        stream.is_closed.set()
+        with pytest.raises(LinkClosedError):
+            await link.receive()
+        assert stream.closed_with == []
+        stream.may_send.set()
+        await anyio.wait_all_tasks_blocked()
+        assert stream.closed_with == ["the other direction failed"]
+
+
 async def test_who_sends_is_told_when_sending_has_failed() -> None:
     stream = StreamOfTests()
     stream.send_error = "a broken pipe"

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from attrs import define, field
 
-from trio_rpc import Room, RpcError, RpcInvocationData
+from trio_rpc import DisconnectReason, Room, RpcError, RpcInvocationData
 from trio_rpc.client.room import RoomStatistics
 from trio_rpc.protocol.budgets import DEFAULT_MAX_PEERS_BYTES
 from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
@@ -126,7 +126,11 @@ class Checker:
             stay.ended = now
             self._present.remove(stay)
             self._step(now, f"{stay.identity} is out: {why}")
-            is_expected = stay.disturbed is not None or stay.actor.joining
+            is_expected = (
+                stay.disturbed is not None
+                or stay.actor.joining
+                or (why == DisconnectReason.DUPLICATE_IDENTITY.name and stay.is_replaced)
+            )
             if not is_expected and not stay.actor.was_stalled(now - _STALLED_BEFORE, now):
                 self.fail(f"{stay.identity} is out of the room, though nothing ended its stay")
 

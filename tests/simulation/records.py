@@ -83,6 +83,15 @@ class Stay(Presence):
     def identity(self) -> str:
         return self.actor.profile.identity
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another stay of the same participant has begun since."""
+        return any(each is not self and each.began >= self.began for each in self.actor.stays)
+
+    def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
+        """Whether it saw somebody leave in a time, both ends included."""
+        return any(each == identity and since <= at <= until for each, at in self.seen_leaving)
+
 
 @define(eq=False)
 class Run:

@@ -87,7 +87,7 @@ class FramedLink:
         self._writer_scope = backend.cancel_scope(shield=True)
         self._closed_because: str | None = None
         self._closing = False
-        self._end_received = False
+        self._end_received: Event = backend.event()
 
     @property
     def queued_bytes(self) -> int:
@@ -157,10 +157,10 @@ class FramedLink:
             return await self._stream.receive_message()
         except LinkClosedError as error:
             # The peer's close reason takes precedence over our write error.
-            if not (self._closing or self._end_received):
-                self._end_received = True
+            if not (self._closing or self._end_received.is_set()):
                 self._closed_because = str(error)
                 self._discard_queue()
+            self._end_received.set()
             raise LinkClosedError(self._closed_because) from None
 
     def _decode_slice(self) -> list[Frame]:
@@ -213,6 +213,9 @@ class FramedLink:
                 if self._closed_because is None:
                     self._closed_because = str(error)
                 self._discard_queue()
+                # What has come already is received first, such as the peer's close reason.
+                with self._backend.move_on_after(CLOSE_TIMEOUT):
+                    await self._end_received.wait()
                 # The receiver is told too, in case the stream has ended in one direction only.
                 with self._backend.move_on_after(CLOSE_TIMEOUT):
                     await self._stream.aclose("the other direction failed")
