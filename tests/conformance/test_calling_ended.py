@@ -303,6 +303,74 @@ async def test_a_shorter_scope_of_the_callers_ends_a_call_without_an_error(
         assert alice.pending_calls == 0
 
 
+def _respond_too_late(alice: Caller, request_id: str) -> None:
+    """Have the callee give up, just before the caller's scope ends."""
+    code = RpcError.ErrorCode.RESPONSE_TIMEOUT
+    error = models.RpcError(code=code, message="the time is over")
+    response = models.RpcResponse(request_id=request_id, error=error)
+    alice.server.send("bob", rpc_response=response)
+
+
+@pytest.mark.rule("C13")
+async def test_a_scope_ends_a_call_without_an_error_even_if_its_callee_gives_up_first() -> None:
+    async with caller() as alice:
+        started = anyio.current_time()
+        with anyio.move_on_after(1) as scope:
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(_call_in_vain, alice.room)
+                request_id = (await alice.receive_request()).id
+                await anyio.sleep(0.97)
+                _respond_too_late(alice, request_id)
+                alice.respond(request_id, "even later")
+        assert scope.cancelled_caught
+        assert anyio.current_time() - started == pytest.approx(1, abs=1e-9)
+        assert alice.pending_calls == 0
+
+
+async def _lose_callee(alice: Caller) -> str:
+    alice.server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
+    return "'bob' left the room"
+
+
+async def _lose_room(alice: Caller) -> str:
+    await alice.room.disconnect()
+    return "we left the room"
+
+
+@pytest.mark.rule("C8")
+@in_each_phase
+@pytest.mark.parametrize("lose", [_lose_callee, _lose_room])
+async def test_a_call_whose_callee_gave_up_first_still_fails_at_once_when_a_side_leaves(
+    lose: Callable[[Caller], Awaitable[str]], reach: Phase
+) -> None:
+    errors = list[RpcError]()
+
+    async def call() -> None:
+        try:
+            await _call_in_vain(alice.room)
+        except RpcError as error:
+            errors.append(error)
+            seconds.append(anyio.current_time())
+
+    seconds = list[float]()
+    async with caller() as alice:
+        started = anyio.current_time()
+        with anyio.move_on_after(1) as scope:
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(call)
+                request_id = (await alice.receive_request()).id
+                await reach(alice, request_id)
+                await anyio.sleep(0.97)
+                _respond_too_late(alice, request_id)
+                await alice.settle()
+                data = await lose(alice)
+        assert not scope.cancelled_caught
+        (error,) = errors
+        assert (error.code, error.message, error.data) == disconnected(data)
+        assert seconds == [pytest.approx(started + 0.97, abs=1e-9)]
+        assert alice.pending_calls == 0
+
+
 @pytest.mark.rule("C13")
 async def test_one_cancelled_call_of_many_is_forgotten_alone() -> None:
     async with caller() as alice:

@@ -80,6 +80,7 @@ class _PendingCall:
             scope around the call.
         sending: The request is being sent; an outcome makes that unnecessary.
         response: Takes the response, if that comes as a stream.
+        held_back: The outcome is a 1502 that counts only if nothing else ends the call.
         drained: The outcome was taken from the channels, which stay empty.
     """
 
@@ -94,6 +95,7 @@ class _PendingCall:
     sending: bool = True
     acknowledged: bool = False
     finished: bool = False
+    held_back: bool = False
     drained: bool = False
     outcome: _Outcome | None = None
     response: _ResponseBody | None = None
@@ -112,6 +114,22 @@ class _PendingCall:
             self.send_channel.send_nowait(outcome)
             if self.sending:
                 self.scope.cancel()
+
+    def hold_back(self, outcome: RpcError) -> None:
+        """Wait for the end of a scope around the call, which is about to be cancelled.
+
+        The call ends with that, or with the session's end, and not with `outcome`.
+        """
+        if not self.finished:
+            self.finished = self.held_back = True
+            self.outcome = outcome
+            self.scope.deadline = self.respond_by
+
+    def break_off(self, reason: str) -> None:
+        """Finish with 1503: the callee will not answer any more."""
+        if self.held_back:
+            self.finished = self.held_back = False
+        self.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
 
 
 class _ResponseBody(StreamBuffer):
@@ -285,10 +303,6 @@ class Calls:
             call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what))
             assert call.outcome is not None
             return call.outcome
-        if call.wait_until < call.respond_by and self._gave_up_first(call, outcome):
-            # The deadline was that of a scope around the call, which is about to be cancelled: end
-            # with that, not with an error of ours.
-            await self._backend.sleep_forever()
         return outcome
 
     def _forget(self, call: _PendingCall) -> None:
@@ -314,6 +328,8 @@ class Calls:
             outcome = rpc_outcome(response)
             if outcome is None:
                 logger.debug("ignored a response of %s that says nothing", sender)
+            elif isinstance(outcome, RpcError) and self._gave_up_first(call, outcome):
+                call.hold_back(outcome)
             else:
                 call.finish(outcome)
 
@@ -346,12 +362,12 @@ class Calls:
         """Fail the calls to `destination`, which will not answer any more, with 1503."""
         for call in self._pending.values():
             if call.callee.identity == destination:
-                call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+                call.break_off(reason)
 
     def end(self, reason: str) -> None:
         """Fail all calls with 1503: the session is over."""
         for call in self._pending.values():
-            call.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+            call.break_off(reason)
 
     def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
         call = self._pending.get(request_id)
@@ -363,9 +379,12 @@ class Calls:
             return call
         return None
 
-    def _gave_up_first(self, call: _PendingCall, outcome: _Outcome) -> bool:
-        """Whether `outcome` is a 1502 that the callee sent just before its time was over."""
-        if not isinstance(outcome, RpcError) or outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT:
+    def _gave_up_first(self, call: _PendingCall, outcome: RpcError) -> bool:
+        """Whether a callee gave up just before the deadline of a scope around the call."""
+        if (
+            outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT
+            or call.wait_until == call.respond_by
+        ):
             return False
         remaining = call.wait_until - self._backend.current_time()
         return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
