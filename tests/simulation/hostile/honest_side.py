@@ -44,8 +44,8 @@ class HonestSide:
     def __init__(self, checker: Checker, may_send: dict[str, bool]) -> None:
         self._checker = checker
         self._may_send = may_send
-        # Which handlers run or have run, by session, caller and request, and until when
-        self._handled: dict[tuple[str, str, str], float] = {}
+        # Which handlers run or have run, by session, caller and request: since and until when
+        self._handled: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     def knows(self, identity: str) -> bool:
         """Whether somebody is an adversary."""
@@ -82,14 +82,16 @@ class HonestSide:
             return
         # The same identity in another session is another caller.
         key = (f"{id(stay)}", wanted["session"], data.request_id)
-        if now <= self._handled.get(key, -1.0):
+        since, until = self._handled.get(key, (0.0, -1.0))
+        # Once its caller was seen to leave, a request may run again: its id is forgotten.
+        if now <= until and not stay.has_seen_leave(wanted["by"], since, now):
             self._checker.fail(
                 f"a handler of {stay.identity} ran twice for request {data.request_id!r} of "
                 f"{data.caller_identity}"
             )
         if len(self._handled) > 10_000:
-            self._handled = {each: end for each, end in self._handled.items() if end > now}
-        self._handled[key] = now + min(data.response_timeout, 10.0)
+            self._handled = {each: when for each, when in self._handled.items() if when[1] > now}
+        self._handled[key] = now, now + min(data.response_timeout, 10.0)
 
     # Streams and data
 
