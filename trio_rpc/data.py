@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 
 class DataPacketKind(IntEnum):
-    """How data was sent: in order and surely, or as fast as may be."""
+    """The delivery of data: best-effort, or reliable and ordered.
 
-    KIND_RELIABLE = 0
-    KIND_LOSSY = 1
+    The integers are those of LiveKit's Python SDK, and not those of its protobuf.
+    """
+
+    KIND_LOSSY = 0
+    KIND_RELIABLE = 1
 
 
 @frozen

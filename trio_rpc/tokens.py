@@ -20,8 +20,8 @@ from attrs import field, fields, frozen
 from .errors import InvalidTokenError
 from .protocol.limits import utf8_length
 
-#: The kinds of participants, as LiveKit's tokens call them.
-ParticipantKind: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
+#: The claim `kind` of a token: a `ParticipantKind`, by its name in lower case.
+KindClaim: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
 
 MAX_IDENTITY_BYTES: Final = 256  #: How long the identity of a participant may be, in UTF-8.
 MAX_ROOM_NAME_BYTES: Final = 256  #: How long the name of a room may be, in UTF-8.
@@ -107,7 +107,7 @@ class Claims:
         api_key: The API key whose secret signed the token.
         identity: Who the holder is; empty only when the token does not grant joining.
         name, metadata, attributes: What the others in the room see of the holder.
-        kind: What kind of participant, one of `ParticipantKind`.
+        kind: What kind of participant, one of `KindClaim`.
         grants: What the holder may do.
         expires_at: When the token expires, in seconds since 1970; None when that is unknown.
     """
@@ -159,7 +159,7 @@ class AccessToken:
         """Named texts about the holder, for the others in the room."""
         return self._with("attributes", dict(attributes))
 
-    def with_kind(self, kind: ParticipantKind) -> AccessToken:
+    def with_kind(self, kind: KindClaim) -> AccessToken:
         """What kind of participant the holder is; `standard` when it is not said."""
         return self._with("kind", kind)
 
@@ -300,7 +300,7 @@ def _read_claims(payload: Mapping[str, Any]) -> Claims:
     if utf8_length(grants.room) > MAX_ROOM_NAME_BYTES:
         raise InvalidTokenError(f"the room's name is longer than {MAX_ROOM_NAME_BYTES} UTF-8 bytes")
     kind = _take(payload, "kind", "") or "standard"
-    if kind not in get_args(ParticipantKind):
+    if kind not in get_args(KindClaim):
         raise InvalidTokenError(f"the kind of participant {kind[:64]!r} is not known")
     attributes: dict[object, object] = _take(payload, "attributes", {})
     entry = "a name or value in the claim 'attributes'"

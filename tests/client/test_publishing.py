@@ -80,6 +80,11 @@ async def test_lossy_data_goes_on_the_lossy_channel() -> None:
     assert channels == [Channel.LOSSY, Channel.RELIABLE]
 
 
+def test_the_kinds_of_data_have_the_integers_of_livekits_python_sdk() -> None:
+    kinds = {kind.name: kind.value for kind in DataPacketKind}
+    assert kinds == {"KIND_LOSSY": 0, "KIND_RELIABLE": 1}
+
+
 @pytest.mark.rule("V2")
 @pytest.mark.parametrize("reliable", [True, False])
 async def test_data_reaches_those_whom_it_names(reliable: bool, join: Join) -> None:

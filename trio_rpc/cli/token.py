@@ -13,7 +13,7 @@ import jwt
 from ..errors import InvalidTokenError
 from ..tokens import (
     AccessToken,
-    ParticipantKind,
+    KindClaim,
     VideoGrants,
     check_join,
     inspect_token,
@@ -92,7 +92,7 @@ def _add_create_parser(commands: Commands) -> None:
         metavar="KEY=VALUE",
         help="a named text about it, for the others in the room; may be repeated",
     )
-    add("--kind", choices=get_args(ParticipantKind), help="what it is (default: standard)")
+    add("--kind", choices=get_args(KindClaim), help="what it is (default: standard)")
     add(
         "--ttl",
         type=duration,
