@@ -65,14 +65,14 @@ class Program:
 
 
 def blocks_of(text: str) -> Iterator[Block]:
-    """The fenced blocks of a page, in order."""
+    """Yield the fenced blocks of a page, in order."""
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code")) + 1
         yield Block(match["comment"] or "", match["language"], dedent(match["code"]), line)
 
 
 def programs_of(path: Path, text: str) -> list[Program]:
-    """The programs of a page, in order."""
+    """Return the programs of a page, in order."""
     programs: list[Program] = []
     for block in blocks_of(text):
         if block.language == "text" and block.comment == "output":

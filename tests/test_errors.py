@@ -22,7 +22,7 @@ def exceptions_in(names: dict[str, object]) -> set[type[BaseException]]:
 
 
 def drawn_tree(text: str) -> list[tuple[str, str]]:
-    """Each exception of a drawing, after the one that it is drawn under."""
+    """Return the edges of a drawn tree: each exception, after its parent."""
     path: list[str] = []
     edges: list[tuple[str, str]] = []
     for indent, name in BRANCH.findall(text):

@@ -1,4 +1,4 @@
-"""What peers cause in a log: bounded, escaped, and not much of it (rule B12)."""
+"""Logs of events that peers cause: bounded in size and number, and escaped (rule B12)."""
 
 from __future__ import annotations
 

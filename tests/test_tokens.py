@@ -46,7 +46,7 @@ JOIN = VideoGrants(
 
 
 def payload(**changes: object) -> dict[str, Any]:
-    """A payload that is accepted, with changes to it; None takes a claim away."""
+    """Return a valid payload with some claims changed; None removes a claim."""
     now = int(time.time())
     claims: dict[str, object] = {
         "iss": KEY,
@@ -68,7 +68,7 @@ def segment(content: object) -> str:
 
 
 def refusal(token: str, api_keys: Mapping[str, str] = API_KEYS) -> str:
-    """Why `token` is refused; the reason must not tell anything that is secret."""
+    """Return the reason for refusing `token`, checked to contain no secret."""
     with pytest.raises(InvalidTokenError) as caught:
         verify_token(token, api_keys)
     reason = str(caught.value)
@@ -668,7 +668,7 @@ class TestCheckJoin:
 
 
 class TestLiveKitsOwnTokens:
-    """What livekit-api makes and reads."""
+    """Tokens made and read by livekit-api."""
 
     @pytest.mark.parametrize(
         ("theirs", "grants"),

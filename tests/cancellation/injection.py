@@ -160,7 +160,7 @@ async def _all_tasks_stepped(trap: Trap) -> AsyncIterator[None]:
 
 
 def living_tasks() -> Counter[str]:
-    """The tasks that there are, by name; the event loop's own included."""
+    """Count the living tasks by name, the event loop's own included."""
     return Counter(_all_names())
 
 

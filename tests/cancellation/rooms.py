@@ -22,7 +22,7 @@ async def echo(data: RpcInvocationData) -> str:
 
 @asynccontextmanager
 async def two_rooms(join: Join, url: str | None = None) -> AsyncIterator[tuple[Room, Room]]:
-    """Alice's room and Bob's, who answers to `echo`; in memory unless there is a URL."""
+    """Connect Alice and Bob, who answers to `echo`; in memory unless there is a URL."""
     options = {} if url is None else {"to": url}
     async with join("bob", **options) as bob, join("alice", **options) as alice:
         bob.register_rpc_method("echo", echo)

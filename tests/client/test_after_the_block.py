@@ -1,4 +1,4 @@
-"""What comes out of the block of `Room.connect`, and what is left when the stay has ended."""
+"""Exceptions out of the block of `Room.connect`, and the room once its session has ended."""
 
 from __future__ import annotations
 

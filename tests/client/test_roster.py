@@ -29,7 +29,7 @@ def bob(
 
 
 def told(events: list[RoomEvent]) -> list[tuple[str, str]]:
-    """The name of each event and the sid of its participant."""
+    """Return the name of each event and the SID of its participant."""
     return [(event.name, event.participant.sid) for event in events]  # type: ignore[attr-defined]
 
 

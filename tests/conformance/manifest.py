@@ -19,12 +19,12 @@ _RULE_ROW: Final = re.compile(r"^\| ([A-Z]\d+) \|", re.MULTILINE)
 
 
 def documented_rules() -> set[str]:
-    """The ids of the rows of docs/protocol.md."""
+    """Return the ids of the rules in docs/protocol.md."""
     return set(_RULE_ROW.findall(PROTOCOL.read_text()))
 
 
 def proofs_by_rule() -> dict[str, set[str]]:
-    """The tests that name each rule, as `path::name`."""
+    """Return the tests that name each rule, as `path::name`."""
     found: dict[str, set[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         for rule, test in _marked_tests(path):

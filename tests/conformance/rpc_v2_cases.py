@@ -152,7 +152,7 @@ def error_response(request_id: str) -> models.RpcResponse:
 
 
 async def heard_request(bob: HandPlayed) -> str:
-    """The id of the request that comes next, by whichever way, acknowledged."""
+    """Receive the next request, of either version, acknowledge it, and return its id."""
     packet = await bob.hear()
     if packet.HasField("rpc_request"):
         request_id = packet.rpc_request.id
@@ -164,7 +164,7 @@ async def heard_request(bob: HandPlayed) -> str:
 
 
 async def heard_answer(alice: HandPlayed) -> models.DataPacket:
-    """The packet that follows the ack for request "1"."""
+    """Receive the ack for request "1", and return the packet that follows it."""
     ack = await alice.hear()
     assert ack.rpc_ack.request_id == "1"
     assert ack.participant_identity == "bob"

@@ -35,7 +35,7 @@ def say(alice: Caller, what: str, request_id: str, sender: str = "bob") -> None:
 
 
 async def start_calls(alice: Caller, count: int) -> list[tuple[Call, str]]:
-    """Calls with the payloads 0, 1, …, each with the id of its request."""
+    """Start calls with the payloads 0, 1, …; return each with the id of its request."""
     return [await alice.start_call(str(number)) for number in range(count)]
 
 

@@ -34,11 +34,11 @@ def send_failed(data: str) -> Failure:
 
 
 async def unacknowledged(alice: Caller, request_id: str) -> None:
-    """Nothing was heard of the callee."""
+    """Send nothing for the callee."""
 
 
 async def acknowledged(alice: Caller, request_id: str) -> None:
-    """The callee has acknowledged the request."""
+    """Send the callee's ack, and wait until it has been handled."""
     alice.acknowledge(request_id)
     await alice.settle()
 
@@ -228,7 +228,7 @@ async def test_a_write_that_fails_leaves_nothing_pending(monkeypatch: pytest.Mon
 
 
 class FullLink:
-    """Has no room, and calls `on_wait` for whoever waits for some; then it is closed."""
+    """A link that is always full, and calls `on_wait` when a sender waits; then it is closed."""
 
     def __init__(self) -> None:
         self.closed = False

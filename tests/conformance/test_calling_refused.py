@@ -22,7 +22,7 @@ GRIN: Final = "\N{GRINNING FACE}"
 
 
 async def refusal(alice: Caller, payload: Any = "hi", **arguments: Any) -> BaseException:
-    """What a call raises that fails at once, of which nothing is sent."""
+    """Return the exception of a call that fails at once, before anything is sent."""
     call = alice.call(payload, **arguments)
     error = await call.outcome()
     assert isinstance(error, BaseException), error
@@ -32,14 +32,14 @@ async def refusal(alice: Caller, payload: Any = "hi", **arguments: Any) -> BaseE
 
 
 async def failure(alice: Caller, payload: str = "hi", **arguments: Any) -> Failure:
-    """The same, of an `RpcError`."""
+    """Return the code, message and data of a call that fails at once."""
     error = await refusal(alice, payload, **arguments)
     assert isinstance(error, RpcError), error
     return error.code, error.message, error.data
 
 
 async def sent(alice: Caller) -> list[models.DataPacket]:
-    """The packets that were sent and not received yet; the room is left."""
+    """Leave the room, and return the packets sent but not received yet."""
     return await leave(alice.room, alice.server)
 
 

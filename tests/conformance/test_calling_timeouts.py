@@ -42,19 +42,19 @@ def nothing(seconds: float) -> Failure:
 
 
 def patient_server() -> ScriptedServer:
-    """A server that may be silent for as long as a test lasts."""
+    """Return a server that may be silent for as long as a test lasts."""
     server = ScriptedServer()
     server.join.ping_timeout = 1_000_000
     return server
 
 
 def exactly(seconds: float) -> Any:
-    """`seconds`, but for what adding and subtracting them makes of a float."""
+    """Match `seconds` up to the rounding of floats."""
     return pytest.approx(seconds, rel=1e-9, abs=1e-9)
 
 
 def let_time_pass(seconds: float) -> None:
-    """What a callback that blocks does to the clock."""
+    """Advance the clock at once, as a callback that blocks does."""
     if sniffio.current_async_library() == "trio":
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, trio.testing.MockClock)
@@ -277,7 +277,7 @@ async def fill_queue(alice: Caller) -> None:
 
 
 async def receive_requests(alice: Caller) -> list[models.RpcRequest]:
-    """The requests among all that was sent until the participant leaves."""
+    """Receive everything until the participant leaves, and return the requests."""
     frames = await alice.server.receive_rest()
     packets = [
         models.DataPacket.FromString(body) for channel, body in frames if channel != Channel.SIGNAL

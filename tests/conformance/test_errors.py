@@ -113,7 +113,7 @@ def test_an_error_survives_being_copied_and_pickled() -> None:
 
 
 async def call(room: Room, payload: str = SECRET, **arguments: Any) -> RpcError:
-    """The error that a call raises."""
+    """Make a call, and return the error that it raises."""
     arguments = {"destination_identity": "bob", "method": METHOD, **arguments}
     with pytest.raises(RpcError) as caught:
         await room.local_participant.perform_rpc(payload=payload, **arguments)
@@ -123,7 +123,7 @@ async def call(room: Room, payload: str = SECRET, **arguments: Any) -> RpcError:
 def check(
     error: RpcError, code: RpcError.ErrorCode, data: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error is this one, and what was in the payload has come out nowhere."""
+    """Check the error, and that the payload has been revealed nowhere."""
     assert (error.code, error.message, error.data) == (code, RpcError.ErrorMessage[code], data)
     for text in (str(error), repr(error), caplog.text):
         assert SECRET not in text

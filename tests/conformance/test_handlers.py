@@ -189,7 +189,7 @@ async def test_as_many_functions_as_are_allowed_block_at_the_same_time() -> None
 
 
 async def ask(server: ScriptedServer, method: str) -> str | int:
-    """The payload, or the code of the error, that a request of `method` is answered with."""
+    """Send a request of `method`, and return the payload, or the code of the error."""
     send_request(server, method, method=method)
     assert await receive_ack(server) == method
     response = await receive_response(server)

@@ -56,7 +56,7 @@ class Gate:
 async def send_acknowledged(
     server: ScriptedServer, *request_ids: str, timeout_ms: int = 5_000
 ) -> None:
-    """Requests, one after another, each when the one before it was acknowledged."""
+    """Send requests one by one, each after the ack of the one before."""
     for request_id in request_ids:
         send_request(server, request_id, payload=f"for {request_id}", timeout_ms=timeout_ms)
         assert await receive_ack(server) == request_id

@@ -201,7 +201,7 @@ _STEPS: Final = st.lists(st.integers(-1_100, 1_100), max_size=100)
 
 
 def assert_like_a_set(sequences: list[int]) -> None:
-    """A filter that forgets nothing but what is older than the window."""
+    """Check that a filter forgets only sequences older than the window."""
     sequence_filter = SequenceFilter()
     seen: set[int] = set()
     for sequence in sequences:
@@ -252,7 +252,7 @@ _FRAME_LISTS: Final = st.lists(
 
 
 def _frames_type() -> type:
-    """The message type that the documentation of `frames` shows."""
+    """Build the message type that the documentation of `frames` shows."""
     file = descriptor_pb2.FileDescriptorProto(name="frames.proto", syntax="proto3")
     message = file.message_type.add(name="Frames")
     for channel in Channel:

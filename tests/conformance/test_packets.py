@@ -145,7 +145,7 @@ async def test_every_request_has_an_id_of_its_own() -> None:
 
 
 async def answer(data: RpcInvocationData) -> str | None:
-    """The payload as it is, or an error where it is `fail`."""
+    """Return the payload, or fail where it is `fail`."""
     if data.payload == "fail":
         raise RpcError(7, "no")
     return data.payload
@@ -238,7 +238,7 @@ def data_of(event: RoomEvent) -> int:
 
 
 async def received(server: ScriptedServer, room: Room, sent: list[tuple[str, int]]) -> list[int]:
-    """Which of the numbered packets of (sid, sequence) a participant takes for new."""
+    """Send packets of (sid, sequence), and return the numbers of those taken for new."""
     async with room.events() as events:
         for number, (sid, sequence) in enumerate([*sent, ("", 0)]):
             packet = models.DataPacket(

@@ -147,7 +147,7 @@ def _replay(targets: Sequence[Target], files: Sequence[Path]) -> int:
 
 @frozen
 class _Run:
-    """What came of fuzzing one target.
+    """The result of fuzzing one target.
 
     Attributes:
         ended: Why it ended where it should not have, or nothing.

@@ -76,7 +76,7 @@ class ScriptedByteStream:
 
 
 class UnconnectedSocket(socket.socket):
-    """What a server is told to have accepted: a socket that is no more than asked for addresses."""
+    """A socket as a server accepts one, of which only the addresses are asked for."""
 
     def __init__(self) -> None:
         super().__init__(socket.AF_UNIX)

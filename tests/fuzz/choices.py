@@ -15,7 +15,7 @@ _MADE_UP_STEP: Final = 2_048
 
 
 class Choices:
-    """Takes bytes from the front; when there are none left, every choice is the first."""
+    """A source of choices: bytes from the front; the first choice when none are left."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -36,7 +36,7 @@ _ATTRIBUTES: Final = (
 
 
 class Forger:
-    """Makes what one hostile participant sends.
+    """The packets and requests of one hostile participant.
 
     Args:
         identities: Everybody there might be.

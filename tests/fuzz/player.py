@@ -17,7 +17,7 @@ _INPUTS_PER_ARENA: Final = 1_000
 
 
 class Player:
-    """Gives inputs to one target, in a `with` block.
+    """A player of inputs to one target, in a `with` block.
 
     The event loop of an arena runs in a thread, and stands still while there is no input.
     """

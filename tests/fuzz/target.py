@@ -24,7 +24,7 @@ _FORMATTER: Final = logging.Formatter("%(name)s: %(message)s")
 
 
 class PropertyError(AssertionError):
-    """What must hold for every input does not hold."""
+    """A property that must hold for every input does not hold."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""What is read at once: frames, records, packets, tokens, session descriptions, join requests."""
+"""Parsers of single inputs: frames, records, packets, tokens, SDP, join requests."""
 
 from __future__ import annotations
 

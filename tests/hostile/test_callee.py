@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Handler:
-    """Counts its calls, and ends when it is told to."""
+    """A handler that counts its calls, and ends when it is told to."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -178,7 +178,7 @@ async def test_the_longest_id_is_answered_with_the_largest_payload() -> None:
 
 
 class NastyText(str):
-    """Raises wherever it is looked at."""
+    """A text that raises wherever it is examined."""
 
     __slots__ = ()
 
@@ -193,7 +193,7 @@ class NastyText(str):
 
 
 class NastyError(RpcError):
-    """Raises when it is looked at."""
+    """An error that raises when it is examined."""
 
     @property
     def message(self) -> NoReturn:

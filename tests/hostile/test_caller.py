@@ -35,7 +35,7 @@ async def caller(**limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
 
 
 class Outcome:
-    """What became of a call to "bob"."""
+    """The outcome of a call to "bob"."""
 
     def __init__(self) -> None:
         self.value: str | RpcError | None = None

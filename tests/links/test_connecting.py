@@ -1,4 +1,4 @@
-"""What `Room.connect` says of servers that are none of ours, or none at all."""
+"""Errors of `Room.connect` at servers of other kinds, or none at all."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
 
 @asynccontextmanager
 async def _tcp_server(answer: bytes | None) -> AsyncIterator[int]:
-    """A server that sends `answer` and hangs up, or says nothing and stays."""
+    """Run a server that sends `answer` and hangs up, or is silent and keeps the connection."""
 
     async def converse(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -150,7 +150,7 @@ async def _tcp_server(answer: bytes | None) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _serve_tls(server: RoomServer, path: Path) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
-    """The server's URL, and a context that trusts its certificate."""
+    """Run a TLS server, and yield its URL and a context that trusts its certificate."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(path / "server.pem"))

@@ -1,4 +1,4 @@
-"""What every link promises, whatever carries its messages."""
+"""The contract of links, checked on each kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def reliable(number: int, size: int = 8) -> Frame:
-    """A frame that is told from others by its number."""
+    """Return a frame that its number identifies."""
     return Frame(Channel.RELIABLE, number.to_bytes(8, "big") * (size // 8))
 
 
@@ -32,7 +32,7 @@ async def receive_frames(link: Link, count: int) -> list[Frame]:
 
 
 async def receive_rest(link: Link) -> tuple[list[Frame], str]:
-    """All frames until the end, and the reason of the end."""
+    """Receive all frames until the end, and return them with its reason."""
     frames: list[Frame] = []
     while True:
         try:

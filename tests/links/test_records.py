@@ -1,4 +1,4 @@
-"""What a stream link sends, byte by byte."""
+"""The records of a stream link, byte by byte."""
 
 from __future__ import annotations
 

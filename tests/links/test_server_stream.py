@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def accepted_stream(error: Exception) -> _StarletteStream:
-    """A stream whose ASGI server raises `error` whenever something is sent."""
+    """Return a stream whose ASGI server raises `error` on each send."""
 
     async def receive() -> Any:
         return {"type": "websocket.connect"}

@@ -1,4 +1,4 @@
-"""What `Room.connect` says of stream links to servers that are none of ours, or none at all."""
+"""Errors of `Room.connect` for stream links at servers of other kinds, or none at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def connect_error(url: str, token: str | None = None, **options: Any) -> C
 
 @asynccontextmanager
 async def answering(answer: bytes, *, stay: bool = False) -> AsyncIterator[str]:
-    """A server that answers to whatever comes with `answer`, and hangs up unless it is to stay."""
+    """Run a server that sends `answer` to any message, and hangs up unless told to stay."""
 
     async def converse(stream: anyio.abc.SocketStream) -> None:
         async with stream:

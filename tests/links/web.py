@@ -34,7 +34,7 @@ async def serve_app(app: Any, **limits: Any) -> AsyncIterator[str]:
 
 
 def echo_app() -> Starlette:
-    """A WebSocket server that agrees on no subprotocol and returns what it gets."""
+    """Return a WebSocket server that agrees on no subprotocol and echoes messages."""
 
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -48,7 +48,7 @@ def echo_app() -> Starlette:
 
 
 def refusing_app(status: int, text: str) -> Starlette:
-    """A web server that answers each WebSocket request with an HTTP status."""
+    """Return a web server that answers each WebSocket request with an HTTP status."""
 
     async def refuse(websocket: WebSocket) -> None:
         await websocket.send_denial_response(PlainTextResponse(text, status_code=status))
@@ -57,7 +57,7 @@ def refusing_app(status: int, text: str) -> Starlette:
 
 
 def unused_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

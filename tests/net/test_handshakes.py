@@ -29,7 +29,7 @@ def unlimited() -> PendingHandshakes:
 
 @define(eq=False)
 class Door:
-    """Where connections come that say nothing, and are named after the order in which they do.
+    """A listener whose connections are silent, numbered in the order of their arrival.
 
     Attributes:
         rejected: Whose handshake was rejected, and why.

@@ -133,7 +133,7 @@ anyio.run(main, backend=sys.argv[1])
 
 @contextmanager
 def starved_server(backend: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server with ten file descriptors left, and its port."""
+    """Run a server with ten file descriptors left; yield its process and port."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, backend],
         stdout=subprocess.PIPE,
@@ -148,7 +148,7 @@ def starved_server(backend: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def read_until_silent(process: subprocess.Popen[str], text: str) -> str:
-    """What the server logs until it has said `text`."""
+    """Read the server's log until `text` is in it."""
     assert process.stderr is not None
     said, deadline = "", time.monotonic() + PATIENCE
     while text not in said:
@@ -159,7 +159,7 @@ def read_until_silent(process: subprocess.Popen[str], text: str) -> str:
 
 
 def status_of(port: int) -> str:
-    """The status line that the server answers with."""
+    """Send an HTTP request, and return the status line of the response."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as peer:
         peer.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         return peer.makefile().readline()

@@ -1,4 +1,4 @@
-"""What is counted against peers, and what waits: plain classes without I/O (rules B1, B4, B5)."""
+"""Counters against peers, and queues of what waits: plain classes without I/O (B1, B4, B5)."""
 
 from __future__ import annotations
 

@@ -54,13 +54,13 @@ class RawMember:
         self.send_frame(rtc.SignalRequest(**request).SerializeToString(), Channel.SIGNAL)
 
     async def receive(self) -> Message:
-        """The next message of the server's."""
+        """Receive the server's next message."""
         while not self._received:
             self._received += map(_parse, await self.link.receive())
         return self._received.pop(0)
 
     async def settle(self) -> list[Message]:
-        """What came before the server had done all that it was asked for until now."""
+        """Receive all messages until the server has handled everything sent so far."""
         self._last_ping += 1
         self.say(ping_req=rtc.Ping(timestamp=self._last_ping))
         messages: list[Message] = []
@@ -73,7 +73,7 @@ class RawMember:
                 messages.append(message)
 
     async def receive_rest(self) -> tuple[list[Message], str]:
-        """What comes until the link ends, and why it ended."""
+        """Receive messages until the link ends, and return them with the reason of its end."""
         messages: list[Message] = []
         while True:
             try:
@@ -108,7 +108,7 @@ async def join_all(to: Connector, *identities: str) -> AsyncIterator[list[RawMem
 
 
 async def settle_all(members: Iterable[RawMember]) -> dict[str, list[Message]]:
-    """What each received, up to all that any of them has sent."""
+    """Return the messages for each member, up to everything that any of them has sent."""
     received = {member.identity: await member.settle() for member in members}
     for member in members:
         received[member.identity] += await member.settle()
@@ -124,18 +124,18 @@ def signals(messages: Iterable[Message]) -> list[rtc.SignalResponse]:
 
 
 def updates(messages: Iterable[Message]) -> list[models.ParticipantInfo]:
-    """What was told of participants, in order."""
+    """Return the participants in updates, in order."""
     return [info for signal in signals(messages) for info in signal.update.participants]
 
 
 def told(messages: Iterable[Message]) -> list[tuple[str, str]]:
-    """The same as pairs of identity and state."""
+    """Return the participants in updates as pairs of identity and state."""
     state = models.ParticipantInfo.State
     return [(info.identity, state.Name(info.state)) for info in updates(messages)]
 
 
 def leave_reasons(messages: Iterable[Message]) -> list[str]:
-    """Why the server let somebody go, as it told them."""
+    """Return the reasons in the `LeaveRequest`s that the server sent."""
     return [
         models.DisconnectReason.Name(signal.leave.reason)
         for signal in signals(messages)
@@ -144,19 +144,19 @@ def leave_reasons(messages: Iterable[Message]) -> list[str]:
 
 
 def user(text: str, *destinations: str) -> models.DataPacket:
-    """A packet of the application's own."""
+    """Return a packet of user data."""
     return models.DataPacket(
         destination_identities=destinations, user=models.UserPacket(payload=text.encode())
     )
 
 
 def texts(messages: Iterable[Message]) -> list[str]:
-    """The contents of the packets that `user` made."""
+    """Return the texts of packets that `user` made."""
     return [packet.user.payload.decode() for packet in packets(messages)]
 
 
 def request(*destinations: str, request_id: str = "1") -> models.DataPacket:
-    """A call of the method `echo`."""
+    """Return the packet of a call of the method `echo`."""
     return models.DataPacket(
         destination_identities=destinations,
         rpc_request=models.RpcRequest(
@@ -207,7 +207,7 @@ class RawWebSocket:
         await self.stream.send(self._protocol.send(event))
 
     async def receive(self) -> wsproto.events.Event:
-        """The next event; the end of the connection is an error of anyio's."""
+        """Receive the next event; an error of anyio's when the connection has ended."""
         while True:
             for event in self._protocol.events():
                 return event
@@ -215,7 +215,7 @@ class RawWebSocket:
             self._protocol.receive_data(data)
 
     async def receive_close(self) -> tuple[int, str]:
-        """The code and the reason with which the server closes."""
+        """Receive the code and the reason with which the server closes the WebSocket."""
         while True:
             match await self.receive():
                 case wsproto.events.CloseConnection(code=code, reason=reason) as event:

@@ -57,7 +57,7 @@ async def alice_and_bob(
 
 
 async def answer_to(alice: RawMember, **update: Any) -> rtc.RequestResponse:
-    """What the server says to a change that a participant asks for."""
+    """Request a change as a participant, and return the server's response."""
     alice.say(update_metadata=rtc.UpdateParticipantMetadata(request_id=42, **update))
     [answer] = [
         signal.request_response

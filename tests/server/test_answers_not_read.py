@@ -1,4 +1,4 @@
-"""Who calls and does not read: those who answer it are not held up for it (B8)."""
+"""Callers that do not read: participants that answer them are not held up (B8)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def join_at_length(join: Join) -> AsyncIterator[Room]:
 
 
 def outcomes(messages: list[Message]) -> dict[str, list[int]]:
-    """What came for each call: how many bytes, if all of them, and the codes of errors."""
+    """Return, by call, the bytes of each complete response, and the codes of errors."""
     found: dict[str, list[int]] = {}
     sizes = Counter[str]()
     for packet in packets(messages):

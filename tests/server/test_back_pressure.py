@@ -1,4 +1,4 @@
-"""Who fills the queue of somebody else is slowed down, and nobody but that one (B8)."""
+"""Back-pressure on the sender that fills another's queue, and on no other (B8)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.rule("B7")]
 
 
 class CountingProtocol(ServerProtocol):
-    """Counts the frames that it has parsed."""
+    """A protocol that counts the frames that it has parsed."""
 
     frames = 0
 

@@ -1,4 +1,4 @@
-"""Who is let in over a socket, and what the others are told."""
+"""Joining over a socket: admission, rejection, and updates to the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_SECRET = "the secret of somebody else, 32 bytes"
 
 
 def sign(*, secret: str = API_SECRET, algorithm: str = "HS256", **claims: object) -> str:
-    """A token as LiveKit has it, but for `claims`; those that are None are left out."""
+    """Sign a token like LiveKit's with some claims changed; claims that are None are left out."""
     now = int(time.time())
     payload = {
         "iss": API_KEY,

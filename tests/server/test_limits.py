@@ -1,4 +1,4 @@
-"""What a server bears: readers that do not read, peers that vanish, and too many of everything."""
+"""The limits of a server: peers that do not read, or vanish, and too many of everything."""
 
 from __future__ import annotations
 

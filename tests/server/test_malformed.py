@@ -36,7 +36,7 @@ DATA_CHANNELS: Final = (Channel.RELIABLE, Channel.LOSSY)
 
 
 def packet_of_size(size: int) -> bytes:
-    """A broadcast of user data with exactly that many bytes."""
+    """Return a broadcast of user data of exactly `size` bytes."""
     padding = size
     while True:
         body = user("x" * padding).SerializeToString()
@@ -53,7 +53,7 @@ def with_payload_that_is_not_utf8() -> bytes:
 
 
 def answers(*destinations: str) -> list[models.DataPacket]:
-    """The kinds of RPC packets that only answer."""
+    """Return an RPC packet of each kind that answers a request."""
     return [
         models.DataPacket(
             destination_identities=destinations, rpc_ack=models.RpcAck(request_id="1")
@@ -260,7 +260,7 @@ def identities() -> st.SearchStrategy[list[str]]:
 
 
 def valid_bodies() -> st.SearchStrategy[tuple[Channel, bytes]]:
-    """Packets and requests as a client makes them, or could."""
+    """Generate packets and requests that a client may send."""
     data_packets = st.one_of(
         st.builds(request, identities().map(tuple).map(lambda each: each[0] if each else "bob")),
         st.builds(lambda text, to: user(text, *to), st.text(max_size=20), identities()),
@@ -284,7 +284,7 @@ def valid_bodies() -> st.SearchStrategy[tuple[Channel, bytes]]:
 
 @st.composite
 def mutated_bodies(draw: st.DrawFn) -> tuple[Channel, bytes]:
-    """The same with some bytes replaced, put in, or left out."""
+    """Generate `valid_bodies` with some bytes replaced, inserted or left out."""
     channel, body = draw(valid_bodies())
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(body)))

@@ -53,7 +53,7 @@ async def receive_pong(websocket: RawWebSocket, timestamp: int) -> None:
 
 @asynccontextmanager
 async def two_callers_and_http(join: Join, url: str) -> AsyncIterator[None]:
-    """Two callers, as in `two_callers`; when the block ends, HTTP is answered too."""
+    """Run two callers, as in `two_callers`; when the block ends, HTTP has to work too."""
     async with two_callers(join, url):
         yield
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -196,7 +196,7 @@ HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 
 
 def admitted(data: bytes) -> bytes:
-    """An upgrade with a valid token, and `data` right after it."""
+    """Return an upgrade request with a valid token, and `data` right after it."""
     token = make_token("mallory").encode()
     return UPGRADE + b"Authorization: Bearer " + token + b"\r\n\r\n" + data
 

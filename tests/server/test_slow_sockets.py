@@ -1,4 +1,4 @@
-"""Whoever takes any byte in the read timeout reads, and whoever takes none does not (V8, B8)."""
+"""Slow readers: a byte taken in the read timeout is enough, and none is too little (V8, B8)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_who_is_sent_nothing_stays(server: RoomServer) -> None:
 
 @asynccontextmanager
 async def stream_socket(server: RoomServer) -> AsyncIterator[Socket]:
-    """A stream link by hand."""
+    """Open a stream link whose bytes the test reads and writes."""
     async with anyio.create_task_group() as tasks:
         url = await tasks.start(serve_stream, server, "tcp://127.0.0.1:0")
         hello = f"{make_token('slow')}\n".encode() + rtc.JoinRequest().SerializeToString()
@@ -144,7 +144,7 @@ async def stream_socket(server: RoomServer) -> AsyncIterator[Socket]:
 
 @asynccontextmanager
 async def websocket(server: RoomServer) -> AsyncIterator[Socket]:
-    """A WebSocket by hand."""
+    """Open a WebSocket whose bytes the test reads and writes."""
     async with (
         serving(server) as url,
         connect_websocket(url, make_token("slow")) as raw,

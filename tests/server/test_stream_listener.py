@@ -138,7 +138,7 @@ async def test_the_end_of_a_connection_has_a_reason(server: RoomServer) -> None:
 
 
 async def refusal(url: str, data: bytes) -> str:
-    """What the server answers to `data` before it ends the connection."""
+    """Return the answer of the server to `data`, before it ends the connection."""
     async with connect_raw(url) as peer:
         await peer.send(data)
         await peer.stream.send_eof()

@@ -30,7 +30,7 @@ STATUS = Path("/proc/self/status")
 
 
 def peak() -> int:
-    """The most memory that the process has held so far, in bytes."""
+    """Return the peak of the process's memory so far, in bytes."""
     if STATUS.exists():
         # On Linux `ru_maxrss` begins with what the parent process held.
         (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)

@@ -39,7 +39,7 @@ class Collected:
             self._changed.set()
 
     async def outcome(self, key: str, within: float = 60) -> str | bytes | StreamError:
-        """What became of a stream, as soon as it is known."""
+        """Wait for the outcome of a stream."""
         with anyio.fail_after(within):
             while key not in self.outcomes:
                 self._changed = anyio.Event()
@@ -47,7 +47,7 @@ class Collected:
         return self.outcomes[key]
 
     async def failure(self, key: str = "S") -> str:
-        """What the stream failed with."""
+        """Wait for the failure of a stream, and return its text."""
         outcome = await self.outcome(key)
         assert isinstance(outcome, StreamError), outcome
         return str(outcome)

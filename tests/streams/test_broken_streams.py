@@ -34,7 +34,7 @@ Break = Callable[[ScriptedServer], None]
 
 
 def broken(*chunks: tuple[int, bytes], **header: Any) -> Break:
-    """A stream of these chunks without a trailer."""
+    """Return a sender of a stream of these chunks without a trailer."""
 
     def say(server: ScriptedServer) -> None:
         say_header(server, text_header(**header))
@@ -45,7 +45,7 @@ def broken(*chunks: tuple[int, bytes], **header: Any) -> Break:
 
 
 def ended(*chunks: bytes, reason: str = "", **header: Any) -> Break:
-    """A whole stream of these chunks."""
+    """Return a sender of a stream of these chunks and a trailer."""
 
     def say(server: ScriptedServer) -> None:
         say_stream(server, text_header(**header), chunks, reason=reason)

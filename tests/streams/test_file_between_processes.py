@@ -35,7 +35,7 @@ class Peer:
     _stdout: BufferedByteReceiveStream
 
     async def hear(self, within: float = 60) -> dict[str, Any]:
-        """What the process says next."""
+        """Receive the next line of the process."""
         with anyio.fail_after(within):
             line = await self._stdout.receive_until(b"\n", 10_000)
         said: dict[str, Any] = json.loads(line)
@@ -44,7 +44,7 @@ class Peer:
 
 @asynccontextmanager
 async def peer(role: str, backend: str, *arguments: str) -> AsyncIterator[Peer]:
-    """A process that is killed at the latest with the block."""
+    """Start a process, which is killed at the end of the block at the latest."""
     command = [sys.executable, "-m", "tests.streams.peer", role, backend, *arguments]
     async with await anyio.open_process(command, stderr=None, cwd=ROOT) as process:
         assert process.stdout is not None
@@ -64,7 +64,7 @@ class Transfer:
 
 @asynccontextmanager
 async def transfer(backend: str, path: Path) -> AsyncIterator[Transfer]:
-    """The three processes, at work."""
+    """Start the three processes of a transfer."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(peer("serve", backend))
         url = (await server.hear())["url"]

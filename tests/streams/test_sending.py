@@ -1,4 +1,4 @@
-"""Which form a text takes, for whom it is meant, and what its packets say (rules S4, S5, P4)."""
+"""Sending texts: their form, their destinations, and their packets (rules S4, S5, P4)."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ NOT_PERMITTED: Final = [
 
 
 async def attempts(room: Room, path: Path) -> list[Exception]:
-    """What each way of sending a stream raises."""
+    """Return the exception of each way of sending a stream."""
     alice = room.local_participant
     errors = []
     for attempt in (

@@ -36,7 +36,7 @@ async def alice() -> AsyncIterator[tuple[Room, ScriptedServer, HoldingLink]]:
 
 @asynccontextmanager
 async def writing() -> AsyncIterator[tuple[TextStreamWriter, ScriptedServer, HoldingLink]]:
-    """A writer of Alice's; there is room for all that it writes."""
+    """Open a writer of Alice's, with room for everything that it writes."""
     async with alice() as (room, server, link):
         link.released.set()
         yield await room.local_participant.stream_text(topic="notes"), server, link

@@ -22,7 +22,7 @@ Outcome = str | tuple[int, str | None]
 
 
 def misbehaving_room(release: threading.Event) -> Room:
-    """A room whose blocking handler blocks until `release` is set."""
+    """Return a room whose blocking handler blocks until `release` is set."""
     room = Room()
 
     @room.register_rpc_method("raise")

@@ -59,7 +59,7 @@ async def call(room: Room, destination: str, method: str) -> str:
 
 @asynccontextmanager
 async def hanging_call(alice: Room, process: anyio.abc.Process) -> AsyncIterator[list[RpcError]]:
-    """Within the block Bob has been called; at its end, the error of that call is in the list."""
+    """Call Bob, who hangs, while the block runs; the list gets the call's error at its end."""
     errors: list[RpcError] = []
 
     async def call_bob() -> None:

@@ -1,1 +1,1 @@
-"""What the tests share: tokens, and a server played by a test."""
+"""Common tools of the tests: tokens, participants, and servers that a test scripts."""

@@ -46,7 +46,7 @@ class FullByteStream:
 
 @asynccontextmanager
 async def bystander(look: Callable[[], int]) -> AsyncIterator[list[int]]:
-    """Another task that wants a turn as often as it can have one while the block runs.
+    """Run another task while the block runs, which wants a turn as often as it can have one.
 
     Yields what `look` returned at each of its turns.
     """
@@ -66,5 +66,5 @@ async def bystander(look: Callable[[], int]) -> AsyncIterator[list[int]]:
 
 
 def largest_step(seen: list[int]) -> int:
-    """How much was done between two turns of a bystander, at the most."""
+    """Return the most that was done between two turns of a bystander."""
     return max(later - earlier for earlier, later in pairwise(seen))

@@ -19,7 +19,7 @@ METHOD: Final = "greet"
 
 @asynccontextmanager
 async def callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
-    """The participant "alice", who answers to `METHOD` with `handler`, and her server."""
+    """Connect "alice", who answers to `METHOD` with `handler`, to a scripted server."""
     room, server = Room(**limits), ScriptedServer()
     room.register_rpc_method(METHOD, handler)
     async with room.connect(server, "a token"):
@@ -35,7 +35,7 @@ def send_request(
     timeout_ms: int = 5_000,
     version: int = 1,
 ) -> None:
-    """A call of "bob"."""
+    """Send a request of "bob"."""
     server.send(
         "bob",
         rpc_request=models.RpcRequest(
@@ -49,7 +49,7 @@ def send_request(
 
 
 async def receive_ack(server: ScriptedServer) -> str:
-    """The id of the request that the next packet acknowledges."""
+    """Receive an ack, and return the id of its request."""
     packet = await server.receive_packet()
     assert packet.WhichOneof("value") == "rpc_ack", packet
     assert packet.destination_identities == ["bob"]
@@ -57,7 +57,7 @@ async def receive_ack(server: ScriptedServer) -> str:
 
 
 async def receive_response(server: ScriptedServer) -> models.RpcResponse:
-    """The response that the next packet is."""
+    """Receive a response."""
     packet = await server.receive_packet()
     assert packet.WhichOneof("value") == "rpc_response", packet
     assert packet.destination_identities == ["bob"]
@@ -71,7 +71,7 @@ async def leave(room: Room, server: ScriptedServer) -> list[models.DataPacket]:
 
 
 async def receive_last_packets(server: ScriptedServer) -> list[models.DataPacket]:
-    """The packets until the link is closed; the one `LeaveRequest` is left out."""
+    """Receive the packets until the link is closed; a single `LeaveRequest` is left out."""
     frames = await server.receive_rest()
     requests = [frame.body for frame in frames if frame.channel is Channel.SIGNAL]
     assert [rtc.SignalRequest.FromString(body).WhichOneof("message") for body in requests] == [
@@ -85,7 +85,7 @@ async def receive_last_packets(server: ScriptedServer) -> list[models.DataPacket
 
 
 async def exchange(handler: Any, **request: Any) -> models.RpcResponse:
-    """What "alice" answers to one request: an ack, then exactly one response, which is returned."""
+    """Send "alice" a request, and return the response: an ack comes before it, nothing after it."""
     async with callee(handler) as (room, server):
         send_request(server, **request)
         assert await receive_ack(server) == "1"
@@ -96,7 +96,7 @@ async def exchange(handler: Any, **request: Any) -> models.RpcResponse:
 
 
 def failure(response: models.RpcResponse) -> tuple[int, str, str]:
-    """The code, message and data of a response that is an error."""
+    """Return the code, message and data of an error response."""
     assert response.WhichOneof("value") == "error", response
     error = response.error
     return error.code, error.message, error.data

@@ -28,12 +28,12 @@ Failure = tuple[int, str, str | None]
 
 
 def built_in(code: RpcError.ErrorCode, data: str) -> Failure:
-    """What a call fails with when it fails in the way of `code`."""
+    """Return the failure of a call that ends with the built-in error `code`."""
     return int(code), RpcError.ErrorMessage[code], data
 
 
 def calls_through(link: Any) -> Calls:
-    """The caller's half of RPC alone, of version 1, on a link that a test plays."""
+    """Return the caller's half of RPC alone, of version 1, on a scripted link."""
     return Calls(
         PacketSender(link, participant_info("alice")),
         streams=None,  # type: ignore[arg-type]
@@ -71,12 +71,12 @@ class Call:
             self._ended.set()
 
     async def outcome(self) -> str | BaseException | None:
-        """What it returned or raised; None when it was cancelled."""
+        """Return what the call returned or raised; None when it was cancelled."""
         await self._ended.wait()
         return self._outcome
 
     async def failure(self) -> Failure:
-        """The code, message and data of the `RpcError` that it raised."""
+        """Return the code, message and data of the `RpcError` that the call raised."""
         error = await self.outcome()
         assert isinstance(error, RpcError), error
         return error.code, error.message, error.data
@@ -103,7 +103,7 @@ class Caller:
         return call
 
     async def receive_request(self) -> models.RpcRequest:
-        """The request that the next packet is."""
+        """Receive a request."""
         packet = await self.server.receive_packet()
         assert packet.WhichOneof("value") == "rpc_request", packet
         return packet.rpc_request
@@ -134,7 +134,7 @@ class Caller:
 async def caller(
     server: ScriptedServer | None = None, *, room: Room | None = None
 ) -> AsyncIterator[Caller]:
-    """The participant "alice" in a room with "bob", until the block ends; then calls do as well."""
+    """Connect "alice" to a room with "bob"; her calls end with the block."""
     server, room = server or ScriptedServer(), room or Room()
     async with room.connect(server, "a token"), open_service_nursery() as nursery:
         yield Caller(room, server, nursery)

@@ -18,7 +18,7 @@ from .tokens import make_token
 
 
 def client(client_protocol: int = 2, *capabilities: int) -> models.ClientInfo:
-    """What a client says of itself on joining."""
+    """Return the description of a client, as it is sent on joining."""
     info = models.ClientInfo(client_protocol=client_protocol)
     info.capabilities.extend(capabilities)  # type: ignore[arg-type]
     return info
@@ -30,7 +30,7 @@ OLD = client(0)
 
 @define
 class As:
-    """Joins through `connector` as the client that `client` describes: `Room.connect(As(…))`."""
+    """A connector that joins as the client that `client` describes: `Room.connect(As(…))`."""
 
     connector: Connector
     client: models.ClientInfo
@@ -73,13 +73,13 @@ class HandPlayed:
             await self.receive()
 
     async def hear(self) -> models.DataPacket:
-        """The next packet; signalling is passed over."""
+        """Receive the next packet, skipping signalling messages."""
         while not self._received:
             await self.receive()
         return self._received.popleft()
 
     async def hear_stream(self) -> SentStream:
-        """The stream that the next packets are."""
+        """Receive the next packets, which are one stream."""
         stream = SentStream()
         while not stream.packets or not (stream.is_inline or stream.trailer):
             packet = await self.hear()
@@ -92,7 +92,7 @@ class HandPlayed:
 async def hand_played(
     connector: Connector, identity: str, info: models.ClientInfo = CURRENT
 ) -> AsyncIterator[HandPlayed]:
-    """A participant that the test plays, who is in the room."""
+    """Connect a participant that the test scripts, packet by packet."""
     async with connector.open_link(make_token(identity), info) as link:
         participant = HandPlayed(identity, link)
         # It is in the room when the server says so.

@@ -12,7 +12,7 @@ from trio_rpc.links.memory import MemoryStream, open_memory_streams
 
 
 def participant_info(identity: str, **fields: object) -> models.ParticipantInfo:
-    """A participant as a server tells of it: active, and allowed to send data."""
+    """Return the server's description of a participant: active, and allowed to send data."""
     info = models.ParticipantInfo(
         identity=identity,
         sid=f"PA_{identity}",
@@ -24,7 +24,7 @@ def participant_info(identity: str, **fields: object) -> models.ParticipantInfo:
 
 
 class ScriptedServer:
-    """Give it to `Room.connect` in place of a URL, then say what the server says.
+    """A server that a test scripts: `Room.connect` takes it in place of a URL.
 
     Args:
         others: Who else is in the room, by identity.
@@ -98,7 +98,7 @@ class ScriptedServer:
         await self._stream.send_message(message)
 
     async def receive_frame(self) -> Frame:
-        """The next frame that the participant sent, pings left out."""
+        """Receive the next frame from the participant, skipping pings."""
         while True:
             while self._received:
                 frame = self._received.pop(0)
@@ -107,26 +107,26 @@ class ScriptedServer:
             self._received = await self.link.receive()
 
     async def receive_packet(self) -> models.DataPacket:
-        """The next packet that the participant sent; signalling in between is an error."""
+        """Receive the next packet from the participant; signalling before it is an error."""
         frame = await self.receive_frame()
         assert frame.channel is not Channel.SIGNAL, rtc.SignalRequest.FromString(frame.body)
         return models.DataPacket.FromString(frame.body)
 
     async def receive_request(self) -> rtc.SignalRequest:
-        """The next signalling message that the participant sent, pings left out."""
+        """Receive the next signalling message from the participant, skipping pings."""
         frame = await self.receive_frame()
         assert frame.channel is Channel.SIGNAL, models.DataPacket.FromString(frame.body)
         return rtc.SignalRequest.FromString(frame.body)
 
     async def receive_ping(self) -> rtc.Ping:
-        """The next ping; what else was sent before it is passed over."""
+        """Receive the next ping, skipping everything else."""
         while True:
             for frame in await self.link.receive():
                 if frame.channel is Channel.SIGNAL and _is_ping(frame.body):
                     return rtc.SignalRequest.FromString(frame.body).ping_req
 
     async def receive_rest(self) -> list[Frame]:
-        """All frames until the participant has closed the link, pings left out."""
+        """Receive all frames until the participant has closed the link, skipping pings."""
         rest: list[Frame] = []
         while True:
             try:

@@ -34,14 +34,14 @@ RESPONSE_TOPIC: Final = "lk.rpc_response"
 def peer(
     identity: str, client_protocol: int = 2, capabilities: Iterable[int] = (DEFLATE_RAW,)
 ) -> models.ParticipantInfo:
-    """A participant that understands so much; by default what LiveKit's newest SDKs do."""
+    """Return the description of a participant, by default as capable as LiveKit's latest SDKs."""
     return participant_info(
         identity, client_protocol=client_protocol, capabilities=tuple(capabilities)
     )
 
 
 def server_with(*others: models.ParticipantInfo, **options: Any) -> ScriptedServer:
-    """A server with these in the room, besides ourselves."""
+    """Return a server with these participants in the room, besides ourselves."""
     server = ScriptedServer(others=(), **options)
     server.join.other_participants.extend(others)
     return server
@@ -64,7 +64,7 @@ def inflated(content: bytes) -> bytes:
 
 
 def text_header(stream_id: str = "S", **fields: Any) -> models.DataStream.Header:
-    """The header of a text; `topic`, `attributes`, `total_length`, … as they are in it."""
+    """Return the header of a text stream; `fields` are those of the header in protobuf."""
     return DataStream.Header(
         stream_id=stream_id,
         text_header=DataStream.TextHeader(),
@@ -75,7 +75,7 @@ def text_header(stream_id: str = "S", **fields: Any) -> models.DataStream.Header
 def byte_header(
     stream_id: str = "S", name: str = "a.bin", **fields: Any
 ) -> models.DataStream.Header:
-    """The header of bytes, otherwise as `text_header`."""
+    """Return the header of a byte stream; otherwise as `text_header`."""
     return DataStream.Header(
         stream_id=stream_id,
         byte_header=DataStream.ByteHeader(name=name),
@@ -110,7 +110,7 @@ def say_stream(
     reason: str = "",
     sender: str = "bob",
 ) -> None:
-    """A whole stream: header, chunks and trailer."""
+    """Send a whole stream: header, chunks and trailer."""
     say_header(server, header, sender)
     for index, content in enumerate(chunks):
         say_chunk(server, index, content, stream_id=header.stream_id, sender=sender)
@@ -135,7 +135,7 @@ def request_header(
     content: bytes | None = b"hi",
     **fields: Any,
 ) -> models.DataStream.Header:
-    """The header of a request, inline unless `content` is None.
+    """Return the header of a request stream, inline unless `content` is None.
 
     What is in `fields` and makes an attribute goes there: `method`, `timeout_ms`, `version`.
     """
@@ -153,7 +153,7 @@ def request_header(
 def response_header(
     request_id: str, content: bytes | None = b"hello", **fields: Any
 ) -> models.DataStream.Header:
-    """The header of a response, inline unless `content` is None."""
+    """Return the header of a response stream, inline unless `content` is None."""
     if content is not None:
         fields = {"inline_content": content, "total_length": len(content)} | fields
     return text_header(
@@ -221,11 +221,11 @@ class SentStream:
 
     @property
     def destinations(self) -> set[tuple[str, ...]]:
-        """Whom the packets name; one element where all name the same."""
+        """The destinations that the packets name; a single element if all name the same."""
         return {tuple(each.destination_identities) for each in self.packets}
 
     def check(self) -> None:
-        """What is true of every stream that came to its proper end (S4)."""
+        """Check everything that holds for each complete stream (S4)."""
         assert self.header.total_length == len(self.content)
         if self.is_inline:
             assert len(self.packets) == 1
@@ -240,7 +240,7 @@ class SentStream:
 
 
 async def receive_stream(server: ScriptedServer) -> SentStream:
-    """The stream that the next packets are, to its trailer or with inline content."""
+    """Receive a stream, up to its trailer or with inline content."""
     stream = SentStream()
     while not stream.packets or not (stream.is_inline or stream.trailer):
         frame = await server.receive_frame()
@@ -255,12 +255,12 @@ async def receive_stream(server: ScriptedServer) -> SentStream:
 
 
 async def receive_whole_stream(server: ScriptedServer) -> SentStream:
-    """The same, checked to be as S4 and S5 want it."""
+    """Receive a stream, and check that it complies with S4 and S5."""
     stream = await receive_stream(server)
     stream.check()
     return stream
 
 
 async def receive_kinds(server: ScriptedServer, count: int) -> Sequence[str | None]:
-    """The kinds of the next packets."""
+    """Receive packets, and return their kinds."""
     return [(await server.receive_packet()).WhichOneof("value") for _ in range(count)]

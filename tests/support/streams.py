@@ -64,7 +64,7 @@ async def serving_stream(
 
 
 def hello(token: str, *, before: bytes = PREAMBLE) -> bytes:
-    """What a client says first."""
+    """Return the first bytes that a client sends."""
     request = rtc.JoinRequest(client_info=models.ClientInfo(version="1"))
     body = token.encode() + b"\n" + request.SerializeToString()
     return before + encode_record(RecordKind.HELLO, body)
@@ -81,14 +81,14 @@ class RawPeer:
         await self.stream.send(data)
 
     async def receive(self) -> Record:
-        """The next record of the server's."""
+        """Receive the server's next record."""
         with anyio.fail_after(PATIENCE):
             while (record := self._decoder.next_record()) is None:
                 self._decoder.feed(await self.stream.receive())
         return record
 
     async def receive_rest(self) -> list[tuple[str, str]]:
-        """The kinds and bodies of what comes until the end; of messages, only that they do."""
+        """Receive all records to the end; return their kinds, and the bodies but for messages."""
         with anyio.fail_after(PATIENCE):
             try:
                 async for chunk in self.stream:

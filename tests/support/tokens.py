@@ -13,7 +13,7 @@ ROOM: Final = "the room"
 
 
 def make_token(identity: str, *, room: str = ROOM, **grants: Any) -> str:
-    """A token that lets `identity` join `room`, with `grants` of `VideoGrants` besides."""
+    """Return a token that lets `identity` join `room`, with further `grants` of `VideoGrants`."""
     return (
         AccessToken(API_KEY, API_SECRET)
         .with_identity(identity)

@@ -9,7 +9,7 @@ import anyio.lowlevel
 
 
 class CountedTurns:
-    """Counts how often another task has its turn, while the block runs."""
+    """A counter of another task's turns while the block runs."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""What goes wrong is decided from a seed."""
+"""Fault injection, decided from a seed."""
 
 from __future__ import annotations
 

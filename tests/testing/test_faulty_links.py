@@ -27,7 +27,7 @@ codes: Final = RpcError.ErrorCode
 async def raw_link(
     faults: Faults | None = None, **options: Any
 ) -> AsyncIterator[tuple[Link, ScriptedServer, FaultyConnector]]:
-    """A faulty link and the server at its other end, which has said nothing but its join."""
+    """Open a faulty link to a scripted server, which has sent nothing but its `JoinResponse`."""
     server = ScriptedServer()
     connector = FaultyConnector(server, faults, **options)
     async with connector.open_link("a token", models.ClientInfo()) as link:
@@ -47,7 +47,7 @@ def number_of(frame: Frame) -> int:
 async def receive_numbers(
     receive: Callable[[], Any], seconds: float = 60
 ) -> list[tuple[int, float]]:
-    """The numbers of the packets that come, and when, until none came for long."""
+    """Return the number and the time of each packet received, until none has come for `seconds`."""
     started = anyio.current_time()
     numbers: list[tuple[int, float]] = []
     with anyio.move_on_after(seconds):

@@ -16,7 +16,7 @@ CANDIDATE: Final = "a=candidate:1 1 udp 2113937151 192.0.2.1 54321 typ host\r\n"
 
 
 def data(mid: str = "0", extra: str = "", port: int = 9) -> str:
-    """A section of data channels."""
+    """Return a media section for data channels."""
     return (
         f"m=application {port} UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n"
         f"{CREDENTIALS}a=mid:{mid}\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n{extra}"
@@ -24,7 +24,7 @@ def data(mid: str = "0", extra: str = "", port: int = 9) -> str:
 
 
 def media(kind: str, mid: str, direction: str = "sendonly", port: int = 9, extra: str = "") -> str:
-    """A section of audio or video."""
+    """Return a media section for audio or video."""
     return (
         f"m={kind} {port} UDP/TLS/RTP/SAVPF 111 96\r\nc=IN IP4 0.0.0.0\r\n{CREDENTIALS}"
         f"a=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\na=rtpmap:111 codec/48000\r\n"

@@ -1,4 +1,4 @@
-"""Where WebSocket frames end, in whatever pieces they come."""
+"""The ends of WebSocket frames, found in whatever pieces they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def frame(size: int, *, mask: bool = True) -> bytes:
 
 
 def pieces_of(cutter: FrameCutter, data: bytes) -> list[bytes]:
-    """The pieces that `data` is cut into when it comes."""
+    """Feed `data` to a cutter, and return the pieces that it is cut into."""
     cutter.feed(data)
     pieces: list[bytes] = []
     while cutter:

@@ -70,7 +70,7 @@ class Peer:
         return event
 
     async def receive_end(self) -> bytes:
-        """What else comes until the server has closed the connection."""
+        """Receive everything else until the server has closed the connection."""
         rest = b""
         with anyio.fail_after(10):
             try:

@@ -1,4 +1,4 @@
-"""What an HTTP connection may send and take before anybody knows who it is."""
+"""The limits of an HTTP connection before it has presented a valid token."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ async def test_fragments_are_put_together_with_a_ping_in_between() -> None:
 
 
 def frame(head: int, data: bytes, length: bytes | None = None) -> bytes:
-    """A masked frame; `length` in place of a length that one byte can say."""
+    """Encode a masked frame; `length` replaces the length byte."""
     return bytes([head]) + (length or bytes([0x80 | len(data)])) + MASK + data
 
 

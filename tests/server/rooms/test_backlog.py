@@ -1,4 +1,4 @@
-"""Who has how much in a queue, and who has to wait for it."""
+"""The shares of a queue, and which senders have to wait for it."""
 
 from __future__ import annotations
 

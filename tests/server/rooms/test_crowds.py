@@ -54,7 +54,7 @@ class SendQueue:
 
 
 def crowd(size: int) -> tuple[ServerRoom, list[Member], list[SendQueue]]:
-    """A room without sessions."""
+    """Return a room of members without sessions, with their send queues."""
     room = ServerRoom("a room", ServerLimits(), lambda: None, RoomSettings())
     send_queues = [SendQueue() for _ in range(size)]
     members = [

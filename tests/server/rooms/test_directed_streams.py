@@ -1,4 +1,4 @@
-"""What the server remembers of open streams: bounded, charged, and only after all checks."""
+"""The server's record of open streams: bounded, charged, and made after all checks."""
 
 from __future__ import annotations
 

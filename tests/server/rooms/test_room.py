@@ -1,4 +1,4 @@
-"""Who gets what from whom, and what they hear of each other."""
+"""Routing in a room, and the updates about its participants."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALL_ERRORS = RpcError.ErrorCode
 
 
 def error_of(packet: models.DataPacket) -> tuple[int, str, str]:
-    """What a response says that is an error."""
+    """Return the code, message and data of an error response."""
     assert packet.rpc_response.HasField("error")
     error = packet.rpc_response.error
     return error.code, error.message, error.data
@@ -123,7 +123,7 @@ async def test_kinds_that_the_server_does_not_handle_are_routed_all_the_same(
 
 
 def stream_packets(stream_id: str, *destinations: str) -> list[models.DataPacket]:
-    """A stream whose destinations are in its header alone."""
+    """Return a stream whose destinations are in its header alone."""
     header = models.DataStream.Header(stream_id=stream_id)
     chunk = models.DataStream.Chunk(stream_id=stream_id, content=b"c")
     trailer = models.DataStream.Trailer(stream_id=stream_id)
@@ -135,7 +135,7 @@ def stream_packets(stream_id: str, *destinations: str) -> list[models.DataPacket
 
 
 def stream_ids(messages: Sequence[models.DataPacket | rtc.SignalResponse]) -> list[str]:
-    """The stream that each packet belongs to."""
+    """Return the stream id of each packet."""
     return [
         packet.stream_header.stream_id
         or packet.stream_chunk.stream_id

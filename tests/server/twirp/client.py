@@ -20,7 +20,7 @@ JSON: Final = {"Content-Type": "application/json"}
 
 
 def admin_token(*grants: str, room: str = ROOM) -> str:
-    """A token of an administrator's: for everything, unless grants are named."""
+    """Return a token of an administrator with the named grants, or all grants."""
     granted = dict.fromkeys(grants or ("room_admin", "room_create", "room_list"), True)
     video = VideoGrants(room=room, **granted)  # type: ignore[arg-type]
     return AccessToken(API_KEY, API_SECRET).with_grants(video).to_jwt()
@@ -49,14 +49,14 @@ async def ask(
 
 
 async def answer_to(server: RoomServer, method: str, /, **request: Any) -> dict[str, Any]:
-    """What is answered to a request that is all right, about the tests' room."""
+    """Return the response to a valid request about the tests' room."""
     status, answer = await ask(server, method, {"room": ROOM, **request})
     assert status == 200, answer
     return answer
 
 
 async def refusal_of(server: RoomServer, method: str, /, **request: Any) -> tuple[int, str, str]:
-    """The status, code and text that are answered to a request that is not."""
+    """Return the status, code and text of the response to an invalid request."""
     status, answer = await ask(server, method, {"room": ROOM, **request})
     assert status != 200
     return status, answer["code"], answer["msg"]

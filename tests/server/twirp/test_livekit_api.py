@@ -37,7 +37,7 @@ def server() -> RoomServer:
 async def with_livekit_api(
     url: str, use: Callable[[api.LiveKitAPI], Awaitable[T]], secret: str = API_SECRET
 ) -> T:
-    """What `use` returns, given the client."""
+    """Run `use` with livekit-api's client, and return its result."""
 
     async def main() -> T:
         async with api.LiveKitAPI(url.replace("ws:", "http:"), API_KEY, secret) as livekit:
@@ -49,7 +49,7 @@ async def with_livekit_api(
 async def perform_rpc(
     livekit: api.LiveKitAPI, method: str, payload: str, identity: str = "bob"
 ) -> str:
-    """`PerformRpc`, for which this client has no method yet, in the way of its others."""
+    """Call `PerformRpc`, for which livekit-api has no method yet, as it calls others."""
     service = livekit.room
     response = await service._client.request(
         "RoomService",

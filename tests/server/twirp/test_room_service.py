@@ -1,4 +1,4 @@
-"""What RoomService does to rooms and participants, and what they hear of it."""
+"""The effects of RoomService on rooms and participants, and the updates about them."""
 
 from __future__ import annotations
 

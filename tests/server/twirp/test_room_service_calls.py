@@ -46,14 +46,14 @@ async def greet(server: RoomServer, payload: str = "hi", response_timeout: float
 
 
 async def failure(call: Awaitable[str]) -> tuple[int, str, str | None]:
-    """The code, message and data that a call fails with."""
+    """Return the code, message and data that a call fails with."""
     with pytest.raises(RpcError) as caught:
         await call
     return caught.value.code, caught.value.message, caught.value.data
 
 
 async def receive_request(member: RawMember) -> tuple[str, models.RpcRequest]:
-    """The identity that calls a member played by hand, by version 1, and its request."""
+    """Receive a request of version 1, and return it with the caller's identity."""
     packet = await member.receive()
     assert isinstance(packet, models.DataPacket)
     assert (packet.sequence, packet.participant_sid) == (0, "")

@@ -1,4 +1,4 @@
-"""Who may ask RoomService for what, in which formats, and what all else gets."""
+"""RoomService over HTTP: grants, formats, and the responses to anything else."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ PATIENCE: Final = 10
 
 
 def join_request(offer: str = "", *, compress: bool = True, **fields: Any) -> str:
-    """What `/rtc/v1` wants to have in its query."""
+    """Return the query of `/rtc/v1` for a request to join."""
     request = rtc.JoinRequest(client_info=models.ClientInfo(client_protocol=2), **fields)
     if offer:
         request.publisher_offer.CopyFrom(rtc.SessionDescription(type="offer", sdp=offer, id=1))
@@ -198,7 +198,7 @@ class AsyncioClient:
 
 
 def _data_only(answer: str) -> str:
-    """aiortc offered the data channels alone; media are added by the hand of a test."""
+    """Remove the media sections of an answer: aiortc offered the data channels alone."""
     head, *sections = answer.split("m=")
     [data] = [each for each in sections if each.startswith("application")]
     mid = data.partition("a=mid:")[2].split()[0]
@@ -228,7 +228,7 @@ class WebRTCClient:
         await self.send(packet.SerializeToString(), label)
 
     async def wait_packets(self, count: int = 1) -> list[tuple[str, models.DataPacket]]:
-        """The first packets that came, at least so many."""
+        """Wait for `count` packets, and return all received so far."""
         asyncio = self.asyncio
         await self.run(asyncio.wait_for, lambda: len(asyncio.packets) >= count)
         return asyncio.packets
@@ -236,7 +236,7 @@ class WebRTCClient:
     async def wait_response(
         self, kind: str, number: int = 1, where: Callable[[Any], bool] = lambda _: True
     ) -> Any:
-        """The first, second, … response of a kind, as what is in it."""
+        """Wait for the first, second, … response of a kind, and return its content."""
 
         def found() -> list[Any]:
             all_of_kind = [
@@ -249,7 +249,7 @@ class WebRTCClient:
         return (await self.run(self.asyncio.wait_for, found))[0]
 
     async def wait_closed(self) -> tuple[str, str]:
-        """Why the server let it go: the reason of its `LeaveRequest`, and that of the WebSocket."""
+        """Wait for the end, and return the reasons of `LeaveRequest` and WebSocket."""
         await self.run(self.asyncio.wait_for, lambda: self.asyncio.closed is not None)
         assert self.asyncio.closed is not None
         reasons = [each.leave.reason for each in self.asyncio.responses if each.HasField("leave")]
@@ -261,7 +261,7 @@ class WebRTCClient:
 async def webrtc_client(
     url: str, identity: str, *, version: int = 1, connects: bool = True, **grants: Any
 ) -> AsyncIterator[WebRTCClient]:
-    """A client that has joined, and leaves with the block.
+    """Join with a client that leaves when the block ends.
 
     Args:
         version: 1 for `/rtc/v1`, 0 for `/rtc`.

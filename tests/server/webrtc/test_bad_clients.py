@@ -37,7 +37,7 @@ def server() -> RoomServer:
 
 @asynccontextmanager
 async def nobody_else_notices(url: str, join: Join) -> AsyncIterator[None]:
-    """Others of each kind are in the room, and can call each other all the time."""
+    """Check that other participants, of each kind, can call each other while the block runs."""
     room = Room()
 
     @room.register_rpc_method("echo")
@@ -127,7 +127,7 @@ async def test_a_flood_of_offers_is_the_end_of_that_client(url: str, join: Join)
 
 
 def candidates(count: int) -> list[bytes]:
-    """Messages that name so many addresses."""
+    """Return requests with that many ICE candidates."""
     init = '{"candidate": "candidate:1 1 udp 1 192.0.2.1 %d typ host", "sdpMid": "0"}'
     trickles = [rtc.TrickleRequest(candidateInit=init % number) for number in range(count)]
     return [rtc.SignalRequest(trickle=each).SerializeToString() for each in trickles]

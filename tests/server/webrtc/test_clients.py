@@ -32,7 +32,7 @@ async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[RawMem
 
 
 async def hear(raw: RawMember, count: int) -> list[models.DataPacket]:
-    """The next packets that come."""
+    """Receive the next packets."""
     heard: list[models.DataPacket] = []
     with anyio.fail_after(20):
         while len(heard) < count:

@@ -1,4 +1,4 @@
-"""What a client says of itself in the URL with which it joins."""
+"""The description of a client in the URL with which it joins."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def running_threads() -> list[PeerThread]:
 
 
 def running_thread() -> PeerThread:
-    """The one that the server of the test has."""
+    """Return the peer thread of the test's server."""
     [found] = running_threads()
     return found
 
