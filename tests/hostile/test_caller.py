@@ -153,3 +153,34 @@ async def test_a_large_compressed_response_is_inflated_by_its_caller() -> None:
             await outcome.ended.wait()
         assert outcome.value == text
         assert room.statistics().held_bytes == 0
+
+
+@pytest.mark.rule("B4", "S7")
+@pytest.mark.parametrize("form", ["inline", "chunked"])
+@pytest.mark.parametrize("limit", ["max_peer_bytes", "max_stream_bytes"])
+async def test_a_response_over_a_limit_ends_its_call(form: str, limit: str) -> None:
+    content = b"x" * 10_000
+    async with caller(**{limit: 9_000}) as (room, server):
+        async with calling(room, server) as (request_id, outcome):
+            if form == "inline":
+                say_header(server, response_header(request_id, content))
+            else:
+                say_stream(server, response_header(request_id, None), [content])
+            code, data = await outcome.error()
+            assert code == 1500
+            assert data is not None
+            assert data.startswith("the response broke off: ")
+            assert data.endswith(f"({limit})")
+        assert room.statistics().held_bytes == 0
+
+
+@pytest.mark.rule("B4")
+async def test_one_inline_response_of_many_counts_and_nothing_of_them_is_held() -> None:
+    async with caller() as (room, server), calling(room, server) as (request_id, outcome):
+        header = response_header(request_id, b"x" * 10_000)
+        for _ in range(3):
+            say_header(server, header)
+        say_header(server, response_header(request_id, b""))
+        await outcome.ended.wait()
+        assert outcome.value == "x" * 10_000
+        assert room.statistics().held_bytes == 0

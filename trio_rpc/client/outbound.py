@@ -60,13 +60,12 @@ class Outbound:
             raise RuntimeError(f"not in the room any more: {self.close_reason}")
 
     def end(self, reason: str) -> None:
-        """Fail all that waits for an answer; nothing is sent from now on.
+        """Fail our requests to the server; nothing is sent from now on.
 
         Args:
             reason: Why we are not in the room any more, for people.
         """
         self.close_reason = reason
-        self.calls.end(reason)
         self.server_requests.fail(reason)
 
     # The receivers of a stream: `Receivers`

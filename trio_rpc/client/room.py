@@ -367,7 +367,7 @@ class Room(EventEmitter):
         return RoomStatistics(
             pending_calls=len(session.calls) if session else 0,
             running_handlers=len(session.invocations) if session else 0,
-            open_streams=len(session.incoming_streams) if session else 0,
+            open_streams=session.rpc.open_streams if session else 0,
             held_bytes=session.budget.held if session else 0,
         )
 

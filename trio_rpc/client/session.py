@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -38,12 +39,11 @@ from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError, parse_packet
-from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
 from ..protocol.sequences import SequenceFilters
+from ..rpc.endpoint import RpcEndpoint
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
-from ..streams.buffer import BufferContext, StreamBuffer
-from ..streams.incoming import IncomingStreams
+from ..streams.buffer import BufferContext
 from .local_participant import LocalParticipant
 from .outbound import Outbound
 from .roster import Roster
@@ -51,7 +51,6 @@ from .stream_handlers import RunHandler, StreamHandlers
 
 logger = peer_logger(__name__)
 
-_NONE: Final = models.DataStream.CompressionType.NONE
 #: Seconds between pings, and of silence that is borne, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
@@ -84,8 +83,8 @@ class Session:
         self._link = link
         self._emit = emit
         self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
-        self._context = BufferContext(backend, self.budget, limits.max_stream_bytes)
-        self.outbound = Outbound(link, join, limits, self._context)
+        context = BufferContext(backend, self.budget, limits.max_stream_bytes)
+        self.outbound = Outbound(link, join, limits, context)
         # The room and who is in it
         self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
@@ -97,17 +96,16 @@ class Session:
         # Its receiving half
         self.calls = self.outbound.calls
         self.invocations = Invocations(
-            self.outbound.packet_sender, self.outbound.streams, registry, limits, self._context
+            self.outbound.packet_sender, self.outbound.streams, registry, limits, context
         )
-        self.incoming_streams = IncomingStreams(
-            backend,
-            self._open_buffer,
-            self._on_stream_refused,
+        self.rpc = RpcEndpoint(
+            context,
+            self.calls,
+            self.invocations,
+            partial(stream_handlers.open_buffer, context, run_stream_handler),
             max_peer_streams=limits.max_peer_streams,
             max_streams=limits.max_streams,
         )
-        self._stream_handlers = stream_handlers
-        self._run_stream_handler = run_stream_handler
         self._sequences = sequences
         self._malformed_limiter = MalformedLimiter()
         # Liveness
@@ -158,8 +156,7 @@ class Session:
         self.disconnect_reason = reason
         self._leaving.set()
         self.outbound.end(text)
-        self.invocations.end()
-        self.incoming_streams.end_all(text)
+        self.rpc.end(text)
         self.announce_roster_change()
         self._emit(Disconnected(reason))
 
@@ -173,33 +170,6 @@ class Session:
             self.outbound.packet_sender.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
             logger.debug("left without saying so: %s", error)
-
-    # Streams
-
-    def _on_stream_header(self, sender: str, header: models.DataStream.Header) -> None:
-        # Small calls come whole: they need no stream to be opened.
-        is_whole = header.HasField("inline_content") and header.compression == _NONE
-        if is_whole and header.topic == REQUEST_TOPIC and header.HasField("text_header"):
-            self.invocations.start_inline(sender, header)
-        elif is_whole and header.topic == RESPONSE_TOPIC and header.HasField("text_header"):
-            self.calls.on_inline_response(sender, header)
-        else:
-            self.incoming_streams.on_header(sender, header)
-
-    def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
-        is_text = header.WhichOneof("content_header") == "text_header"
-        if header.topic == REQUEST_TOPIC:
-            return self.invocations.start_stream(sender, header) if is_text else None
-        if header.topic == RESPONSE_TOPIC:
-            return self.calls.open_response_stream(sender, header) if is_text else None
-        return self._stream_handlers.open_buffer(
-            self._context, self._run_stream_handler, sender, header
-        )
-
-    def _on_stream_refused(self, sender: str, header: models.DataStream.Header, why: str) -> None:
-        logger.debug("ignored a stream of %s: %s", sender, why)
-        if header.topic == REQUEST_TOPIC:
-            self.invocations.refuse_stream(sender, header, why)
 
     # Receiving
 
@@ -250,21 +220,9 @@ class Session:
             logger.debug("ignored a packet of %s seen before", packet.participant_identity)
             return
         sender = packet.participant_identity
+        if self.rpc.handle(sender, packet):
+            return
         match packet.WhichOneof("value"):
-            case "rpc_request":
-                self.invocations.start(sender, packet.rpc_request)
-            case "rpc_ack":
-                self.calls.on_ack(sender, packet.rpc_ack.request_id)
-            case "rpc_response":
-                self.calls.on_response(sender, packet.rpc_response)
-            case "stream_header":
-                self._on_stream_header(sender, packet.stream_header)
-            case "stream_chunk":
-                self.incoming_streams.on_chunk(sender, packet.stream_chunk)
-            case "stream_trailer":
-                self.incoming_streams.on_trailer(sender, packet.stream_trailer)
-            case "user" if packet.user.topic == CANCELLATION_TOPIC:
-                self.invocations.cancel(sender, packet.user.payload.decode(errors="replace"))
             case "user":
                 self._emit(DataReceived(self._data_packet(packet, channel)))
             case "sip_dtmf":
@@ -329,10 +287,7 @@ class Session:
     def _on_participant(self, info: models.ParticipantInfo) -> None:
         for event in self.roster.apply(info):
             if isinstance(event, ParticipantDisconnected):
-                gone = event.participant
-                self.calls.fail(f"{gone.identity!r} left the room", gone.identity)
-                self.incoming_streams.on_sender_left(gone.identity)
-                self.invocations.on_caller_left(gone.identity)
+                self.rpc.on_participant_left(event.participant.identity)
             self._emit(event)
         self.announce_roster_change()
 
@@ -355,8 +310,7 @@ class Session:
                     f"the server was silent for {self._ping_timeout:g} s",
                 )
                 return
-            self.incoming_streams.give_up_silent()
-            self.invocations.forget_expired()
+            self.rpc.expire()
             self._ping_sent = time.time_ns() // 1_000_000, now
             ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(packet_sender.round_trip * 1000))
             try:

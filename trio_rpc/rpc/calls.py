@@ -80,6 +80,7 @@ class _PendingCall:
             scope around the call.
         sending: The request is being sent; an outcome makes that unnecessary.
         response: Takes the response, if that comes as a stream.
+        charged: The bytes that were charged to the callee for a response inline in a header.
         held_back: The outcome is a 1502 that counts only if nothing else ends the call.
         drained: The outcome was taken from the channels, which stay empty.
     """
@@ -99,6 +100,7 @@ class _PendingCall:
     drained: bool = False
     outcome: _Outcome | None = None
     response: _ResponseBody | None = None
+    charged: int = 0
 
     def acknowledge(self) -> None:
         if not (self.acknowledged or self.finished or self.scope.cancel_called):
@@ -262,6 +264,8 @@ class Calls:
             if call.response is not None:
                 # Anything that comes for it from here on is ignored.
                 call.response.close()
+            if call.charged:
+                self._context.budget.refund(callee.identity, call.charged)
         if outcome is None:
             outcome = self._timed_out(call, response_timeout)
         if isinstance(outcome, RpcError):
@@ -352,9 +356,11 @@ class Calls:
     def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
         """Finish a call with a response that is inline in the header of its stream."""
         call = self._find(sender, request_id_of(header.attributes), "response stream")
-        if call is not None and call.response is None:
+        if call is not None and call.response is None and not call.finished:
             try:
-                call.finish(inline_text(header))
+                text = inline_text(header)
+                call.charged = self._context.charge_text(sender, text, len(header.inline_content))
+                call.finish(text)
             except StreamError as error:
                 call.finish(_broken(error))
 

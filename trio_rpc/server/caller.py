@@ -18,10 +18,9 @@ from ..protocol.budgets import Budget
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
-from ..protocol.rpc_messages import RESPONSE_TOPIC
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
-from ..streams.buffer import BufferContext, StreamBuffer
-from ..streams.incoming import IncomingStreams
+from ..rpc.endpoint import RpcEndpoint
+from ..streams.buffer import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .rooms.member import Member
 
@@ -50,7 +49,7 @@ class ServerCaller:
         context = BufferContext(backend, budget, max_response_bytes)
         limits = CallLimits(DEFAULT_MAX_ROUND_TRIP_LATENCY, MAX_PAYLOAD_BYTES)
         self._calls = Calls(packet_sender, streams, limits, context)
-        self._incoming_streams = IncomingStreams(backend, self._open_buffer, _ignore_stream)
+        self._endpoint = RpcEndpoint(context, self._calls)
 
     async def perform(self, method: str, payload: str, response_timeout: float) -> str:
         """Call, and wait for the response; the arguments were checked (C11).
@@ -64,33 +63,16 @@ class ServerCaller:
         try:
             return await self._calls.perform(self._callee, method, payload, response_timeout)
         finally:
-            self._calls.end("the call is over")
+            self._endpoint.end("the call is over")
 
     def on_packet(self, sender: str, packet: models.DataPacket) -> None:
         """Somebody in the room sent something to our identity."""
-        match packet.WhichOneof("value"):
-            case "rpc_ack":
-                self._calls.on_ack(sender, packet.rpc_ack.request_id)
-            case "rpc_response":
-                self._calls.on_response(sender, packet.rpc_response)
-            case "stream_header":
-                self._incoming_streams.on_header(sender, packet.stream_header)
-            case "stream_chunk":
-                self._incoming_streams.on_chunk(sender, packet.stream_chunk)
-            case "stream_trailer":
-                self._incoming_streams.on_trailer(sender, packet.stream_trailer)
-            case _:
-                pass
-
-    def _open_buffer(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
-        if header.topic == RESPONSE_TOPIC and header.HasField("text_header"):
-            return self._calls.open_response_stream(sender, header)
-        return None
+        self._endpoint.handle(sender, packet)
 
     def on_departure(self, member: Member) -> None:
         """A member is leaving the room; if it is the callee, it will not answer any more."""
         if member is self._member:
-            self._calls.end(f"{member.identity!r} left the room")
+            self._endpoint.end(f"{member.identity!r} left the room")
 
     # For whom the request is meant: `Receivers`
 
@@ -115,7 +97,3 @@ class _MemberPacketSender(PacketSender):
     def _numbered(self, packet: models.DataPacket) -> bytes:
         packet.participant_identity = self._identity
         return packet.SerializeToString()
-
-
-def _ignore_stream(_sender: str, _header: models.DataStream.Header, _why: str) -> None:
-    """Ignore a stream that is one too many: a call has one response."""

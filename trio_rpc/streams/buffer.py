@@ -44,6 +44,44 @@ class BufferContext:
         self.max_bytes = max_bytes
         self.inflating: AbstractAsyncContextManager[Any] = backend.lock()
 
+    def charge(self, sender: str, size: int) -> None:
+        """Charge a sender for `size` bytes that are held.
+
+        Raises:
+            StreamError: it would exceed a budget.
+        """
+        try:
+            self.budget.charge(sender, size)
+        except BudgetExceededError as error:
+            raise StreamError(str(error)) from None
+
+    def charge_text(self, sender: str, text: str, size: int) -> int:
+        """Charge a sender for a whole text that came without a buffer.
+
+        Args:
+            size: The bytes of the text in UTF-8.
+
+        Returns:
+            The bytes charged: as a `str` the text may be up to four times as large as in UTF-8.
+
+        Raises:
+            StreamError: it is larger than a stream may be, or would exceed a budget.
+        """
+        if size > self.max_bytes:
+            raise self.too_much()
+        if not text.isascii():
+            size = max(size, text.__sizeof__())
+        if size:
+            self.charge(sender, size)
+        return size
+
+    def too_much(self) -> StreamError:
+        """Return the error of a stream over the limit."""
+        return StreamError(
+            f"it has more than {self.max_bytes:,} bytes that are not read, which is the limit "
+            "(max_stream_bytes)"
+        )
+
 
 class StreamBuffer:
     """The content of one stream, on its way to one reader.
@@ -95,10 +133,7 @@ class StreamBuffer:
         """
         if self._closed:
             return
-        try:
-            self._context.budget.charge(self._sender, size)
-        except BudgetExceededError as error:
-            raise StreamError(str(error)) from None
+        self._context.charge(self._sender, size)
         self._charged += size
 
     def feed(self, piece: bytes) -> None:
@@ -110,7 +145,7 @@ class StreamBuffer:
         if self._closed:
             return
         if self._unread + len(piece) > self._context.max_bytes:
-            raise self._too_much()
+            raise self._context.too_much()
         if piece:
             self.charge(len(piece))
             self._unread += len(piece)
@@ -210,16 +245,9 @@ class StreamBuffer:
     def _add_to_whole(self, size: int, piece: bytes) -> int:
         """Charge the sender for a piece of what is read as a whole; return the size with it."""
         if size + len(piece) > self._context.max_bytes:
-            raise self._too_much()
+            raise self._context.too_much()
         self.charge(len(piece))
         return size + len(piece)
-
-    def _too_much(self) -> StreamError:
-        limit = self._context.max_bytes
-        return StreamError(
-            f"it has more than {limit:,} bytes that are not read, which is the limit "
-            "(max_stream_bytes)"
-        )
 
     def _decode(self, content: bytes) -> str:
         return self._charge_text(decode_text(content), len(content))

@@ -26,9 +26,9 @@ DEFAULT_MAX_STREAMS: Final = 10_000
 #: The bytes charged for an open stream besides its content.
 _OPEN_STREAM_BYTES: Final = 1024
 
-#: Given the sender and the header of a stream, returns the buffer for its content; None for no
+#: Given the sender and the header of a stream, returns the sink for its content; None for no
 #: reader.
-OpenBuffer = Callable[[str, models.DataStream.Header], StreamBuffer | None]
+OpenSink = Callable[[str, models.DataStream.Header], StreamBuffer | None]
 #: Called with the sender and the header of a refused stream, and the reason.
 OnRefused = Callable[[str, models.DataStream.Header, str], None]
 
@@ -44,7 +44,7 @@ class IncomingStreams:
     """The streams that one session receives.
 
     Args:
-        open_buffer: Finds the reader of a stream.
+        open_sink: Opens the sink of a stream, where it has a reader.
         on_refused: Called for a stream that would be one too many.
         max_peer_streams: The streams of one sender that may be open.
         max_streams: The streams that may be open in all.
@@ -53,14 +53,14 @@ class IncomingStreams:
     def __init__(
         self,
         backend: Backend,
-        open_buffer: OpenBuffer,
+        open_sink: OpenSink,
         on_refused: OnRefused,
         *,
         max_peer_streams: int = DEFAULT_MAX_PEER_STREAMS,
         max_streams: int = DEFAULT_MAX_STREAMS,
     ) -> None:
         self._backend = backend
-        self._open_buffer = open_buffer
+        self._open_sink = open_sink
         self._on_refused = on_refused
         self._max_peer_streams = max_peer_streams
         self._max_streams = max_streams
@@ -85,14 +85,14 @@ class IncomingStreams:
         elif self._count >= self._max_streams:
             why = f"{self._count:,} streams are open, which is the limit"
             self._on_refused(sender, header, f"{why} (max_streams)")
-        elif (buffer := self._open_buffer(sender, header)) is not None:
+        elif (buffer := self._open_sink(sender, header)) is not None:
             self._begin(sender, header, buffer)
 
     def _take_inline(self, sender: str, header: models.DataStream.Header) -> None:
         if header.stream_id in self._open.get(sender, ()):
             logger.debug("ignored the header of a stream of %s that is open", sender)
             return
-        buffer = self._open_buffer(sender, header)
+        buffer = self._open_sink(sender, header)
         if buffer is None:
             return
         try:

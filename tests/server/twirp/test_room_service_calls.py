@@ -13,11 +13,12 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import ParticipantPermissions, Room, RpcError, RpcInvocationData
-from trio_rpc.links import LinkFullError
-from trio_rpc.server import RoomServer, create_app
+from trio_rpc.links import Connector, LinkFullError
+from trio_rpc.server import RoomServer, ServerLimits, create_app
 
 from ...conftest import Join
-from ...support.tokens import ROOM
+from ...support.clients import As, client
+from ...support.tokens import API_KEYS, ROOM
 from ..raw import RawMember, join_all, join_raw, packets, settle_all
 from .client import JSON, admin_token, ask, path_of, refusal_of
 
@@ -27,8 +28,10 @@ Handler = Callable[[RpcInvocationData], Any]
 
 
 @asynccontextmanager
-async def callee(join: Join, handler: Handler, **options: Any) -> AsyncIterator[Room]:
-    """Bob, who answers to "greet"."""
+async def callee(
+    join: Join, handler: Handler, *, to: Connector | None = None, **options: Any
+) -> AsyncIterator[Room]:
+    """Bob, who answers to "greet"; on the server of `join`, or through another connector."""
     room = Room(**options)
 
     @room.register_rpc_method("greet")
@@ -37,7 +40,8 @@ async def callee(join: Join, handler: Handler, **options: Any) -> AsyncIterator[
         result = handler(data)
         return await result if inspect.isawaitable(result) else result
 
-    async with join("bob", room=room) as joined:
+    where = {} if to is None else {"to": to}
+    async with join("bob", room=room, **where) as joined:
         yield joined
 
 
@@ -173,6 +177,22 @@ async def test_a_response_over_the_servers_limit_fails_its_call(
         return "x" * sizes[data.payload]
 
     async with callee(join, handler, max_payload_bytes=2 * limit):
+        code, _, data = await failure(greet(server, "large"))
+        assert code == 1500
+        assert data is not None
+        assert data.startswith("the response broke off: ")
+        assert await greet(server, "small") == "x" * 10
+
+
+@pytest.mark.rule("R5", "B4", "S7")
+@pytest.mark.parametrize("limit", ["max_message_bytes", "max_peer_bytes"])
+async def test_a_response_inline_in_its_header_is_limited_too(join: Join, limit: str) -> None:
+    limits: dict[str, int] = {limit: 9_000}
+    server = RoomServer(API_KEYS, ServerLimits(**limits))
+    sizes = {"large": 9_001, "small": 10}
+    # It takes inline content and does not inflate: neither does the server then.
+    to = As(server, client(2))
+    async with callee(join, lambda data: "x" * sizes[data.payload], to=to):
         code, _, data = await failure(greet(server, "large"))
         assert code == 1500
         assert data is not None

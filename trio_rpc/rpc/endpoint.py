@@ -1,0 +1,154 @@
+"""Both halves of RPC in one place: the packets that an end of a room's calls has received.
+
+    packet ──► rpc_ack, rpc_response ───────────────────────────────► `Calls`
+           ├─► rpc_request, a cancellation ─────────────────────────► `Invocations`
+           └─► stream ──► `IncomingStreams` ──► lk.rpc_response ────► `Calls`
+                                            ├─► lk.rpc_request ─────► `Invocations`
+                                            └─► any other topic ────► `open_sink`
+
+A participant has both halves; the server, which calls and has no methods, has the first alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from livekit.protocol import models
+
+from ..logs import peer_logger
+from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
+from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.incoming import (
+    DEFAULT_MAX_PEER_STREAMS,
+    DEFAULT_MAX_STREAMS,
+    IncomingStreams,
+    OpenSink,
+)
+from .calls import Calls
+from .invocations import Invocations
+
+logger = peer_logger(__name__)
+
+_NONE: Final = models.DataStream.CompressionType.NONE
+
+
+class RpcEndpoint:
+    """The end of calls that has an identity: packets sent to it are handled here.
+
+    Args:
+        context: The part that received streams share.
+        calls: The calls that wait for an answer.
+        invocations: The invocations of methods; None where there are no methods.
+        open_sink: Opens the sinks of streams that are not RPC's; None where nobody wants them.
+        max_peer_streams: The limit of open streams of one sender (B5).
+        max_streams: The limit of open streams of all senders (B5).
+    """
+
+    def __init__(
+        self,
+        context: BufferContext,
+        calls: Calls,
+        invocations: Invocations | None = None,
+        open_sink: OpenSink | None = None,
+        *,
+        max_peer_streams: int = DEFAULT_MAX_PEER_STREAMS,
+        max_streams: int = DEFAULT_MAX_STREAMS,
+    ) -> None:
+        self._calls = calls
+        self._invocations = invocations
+        self._open_other_sink = open_sink
+        self._incoming_streams = IncomingStreams(
+            context.backend,
+            self._open_sink,
+            self._on_stream_refused,
+            max_peer_streams=max_peer_streams,
+            max_streams=max_streams,
+        )
+
+    @property
+    def open_streams(self) -> int:
+        """The number of received streams that have not ended."""
+        return len(self._incoming_streams)
+
+    def handle(self, sender: str, packet: models.DataPacket) -> bool:
+        """Handle a packet of RPC's or of a stream's.
+
+        Args:
+            sender: The identity that the packet comes from; the server vouches for it.
+            packet: The packet, within its bounds (B2).
+
+        Returns:
+            Whether it was such a packet; if not, nothing was done.
+        """
+        match packet.WhichOneof("value"):
+            case "rpc_request" if self._invocations is not None:
+                self._invocations.start(sender, packet.rpc_request)
+            case "rpc_ack":
+                self._calls.on_ack(sender, packet.rpc_ack.request_id)
+            case "rpc_response":
+                self._calls.on_response(sender, packet.rpc_response)
+            case "stream_header":
+                self._on_stream_header(sender, packet.stream_header)
+            case "stream_chunk":
+                self._incoming_streams.on_chunk(sender, packet.stream_chunk)
+            case "stream_trailer":
+                self._incoming_streams.on_trailer(sender, packet.stream_trailer)
+            case "user" if self._invocations is not None and (
+                packet.user.topic == CANCELLATION_TOPIC
+            ):
+                self._invocations.cancel(sender, packet.user.payload.decode(errors="replace"))
+            case _:
+                return False
+        return True
+
+    def on_participant_left(self, identity: str) -> None:
+        """Fail the calls to a participant who has left, and end its streams."""
+        self._calls.fail(f"{identity!r} left the room", identity)
+        self._incoming_streams.on_sender_left(identity)
+        if self._invocations is not None:
+            self._invocations.on_caller_left(identity)
+
+    def expire(self) -> None:
+        """Drop what is over its time: silent streams and the ids of answered requests."""
+        self._incoming_streams.give_up_silent()
+        if self._invocations is not None:
+            self._invocations.forget_expired()
+
+    def end(self, reason: str) -> None:
+        """Fail all calls, answer all waiting requests, and end all streams.
+
+        Args:
+            reason: The reason for people.
+        """
+        self._calls.end(reason)
+        if self._invocations is not None:
+            self._invocations.end()
+        self._incoming_streams.end_all(reason)
+
+    # Streams
+
+    def _on_stream_header(self, sender: str, header: models.DataStream.Header) -> None:
+        # Small calls come whole: they need no stream to be opened.
+        is_whole = header.HasField("inline_content") and header.compression == _NONE
+        is_text = is_whole and header.HasField("text_header")
+        if is_text and header.topic == REQUEST_TOPIC and self._invocations is not None:
+            self._invocations.start_inline(sender, header)
+        elif is_text and header.topic == RESPONSE_TOPIC:
+            self._calls.on_inline_response(sender, header)
+        else:
+            self._incoming_streams.on_header(sender, header)
+
+    def _open_sink(self, sender: str, header: models.DataStream.Header) -> StreamBuffer | None:
+        is_text = header.WhichOneof("content_header") == "text_header"
+        if header.topic == RESPONSE_TOPIC:
+            return self._calls.open_response_stream(sender, header) if is_text else None
+        if header.topic == REQUEST_TOPIC:
+            if self._invocations is None or not is_text:
+                return None
+            return self._invocations.start_stream(sender, header)
+        return self._open_other_sink(sender, header) if self._open_other_sink else None
+
+    def _on_stream_refused(self, sender: str, header: models.DataStream.Header, why: str) -> None:
+        logger.debug("ignored a stream of %s: %s", sender, why)
+        if header.topic == REQUEST_TOPIC and self._invocations is not None:
+            self._invocations.refuse_stream(sender, header, why)
