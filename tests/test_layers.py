@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from graphlib import TopologicalSorter
+from pathlib import Path
+
+import trio_rpc.server.rooms
 
 from .support.imports import import_graph
 
@@ -45,3 +49,17 @@ def test_imports_lead_to_lower_layers_only() -> None:
 def test_no_module_imports_itself_by_way_of_others() -> None:
     # Raises CycleError, which names them.
     TopologicalSorter(import_graph()).prepare()
+
+
+def test_rooms_await_nothing() -> None:
+    """Rooms are values and queues; who has to wait does so in the session of a participant."""
+    graph = import_graph()
+    rooms = [module for module in graph if module.startswith("trio_rpc.server.rooms.")]
+    event_loops = {"anyio", "asyncio", "trio", "trio_rpc.concurrency"}
+    assert not [module for module in rooms if graph[module] & event_loops]
+    asynchronous = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    paths = list(Path(trio_rpc.server.rooms.__file__).parent.glob("*.py"))
+    assert len(paths) > len(rooms)
+    for path in paths:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        assert not any(isinstance(node, asynchronous) for node in nodes), path

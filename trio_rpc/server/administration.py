@@ -35,7 +35,7 @@ class Administration:
 
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
-        self._rooms = RoomTable(limits)
+        self._rooms = RoomTable(limits, _now)
         # What participants make the server hold
         self._budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
 
@@ -267,3 +267,7 @@ class Administration:
         if identity not in server_room.members:
             raise LookupError(f"no participant {identity!r} is in room {room!r}")
         return server_room, server_room.members[identity]
+
+
+def _now() -> float:
+    return concurrency.current().current_time()

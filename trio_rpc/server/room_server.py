@@ -104,5 +104,8 @@ class RoomServer(Administration):
         for room in self._rooms:
             for member in tuple(room.members.values()):
                 member.dismiss(DisconnectReason.SERVER_SHUTDOWN, "the server shuts down")
-        with concurrency.current().move_on_after(_SHUTDOWN_TIMEOUT):
-            await self._rooms.wait_all_gone()
+        backend = concurrency.current()
+        all_gone = backend.event()
+        self._rooms.close(all_gone.set)
+        with backend.move_on_after(_SHUTDOWN_TIMEOUT):
+            await all_gone.wait()

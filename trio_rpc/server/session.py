@@ -22,6 +22,7 @@ from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError
 from ..tokens import Claims
 from .admission import Admission
+from .back_pressure import wait_for_room, wait_for_share
 from .limits import ServerLimits
 from .rooms.backlog import BacklogFullError, Cause
 from .rooms.member import FULL, Member
@@ -109,7 +110,7 @@ async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]
         for member in members:
             backlog = member.backlog
             if member.send_queue.queued_bytes > backlog.announcement_limit:
-                await backlog.wait_for_room(0, backend.event(), backlog.announcement_limit)
+                await wait_for_room(backend, backlog, 0, backlog.announcement_limit)
 
 
 class _MemberSession:
@@ -230,7 +231,7 @@ class _MemberSession:
         try:
             if channel is Channel.SIGNAL:
                 return self._on_request(rtc.SignalRequest.FromString(body))
-            return self._room.route(self._member, channel, body)
+            return self._room.router.route(self._member, channel, body)
         except BacklogFullError:
             raise
         except DecodeError:
@@ -247,7 +248,7 @@ class _MemberSession:
     async def _handle_later(self, channel: Channel, body: bytes, error: BacklogFullError) -> Routed:
         """Do what a frame asks for once there is room for it."""
         while True:
-            await self._wait(error.backlog.wait_for_room(error.size, self._backend.event()))
+            await self._wait(wait_for_room(self._backend, error.backlog, error.size))
             try:
                 return self._handle(channel, body)
             except BacklogFullError as again:
@@ -268,14 +269,14 @@ class _MemberSession:
             receiver.hurried_until = self._backend.current_time() + _HURRY
         for held in routed.held:
             assert routed.frame is not None
-            self._room.drop_brief(self._member, held, routed.frame, routed.answer)
+            self._room.router.drop_brief(self._member, held, routed.frame, routed.answer)
 
     async def _read_on_later(self) -> None:
         """Take nothing more from the participant while it does not read what it asked for."""
         member = self._member
         member.send_queue.flush_nowait()
         while member.holds_back(member):
-            await self._wait(member.backlog.wait_for_share(member, self._backend.event()))
+            await self._wait(wait_for_share(self._backend, member.backlog, member))
 
     async def _hold_back(self, routed: Routed) -> None:
         """Take nothing more from the participant while others are behind by its doing."""
@@ -290,13 +291,13 @@ class _MemberSession:
             size = len(routed.frame.body) + FRAME_OVERHEAD
             backlog = receiver.backlog
             while not backlog.closed and receiver.offer(routed.frame, cause) == FULL:
-                await self._wait(backlog.wait_for_room(size, self._backend.event()))
+                await self._wait(wait_for_room(self._backend, backlog, size))
         if cause not in (self._member, self._member.answering):
             return
         for receiver in (*routed.behind, *routed.held):
             receiver.send_queue.flush_nowait()
             while receiver.holds_back(cause):
-                await self._wait(receiver.backlog.wait_for_share(cause, self._backend.event()))
+                await self._wait(wait_for_share(self._backend, receiver.backlog, cause))
 
     async def _wait(self, wait: Awaitable[None]) -> None:
         self._waits = self._has_waited = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_rpc import concurrency
-from trio_rpc.concurrency import Event
+from trio_rpc.server.back_pressure import wait_for_room, wait_for_share
 from trio_rpc.server.rooms.backlog import Backlog
 
 pytestmark = pytest.mark.rule("B8")
@@ -133,75 +134,76 @@ def test_there_is_room_up_to_seven_eighths_or_in_an_empty_queue(
 # Waiting
 
 
-def event() -> Event:
-    return concurrency.current().event()
+class Flag:
+    """Whether somebody was woken."""
+
+    is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
 
 
-@pytest.mark.anyio
-async def test_who_waits_is_woken_when_its_share_is_fair() -> None:
+def test_who_waits_is_woken_when_its_share_is_fair() -> None:
     asked: list[str] = []
     queue = Backlog(1_000, on_waiter=lambda: asked.append("relieve"))
     charge(queue, 0, ("alice", 600), ("bob", 300))
-    alice, bob = event(), event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(queue.wait_for_share, "alice", alice)
-        tasks.start_soon(queue.wait_for_share, "bob", bob)
-        await anyio.wait_all_tasks_blocked()
+    alice, bob = Flag(), Flag()
+    with queue.waiting_for_share("alice", alice.set), queue.waiting_for_share("bob", bob.set):
         assert asked == ["relieve"] * 2
         assert queue.relieve(900)
         assert queue.relieve(551)
         # Of the 550 that are left, alice has 250 and bob 300.
         assert queue.relieve(550)
-        assert (alice.is_set(), bob.is_set()) == (True, False)
+        assert (alice.is_set, bob.is_set) == (True, False)
         assert not queue.relieve(500)
-        assert bob.is_set()
+        assert bob.is_set
 
 
-@pytest.mark.anyio
-async def test_no_more_are_woken_at_once_than_there_is_room_for() -> None:
+def test_no_more_are_woken_at_once_than_there_is_room_for() -> None:
     queue = backlog()
-    events = [event() for _ in range(4)]
-    async with anyio.create_task_group() as tasks:
-        for each in events:
-            tasks.start_soon(queue.wait_for_room, 100, each)
-            await anyio.wait_all_tasks_blocked()
+    flags = [Flag() for _ in range(4)]
+    with ExitStack() as waits:
+        for each in flags:
+            waits.enter_context(queue.waiting_for_room(100, each.set))
         assert queue.relieve(876)
-        assert [each.is_set() for each in events] == [False] * 4
+        assert [each.is_set for each in flags] == [False] * 4
         assert queue.relieve(790)
-        assert [each.is_set() for each in events] == [True, False, False, False]
+        assert [each.is_set for each in flags] == [True, False, False, False]
         assert queue.relieve(700)
-        assert [each.is_set() for each in events] == [True, True, True, False]
+        assert [each.is_set for each in flags] == [True, True, True, False]
         assert not queue.relieve(0)
+        assert flags[3].is_set
 
 
-@pytest.mark.anyio
-async def test_what_is_larger_than_the_queue_waits_for_an_empty_one() -> None:
+def test_what_is_larger_than_the_queue_waits_for_an_empty_one() -> None:
     queue = backlog()
-    large = event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(queue.wait_for_room, 5_000, large)
-        await anyio.wait_all_tasks_blocked()
+    large = Flag()
+    with queue.waiting_for_room(5_000, large.set):
         assert queue.relieve(1)
+        assert not large.is_set
         assert not queue.relieve(0)
+        assert large.is_set
 
 
 @pytest.mark.anyio
 async def test_nobody_waits_for_a_member_that_is_gone() -> None:
+    backend = concurrency.current()
     queue = backlog()
     charge(queue, 0, ("alice", 900))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(queue.wait_for_share, "alice", event())
-        tasks.start_soon(queue.wait_for_room, 500, event())
-        await anyio.wait_all_tasks_blocked()
-        queue.close()
-    assert not queue.holds_back("alice", 900)
     with anyio.fail_after(1):
-        await queue.wait_for_room(500, event())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_for_share, backend, queue, "alice")
+            tasks.start_soon(wait_for_room, backend, queue, 500)
+            await anyio.wait_all_tasks_blocked()
+            queue.close()
+        assert not queue.holds_back("alice", 900)
+        await wait_for_room(backend, queue, 500)
 
 
 @pytest.mark.anyio
 async def test_who_is_cancelled_waits_no_more() -> None:
     queue = backlog()
-    with anyio.move_on_after(1):
-        await queue.wait_for_room(500, event())
+    with anyio.move_on_after(1) as scope:
+        await wait_for_room(concurrency.current(), queue, 500)
+    assert scope.cancelled_caught
     assert not queue.relieve(1_000)

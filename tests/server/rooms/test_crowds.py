@@ -16,6 +16,7 @@ from trio_rpc.participant import ParticipantKind, ParticipantPermissions
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 from trio_rpc.server.rooms.member import Member
 from trio_rpc.server.rooms.room import RoomSettings, ServerRoom
+from trio_rpc.server.rooms.router import PacketRouter
 
 from ...support.tokens import ROOM
 from ...support.turns import CountedTurns
@@ -186,14 +187,14 @@ async def test_others_have_their_turn_while_packets_go_to_many(server: RoomServe
 async def test_a_failure_while_a_packet_is_handled_concerns_that_packet_alone(
     server: RoomServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    route = ServerRoom.route
+    route = PacketRouter.route
 
-    def fail(room: ServerRoom, sender: Member, channel: Channel, body: bytes) -> Any:
+    def fail(router: PacketRouter, sender: Member, channel: Channel, body: bytes) -> Any:
         if b"fail" in body:
             raise ZeroDivisionError("a bug")
-        return route(room, sender, channel, body)
+        return route(router, sender, channel, body)
 
-    monkeypatch.setattr(ServerRoom, "route", fail)
+    monkeypatch.setattr(PacketRouter, "route", fail)
     async with join_all(server, "alice", "bob") as (alice, bob):
         for text in ("before", "fail", "after"):
             alice.send(user(text))

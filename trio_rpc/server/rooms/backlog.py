@@ -14,12 +14,12 @@ there follow from how many bytes are queued.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TypeAlias
 
 from attrs import define, field
 
-from ...concurrency import Event
 from ...errors import QueueFullError
 from .shares import Shares
 
@@ -59,13 +59,13 @@ class _Waiter:
     """Somebody who waits for the queue of a member.
 
     Attributes:
-        over: Set when the wait is over.
+        wake: Called when the wait is over.
         limit: It is when no more bytes than these are queued.
         cause: It is, too, when the share of this one is fair; None if only the limit counts.
         size: How many bytes will be queued then.
     """
 
-    over: Event
+    wake: Callable[[], None]
     limit: int
     cause: Cause | None = None
     size: int = 0
@@ -156,32 +156,39 @@ class Backlog:
 
     # Waiting
 
-    async def wait_for_room(self, size: int, over: Event, limit: int | None = None) -> None:
-        """Wait until the queue takes `size` bytes more, or the member is gone.
+    def waiting_for_room(
+        self, size: int, wake: Callable[[], None], limit: int | None = None
+    ) -> AbstractContextManager[None]:
+        """A block that waits until the queue takes `size` bytes more, or the member is gone.
 
         Args:
-            over: A new event, to wait with.
+            wake: Called when the wait is over, at once if the member is gone already.
             limit: How many bytes may be queued before them; as many as may before packets wait,
                 unless given.
         """
         limit = self.packet_limit if limit is None else limit
-        await self._wait(_Waiter(over, min(limit, max(self.max_bytes - size, 0)), size=size))
+        return self._waiting(_Waiter(wake, min(limit, max(self.max_bytes - size, 0)), size=size))
 
-    async def wait_for_share(self, cause: Cause, over: Event) -> None:
-        """Wait until somebody has no more than a fair share in the queue, or the member is gone.
+    def waiting_for_share(
+        self, cause: Cause, wake: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """A block that waits until a cause has no more than a fair share, or the member is gone.
 
         Args:
-            over: A new event, to wait with.
+            wake: Called when the wait is over, at once if the member is gone already.
         """
-        await self._wait(_Waiter(over, self.half, cause=cause))
+        return self._waiting(_Waiter(wake, self.half, cause=cause))
 
-    async def _wait(self, waiter: _Waiter) -> None:
+    @contextmanager
+    def _waiting(self, waiter: _Waiter) -> Generator[None]:
         if self.closed:
+            waiter.wake()
+            yield
             return
         self._waiters[waiter] = None
         self.on_waiter()
         try:
-            await waiter.over.wait()
+            yield
         finally:
             self._waiters.pop(waiter, None)
 
@@ -199,14 +206,14 @@ class Backlog:
                 # Not all at once into the same room.
                 queued += waiter.size
                 del self._waiters[waiter]
-                waiter.over.set()
+                waiter.wake()
         return bool(self._waiters)
 
     def close(self) -> None:
         """End: nobody has to wait for a member that is gone."""
         self.closed = True
         for waiter in tuple(self._waiters):
-            waiter.over.set()
+            waiter.wake()
         self._waiters.clear()
         self.charged.clear()
         self._charged_bytes = 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from ... import concurrency
-from ...concurrency import Event
 from ...errors import RefusedError
 from ..limits import ServerLimits
 from .room import RoomSettings, ServerRoom
@@ -16,14 +14,20 @@ class RoomTable:
 
     A room without participants may have some time left (R2). No task waits for that to pass: such
     a room has nobody who could tell when it goes, so it goes when it is looked for the next time.
+
+    Args:
+        limits: The limits of the server.
+        clock: Returns the time, in seconds.
     """
 
-    def __init__(self, limits: ServerLimits) -> None:
+    def __init__(self, limits: ServerLimits, clock: Callable[[], float]) -> None:
         self._limits = limits
+        self._clock = clock
         self._rooms: dict[str, ServerRoom] = {}
         # Of the rooms without participants: until when they stay
         self._expiries: dict[str, float] = {}
-        self._all_gone: Event | None = None
+        self._closed = False
+        self._on_all_gone: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         self._forget_expired()
@@ -66,10 +70,10 @@ class RoomTable:
         Raises:
             RefusedError: it would be one too many, or the server shuts down.
         """
-        if self._all_gone is not None:
+        if self._closed:
             raise RefusedError(503, "the server shuts down")
         room = self._make(name, settings)
-        self._expiries[name] = _now() + settings.empty_timeout
+        self._expiries[name] = self._clock() + settings.empty_timeout
         return room
 
     def enter(self, name: str) -> ServerRoom:
@@ -86,18 +90,27 @@ class RoomTable:
         """Let a room go, in which nobody is any more."""
         del self._rooms[name]
         self._expiries.pop(name, None)
-        if not self._rooms and self._all_gone is not None:
-            self._all_gone.set()
+        if self._closed and not self._rooms:
+            self._tell_all_gone()
 
-    async def wait_all_gone(self) -> None:
-        """Wait until the last participants are gone; rooms without any go at once from now on."""
-        if self._all_gone is None:
-            # Several may wait: whoever serves the rooms in one way or another.
-            self._all_gone = concurrency.current().event()
+    def close(self, on_all_gone: Callable[[], None]) -> None:
+        """Create no more rooms, and keep none that is empty.
+
+        Args:
+            on_all_gone: Called when the last participants are gone, at once if there are none.
+        """
+        self._closed = True
+        # Several may want to know: each way of serving the rooms shuts the server down.
+        self._on_all_gone.append(on_all_gone)
         for name in tuple(self._expiries):
             self.forget(name)
-        if self._rooms:
-            await self._all_gone.wait()
+        if not self._rooms:
+            self._tell_all_gone()
+
+    def _tell_all_gone(self) -> None:
+        for tell in self._on_all_gone:
+            tell()
+        self._on_all_gone.clear()
 
     def _make(self, name: str, settings: RoomSettings) -> ServerRoom:
         self.check_space()
@@ -107,17 +120,13 @@ class RoomTable:
 
     def _on_empty(self, name: str) -> None:
         timeout = self._rooms[name].settings.departure_timeout
-        if timeout and self._all_gone is None:
-            self._expiries[name] = _now() + timeout
+        if timeout and not self._closed:
+            self._expiries[name] = self._clock() + timeout
         else:
             self.forget(name)
 
     def _forget_expired(self) -> None:
         if self._expiries:
-            now = _now()
+            now = self._clock()
             for name in [name for name, expiry in self._expiries.items() if expiry <= now]:
                 self.forget(name)
-
-
-def _now() -> float:
-    return concurrency.current().current_time()

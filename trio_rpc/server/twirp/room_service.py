@@ -20,6 +20,7 @@ from ...participant import ParticipantPermissions
 from ...rpc.calls import DEFAULT_RESPONSE_TIMEOUT
 from ...tokens import Claims
 from ..administration import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
+from ..back_pressure import wait_for_room
 from ..limits import ServerLimits
 from ..room_server import RoomServer
 from ..rooms.backlog import BacklogFullError
@@ -99,7 +100,7 @@ async def _respond_when_possible(
             return await respond()
         except BacklogFullError as error:
             with backend.cancel_scope(deadline=deadline) as scope:
-                await error.backlog.wait_for_room(error.size, backend.event())
+                await wait_for_room(backend, error.backlog, error.size)
             if scope.cancelled_caught:
                 raise
 

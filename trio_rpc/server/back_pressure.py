@@ -1,0 +1,27 @@
+"""Waiting for participants that are behind with reading (B8)."""
+
+from __future__ import annotations
+
+from ..concurrency import Backend
+from .rooms.backlog import Backlog, Cause
+
+
+async def wait_for_room(
+    backend: Backend, backlog: Backlog, size: int, limit: int | None = None
+) -> None:
+    """Wait until the queue of a participant takes `size` bytes more, or the participant is gone.
+
+    Args:
+        limit: How many bytes may be queued before them; as many as may before packets wait,
+            unless given.
+    """
+    over = backend.event()
+    with backlog.waiting_for_room(size, over.set, limit):
+        await over.wait()
+
+
+async def wait_for_share(backend: Backend, backlog: Backlog, cause: Cause) -> None:
+    """Wait until a cause has no more than a fair share of a queue, or the participant is gone."""
+    over = backend.event()
+    with backlog.waiting_for_share(cause, over.set):
+        await over.wait()

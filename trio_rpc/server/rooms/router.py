@@ -1,0 +1,236 @@
+"""Routing in a room: who gets a packet, and who is told that it goes to nobody.
+
+Nothing here waits: what a receiver has no room for is returned, and the sender waits to offer it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from attrs import define, field
+from livekit.protocol import models, rtc
+
+from ...errors import RpcError
+from ...links import Channel, Frame, LinkClosedError, LinkFullError
+from ...logs import peer_logger
+from ...protocol.packets import parse_packet
+from ...protocol.rpc_messages import rpc_ack, rpc_response
+from .directed_streams import OpenStream, TooManyStreamsError
+from .member import FULL, Member, ServerCall
+from .routing import (
+    TO_NOBODY,
+    Routed,
+    answered_id,
+    begun_stream,
+    destinations_of,
+    follow_stream,
+    is_answer,
+    is_cancellation,
+    request_id,
+    stamp,
+)
+
+logger = peer_logger(__name__)
+
+_Reason = rtc.RequestResponse.Reason
+
+
+@define(eq=False)
+class PacketRouter:
+    """The way of packets from one member of a room to others.
+
+    Args:
+        room: The name of the room.
+        members: The members of the room, by identity.
+        callers: The calls of the server's own to members, by the identity that they come from.
+        max_queue_bytes: The capacity of a member's queue; a member with more than half of it
+            queued is behind with reading (B8).
+    """
+
+    _room: str
+    _members: Mapping[str, Member]
+    _callers: Mapping[str, ServerCall]
+    _max_queue_bytes: int
+    _half: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._half = self._max_queue_bytes // 2
+
+    def route(self, sender: Member, channel: Channel, body: bytes) -> Routed:
+        """Bring a packet to those whom it names, or to everybody else (V2).
+
+        Permission, sequence and size come before all else (B9).
+
+        Raises:
+            MalformedPacketError: it is no packet that can be routed; it was dropped.
+        """
+        packet = parse_packet(body)
+        kind = packet.WhichOneof("value")
+        if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
+            return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
+        if not sender.sequences.is_new(packet.sequence):
+            # Its receiver may be another one by now, who could not know.
+            logger.debug("ignored a packet of %s that came before", sender.identity)
+            return TO_NOBODY
+        frame = stamp(packet, kind, body, sender, channel)
+        destinations = destinations_of(packet, kind, sender.directed_streams)
+        try:
+            stream = follow_stream(packet, kind, destinations, sender)
+        except TooManyStreamsError as error:
+            return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
+        if destinations is not None and len(destinations) == 1:
+            # Calls and all that belongs to them.
+            if stream is not None and stream.answers and stream.destinations == (*destinations,):
+                return self._route_rest_of_answer(sender, stream, kind, frame)
+            return self._route_directed(sender, destinations[0], packet, kind, frame)
+        return self._route_to_many(sender, destinations, frame)
+
+    def _route_directed(
+        self,
+        sender: Member,
+        identity: str,
+        packet: models.DataPacket,
+        kind: str | None,
+        frame: Frame,
+    ) -> Routed:
+        if of_request := request_id(packet, kind):
+            return self._route_request(sender, identity, of_request, frame)
+        if caller := self._callers.get(identity):
+            caller.on_packet(sender.identity, packet)
+            return TO_NOBODY
+        receiver = self._members.get(identity)
+        if receiver is not None and receiver is not sender:
+            if is_answer(packet, kind) and sender.pay(identity):
+                if (stream := begun_stream(packet, kind, sender)) is not None:
+                    stream.answers = answered_id(packet, kind)
+                # Charged to who asked, or those who answer would wait for one who does not read.
+                return self._route_brief(receiver, frame, receiver)
+            if is_cancellation(packet, kind):
+                return self._route_brief(receiver, frame, sender)
+        return self._route_to_one(sender, receiver, frame)
+
+    def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
+        callee = self._members.get(identity)
+        if callee is None or callee.permissions.hidden:
+            what = f"no participant {identity!r} is in room {self._room!r}"
+        elif callee is sender:
+            what = f"{identity!r} cannot call itself"
+        else:
+            callee.owe(sender.identity)
+            # Should it be leaving, its caller hears of that in a moment.
+            return self._route_brief(callee, frame, sender)
+        error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+        return self._fail_call(sender, identity, call_id, error)
+
+    def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
+        queued = receiver.offer(frame, cause)
+        if queued == FULL:
+            # Who has filled the queue waits as long as it takes; others only for a moment.
+            brief = cause if cause is receiver or not receiver.holds_back(cause) else None
+            return Routed((), held=(receiver,), frame=frame, brief=brief)
+        if queued > self._half and cause is not receiver:
+            return Routed((receiver,), behind=(receiver,))
+        return Routed((receiver,))
+
+    def _route_rest_of_answer(
+        self, sender: Member, stream: OpenStream, kind: str | None, frame: Frame
+    ) -> Routed:
+        (identity,) = stream.destinations
+        receiver = self._members.get(identity)
+        if receiver is None or receiver is sender or stream.broken_off:
+            return TO_NOBODY
+        # Chunks are not charged to who asked, since nobody asks for as much as might come.
+        cause = receiver if kind == "stream_trailer" else sender.answering
+        if receiver.holds_back(cause) or receiver.offer(frame, cause) == FULL:
+            return Routed((), held=(receiver,), frame=frame, brief=cause, answer=stream)
+        return Routed((receiver,))
+
+    def drop_brief(
+        self, sender: Member, receiver: Member, frame: Frame, answer: OpenStream | None
+    ) -> None:
+        """Tell its caller of a request or answer for which there was no room (1505).
+
+        Args:
+            answer: The stream that the packet goes on with, if that is an answer.
+        """
+        logger.debug("dropped a packet for %s, who does not read", receiver.identity)
+        packet = parse_packet(frame.body)
+        kind = packet.WhichOneof("value")
+        what = f"{receiver.identity!r} does not read what it was sent before"
+        error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+        if call_id := request_id(packet, kind):
+            self._fail_call(sender, receiver.identity, call_id, error)
+            return
+        answer = answer or begun_stream(packet, kind, sender)
+        if answer is not None:
+            answer.broken_off = True
+        if call_id := answered_id(packet, kind) if answer is None else answer.answers:
+            # Which takes less room than the answer.
+            failure = rpc_response(receiver.identity, call_id, error)
+            failure.participant_identity = sender.identity
+            with suppress(LinkFullError, LinkClosedError):
+                receiver.send_queue.send_nowait(
+                    Frame(Channel.RELIABLE, failure.SerializeToString())
+                )
+
+    def _route_to_one(self, sender: Member, receiver: Member | None, frame: Frame) -> Routed:
+        if receiver is None or receiver is sender:
+            return TO_NOBODY
+        queued = receiver.offer(frame, sender)
+        if queued <= self._half or frame.channel is Channel.LOSSY:
+            return Routed((receiver,))
+        if queued == FULL:
+            return Routed((), held=(receiver,), frame=frame)
+        return Routed((receiver,), behind=(receiver,))
+
+    def _route_to_many(
+        self, sender: Member, destinations: Sequence[str] | None, frame: Frame
+    ) -> Routed:
+        if destinations is None:
+            logger.debug("ignored what %s sent of no stream that is open", sender.identity)
+            return TO_NOBODY
+        members = self._members
+        named = map(members.get, dict.fromkeys(destinations)) if destinations else members.values()
+        receivers: list[Member] = []
+        behind: list[Member] = []
+        held: list[Member] = []
+        for member in named:
+            if member is None or member is sender:
+                continue
+            queued = member.offer(frame, sender)
+            if queued == FULL:
+                held.append(member)
+                continue
+            receivers.append(member)
+            if queued > self._half and frame.channel is Channel.RELIABLE:
+                behind.append(member)
+        return Routed(receivers, behind, held, frame)
+
+    def _refuse(
+        self,
+        sender: Member,
+        packet: models.DataPacket,
+        kind: str | None,
+        reason: rtc.RequestResponse.Reason,
+        why: str,
+    ) -> Routed:
+        """Tell a sender that its packet goes to nobody."""
+        call_id = request_id(packet, kind)
+        if call_id and len(packet.destination_identities) == 1:
+            error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, why)
+            return self._fail_call(sender, packet.destination_identities[0], call_id, error)
+        refusal = rtc.RequestResponse(reason=reason, message=why)
+        sender.tell(rtc.SignalResponse(request_response=refusal))
+        return Routed((sender,), behind=(sender,))
+
+    def _fail_call(self, caller: Member, callee: str, call_id: str, error: RpcError) -> Routed:
+        """Answer a request in place of its destination (V3), whose answer the caller waits for."""
+        # LiveKit's Rust SDK does not look at a response before it has the ack.
+        for packet in (
+            rpc_ack(caller.identity, call_id),
+            rpc_response(caller.identity, call_id, error),
+        ):
+            packet.participant_identity = callee
+            caller.deliver(Frame(Channel.RELIABLE, packet.SerializeToString()), caller)
+        return Routed((caller,), behind=(caller,))
