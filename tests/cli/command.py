@@ -18,13 +18,13 @@ PATIENCE = 60.0
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """That of the tests, in which nothing is set for LiveKit but `variables`."""
+    """Return the tests' environment, with no variables of LiveKit but `variables`."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_")}
     return {**others, **variables}
 
 
 def command_line(*arguments: str, before: str = "") -> list[str]:
-    """`trio-rpc` with `arguments`; the code `before` is run ahead of it, in the same process."""
+    """Return the command line of `trio-rpc`; the code `before` runs ahead of it in the process."""
     if not before:
         return [sys.executable, "-m", "trio_rpc", *arguments]
     code = f"{before}\nimport sys\nfrom trio_rpc.cli import main\nsys.exit(main())"
@@ -47,7 +47,7 @@ def run(*arguments: str, before: str = "", **variables: str) -> subprocess.Compl
 
 
 def one_line(text: str) -> str:
-    """The only line of `text`."""
+    """Return the only line of `text`."""
     lines = text.splitlines()
     assert len(lines) == 1, text
     return lines[0]
@@ -61,7 +61,7 @@ class Server:
     output: str
 
     def field(self, name: str) -> str:
-        """What the output says of the URL, the API key or the API secret."""
+        """Return the URL, the API key or the API secret in the output."""
         line = next(line for line in self.output.splitlines() if line.startswith(f"  {name} "))
         return line.removeprefix(f"  {name} ").strip()
 

@@ -28,7 +28,7 @@ class Shell:
         return self.wait()
 
     def wait(self) -> tuple[int, str, str]:
-        """The same without a signal."""
+        """Wait for the end; otherwise as `stop`, without a signal."""
         output, errors = self.process.communicate(timeout=PATIENCE)
         assert "Traceback" not in errors
         return self.process.returncode, output, errors
@@ -68,7 +68,7 @@ class Serving:
 
 @contextmanager
 def room_server() -> Generator[Serving]:
-    """`trio-rpc serve --dev` on a free port."""
+    """Run `trio-rpc serve --dev` on a free port."""
     with subprocess.Popen(
         command_line("serve", "--dev", "--port", "0"),
         env=environment(),

@@ -19,7 +19,7 @@ TOOK = re.compile(r" +(\d+) ms$")
 
 
 def scenes_in(output: str) -> dict[str, list[str]]:
-    """The lines of each scene, by its headline."""
+    """Return the lines of each scene, by its headline."""
     blocks = [block.splitlines() for block in output.split("\n\n")]
     return {block[0]: block[1:] for block in blocks if re.match(r"\d+\. ", block[0])}
 

@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
 
 def sections() -> dict[str, str]:
-    """The text under each heading of the second level."""
+    """Return the text under each heading of the second level."""
     blocks = REFERENCE.read_text(encoding="utf-8").split("\n## ")
     return dict(block.partition("\n")[::2] for block in blocks)
 

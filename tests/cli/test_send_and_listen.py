@@ -50,7 +50,7 @@ def send(url: str, *arguments: str, stdin: bytes = b"") -> None:
 
 
 def events_until(ear: Shell, name: str) -> list[dict[str, Any]]:
-    """The events up to one of this name, without who comes and goes."""
+    """Return the events up to one of this name, without joining and leaving participants."""
     assert ear.process.stdout is not None
     events: list[dict[str, Any]] = []
     for line in ear.process.stdout:

@@ -122,7 +122,7 @@ def test_a_second_ctrl_c_does_not_wait_for_participants() -> None:
 
 
 def upgrade_request(token: str) -> bytes:
-    """What opens a WebSocket, for a participant who then never says a word."""
+    """Return the upgrade request of a participant that sends nothing after it."""
     lines = (
         f"GET /rtc?access_token={token} HTTP/1.1",
         "Host: localhost",

@@ -31,7 +31,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def create(capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    """The token that is printed, when nothing else is."""
+    """Create a token, and return it; nothing else is printed."""
     assert main(["token", "create", *HOLDER, *options]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -41,14 +41,14 @@ def create(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def inspect(
     capsys: pytest.CaptureFixture[str], token: str, *options: str
 ) -> tuple[int, Any, list[str]]:
-    """The exit code, the claims and the lines of stderr."""
+    """Inspect a token, and return the exit code, the claims and the lines of stderr."""
     code = main(["token", "inspect", token, *options])
     captured = capsys.readouterr()
     return code, json.loads(captured.out), captured.err.splitlines()
 
 
 def sign(secret: str = SECRET, **claims: object) -> str:
-    """A token of our key's, with time and grants unless `claims` has others; None is absent."""
+    """Sign a token with valid time and grants unless `claims` has others; None removes a claim."""
     defaults = {
         "iss": KEY,
         "sub": "alice",

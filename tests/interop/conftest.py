@@ -32,7 +32,7 @@ def own_network() -> Iterator[Network]:
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the programs write what they have to complain about."""
+    """A folder for the logs of the programs."""
     return tmp_path_factory.mktemp("logs")
 
 
@@ -52,13 +52,13 @@ class Programs:
     _running: dict[str, Program] = field(factory=dict)
 
     def get(self, kind: str) -> Program:
-        """The program of a kind; skips the test where it can't run."""
+        """Return the program of a kind; skip the test where it can't run."""
         if kind not in self._running:
             self._running[kind] = self._stack.enter_context(self.new(kind))
         return self._running[kind]
 
     def new(self, kind: str) -> Any:
-        """Another program of a kind, as a context manager."""
+        """Return another program of a kind, as a context manager."""
         log = self._logs / f"{kind.replace(' ', '-')}-{len(list(self._logs.iterdir()))}"
         return running(kind, command_of(kind), log)
 
@@ -84,7 +84,7 @@ class Cast:
     _introduced: set[tuple[str, str]] = field(factory=set)
 
     def peer(self, kind: str, role: str) -> Peer:
-        """A participant of a kind, which joins when it is first asked for."""
+        """Return a participant of a kind, which joins at its first command."""
         identity = f"{kind} {role}"
         if identity not in self._peers:
             self._peers[identity] = self.join(self._programs.get(kind), identity)
@@ -97,7 +97,7 @@ class Cast:
         return peer
 
     def admission(self, identity: str, **grants: Any) -> tuple[str, str]:
-        """The URL and the token with which somebody can join."""
+        """Return the URL and a token to join with."""
         grants = {"can_update_own_metadata": True, **grants}
         return self._url, make_token(identity, room=self.room, **grants)
 

@@ -29,7 +29,7 @@ _SET_UP: Final = (
 
 @frozen
 class Network:
-    """Where the server listens.
+    """The network of the server.
 
     Attributes:
         address: What everybody in the test reaches the server by.

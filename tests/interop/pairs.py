@@ -1,4 +1,4 @@
-"""Who calls whom."""
+"""The pairs of callers and callees."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class Peer:
         self._do("set_attributes", attributes=attributes)
 
     def participants(self) -> dict[str, dict[str, Any]]:
-        """The others, with their name, metadata and attributes."""
+        """Return the others, with their name, metadata and attributes."""
         participants: dict[str, dict[str, Any]] = self._do("participants")
         return participants
 

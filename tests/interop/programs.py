@@ -23,7 +23,7 @@ WAITING: Final = frozenset({"node", "old python"})
 
 
 def command_of(kind: str) -> list[str]:
-    """The command line of the program for a kind of participants."""
+    """Return the command line of the program for a kind of participants."""
     match kind:
         case "trio" | "asyncio":
             return [sys.executable, "-m", f"{__package__}.peers.ours", kind]
@@ -39,12 +39,12 @@ def command_of(kind: str) -> list[str]:
 
 
 def command_of_user() -> list[str]:
-    """The command line of a user with a browser."""
+    """Return the command line of a user with a browser."""
     return [*_node(), str(PEERS / "user.mjs"), _program("chromium")]
 
 
 def command_of_crowd() -> list[str]:
-    """The command line of many participants of LiveKit's Python SDK."""
+    """Return the command line of many participants of LiveKit's Python SDK."""
     return [sys.executable, "-m", f"{__package__}.peers.crowd"]
 
 

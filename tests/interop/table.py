@@ -57,7 +57,7 @@ Cell = tuple[tuple[str, str], str]
 
 @define
 class Table:
-    """What the tests of pairs came to.
+    """The results of the tests of pairs.
 
     Attributes:
         figures: What was measured besides, as sentences.
@@ -83,7 +83,7 @@ class Table:
         self._notes.setdefault(cell, set()).update(notes)
 
     def render(self) -> str:
-        """The table in Markdown, with its footnotes."""
+        """Render the table in Markdown, with its footnotes."""
         rows = [
             ["caller", "callee", *COLUMNS],
             ["---", "---", *[":-:"] * len(COLUMNS)],

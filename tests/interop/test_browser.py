@@ -1,4 +1,4 @@
-"""What only a browser can show."""
+"""Behaviour that only a browser can show."""
 
 from __future__ import annotations
 

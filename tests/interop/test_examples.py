@@ -35,7 +35,7 @@ def shell(*command: str, env: dict[str, str] | None = None) -> Iterator[subproce
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """What a command prints, up to a line that has the text."""
+    """Read the output of a command, up to a line with the text."""
     assert process.stdout is not None
     lines = ""
     for line in process.stdout:

@@ -1,4 +1,4 @@
-"""What happens around calls, with each kind of participant: coming, going, and what it may do."""
+"""Behaviour around calls, with each kind of participant: joining, leaving, and permissions."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def guest(cast: Cast, programs: Programs, kind: str, watcher: Peer) -> Iterator[
 
 
 def failed(outcome: str | Failure) -> tuple[int, str | None]:
-    """The code and data of a failure."""
+    """Return the code and data of a failure."""
     assert isinstance(outcome, Failure), outcome
     return outcome.code, outcome.data
 
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """The program says that the command in the block failed."""
+    """Expect that the program reports a failure of the command in the block."""
     with pytest.raises(ProgramError):
         yield
 

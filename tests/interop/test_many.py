@@ -23,7 +23,7 @@ SECONDS: Final = float(os.environ.get("INTEROP_SOAK_SECONDS", "10"))
 
 
 def memory_of(server: Server) -> float:
-    """The MB that the server has in memory."""
+    """Return the server's resident memory in MB."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found

@@ -1,4 +1,4 @@
-"""What works between each two participants: one column of the table in docs/interop.md each."""
+"""Calls and streams between each two participants: one column of docs/interop.md each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def built_in(code: RpcError.ErrorCode) -> tuple[int, str]:
 
 
 def said(outcome: str | Failure) -> tuple[int, str]:
-    """The code and message of a failure; what its data says differs."""
+    """Return the code and message of a failure; its data differs between SDKs."""
     assert isinstance(outcome, Failure), outcome
     return outcome.code, outcome.message
 
@@ -69,7 +69,7 @@ _CODES: Final = [
 
 
 def text_of(size: int) -> str:
-    """A text of so many UTF-8 bytes, which hardly compresses."""
+    """Return a text of `size` UTF-8 bytes, which hardly compresses."""
     numbers = random.Random(size)
     text = ""
     while (left := size - len(text.encode())) > 4:

@@ -1,4 +1,4 @@
-"""What a service does with `livekit-api` to each kind of participant."""
+"""The effects of `livekit-api` on each kind of participant."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def peer(trio_server: Server, programs: Programs, kind: str) -> Peer:
 
 
 def administer(server: Server, use: Callable[[api.LiveKitAPI], Awaitable[T]]) -> T:
-    """What `use` returns, given the client."""
+    """Run `use` with livekit-api's client, and return its result."""
 
     async def main() -> T:
         url = server.url.replace("ws:", "http:")

@@ -1,4 +1,4 @@
-"""What took part in a run, for docs/interop.md."""
+"""The versions in a run, for docs/interop.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .programs import OLD_PYTHON_VARIABLE, PEERS
 
 
 def versions() -> str:
-    """The versions of all that took part, as a table in Markdown."""
+    """Return a table of all versions in Markdown."""
     packages: dict[str, Any] = json.loads((PEERS / "package.json").read_text())["dependencies"]
     old = "import importlib.metadata as m; print(m.version('livekit'))"
     rows = {

@@ -1,4 +1,4 @@
-"""What must have happened for a call to end as it did.
+"""The causes that the outcomes of calls need.
 
 With nothing in its way, a call ends as its scenario says. Anything else needs a cause that the
 rules name for it, and that is on record.
@@ -24,7 +24,7 @@ codes: Final = RpcError.ErrorCode
 
 
 def missing_cause(record: CallRecord) -> str | None:
-    """Why a call must not have ended as it did; None when all is well."""
+    """Return why a call must not have ended as it did; None when all is well."""
     outcome = record.outcome
     if problem := overdue(record):
         return problem
@@ -80,7 +80,7 @@ def _why_not_raised(record: CallRecord, outcome: RpcError) -> str | None:
 
 
 def _why_not_answered(record: CallRecord) -> str | None:
-    """Why a handler can't have answered."""
+    """Return why no handler can have answered."""
     if not any(run.ended is not None for run in record.runs):
         return "no handler has ended for it"
     if elapsed(record) < record.plan.answer.seconds - EPSILON:
@@ -181,7 +181,7 @@ def _response_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
 
 
 def send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
-    """Why a request could have been sent: its caller knows a moment later that its link is cut."""
+    """Return why a request could be sent: its caller learns a moment later that its link is cut."""
     is_cut = record.stay.disturbed is not None
     return None if is_cut or caller_left(record) else "the connection was there"
 
@@ -218,7 +218,7 @@ def elapsed(record: CallRecord) -> float:
 
 
 def _transit(record: CallRecord) -> float:
-    """Seconds that a request and its response are under way at the most."""
+    """Return the seconds for which a request and its response are in flight, at most."""
     callee = record.callee.profile.longest_delay if record.callee else 0.0
     return 2 * (record.stay.actor.profile.longest_delay + callee) + record.held_up
 

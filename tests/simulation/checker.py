@@ -1,4 +1,4 @@
-"""What has to hold, whatever goes wrong: checked after every step.
+"""The invariants of a run, whatever goes wrong: checked after every step.
 
 * A call has exactly one outcome, by its deadline.
 * No outcome without its cause: a response belongs to its request, and an error to what went wrong.
@@ -38,7 +38,7 @@ class ViolationError(AssertionError):
 
 @define
 class Checker:
-    """Is told each step, and raises `ViolationError`.
+    """A checker that is told each step, and raises `ViolationError`.
 
     Attributes:
         steps: How many there were.
@@ -142,7 +142,7 @@ class Checker:
         self._step(now, what)
 
     def all_done(self) -> None:
-        """After the last call, with all the time that anything needs to end."""
+        """Check the end: every call has ended, after all the time that anything needs to end."""
         for call in self.scenario.calls:
             record = self.records.get(call.number)
             if record is None or record.ended is None:
@@ -161,7 +161,7 @@ class Checker:
                 self.fail(f"{stay.identity} holds something: {stay.room.statistics()}")
 
     def nothing_left(self, room: Room) -> None:
-        """A room at rest has nothing to do."""
+        """Check that a room at rest holds nothing."""
         statistics = room.statistics()
         # All but what is held: an answered request is known until its time is over.
         if statistics != RoomStatistics():

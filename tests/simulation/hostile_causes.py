@@ -1,4 +1,4 @@
-"""What a call to an adversary may end with.
+"""The causes that the outcomes of calls to an adversary need.
 
 An adversary may answer anything, at any time, and as often as it likes. The call still has one
 outcome in time, and what was not made up by its callee needs a cause as in any other call.
@@ -29,7 +29,7 @@ def signature(identity: str) -> str:
 
 
 def missing_hostile_cause(record: CallRecord) -> str | None:
-    """Why a call to an adversary must not have ended as it did; None when all is well."""
+    """Return why a call to an adversary must not have ended as it did; None when all is well."""
     outcome = record.outcome
     if problem := overdue(record):
         return problem

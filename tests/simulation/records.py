@@ -1,4 +1,4 @@
-"""What the world writes down for the checker."""
+"""The records that the world keeps for the checker."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class CallRecord:
 
     @property
     def summary(self) -> str:
-        """All that is known of it, on a line."""
+        """The known facts, on a line."""
         known = (
             "started",
             "ended",
@@ -160,7 +160,7 @@ class CallRecord:
 
     @property
     def seconds_at_most(self) -> float:
-        """What it may take, where a cancel scope around it may end before its own timeout."""
+        """The most seconds that the call may take; a cancel scope may end it before its timeout."""
         return self._seconds(self.parent.deadline if self.parent else math.inf)
 
     @property

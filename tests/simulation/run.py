@@ -32,7 +32,7 @@ _PATIENCE = 600.0
 
 @frozen
 class Figures:
-    """What a run has shown.
+    """The results of a run.
 
     Attributes:
         trace: A digest of all steps; equal for runs that are equal.
@@ -137,7 +137,7 @@ def _run(
 
 
 def _failures(error: BaseException) -> Iterator[str]:
-    """What failed, and where, of all that is in an exception."""
+    """Yield the failures in an exception, and their places."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _failures(each)
@@ -168,7 +168,7 @@ def _deterministic(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Handlers crash on purpose, by the thousand."""
+    """Silence the log: handlers crash on purpose, by the thousand."""
     logger = logging.getLogger("trio_rpc")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

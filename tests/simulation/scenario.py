@@ -1,4 +1,4 @@
-"""What a simulation plays: made from a seed, and nothing else."""
+"""The plan of a simulation: made from a seed, and nothing else."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Profile:
 
 @frozen
 class Answer:
-    """What the handler of a call does, after some seconds.
+    """The plan of a handler: its outcome after some seconds.
 
     Attributes:
         call: Whom it calls before it answers.
@@ -122,17 +122,17 @@ class Call:
 
     @property
     def payload(self) -> str:
-        """What it is called with."""
+        """The payload of the request."""
         return self._text("payload", self.padding)
 
     @property
     def echo(self) -> str:
-        """What it returns, if it does."""
+        """The payload of the response, if there is one."""
         return self._text("echo", self.padding)
 
     @property
     def error_code(self) -> int:
-        """What its handler raises, if it does."""
+        """The code of the error that the handler raises, if it does."""
         return 2000 + self.number
 
     def _text(self, kind: str, padding: int) -> str:
@@ -157,7 +157,7 @@ class Disturbance:
 
 @frozen
 class Scenario:
-    """All that happens, in order."""
+    """The plan of a simulation, in order."""
 
     seed: int
     profiles: tuple[Profile, ...]
@@ -166,7 +166,7 @@ class Scenario:
     server_limits: ServerLimits = Factory(ServerLimits)
 
     def all_calls(self) -> Iterator[Call]:
-        """The calls, and those that their handlers make."""
+        """Yield the calls, and those that their handlers make."""
         for call in self.calls:
             yield call
             if call.answer.call is not None:
@@ -174,7 +174,7 @@ class Scenario:
 
 
 def make_scenario(seed: int, calls: int) -> Scenario:
-    """The scenario of a seed.
+    """Make the scenario of a seed.
 
     Args:
         calls: How many calls are made, the nested ones not counted.

@@ -29,7 +29,7 @@ _CALLS_PER_RUN: Final = 10_000
 
 @define
 class SeriesFigures:
-    """What a series has shown so far.
+    """The results of a series so far.
 
     Attributes:
         calls: The calls of honest participants.
@@ -56,7 +56,7 @@ class SeriesFigures:
 
     @property
     def moves(self) -> int:
-        """How many moves adversaries have played."""
+        """The number of moves that adversaries have played."""
         return sum(n for fact, n in self.facts.items() if fact.startswith("move: "))
 
     def __str__(self) -> str:

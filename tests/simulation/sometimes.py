@@ -10,7 +10,7 @@ from attrs import Factory, define
 
 @define
 class Sometimes:
-    """Counts how often each fact was reached.
+    """Counters of how often each fact was reached.
 
     Args:
         facts: The facts that there are.

@@ -24,7 +24,7 @@ class TappedConnector:
 
     @asynccontextmanager
     async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        """A link for as long as the block runs; see `trio_rpc.links.Connector`."""
+        """Open a link for the block; see `trio_rpc.links.Connector`."""
         async with self._connector.open_link(token, client) as link:
             yield _TappedLink(link, self._on_packet)
 

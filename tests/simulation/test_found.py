@@ -1,4 +1,4 @@
-"""What the simulation has found, each as a test of its own."""
+"""Bugs that the simulation has found, each as a test of its own."""
 
 from __future__ import annotations
 

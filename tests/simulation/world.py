@@ -163,7 +163,7 @@ class World:
             self.checker.call_ended(record, now, outcome)
 
     async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
-        """The handler of all calls."""
+        """Handle a call, as its plan says."""
         if self.visitors is not None and self.visitors.is_from_one(data):
             return await self.visitors.answer(data, stay)
         run = self.checker.handler_started(data, stay, anyio.current_time())

@@ -19,7 +19,7 @@ def write(**message: Any) -> None:
 
 
 class Participant:
-    """What it says of itself, answers to, and does when told.
+    """A participant that describes itself, answers to methods, and obeys commands.
 
     Args:
         rtc: The module of the SDK.
@@ -170,7 +170,7 @@ class Participant:
         }
 
     async def obey(self, do: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a command comes to, as the answer to it."""
+        """Run a command, and return its result."""
         try:
             return {"result": await getattr(self, f"do_{do}")(**arguments)}
         except self._rtc.RpcError as error:

@@ -1,4 +1,4 @@
-"""What adversaries answer to the calls of honest participants.
+"""The answers of adversaries to the calls of honest participants.
 
 Whatever text they send has their signature, so that an answer that reaches a call of somebody else
 is known as theirs.

@@ -1,4 +1,4 @@
-"""What adversaries send, as packets and messages."""
+"""The packets and messages of adversaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What honest participants offer to adversaries, and must never see from them.
+"""The offers of honest participants to adversaries, and what these must never send unnoticed.
 
 Their handlers run for calls of adversaries too, and they have handlers for texts, bytes and data.
 Each checks that what it is given comes from whom it says it is from, and from somebody who may

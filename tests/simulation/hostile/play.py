@@ -1,4 +1,4 @@
-"""What a move is given to play with."""
+"""The surroundings of a move: the calls and members that it may use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KnownCall:
 
 
 class Table(Protocol):
-    """What all plays have in common.
+    """The common part of all plays.
 
     Attributes:
         known_calls: Calls that were seen last, the newest at the end.

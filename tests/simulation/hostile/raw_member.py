@@ -29,7 +29,7 @@ _MAX_REMEMBERED: Final = 20_000
 
 
 class Listener(Protocol):
-    """Whoever an adversary tells of what it receives."""
+    """An observer of the packets that an adversary receives."""
 
     def on_packet(self, member: RawMember, packet: models.DataPacket) -> None:
         """Take a packet that is neither an ack nor a response."""
