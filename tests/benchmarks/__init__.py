@@ -1,4 +1,4 @@
-"""How fast calls are, side by side with what one would use instead.
+"""Benchmarks of calls, side by side with the alternatives.
 
 `python -m tests.benchmarks --help` tells how to run it; `nox -s bench` installs the others first.
 

@@ -218,7 +218,7 @@ def _make_callee() -> Room:
 
 
 class _Turns(trio.abc.Instrument):
-    """Measures the longest that the event loop computes without looking for what has come."""
+    """A meter of the longest time that the event loop computes without checking for I/O."""
 
     def __init__(self) -> None:
         self._began = 0.0

@@ -1,4 +1,4 @@
-"""What is measured: the loads, what the calls carry, and the targets."""
+"""The loads that are measured, their payloads, and the targets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Load:
 
 
 def size(count: int) -> str:
-    """`count` bytes, for a person."""
+    """Format `count` bytes for a person."""
     if count < 1_000:
         return f"{count} B"
     return f"{count // 1_000} KB" if count < 1_000_000 else f"{count // 1_000_000} MB"
@@ -49,7 +49,7 @@ ALL_LOADS: Final = tuple(
 
 @frozen
 class Target:
-    """How many times as many calls per second ours should make as the other, per target load."""
+    """The calls per second that ours should make, as a multiple of another's, by target load."""
 
     ours: str
     other: str
@@ -72,7 +72,7 @@ _RECORDS: Final = 1_000
 
 @cache
 def payload(payload_bytes: int) -> str:
-    """ASCII text of that size: records in JSON, which deflate makes about a third of.
+    """Return ASCII text of that size: records in JSON, which deflate reduces to about a third.
 
     It is the same in every run. Text of one letter, or without any pattern, would measure the best
     or the worst that a contestant which compresses can make of it.

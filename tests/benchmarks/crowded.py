@@ -69,7 +69,7 @@ async def join(url: str, number: int, rooms: int) -> Member:
 
 
 def upgrade_request(host: str, token: str) -> bytes:
-    """What a client sends first over a TCP connection that is to be a WebSocket."""
+    """Return the request that opens a WebSocket."""
     lines = (
         "GET /rtc HTTP/1.1",
         f"Host: {host}",
@@ -84,7 +84,7 @@ def upgrade_request(host: str, token: str) -> bytes:
 
 
 class Member(asyncio.Protocol):
-    """Joins over a WebSocket, and takes no notice of what comes: it costs next to nothing."""
+    """A member that joins over a WebSocket and ignores what it receives, at next to no cost."""
 
     def __init__(self, host: str, token: str, joined: asyncio.Future[None]) -> None:
         self._host = host

@@ -1,4 +1,4 @@
-"""What calls and joins cost as there are more participants, rooms, calls and bytes."""
+"""The cost of calls and joins as participants, rooms, calls and bytes grow in number."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Point:
     pending: int = 0
 
     def entry(self) -> Entry:
-        """What has to run for it."""
+        """Return the entry of the point, with the processes that it needs."""
         options = {"members": self.members, "rooms": self.rooms, "pending": self.pending}
         contestant = Contestant(
             name=self.label,
@@ -73,7 +73,7 @@ CURVES: Final[dict[str, Sequence[Point]]] = {
 
 
 def measure(rounds: int, seconds: float, seed: int, say: Say) -> dict[str, Results]:
-    """Every curve, whose points take turns."""
+    """Measure every curve; their points take turns."""
     curves = {}
     for title, points in CURVES.items():
         say(title)
@@ -105,7 +105,7 @@ class Joins:
 
 
 def measure_joins(say: Say) -> list[Joins]:
-    """Joins into one room that grows."""
+    """Measure joins into one room that grows."""
     entry = Point("joins").entry()
     measured = []
     with ExitStack() as stack:
@@ -127,7 +127,7 @@ def measure_joins(say: Say) -> list[Joins]:
 
 
 def report(curves: dict[str, Results], joins: Sequence[Joins]) -> str:
-    """All of it as tables."""
+    """Render all results as tables."""
     header = ["", "calls/s", "p50 ms", "CPU µs per call", "total CPU / first", "memory MB (PSS)"]
     tables = [
         f"### {title}\n\n{table(header, _rows(CURVES[title], results))}{missing(results)}"

@@ -79,7 +79,7 @@ class Cost:
     others_cores: float
 
     def slower(self, whom: str) -> float:
-        """The p99 of calls to somebody, as a multiple of the one before."""
+        """Return the p99 of calls to `whom` during the attack, as a multiple of the p99 before."""
         return self.meanwhile[whom].p99 / self.before[whom].p99
 
     @property
@@ -96,13 +96,13 @@ class Outcome:
     missing: dict[Case, str] = field(factory=dict[Case, str])
 
     def others_cores(self) -> Spread | None:
-        """The spread, over all rounds, of what everything else kept busy."""
+        """Return the spread, over all rounds, of the cores that other processes kept busy."""
         cores = [cost.others_cores for costs in self.costs.values() for cost in costs]
         return Spread.of(cores) if cores else None
 
 
 def cases(names: Sequence[str] = ()) -> list[Case]:
-    """All attacks, or those of these names, over each of their links."""
+    """Return all attacks, or those of these names, over each of their links."""
     return [
         Case(name, link)
         for name, attack in ATTACKS.items()
@@ -193,7 +193,7 @@ class _Busy:
         return cls(time.monotonic(), busy_seconds())
 
     def others_since(self, start: dict[str, Usage], end: dict[str, Usage]) -> float:
-        """The cores that processes other than ours kept busy since."""
+        """Return the cores that processes other than ours have kept busy since."""
         ours = sum(end[role].cpu_seconds - start[role].cpu_seconds for role in end)
         now = _Busy.now()
         return max(0.0, (now.busy - self.busy - ours) / (now.time - self.time))
@@ -259,7 +259,7 @@ def _in_short(cost: Cost) -> str:
 
 
 def report(outcome: Outcome) -> str:
-    """All of it as a table."""
+    """Render all results as a table."""
     header = [
         "attack",
         "p99 ms before",

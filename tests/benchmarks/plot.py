@@ -21,7 +21,7 @@ _OTHERS: Final = "#90a4ae"
 
 
 def write_rates(results: Results, path: Path) -> None:
-    """Calls per second of everybody: a column for each load of the targets."""
+    """Plot the calls per second of all contestants: a column for each target load."""
     labels = [label for label in CONTESTANTS if label not in results.missing]
     with figure(path, 12, 1.2 + 0.32 * len(labels), len(TARGET_LOADS), sharey=True) as axes:
         for axis, load in zip(axes, TARGET_LOADS, strict=True):
@@ -40,7 +40,7 @@ def write_rates(results: Results, path: Path) -> None:
 
 
 def write_growth(curves: Mapping[str, Results], joins: Sequence[Joins], path: Path) -> None:
-    """CPU per call along each curve, and per join."""
+    """Plot the CPU per call along each curve, and per join."""
     with figure(path, 3.2 * (len(curves) + 1), 3.2, len(curves) + 1) as axes:
         for axis, (name, results) in zip(axes, curves.items(), strict=False):
             labels = [point.label for point in CURVES[name]]
@@ -67,7 +67,7 @@ def write_growth(curves: Mapping[str, Results], joins: Sequence[Joins], path: Pa
 
 
 def cpu_of(role: str) -> Callable[[Round], float]:
-    """What a process of this role spent per call."""
+    """Return a function that returns the CPU of a role's process per call."""
     return lambda each: each.cpu[role]
 
 
@@ -75,7 +75,7 @@ def cpu_of(role: str) -> Callable[[Round], float]:
 def figure(
     path: Path, width: float, height: float, columns: int, **options: Any
 ) -> Iterator[Sequence[Any]]:
-    """The axes of plots side by side, which are written to `path` at the end of the block."""
+    """Yield axes side by side, and write their plots to `path` at the end of the block."""
     # Text stays text, and the same figures make the same file.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "benchmarks", "font.size": 9}
     with matplotlib.rc_context(settings):

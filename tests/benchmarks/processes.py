@@ -31,7 +31,7 @@ class ProcessFailedError(Exception):
 
 @frozen
 class Usage:
-    """What a process and those that it started have used.
+    """The CPU and memory that a process and its children have used.
 
     Attributes:
         cpu_seconds: On all cores, since it began.
@@ -64,7 +64,7 @@ class Process:
             raise self._failed("took no more orders") from None
 
     def hear(self, timeout: float = _START_TIMEOUT) -> dict[str, Any]:
-        """The next line that it says.
+        """Receive the next line of the process.
 
         Raises:
             ProcessFailedError: it says nothing for `timeout` seconds, or has ended.
@@ -83,7 +83,7 @@ class Process:
         return message
 
     def usage(self) -> Usage:
-        """What it has used so far.
+        """Measure the usage so far.
 
         Raises:
             ProcessFailedError: it has ended.
@@ -120,7 +120,7 @@ class Process:
 def open_process(
     command: list[str], directory: Path, environment: Mapping[str, str]
 ) -> Iterator[Process]:
-    """A process for as long as the block runs."""
+    """Run a process while the block runs."""
     with (
         tempfile.TemporaryFile() as log,
         selectors.DefaultSelector() as selector,
@@ -146,7 +146,7 @@ def open_process(
 
 
 def busy_seconds() -> float:
-    """What all processes of the machine have used of all its cores."""
+    """Return the CPU seconds that all processes of the machine have used, on all cores."""
     _, user, nice, system, _idle, _iowait, irq, softirq, *_ = (
         Path("/proc/stat").read_text().split(maxsplit=10)
     )
@@ -155,7 +155,7 @@ def busy_seconds() -> float:
 
 
 def _family(pid: int) -> Iterator[int]:
-    """A process, and those that it started."""
+    """Yield the ids of a process and of all that it started."""
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():

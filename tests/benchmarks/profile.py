@@ -1,4 +1,4 @@
-"""Where the time of a call goes: its halves alone, and the steps that they consist of.
+"""The time of a call: its halves alone, and the steps of each.
 
 `python -m tests.benchmarks.profile` prints a table for docs/performance.md. A half is a room whose
 server is played by a link that answers from memory, so that what is measured is the engine, without
@@ -133,7 +133,7 @@ class _PlayedServer:
 
 
 async def _caller_half() -> float:
-    """Seconds of a call, without those that the played server takes."""
+    """Measure the seconds of a call, without those of the played server."""
     server, room = _PlayedServer(), Room()
     async with room.connect(server, "a token"):
         played = 0.0
@@ -160,7 +160,7 @@ async def _caller_half() -> float:
 
 
 async def _callee_half() -> float:
-    """Seconds of an invocation."""
+    """Measure the seconds of an invocation."""
     server, room = _PlayedServer(), Room()
 
     @room.register_rpc_method("echo")
@@ -212,7 +212,7 @@ class _SendQueue:
 
 
 def _routing() -> float:
-    """Seconds of the routing of a call's three packets."""
+    """Measure the seconds of routing a call's three packets."""
     room = ServerRoom("a room", ServerLimits(), lambda: None, RoomSettings())
     members = [
         Member(

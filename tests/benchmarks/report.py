@@ -20,7 +20,7 @@ class _Measured(Protocol):
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; all columns but the first are aligned to the right."""
+    """Render a table; all columns but the first are aligned to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -36,7 +36,7 @@ def ratio(value: float) -> str:
 def write_spread(
     results: Results, label: str, load: Load, value: Callable[[Round], float], form: str
 ) -> str:
-    """A value's median with its quartiles, each in the format `form`."""
+    """Format a value's median with its quartiles, each in the format `form`."""
     spread = results.spread(label, load, value)
     return "-" if spread is None else spread.format(lambda each: format(each, form))
 
@@ -51,7 +51,7 @@ def write(page: Path, name: str, text: str) -> None:
 
 
 def conditions(rounds: int, seconds: float, *results: _Measured) -> str:
-    """On what, and how, it was measured."""
+    """Describe the machine, the rounds, and the other load."""
     others = [each.median for result in results if (each := result.others_cores()) is not None]
     return (
         f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
@@ -61,7 +61,7 @@ def conditions(rounds: int, seconds: float, *results: _Measured) -> str:
 
 
 def targets(results: Results) -> str:
-    """Ours against the others, as ratios of calls per second, beside what they should be."""
+    """Render the ratios of ours to others in calls per second, beside the targets."""
     rows = []
     for target in TARGETS:
         cells = []
@@ -77,7 +77,7 @@ def targets(results: Results) -> str:
 
 
 def contestants(results: Results, load: Load) -> str:
-    """All that was measured with one load, the fastest first."""
+    """Render all results of one load, the fastest first."""
 
     def median_rate(label: str) -> float:
         spread = results.spread(label, load, lambda each: each.rate)
@@ -103,7 +103,7 @@ def _row(results: Results, label: str, load: Load) -> list[str]:
 
 
 def by_role(results: Results, label: str, load: Load, what: str, scale: float) -> str:
-    """The medians of what each process used: server, callee, caller."""
+    """Format the medians of each process's usage: server, callee, caller."""
 
     def median(role: str) -> float | None:
         def value(each: Round) -> float:
@@ -118,7 +118,7 @@ def by_role(results: Results, label: str, load: Load, what: str, scale: float) -
 
 
 def missing(results: Results) -> str:
-    """Who could not be measured, and why; empty if all could."""
+    """Render the contestants that could not be measured, and why; empty if there are none."""
     lines = [f"- {title(label)}: {why}" for label, why in results.missing.items()]
     return "\n".join(["\nMissing:\n", *lines, ""]) if lines else ""
 
@@ -128,7 +128,7 @@ def title(label: str) -> str:
 
 
 def notes() -> str:
-    """What is to be known of each contestant."""
+    """Render the notes on each contestant."""
     return table(
         ["contestant", "what a caller hears", "fairness"],
         ([each.title, each.acknowledgement, each.fairness] for each in CONTESTANTS.values()),
@@ -136,7 +136,7 @@ def notes() -> str:
 
 
 def comparison(results: Results, names: Sequence[str]) -> str:
-    """B against A: what each makes, and the ratio of B to A."""
+    """Render a comparison of two versions: the figures of each, and the ratio of B to A."""
     rows = []
     for load in results.loads():
         for name in names:

@@ -1,4 +1,4 @@
-"""What was measured, and medians, spreads and ratios of it."""
+"""The measurements, with their medians, spreads and ratios."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
+        """Return the spread of at least one value."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high)
 
     def format(self, form: Callable[[float], str]) -> str:
-        """The three, each formatted."""
+        """Format the median and the quartiles."""
         return f"{form(self.median)} [{form(self.low)}, {form(self.high)}]"
 
 
@@ -63,27 +63,27 @@ class Results:
         self._rounds.setdefault((label, load), {})[number] = measured
 
     def others_cores(self) -> Spread | None:
-        """The spread, over all rounds, of what everything else kept busy."""
+        """Return the spread, over all rounds, of the cores that other processes kept busy."""
         rounds = [each for rounds in self._rounds.values() for each in rounds.values()]
         return Spread.of([each.others_cores for each in rounds]) if rounds else None
 
     def loads(self) -> list[Load]:
-        """Whatever was measured, from small to large."""
+        """Return the loads that were measured, from small to large."""
         return sorted({load for _, load in self._rounds})
 
     def labels(self, load: Load) -> list[str]:
-        """What was measured with this load."""
+        """Return the labels that were measured with this load."""
         return [label for label, its_load in self._rounds if its_load == load]
 
     def spread(self, label: str, load: Load, value: Callable[[Round], float]) -> Spread | None:
-        """The spread of a value over the rounds; None if there were none."""
+        """Return the spread of a value over the rounds; None if there were none."""
         rounds = self._rounds.get((label, load))
         return Spread.of([value(each) for each in rounds.values()]) if rounds else None
 
     def ratio(
         self, ours: str, other: str, load: Load, value: Callable[[Round], float]
     ) -> Spread | None:
-        """The spread of the ratio of ours to the other's, of which each is within one round."""
+        """Return the spread of the ratio of ours to the other's, each within one round."""
         mine, its = self._rounds.get((ours, load), {}), self._rounds.get((other, load), {})
         ratios = [value(mine[number]) / value(its[number]) for number in mine.keys() & its.keys()]
         return Spread.of(ratios) if ratios else None

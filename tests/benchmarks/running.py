@@ -97,7 +97,7 @@ class Entry:
 
 
 def make_entry(contestant: Contestant, environments: Path | None, label: str = "") -> Entry:
-    """A contestant from this checkout, with the interpreter of its environment.
+    """Return a contestant from this checkout, with the interpreter of its environment.
 
     Args:
         contestant: Which.

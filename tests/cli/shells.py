@@ -28,7 +28,7 @@ class Shell:
         return self.wait()
 
     def wait(self) -> tuple[int, str, str]:
-        """Wait for the end; otherwise as `stop`, without a signal."""
+        """Wait for the end; otherwise as `end`, without a signal."""
         output, errors = self.process.communicate(timeout=PATIENCE)
         assert "Traceback" not in errors
         return self.process.returncode, output, errors

@@ -38,7 +38,7 @@ class Model(Protocol):
 
 
 class ScriptedModel:
-    """Stands in for a model: it always wants the last tool, and repeats what the tool said.
+    """A stand-in for a model: it always wants the last tool, and repeats its result.
 
     A real one goes here, with a client of its vendor's:
 

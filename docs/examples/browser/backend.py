@@ -1,4 +1,4 @@
-"""Takes orders from a page, and has each confirmed there before it cooks."""
+"""A backend that takes orders from a page, and has each confirmed there before it cooks."""
 
 import json
 import os

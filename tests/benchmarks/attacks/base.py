@@ -35,7 +35,7 @@ _CLOSE_FRAME: Final = re.compile(rb"\x88[\x02-\x7d]([\x03\x0f].)([ -~]*)$", re.D
 
 @define(eq=False)
 class Attacker:
-    """Counts what the connections of one attack send, and are told.
+    """An attacker on one link, whose bytes in both directions are counted.
 
     Attributes:
         urls: Of the server, by link.
@@ -55,7 +55,7 @@ class Attacker:
 
     @asynccontextmanager
     async def connection(self, receive_buffer: int | None = None) -> AsyncGenerator[Connection]:
-        """A connection on which nothing was sent so far."""
+        """Open a connection on which nothing has been sent yet."""
         parts = urlsplit(self.urls[self.link])
         connected = socket.socket()
         if receive_buffer is not None:
@@ -71,7 +71,7 @@ class Attacker:
             writer.transport.abort()
 
     def hello(self, identity: str) -> bytes:
-        """The first bytes of whoever joins."""
+        """Return the first bytes of a joining participant."""
         token = make_token(identity)
         if self.link == "websocket":
             return upgrade_request(urlsplit(self.urls[self.link]).netloc, token)
@@ -82,7 +82,7 @@ class Attacker:
     async def joined(
         self, identity: str = ATTACKER, receive_buffer: int | None = None
     ) -> AsyncGenerator[Connection]:
-        """A connection of a participant."""
+        """Open a connection of a participant that has joined."""
         async with self.connection(receive_buffer) as connection:
             await connection.send(self.hello(identity))
             if self.link == "websocket":
@@ -111,13 +111,13 @@ class Attacker:
             await asyncio.sleep(_PAUSE)
 
     def message(self, body: bytes) -> bytes:
-        """A message as the link carries it; on a WebSocket, a client's is masked."""
+        """Return a message as the link carries it; a client's is masked on a WebSocket."""
         if self.link == "tcp":
             return struct.pack("!BI", 3, len(body)) + body
         return websocket_frame(2, body)
 
     def packets(self, packets: Iterable[models.DataPacket]) -> bytes:
-        """A message with such packets."""
+        """Return a message with these packets."""
         frames = (Frame(Channel.RELIABLE, each.SerializeToString()) for each in packets)
         return self.message(encode_frames(frames))
 
@@ -201,7 +201,7 @@ class Attack:
 
 
 def websocket_frame(opcode: int, body: bytes) -> bytes:
-    """A final frame of a client's, masked with zeros."""
+    """Encode a final frame of a client, masked with zeros."""
     size = len(body)
     if size < 126:
         length = struct.pack("!B", 0x80 | size)
@@ -213,7 +213,7 @@ def websocket_frame(opcode: int, body: bytes) -> bytes:
 
 
 def _last_words(received: bytes) -> str:
-    """The end of what a server said, as far as a person can read it."""
+    """Return the readable part of the end of what a server sent."""
     if closed := _CLOSE_FRAME.search(received):
         return f"{int.from_bytes(closed[1])} {closed[2].decode(errors='replace')}".strip()
     texts = _TEXT.findall(received)

@@ -27,7 +27,7 @@ def _times(data: bytes, size: int) -> bytes:
 
 
 def _ping() -> bytes:
-    """A frame with a ping of signalling, the smallest that is answered."""
+    """Return a frame with a signalling ping, the smallest that is answered."""
     body = rtc.SignalRequest(ping=0).SerializeToString()
     return encode_frames([Frame(Channel.SIGNAL, body)])
 

@@ -28,7 +28,7 @@ class _Call:
     caller: str
 
     def stream(self, name: str, **fields: object) -> models.DataPacket:
-        """The header of one of its response streams."""
+        """Return the header of one of the response streams."""
         header = response_header(self.id, None, **fields)
         header.stream_id = name
         return models.DataPacket(destination_identities=[self.caller], stream_header=header)

@@ -1,4 +1,4 @@
-"""What a contestant is, and what its processes say to the one that measures.
+"""The contract of a contestant, and the commands and reports of its processes.
 
 Nothing here needs trio_rpc, or anyio: the other contestants run in environments without them.
 """
@@ -89,14 +89,14 @@ class Control:
         self.say(address=address)
 
     def become(self, address: str, *command: str) -> NoReturn:
-        """As the server, go on as another program, which will listen on `address`."""
+        """Replace the server's process by another program, which will listen on `address`."""
         if shutil.which(command[0]) is None:
             raise MissingError(f"{command[0]} is not installed")
         self.ready(address)
         os.execvp(command[0], command)
 
     def next_command(self) -> dict[str, Any] | None:
-        """What to do next; None when there is nothing more. Blocks."""
+        """Wait for the next command, blocking; None when there are no more."""
         line = sys.stdin.readline()
         return json.loads(line) if line else None
 
@@ -113,7 +113,7 @@ async def run_rounds(
     run_in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     run_together: Callable[[Task, int], Awaitable[None]] | None = None,
 ) -> None:
-    """As the caller, run rounds of calls until there are no more.
+    """Run rounds of calls in the caller's process until there are no more.
 
     Args:
         control: Says which.
@@ -156,14 +156,14 @@ async def _run_in_task_group(task: Task, count: int) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
+    """Return a port of the loopback address that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 async def keep_trying(connect: Callable[[], Awaitable[T]], errors: type[Exception] = OSError) -> T:
-    """What `connect` returns, once the server listens: until then it raises `errors`."""
+    """Call `connect` until the server listens; until then it raises `errors`."""
     give_up = time.monotonic() + CONNECT_TIMEOUT
     while True:
         try:

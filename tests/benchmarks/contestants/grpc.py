@@ -66,7 +66,7 @@ def caller(control: Control) -> None:
 
 
 async def listen(**handlers: Handler) -> tuple[Any, str]:
-    """A server of these methods on a free port, which serves as long as it is kept; its address."""
+    """Start a server of these methods on a free port; return it, to be kept, and its address."""
     grpc_server = grpc.aio.server()
     methods = {
         name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()

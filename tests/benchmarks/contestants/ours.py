@@ -80,7 +80,7 @@ def run(main: Callable[[], Awaitable[None]], backend: str) -> None:
 
 
 def make_room() -> Room:
-    """A room that bears every load."""
+    """Return a room that is large enough for every load."""
     return Room(
         max_payload_bytes=_MAX_PAYLOAD_BYTES,
         max_round_trip_latency=_TIMEOUT,
@@ -89,7 +89,7 @@ def make_room() -> Room:
 
 
 def make_callee() -> Room:
-    """Such a room, which answers to `echo`, and does not to `hang`."""
+    """Return a room that answers `echo` at once and `hang` never."""
     room = make_room()
 
     async def echo(data: RpcInvocationData) -> str:

@@ -67,7 +67,7 @@ async def join(address: str, joined: Callable[[Any], Awaitable[None]]) -> None:
 
 
 def configuration(port: int) -> dict[str, Any]:
-    """A router with one realm, in which everybody may do everything."""
+    """Return the configuration of a router with one realm, in which everybody may do everything."""
     permission = {
         "uri": "",
         "match": "prefix",
