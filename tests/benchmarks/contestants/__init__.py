@@ -13,7 +13,7 @@ from .base import Contestant
 _ACK_AND_RESPONSE: Final = "ack of the callee, then the response"
 _OURS: Final = (
     "Routed by identity and checked against permissions; a timeout over the call and another "
-    "around the handler. Text over 1 KB is compressed where that helps."
+    "around the handler. Text over 15,000 bytes is compressed where that helps."
 )
 
 
