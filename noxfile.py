@@ -48,10 +48,9 @@ def pinned(*names: str) -> list[str]:
 
 @nox.session(tags=["full"])
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
-    session.install(*pinned("ruff"))
-    session.run("ruff", "check")
-    session.run("ruff", "format", "--check")
+    """Check style, spelling and news fragments, as each commit does; what can be mended, is."""
+    session.install(*pinned("codespell", "pre-commit", "ruff", "towncrier"))
+    session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")
 
 
 @nox.session(tags=["full"])

@@ -2,7 +2,8 @@
 
 * `rooms`: rooms, members, routing and permissions; knows no socket.
 * `administration`, `caller`: what an administrator can do; calls of the server's own.
-* `admission`: tokens, limits, and joining. `room_server`: `RoomServer`, all of that together.
+* `limits`: `ServerLimits`. `admission`: tokens, and joining within the limits.
+  `room_server`: `RoomServer`, all of that together.
 * `session`: what a participant says, from joining to leaving.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants who come in over a plain socket.

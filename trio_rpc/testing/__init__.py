@@ -2,6 +2,7 @@
 
 * `rooms`: rooms in memory, and who is in them.
 * `faults`: what goes wrong on a link, decided from a seed. `faulty_links`: links on which it does.
+  `lanes`: one direction of such a link.
 * `virtual_time`: an asyncio event loop whose clock jumps, as trio's autojump clock does.
 * `pytest_plugin`: the same as fixtures.
 """

@@ -4,6 +4,6 @@ Packets and requests come in as values, and what follows from them is queued: no
 awaits. Sessions wait, by `server.back_pressure`.
 
 * `room`: a room, its members and its packets. `table`: the rooms of a server.
-* `member`: one participant. `backlog`: its queue, by cause.
+* `member`: one participant. `backlog`: its queue, by cause. `shares`: fair shares of it.
 * `router`: the way of a packet. `routing`: its destinations. `directed_streams`: those of streams.
 """

@@ -1,0 +1,1 @@
+"""The habits of this repository: its commits, and prose that says what is in it."""
