@@ -5,6 +5,7 @@
 * `limits`: `ServerLimits`. `admission`: tokens, and joining within the limits.
   `room_server`: `RoomServer`, all of that together.
 * `session`: what a participant says, from joining to leaving.
+  `back_pressure`: when a session has to wait for receivers.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants who come in over a plain socket.
 * `signalling`, `webrtc`: participants who come in over a WebSocket, ours and LiveKit's.
