@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import anyio
 import attrs
 import pytest
@@ -11,7 +9,13 @@ import sniffio
 import trio
 
 from trio_rpc import concurrency
-from trio_rpc.concurrency import CHANNEL_CLOSED, WOULD_BLOCK, Backend, open_service_nursery
+from trio_rpc.concurrency import (
+    CHANNEL_CLOSED,
+    WOULD_BLOCK,
+    AsyncFunction,
+    Backend,
+    open_service_nursery,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -134,9 +138,7 @@ async def serve_forever(ends: list[str]) -> None:
         ends.append("ended")
 
 
-async def raise_in_block(
-    error: BaseException, task: Callable[..., Awaitable[object]], *args: object
-) -> None:
+async def raise_in_block(error: BaseException, task: AsyncFunction, *args: object) -> None:
     """Raise in the block of a service nursery in which a task runs."""
     async with open_service_nursery() as nursery:
         nursery.start_soon(task, *args)

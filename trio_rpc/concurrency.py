@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from typing import Any, Protocol, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import anyio
 import anyio.lowlevel
@@ -39,12 +40,30 @@ CANCELLED = (trio.Cancelled, asyncio.CancelledError)
 _ENDS_PROGRAM = (KeyboardInterrupt, SystemExit)
 
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+Ts = TypeVarTuple("Ts")
+
+#: An `async def` function: anyio's task groups start no other awaitables.
+AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
+
+
 class CancelScope(Protocol):
     """The common interface of `trio.CancelScope` and `anyio.CancelScope`."""
 
-    deadline: float
-    shield: bool
-
+    @property
+    def deadline(self) -> float: ...
+    @deadline.setter
+    def deadline(self, value: float, /) -> None: ...
+    def __enter__(self) -> CancelScope: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool: ...
     @property
     def cancel_called(self) -> bool: ...
     @property
@@ -57,12 +76,8 @@ class Nursery(Protocol):
 
     @property
     def cancel_scope(self) -> CancelScope: ...
-    def start_soon(
-        self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None
-    ) -> object: ...
-    async def start(
-        self, async_fn: Callable[..., Awaitable[Any]], /, *args: Any, name: object = None
-    ) -> Any: ...
+    def start_soon(self, async_fn: AsyncFunction, /, *args: Any, name: object = None) -> object: ...
+    async def start(self, async_fn: AsyncFunction, /, *args: Any, name: object = None) -> Any: ...
 
 
 class Event(Protocol):
@@ -73,43 +88,47 @@ class Event(Protocol):
     async def wait(self) -> None: ...
 
 
-class SendChannel(Protocol):
+class SendChannel(Protocol[T_contra]):
     """The sending end of a memory channel."""
 
-    def send_nowait(self, value: Any) -> None: ...
-    async def send(self, value: Any) -> None: ...
+    def send_nowait(self, value: T_contra, /) -> None: ...
+    def send(self, value: T_contra, /) -> Awaitable[None]: ...
     def close(self) -> None: ...
 
 
-class ReceiveChannel(Protocol):
+class ReceiveChannel(Protocol[T_co]):
     """The receiving end of a memory channel."""
 
-    def receive_nowait(self) -> Any: ...
-    async def receive(self) -> Any: ...
+    def receive_nowait(self) -> T_co: ...
+    def receive(self) -> Awaitable[T_co]: ...
     def close(self) -> None: ...
 
 
-class _AsyncioQueue(asyncio.Queue[Any]):
+#: Both ends of a memory channel.
+ChannelEnds: TypeAlias = tuple[SendChannel[T], ReceiveChannel[T]]
+
+
+class _AsyncioQueue(asyncio.Queue[T]):
     """asyncio's queue as both ends of a memory channel that is never closed."""
 
-    def send_nowait(self, value: Any) -> None:
+    def send_nowait(self, value: T, /) -> None:
         self.put_nowait(value)
 
-    async def send(self, value: Any) -> None:
-        await self.put(value)
+    def send(self, value: T, /) -> Awaitable[None]:
+        return self.put(value)
 
-    def receive_nowait(self) -> Any:
+    def receive_nowait(self) -> T:
         return self.get_nowait()
 
-    def receive(self) -> Awaitable[Any]:
+    def receive(self) -> Awaitable[T]:
         return self.get()
 
     def close(self) -> None:
         """Do nothing: no task waits for the end."""
 
 
-def _open_asyncio_queue(max_buffer_size: int) -> tuple[_AsyncioQueue, _AsyncioQueue]:
-    queue = _AsyncioQueue(max_buffer_size)
+def _open_asyncio_queue(max_buffer_size: int, /) -> ChannelEnds[T]:
+    queue: _AsyncioQueue[T] = _AsyncioQueue(max_buffer_size)
     return queue, queue
 
 
@@ -127,21 +146,57 @@ class _IgnoredTaskStatus:
 IGNORED_TASK_STATUS: TaskStatus = _IgnoredTaskStatus()
 
 
+class MakeCancelScope(Protocol):
+    """A constructor of cancel scopes."""
+
+    def __call__(self, *, deadline: float = math.inf, shield: bool = False) -> CancelScope: ...
+
+
+class MoveOnAfter(Protocol):
+    """A function that returns a cancel scope with a timeout in seconds."""
+
+    def __call__(self, seconds: float, /, *, shield: bool = False) -> CancelScope: ...
+
+
+class CapacityLimiter(Protocol):
+    """The common interface of `trio.CapacityLimiter` and `anyio.CapacityLimiter`."""
+
+    @property
+    def total_tokens(self) -> float: ...
+
+
+class RunSyncInThread(Protocol):
+    """A function that calls another in a worker thread.
+
+    Each library takes limiters of its own alone, so their type is not checked.
+    """
+
+    def __call__(
+        self,
+        sync_fn: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        abandon_on_cancel: bool = False,
+        limiter: Any = None,
+    ) -> Awaitable[T]: ...
+
+
 @frozen
 class Backend:
     """The primitives of structured concurrency, as one library has them."""
 
     name: str
-    open_nursery: Callable[[], AbstractAsyncContextManager[Any]]
-    cancel_scope: Callable[..., Any]
-    move_on_after: Callable[..., AbstractContextManager[Any]]
-    open_memory_channel: Callable[[int], tuple[Any, Any]]
+    open_nursery: Callable[[], AbstractAsyncContextManager[Nursery]]
+    cancel_scope: MakeCancelScope
+    move_on_after: MoveOnAfter
+    #: The items are of the type that the caller says: `ends: ChannelEnds[str] = …`.
+    open_memory_channel: Callable[[int], ChannelEnds[Any]]
     #: A memory channel that need not be closed, and where a close is not noticed.
-    open_queue: Callable[[int], tuple[Any, Any]]
+    open_queue: Callable[[int], ChannelEnds[Any]]
     event: Callable[[], Event]
-    lock: Callable[[], AbstractAsyncContextManager[Any]]
-    capacity_limiter: Callable[[int], Any]
-    run_sync_in_thread: Callable[..., Awaitable[Any]]
+    lock: Callable[[], AbstractAsyncContextManager[None]]
+    capacity_limiter: Callable[[int], CapacityLimiter]
+    run_sync_in_thread: RunSyncInThread
     current_time: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     sleep_forever: Callable[[], Awaitable[None]]

@@ -214,8 +214,8 @@ class EventStream:
     """
 
     _open_streams: set[EventStream]
-    _send: SendChannel
-    _receive: ReceiveChannel
+    _send: SendChannel[RoomEvent]
+    _receive: ReceiveChannel[RoomEvent]
     _lost: bool = False
 
     def __aiter__(self) -> EventStream:
@@ -223,7 +223,7 @@ class EventStream:
 
     async def __anext__(self) -> RoomEvent:
         try:
-            event: RoomEvent = await self._receive.receive()
+            return await self._receive.receive()
         except CHANNEL_CLOSED:
             self.close()
             if self._lost:
@@ -232,7 +232,6 @@ class EventStream:
                     "Room.events a larger max_buffered"
                 ) from None
             raise StopAsyncIteration from None
-        return event
 
     async def __aenter__(self) -> EventStream:
         return self

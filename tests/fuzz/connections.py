@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import ModuleType
 from typing import Final, TypeAlias
@@ -13,7 +13,7 @@ import anyio
 from livekit.protocol import models, rtc
 
 from trio_rpc import concurrency
-from trio_rpc.concurrency import Event
+from trio_rpc.concurrency import AsyncFunction, Event
 from trio_rpc.links import Channel, Frame
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
@@ -60,9 +60,7 @@ async def _serve_stream(server: RoomServer) -> AsyncIterator[ServeConnection]:
 
 
 @asynccontextmanager
-async def _served_by(
-    module: ModuleType, serve: Callable[[], Awaitable[None]]
-) -> AsyncIterator[ServeConnection]:
+async def _served_by(module: ModuleType, serve: AsyncFunction) -> AsyncIterator[ServeConnection]:
     """Run a server that accepts nobody; yields what it would serve each connection with."""
     serving = anyio.Event()
     served: list[ServeConnection] = []

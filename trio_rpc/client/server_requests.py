@@ -28,7 +28,7 @@ class ServerRequests:
         self.changing = backend.lock()
         self._last_id = 0
         self._close_reason = ""
-        self._pending: dict[int, SendChannel] = {}
+        self._pending: dict[int, SendChannel[rtc.RequestResponse]] = {}
 
     async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
         """Ask for a change, and wait until it is made.

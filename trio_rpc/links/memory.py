@@ -23,8 +23,8 @@ class _Ending:
 class MemoryStream:
     """One end of a pair of message streams; see `open_memory_streams`."""
 
-    _outgoing: SendChannel
-    _incoming: ReceiveChannel
+    _outgoing: SendChannel[bytes]
+    _incoming: ReceiveChannel[bytes]
     _our_ending: _Ending
     _their_ending: _Ending
     can_send_nowait: bool = True
@@ -48,10 +48,9 @@ class MemoryStream:
 
     async def receive_message(self) -> bytes:
         try:
-            message: bytes = await self._incoming.receive()
+            return await self._incoming.receive()
         except CHANNEL_CLOSED:
             raise LinkClosedError(self._their_ending.reason) from None
-        return message
 
     async def aclose(self, reason: str) -> None:
         if reason:

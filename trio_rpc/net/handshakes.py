@@ -14,7 +14,7 @@ import socket
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field
 
@@ -57,7 +57,7 @@ class PendingHandshakes:
     _backend: Backend
     _pending: _Queue = field(init=False)
     _closing: _Queue = field(init=False)
-    _turn: AbstractAsyncContextManager[Any] = field(init=False)
+    _turn: AbstractAsyncContextManager[None] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pending = _Queue(self.max_pending, self.max_per_address, self._backend)

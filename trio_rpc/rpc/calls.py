@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from attrs import define, frozen
 from livekit.protocol import models
 
-from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
+from ..concurrency import WOULD_BLOCK, CancelScope, ChannelEnds, ReceiveChannel, SendChannel
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
@@ -91,8 +91,8 @@ class _PendingCall:
     scope: CancelScope
     respond_by: float
     wait_until: float
-    send_channel: SendChannel
-    receive_channel: ReceiveChannel
+    send_channel: SendChannel[_Outcome | _Acknowledged]
+    receive_channel: ReceiveChannel[_Outcome | _Acknowledged]
     sending: bool = True
     acknowledged: bool = False
     finished: bool = False
@@ -219,7 +219,7 @@ class Calls:
         self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
         # The empty channels of finished calls, for the next ones
-        self._spare_channels: list[tuple[SendChannel, ReceiveChannel]] = []
+        self._spare_channels: list[ChannelEnds[_Outcome | _Acknowledged]] = []
 
     def __len__(self) -> int:
         return len(self._pending)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from ..concurrency import Backend, failure_in
+from ..concurrency import Backend, CapacityLimiter, failure_in
 from ..errors import RpcError
 from ..logs import peer_logger
 from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
@@ -122,7 +122,11 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 
 
 async def call_handler(
-    backend: Backend, threads: Any, method: Method, data: RpcInvocationData, max_bytes: int
+    backend: Backend,
+    threads: CapacityLimiter,
+    method: Method,
+    data: RpcInvocationData,
+    max_bytes: int,
 ) -> str | RpcError:
     """Call the handler of a method, and return its result.
 
@@ -149,7 +153,7 @@ async def call_handler(
 
 
 async def _call_in_thread(
-    backend: Backend, threads: Any, handler: RpcHandler, data: RpcInvocationData
+    backend: Backend, threads: CapacityLimiter, handler: RpcHandler, data: RpcInvocationData
 ) -> object:
     # Not by the thread's return value, since trio refuses to return a coroutine from a thread.
     results: list[object] = []

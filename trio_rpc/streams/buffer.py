@@ -11,11 +11,11 @@ import io
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Final
 
 from livekit.protocol import models
 
-from ..concurrency import Backend
+from ..concurrency import Backend, Event
 from ..errors import StreamError
 from ..protocol.budgets import Budget, BudgetExceededError
 from ..protocol.stream_assembly import TextDecoder, decode_text
@@ -42,7 +42,7 @@ class BufferContext:
         self.backend = backend
         self.budget = budget
         self.max_bytes = max_bytes
-        self.inflating: AbstractAsyncContextManager[Any] = backend.lock()
+        self.inflating: AbstractAsyncContextManager[None] = backend.lock()
 
     def charge(self, sender: str, size: int) -> None:
         """Charge a sender for `size` bytes that are held.
@@ -112,7 +112,7 @@ class StreamBuffer:
         self._charged = 0
         self.received = 0
         # Set on a change, where the reader waits for one
-        self._changed: Any = None
+        self._changed: Event | None = None
         # How it ends
         self._on_close: Callable[[], None] | None = None
         self._closed = False
