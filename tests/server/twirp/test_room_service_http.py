@@ -338,7 +338,7 @@ async def test_the_requests_under_way_are_bounded() -> None:
             assert refusal(response) == (
                 429,
                 "resource_exhausted",
-                "1 requests are under way, which is the limit: try again",
+                "1 requests are in flight, which is the limit: try again",
             )
             go_on.set()
         response = await client.post(path_of("ListRooms"), content="{}", headers=headers)
@@ -355,7 +355,7 @@ async def test_an_error_of_the_servers_own_is_internal_and_tells_nothing(
     monkeypatch.setattr(server, "list_rooms", fail)
     assert await ask(server, "ListRooms", {}) == (
         500,
-        {"code": "internal", "msg": "an error of the server's, which has logged it"},
+        {"code": "internal", "msg": "an internal error, which the server has logged"},
     )
     [record] = caplog.records
     assert record.getMessage() == "a request failed: livekit.RoomService/ListRooms"

@@ -1,7 +1,7 @@
 """Running an ASGI app for an HTTP request.
 
-The app runs in the connection's own task, and reads from the socket by calling `receive`. So
-nothing is read that nobody asked for, and no queue lies in between that could grow.
+The app runs in the connection's own task, and reads from the socket by calling `receive`. So only
+data that the app asks for is read, and no queue in between can grow.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Address: TypeAlias = tuple[str, int]
 logger = peer_logger(__name__)
 
 _DISCONNECT: Final = {"type": "http.disconnect"}
-#: What an app may raise that finds nobody there, itself or through Starlette.
+#: The exceptions of an app whose peer is gone, raised by us or by Starlette.
 _DISCONNECTED: Final = (PeerGoneError, ClientDisconnect, WebSocketDisconnect)
 
 
 @frozen
 class Endpoints:
-    """Both ends of a connection, as a scope tells of them; no address where the socket has none."""
+    """The two ends of a connection, for an ASGI scope; None where the socket has no address."""
 
     client: Address | None
     server: Address | None
     encrypted: bool
 
     def scope(self, kind: Literal["http", "websocket"], request: h11.Request) -> Scope:
-        """The ASGI scope of a request."""
+        """Return the ASGI scope of a request."""
         raw_path, _, query = request.target.partition(b"?")
         scheme = "ws" if kind == "websocket" else "http"
         return {
@@ -58,7 +58,7 @@ class Endpoints:
 
 
 async def run_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> bool:
-    """Run an app; returns whether it came to its end, else what it raised is logged."""
+    """Run an app, and return whether it returned; an exception is logged."""
     try:
         await app(scope, receive, send)
     except BaseException as error:
@@ -66,7 +66,7 @@ async def run_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> b
         if failure is None:
             raise
         if isinstance(failure, _DISCONNECTED):
-            logger.debug("nobody was left to answer on %s: %s", scope["path"], failure)
+            logger.debug("the peer was gone before the answer on %s: %s", scope["path"], failure)
         else:
             logger.error("the app failed on %s", scope["path"], exc_info=failure)
         return False
@@ -111,7 +111,7 @@ class HttpExchange:
         if message["type"] == "http.response.start":
             status = message["status"]
             self._has_no_body = self._has_no_body or status in (204, 304)
-            # Leaves with the beginning of the body.
+            # Sent with the beginning of the body.
             self._head = response(status, message.get("headers", ()))
             return
         if message["type"] != "http.response.body":

@@ -20,23 +20,23 @@ from .asgi import run_app
 from .connection import HttpConnection, response
 from .websocket import ServerWebSocket, WebSocketClosedError
 
-#: In the `extensions` of a scope: a WebSocket of this server's, which is never compressed. Its
-#: `send_bytes_nowait` sends a message if that takes no waiting, and returns whether it did;
-#: `unsent_bytes` returns how many bytes the socket has not taken.
+#: In the `extensions` of a scope: a WebSocket of this server, which is never compressed. Its
+#: `send_bytes_nowait` sends a message if that is possible without waiting, and returns whether it
+#: did; `unsent_bytes` returns the bytes that the socket has not taken.
 OUR_WEBSOCKET: Final = "trio_rpc.websocket"
 
 #: Headers that `websockets` splits at each comma, which takes it a millisecond for each kilobyte.
 _LISTS: Final = (b"connection", b"sec-websocket-protocol")
-#: What these may have together.
+#: The most that these may have together.
 _MAX_LIST_BYTES: Final = 1024
 
-# It would log what is in the messages, and each connection.
+# It would log the contents of messages, and each connection.
 _protocol_logger: Final = peer_logger(f"{__name__}.protocol")
 _protocol_logger.setLevel(logging.WARNING)
 
 
 def asks_for_websocket(request: h11.Request) -> bool:
-    """Whether a request is the beginning of a WebSocket."""
+    """Whether a request asks for an upgrade to a WebSocket."""
     upgrade: set[bytes] = set()
     connection: set[bytes] = set()
     for name, value in request.headers:
@@ -66,13 +66,13 @@ class WebSocketExchange:
         else:
             self._handshake = protocol.accept(Request(request.target.decode(), headers))
         self._websocket = ServerWebSocket(connection.stream, protocol, limits.close_timeout)
-        # What came of it
+        # The progress of the handshake
         self._connect_received = False
         self._accepted = False
         self._denial: h11.Response | None = None
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Have the app answer the handshake, and talk to the peer if it accepts."""
+        """Run the app, which answers the handshake, and talks to the peer if it accepts."""
         if self._handshake.status_code != 101:
             text = bytes(self._handshake.body).decode().strip()
             await self._connection.refuse(self._handshake.status_code, text)

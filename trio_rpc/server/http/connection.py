@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: h11 reads and writes what goes over a stream of bytes."""
+"""One HTTP/1.1 connection: h11's protocol over a stream of bytes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from ...net.byte_streams import ByteStream
 from ...net.handshakes import Handshake, PendingHandshakes
 
 _SentEvent: TypeAlias = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
-#: How many events of h11's come from what was read at once before the others have their turn.
+#: The events of h11 in one read after which the other tasks have their turn.
 _EVENTS_IN_A_TURN: Final = 32
-#: Where a head ends, for h11 at least.
+#: The end of a head, as h11 sees it.
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 #: States in which an answer can still be given.
 _UNANSWERED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
 
 class PeerGoneError(ConnectionError):
-    """The other side of a connection is not there any more to be sent something."""
+    """The peer of a connection is gone, and nothing can be sent to it."""
 
 
 @frozen
 class HttpLimits:
-    """What an HTTP connection may take. How large a body may be is for the app to say.
+    """The limits of an HTTP connection. The app itself limits the size of a body.
 
     Attributes:
         max_head_bytes: The request line and the headers together; above it, 431.
         max_headers: The lines of headers in a head; above it, 431.
         max_message_bytes: A WebSocket message, whole or in fragments; above it, closed with 1009.
-        max_handshakes: Connections that are waited for, since they have not sent the head of a
-            request or do not take their answer; with one more, one of them is closed (B11).
-        max_handshakes_per_address: The same for those of one address.
-        request_timeout: Seconds for the head of a request, from when the connection was opened or
-            the last answer was sent; after them, 408. And as many for the peer to take a part of
-            the answer.
-        close_timeout: Seconds in which a peer may take what was sent last.
+        max_handshakes: Connections that keep us waiting, since they have not sent the head of a
+            request or do not read their response; with one more, one of them is closed (B11).
+        max_handshakes_per_address: The same for connections from one address.
+        request_timeout: Seconds for the head of a request, from the opening of the connection or
+            the end of the last response; after them, 408. Also the seconds in which the peer has to
+            read a part of the response.
+        close_timeout: Seconds in which a peer may read the last data sent.
         graceful_timeout: Seconds that connections get to end when the server does.
     """
 
@@ -57,11 +57,11 @@ class HttpLimits:
 
 @define(eq=False)
 class HttpConnection:
-    """Requests that come over a stream, and answers to them, one after another.
+    """An HTTP/1.1 connection: requests over a stream, and responses to them, one after another.
 
     Attributes:
-        handshakes: Those of all connections of the server.
-        address: Where this one comes from, see `address_of`.
+        handshakes: The pending handshakes of all connections of the server.
+        address: The address of the peer, see `address_of`.
     """
 
     stream: ByteStream
@@ -69,7 +69,7 @@ class HttpConnection:
     handshakes: PendingHandshakes
     address: str | None = None
     _http: h11.Connection = field(init=False)
-    # What was read, and is not for h11 to see yet
+    # Bytes that were read, and are not given to h11 yet
     _ahead: memoryview = field(default=memoryview(b""), init=False)
     _events: int = field(default=0, init=False)
     _is_chunked: bool = field(default=False, init=False)
@@ -78,17 +78,17 @@ class HttpConnection:
     _stopped: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        # h11 gets no more than a head may have, and refuses one that is not complete by then.
+        # h11 gets at most the size of a head, and refuses a head that is not complete by then.
         self._http = h11.Connection(h11.SERVER, self.limits.max_head_bytes - 1)
 
     def stop(self) -> None:
-        """Take no request after the one that is being answered."""
+        """Accept no request after the one that is being answered."""
         self._stopped = True
         if self._waiting is not None:
             self._waiting.scope.cancel()
 
     async def receive_request(self) -> h11.Request | None:
-        """The next request, its head that is; None when no more will come, or can be taken."""
+        """Receive the head of the next request; None when there is none, or it was refused."""
         timeout = self.limits.request_timeout
         try:
             with self.handshakes.open(self.address, timeout) as handshake:
@@ -96,7 +96,7 @@ class HttpConnection:
                 event = None if self._stopped else await self.receive_event()
                 if not isinstance(event, h11.Request):
                     return None
-                # The requests that follow may have come already, as those of many others.
+                # The next requests may be here already, of this connection and of many others.
                 await self.handshakes.take_turn()
                 self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
                 return event
@@ -113,10 +113,11 @@ class HttpConnection:
         return None
 
     async def receive_event(self) -> Any:
-        """h11's next event.
+        """Receive h11's next event.
 
         Raises:
-            h11.RemoteProtocolError: what came is not HTTP/1.1, is too large, or ends too early.
+            h11.RemoteProtocolError: the peer sent something that is not HTTP/1.1, is too large, or
+                ends too early.
         """
         await self._give_turn()
         while (event := self._next_event()) is h11.NEED_DATA:
@@ -133,7 +134,7 @@ class HttpConnection:
         return self._http.next_event()
 
     def _check_head(self, data: bytes) -> None:
-        """Refuse a head of too many lines before h11 parses any: thousands take it 20 ms."""
+        """Refuse a head of too many lines before h11 parses it, which takes 20 ms for thousands."""
         limit = self.limits.max_headers
         if data.count(b"\n") > limit:
             blank_line = _BLANK_LINE.search(data)
@@ -142,24 +143,24 @@ class HttpConnection:
                 raise h11.RemoteProtocolError(text, error_status_hint=431)
 
     def _feed(self) -> None:
-        """Give h11 the next of what was read; the end of the connection when that is nothing."""
+        """Give h11 the next bytes that were read; none at the end of the connection."""
         room = self.limits.max_head_bytes - len(self._http.trailing_data[0])
         self._http.receive_data(bytes(self._ahead[:room]))
         self._ahead = self._ahead[room:]
 
     async def _give_turn(self) -> None:
-        """Let the others have their turn now and then: one read may hold thousands of events."""
+        """Let other tasks have their turn now and then: one read may hold thousands of events."""
         self._events += 1
         if self._events % _EVENTS_IN_A_TURN == 0:
             await concurrency.current().checkpoint()
 
     async def wait_gone(self) -> None:
-        """Wait until the peer does not wait for an answer any more, but ends the connection."""
+        """Wait until the peer ends the connection, and so gives up waiting for a response."""
         while len(self._ahead) <= self.limits.max_head_bytes:
             data = await self.stream.receive()
             if not data:
                 return
-            # The next request, which is looked at later; as much of it as may be kept.
+            # The next request is parsed later; as much of it as the limit allows is kept.
             self._ahead = memoryview(bytes(self._ahead) + data)
         await concurrency.current().sleep_forever()
 
@@ -167,8 +168,8 @@ class HttpConnection:
         """Send h11's events, all at once.
 
         Raises:
-            h11.LocalProtocolError: they are none that may come next.
-            PeerGoneError: the peer is gone, or does not take them in time.
+            h11.LocalProtocolError: the events may not come next.
+            PeerGoneError: the peer is gone, or does not read in time.
         """
         data = b"".join(self._http.send(event) or b"" for event in events)
         await self._drain()
@@ -189,10 +190,10 @@ class HttpConnection:
                 raise PeerGoneError(str(error)) from None
             self._may_write = True
             return
-        raise PeerGoneError(handshake.rejection or f"it took no answer within {timeout:g} s")
+        raise PeerGoneError(handshake.rejection or f"it read no response within {timeout:g} s")
 
     async def refuse(self, status: int, text: str) -> None:
-        """Answer with an error, unless an answer has begun already, and with nothing after it."""
+        """Respond with an error that closes the connection, unless a response has begun already."""
         if self._http.our_state in _UNANSWERED:
             body = text.encode()
             headers = [
@@ -203,10 +204,10 @@ class HttpConnection:
             await self.send(response(status, headers), h11.Data(data=body), h11.EndOfMessage())
 
     def is_kept_alive(self) -> bool:
-        """Whether the answer has ended, and another request may come.
+        """Whether the response has ended, and another request may come.
 
-        A body that the app has not read must have come by now, and cost nothing to pass over: that
-        of chunks may be any number of them.
+        A body that the app has not read has to be here already, and is skipped; a chunked one may
+        consist of any number of chunks, so it ends the connection.
         """
         if self._is_chunked and self._http.their_state is h11.SEND_BODY:
             return False
@@ -225,16 +226,16 @@ class HttpConnection:
         return False
 
     async def finish(self) -> None:
-        """Let the peer take what was sent last, for as long as that may take.
+        """Wait until the peer has read the last data sent, for at most `close_timeout`.
 
-        To close a socket while something in it is unread would reset the connection, and what was
-        sent last might never be read.
+        Closing a socket with unread data in it would reset the connection, and the last data sent
+        might never be read.
         """
         if self._http.our_state is h11.IDLE:
             return
         timeout = self.limits.close_timeout
         with (
-            # Who has a WebSocket was accepted.
+            # A WebSocket was accepted, and is no pending handshake.
             concurrency.current().move_on_after(timeout)
             if self._http.our_state is h11.SWITCHED_PROTOCOL
             else self.handshakes.closing(self.address, timeout)
@@ -244,7 +245,7 @@ class HttpConnection:
                 pass
 
     async def switch_protocols(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Answer 101; returns what came already of the protocol that is spoken from here on."""
+        """Respond with 101; return the bytes of the next protocol that are here already."""
         await self.send(h11.InformationalResponse(status_code=101, headers=[*headers]))
         early = self._http.trailing_data[0] + self._ahead
         self._ahead = memoryview(b"")
@@ -252,6 +253,6 @@ class HttpConnection:
 
 
 def response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Response:
-    """The head of a response, with the date, as HTTP wants it."""
+    """Return the head of a response, with the date that HTTP requires."""
     date = (b"date", formatdate(usegmt=True).encode())
     return h11.Response(status_code=status, headers=[date, *headers])

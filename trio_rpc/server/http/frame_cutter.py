@@ -1,7 +1,7 @@
-"""Cutting what comes over a WebSocket into pieces of a bounded number of frames (rule B7).
+"""Cutting the bytes of a WebSocket into pieces with a bounded number of frames (rule B7).
 
-A read may hold tens of thousands of frames of a few bytes. Whoever parses them has to stop in
-between, and for that has to know where a frame ends. No I/O.
+A read may hold tens of thousands of frames of a few bytes. A parser has to stop in between, and
+for that has to know the end of a frame. No I/O.
 """
 
 from __future__ import annotations
@@ -23,31 +23,30 @@ _HEADER_SIZES: Final = [
 
 
 class FrameCutter:
-    """Takes bytes as they come, and gives them back in pieces.
+    """A cutter that takes bytes as they come, and returns them in pieces.
 
-    It looks at the lengths of frames and at nothing else: whether they are valid is for the parser
-    to say.
+    It reads the lengths of frames and nothing else: the parser checks whether frames are valid.
     """
 
     def __init__(self) -> None:
-        # What has come, of which all before `_position` is given back
+        # The bytes that were fed; those before `_position` are returned already
         self._data = b""
         self._position = 0
-        # The frame that is cut: what was given back of its header, else what comes of its payload
+        # The frame that is cut: the returned part of its header, else the rest of its payload
         self._header = b""
         self._payload_left = 0
 
     def __bool__(self) -> bool:
-        """Whether there is something to give back."""
+        """Whether there is something left to return."""
         return self._position < len(self._data)
 
     def feed(self, data: bytes) -> None:
-        """Take what has come, once all that came before was given back."""
+        """Take the next bytes, once all bytes before them were returned."""
         self._data = data
         self._position = 0
 
     def next_piece(self) -> bytes:
-        """Give back what has come, up to the end of the 32nd frame that begins in it."""
+        """Return the next bytes, up to the end of the 32nd frame that begins in them."""
         data, end = self._data, len(self._data)
         start = position = self._position
         frames = 0

@@ -27,14 +27,14 @@ async def serve_http(
     limits: HttpLimits,
     ssl_context: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve an ASGI app until `stop` is set, and what is under way then for a while longer.
+    """Serve an ASGI app until `stop` is set, and open connections for a while longer.
 
     Args:
-        app: It is not asked for a lifespan.
-        listener: Listens already, and does not block; closed once `stop` is set.
-        stop: Set it to end.
-        limits: What each connection may take.
-        ssl_context: For TLS.
+        app: The app, which is not asked for a lifespan.
+        listener: A non-blocking socket that listens already; closed once `stop` is set.
+        stop: The event that ends the server.
+        limits: The limits of each connection.
+        ssl_context: The context for TLS; None without TLS.
     """
     handshakes = PendingHandshakes(
         limits.max_handshakes, limits.max_handshakes_per_address, concurrency.current()
@@ -59,7 +59,7 @@ class _HttpServer:
     _stopped: bool = field(default=False, init=False)
 
     def stop(self) -> None:
-        """Let connections take no further request."""
+        """Have connections accept no further request."""
         self._stopped = True
         for connection in self._connections:
             connection.stop()

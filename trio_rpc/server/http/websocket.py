@@ -1,7 +1,7 @@
 """A WebSocket after its handshake: the protocol of `websockets`, without extensions, over bytes.
 
-Who offers permessage-deflate does not get it: a small frame could become whatever its sender likes,
-small packets are not worth compressing, and texts in streams are compressed on their own.
+The server never agrees to permessage-deflate: a small frame could inflate to any size, small
+packets are not worth compressing, and texts in streams are compressed on their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class WebSocketClosedError(Exception):
-    """Nothing more will be received: what the peer said of it, or what was wrong with it."""
+    """The WebSocket has ended, with the code and reason of the peer, or of its violation."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"closed with {code}: {reason}")
@@ -36,9 +36,9 @@ class ServerWebSocket:
     """A server's end of a WebSocket. One task at a time may receive, and any may send.
 
     Args:
-        stream: Carries it.
-        protocol: Open, and has seen nothing yet.
-        close_timeout: Seconds in which the peer may take the last that is sent.
+        stream: The stream that carries the WebSocket.
+        protocol: A protocol that is open, and was fed nothing yet.
+        close_timeout: Seconds in which the peer may read the last data sent.
     """
 
     def __init__(self, stream: ByteStream, protocol: ServerProtocol, close_timeout: float) -> None:
@@ -46,12 +46,12 @@ class ServerWebSocket:
         self._protocol = protocol
         self._close_timeout = close_timeout
         self._backend = concurrency.current()
-        # What has come
+        # Received data
         self._cutter = FrameCutter()
         self._received: deque[str | bytes] = deque()
         self._fragments: bytearray | None = None
         self._fragmented: Opcode = Opcode.BINARY
-        # What is to be sent
+        # Data to send
         self._outgoing: list[bytes] = []
         self._may_write = True
         self._draining = self._backend.lock()
@@ -60,7 +60,7 @@ class ServerWebSocket:
     # Receiving
 
     async def receive(self) -> str | bytes:
-        """The next message.
+        """Receive the next message.
 
         Raises:
             WebSocketClosedError: there will be none.
@@ -73,13 +73,13 @@ class ServerWebSocket:
                     raise WebSocketClosedError(CloseCode.ABNORMAL_CLOSURE, "")
                 raise WebSocketClosedError(close.code, close.reason)
             try:
-                # Before more is read: who takes no answers to its pings shall not send more.
+                # Before more is read: a peer that does not read its pongs must not send more pings.
                 await self._flush()
             except PeerGoneError:
                 self._parse(b"")
             else:
                 if self._cutter:
-                    # Which may hold no message for as long as the peer likes, but pings say.
+                    # These may be any number of frames without a message, such as pings.
                     await self._backend.checkpoint()
                 else:
                     self._cutter.feed(await self._stream.receive())
@@ -87,11 +87,11 @@ class ServerWebSocket:
         return self._received.popleft()
 
     def feed(self, data: bytes) -> None:
-        """Take what has come of it before anything was received."""
+        """Take the bytes that came before the first call of `receive`."""
         self._cutter.feed(data)
 
     def _parse(self, data: bytes) -> None:
-        """Take what comes next; nothing is the end."""
+        """Parse the next bytes; `b""` is the end."""
         if data:
             self._protocol.receive_data(data)
         else:
@@ -135,7 +135,7 @@ class ServerWebSocket:
         await self._flush()
 
     def send_nowait(self, message: bytes) -> bool:
-        """Send a message if that takes no waiting; returns whether it was sent.
+        """Send a message if that is possible without waiting, and return whether it was sent.
 
         Raises:
             PeerGoneError: the WebSocket is closed.
@@ -147,11 +147,11 @@ class ServerWebSocket:
         return True
 
     def unsent_bytes(self) -> int:
-        """Bytes that were sent and the socket has not taken."""
+        """Return the bytes that were sent and that the socket has not taken."""
         return sum(map(len, self._outgoing)) + self._stream.unsent_bytes
 
     async def close(self, code: int, reason: str) -> None:
-        """Say that nothing more will be sent, and why; does nothing when that was said before."""
+        """Send a close frame, unless one was sent before, and end the connection."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
         await self._end()
@@ -166,7 +166,7 @@ class ServerWebSocket:
             raise PeerGoneError("the WebSocket is closed") from None
 
     async def _end(self) -> None:
-        """Send the last; the peer shall not have to wait for it until the app returns."""
+        """Send the last frames at once, so that the peer need not wait until the app returns."""
         if self._ended:
             return
         with suppress(PeerGoneError), self._backend.move_on_after(self._close_timeout):
@@ -183,7 +183,7 @@ class ServerWebSocket:
             await self._drain()
 
     def _write(self) -> None:
-        """Send what waits; `_drain` has come first, with nothing awaited in between."""
+        """Write the outgoing data; `_drain` comes first, with nothing awaited in between."""
         if self._ended:
             raise PeerGoneError("nothing can be sent any more")
         data = b"".join((*self._outgoing, *self._protocol.data_to_send()))

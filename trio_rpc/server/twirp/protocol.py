@@ -1,7 +1,8 @@
-"""Twirp, the HTTP that LiveKit's server APIs speak: formats, errors, and who may ask.
+"""Twirp, the HTTP of LiveKit's server APIs: formats, errors and authorization.
 
-A request is a POST of one message, in protobuf or JSON, to `/twirp/<service>/<method>`; the answer
-has the same format. An error is JSON always: a code with its HTTP status, a text, and maybe more.
+A request is a POST of one message, in protobuf or JSON, to `/twirp/<service>/<method>`; the
+response has the same format. An error is always JSON: a code with its HTTP status, a text, and
+optional metadata.
 """
 
 from __future__ import annotations
@@ -48,16 +49,16 @@ _STATUSES: Final = {
 }
 _PROTOBUF: Final = "application/protobuf"
 _JSON: Final = "application/json"
-#: Seconds in which a request must have come as a whole.
+#: Seconds in which the whole body of a request has to arrive.
 _BODY_TIMEOUT: Final = 10.0
 
 
 class TwirpError(Exception):
-    """A request is answered with an error.
+    """The error that a request is answered with.
 
     Attributes:
         code: One of Twirp's codes.
-        msg: What went wrong, for a person.
+        msg: A description of the error, for a person.
         meta: More about it, by key.
     """
 
@@ -73,9 +74,9 @@ class TwirpMethod:
     """One method of a service.
 
     Attributes:
-        request_type: The message that it takes.
-        respond: Given what the caller's token says and the request, makes the response, or raises
-            `TwirpError`; None for a method that is not implemented.
+        request_type: The type of its requests.
+        respond: Takes the claims of the caller's token and the request, and returns the response or
+            raises `TwirpError`; None for a method that is not implemented.
     """
 
     request_type: type[Message]
@@ -86,11 +87,11 @@ class TwirpService:
     """A service as an ASGI app, for a route whose `path` is what follows `/twirp/`.
 
     Args:
-        name: Its full name, `livekit.RoomService` say.
-        methods: By name.
-        verify: What a token says of its holder, or `InvalidTokenError`.
-        max_request_bytes: What the body of a request may have.
-        max_requests: How many requests may be under way, from the token on.
+        name: The full name, for example `livekit.RoomService`.
+        methods: The methods by name.
+        verify: Returns the claims of a token, or raises `InvalidTokenError`.
+        max_request_bytes: The largest body of a request.
+        max_requests: The most requests in flight, counted once their token is verified.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class TwirpService:
         except TwirpError as error:
             response = _error_response(error)
         except ClientDisconnect:
-            logger.debug("a client was gone before it had sent its request")
+            logger.debug("a client disconnected before it had sent its request")
             return
         await response(scope, receive, send)
 
@@ -125,7 +126,7 @@ class TwirpService:
         method = self._find_method(request.path_params["path"])
         claims = self._authenticate(request)
         if self._requests >= self._max_requests:
-            what = f"{self._max_requests} requests are under way, which is the limit: try again"
+            what = f"{self._max_requests} requests are in flight, which is the limit: try again"
             raise TwirpError("resource_exhausted", what)
         self._requests += 1
         try:
@@ -170,13 +171,13 @@ def _error_response(error: TwirpError) -> Response:
     body: dict[str, object] = {"code": error.code, "msg": error.msg}
     if error.meta:
         body["meta"] = error.meta
-    # Nothing can follow a request of which only a part was read.
+    # No request can follow one that was read in part.
     headers = {"Connection": "close"} if error.code == "resource_exhausted" else None
     return JSONResponse(body, _STATUSES[error.code], headers)
 
 
 def _content_type(request: Request) -> str:
-    """The format of a request that could be one of Twirp's."""
+    """Return the format of a request that may be one of Twirp's."""
     if request.method != "POST":
         raise TwirpError(
             "bad_route", f"unsupported method {request.method!r} (only POST is allowed)"
@@ -189,7 +190,7 @@ def _content_type(request: Request) -> str:
 
 
 async def _run(method: TwirpMethod, claims: Claims, message: Message, request: Request) -> Message:
-    """The response of a method, cancelled when its client does not wait any more."""
+    """Return the response of a method, which is cancelled when its client disconnects."""
     if method.respond is None:
         raise TwirpError("unimplemented", "this server does not implement the method")
     async with concurrency.open_service_nursery() as nursery:
@@ -200,7 +201,7 @@ async def _run(method: TwirpMethod, claims: Claims, message: Message, request: R
             raise
         except Exception:
             logger.exception("a request failed: %s", request.path_params["path"])
-            raise TwirpError("internal", "an error of the server's, which has logged it") from None
+            raise TwirpError("internal", "an internal error, which the server has logged") from None
     raise ClientDisconnect
 
 
@@ -228,7 +229,7 @@ def _decode(body: bytes, message: Message, content_type: str) -> Message:
 def _encode(message: Message, content_type: str) -> bytes:
     if content_type == _PROTOBUF:
         return message.SerializeToString()
-    # As Twirp's servers in Go write it: names as in the protobuf, and defaults too.
+    # As Twirp's servers in Go encode it: names as in the protobuf, defaults included.
     text = json_format.MessageToJson(
         message,
         preserving_proto_field_name=True,

@@ -1,6 +1,6 @@
-"""LiveKit's RoomService: its methods, as far as they make sense without media.
+"""LiveKit's RoomService: the methods that make sense without media.
 
-Each turns a request into what `RoomServer` is asked for, and the outcome into a response.
+Each turns a request into a call of `RoomServer`, and the outcome into a response.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..rooms.backlog import BacklogFullError
 from .protocol import TwirpError, TwirpMethod, TwirpService
 
 _Code = RpcError.ErrorCode
-#: Which of Twirp's codes an `RpcError` becomes, as with LiveKit's server; any other is `internal`.
+#: Twirp's codes for those of an `RpcError`, as on LiveKit's server; any other is `internal`.
 _TWIRP_CODES: Final[dict[int, str]] = {
     _Code.UNSUPPORTED_METHOD: "invalid_argument",
     _Code.RECIPIENT_NOT_FOUND: "not_found",
@@ -39,12 +39,12 @@ _TWIRP_CODES: Final[dict[int, str]] = {
     _Code.RECIPIENT_DISCONNECTED: "unavailable",
     _Code.RESPONSE_PAYLOAD_TOO_LARGE: "malformed",
 }
-#: A nonce is a UUID, or there is none.
+#: The sizes of a nonce: none, or a UUID.
 _NONCE_BYTES: Final = (0, 16)
 
 
 def room_service(server: RoomServer) -> ASGIApp:
-    """RoomService for the rooms of `server`, as an ASGI app for a route `/twirp/{path:path}`."""
+    """Return RoomService for the rooms of `server`: an ASGI app for `/twirp/{path:path}`."""
     descriptor = room.DESCRIPTOR.services_by_name["RoomService"]
     return TwirpService(
         descriptor.full_name,
@@ -61,7 +61,7 @@ def room_service(server: RoomServer) -> ASGIApp:
 
 
 def _responder(server: RoomServer, name: str) -> Callable[[Claims, Any], Awaitable[Message]] | None:
-    """What answers the requests of a method, if it is one of ours."""
+    """Return the function that answers requests of a method; None if there is none."""
     if name not in _METHODS:
         return None
     grant, respond = _METHODS[name]
@@ -88,10 +88,10 @@ def _responder(server: RoomServer, name: str) -> Callable[[Claims, Any], Awaitab
 async def _respond_when_possible(
     respond: Callable[[], Awaitable[Message]], limits: ServerLimits
 ) -> Message:
-    """Wait for participants who are behind with reading: they are not to pay for it (B8).
+    """Respond, after waiting for receivers with full queues rather than disconnecting them (B8).
 
     Raises:
-        BacklogFullError: they are still, after the time in which they would have to take something.
+        BacklogFullError: a queue is still full after `ServerLimits.ping_timeout`.
     """
     backend = concurrency.current()
     deadline = backend.current_time() + limits.ping_timeout
@@ -117,7 +117,7 @@ def _check_grant(claims: Claims, grant: str, request: Any) -> None:
 
 
 def _twirp_error(error: RpcError) -> TwirpError:
-    """A failed call: all of its error is in the `meta`."""
+    """Return the error for a failed call, with all of the `RpcError` in its `meta`."""
     meta = {"rpc_code": str(int(error.code)), "rpc_message": error.message}
     if error.data is not None:
         meta["rpc_data"] = error.data
@@ -179,7 +179,7 @@ async def _update_participant(
     return server.update_participant(
         request.room,
         request.identity,
-        # What is not there can't be told from an empty text: both leave things as they are
+        # An absent field is the same as an empty text: both leave the value unchanged.
         name=request.name or None,
         metadata=request.metadata or None,
         attributes=dict(request.attributes),
@@ -217,7 +217,7 @@ async def _perform_rpc(
     return room.PerformRpcResponse(payload=payload)
 
 
-#: The methods that there are: the grant that each needs, and what answers it.
+#: The grant that each method needs, and the function that answers it.
 _METHODS: Final[dict[str, tuple[str, Callable[[RoomServer, Any], Awaitable[Message]]]]] = {
     "CreateRoom": ("room_create", _create_room),
     "DeleteRoom": ("room_create", _delete_room),
@@ -230,7 +230,7 @@ _METHODS: Final[dict[str, tuple[str, Callable[[RoomServer, Any], Awaitable[Messa
     "SendData": ("room_admin", _send_data),
     "PerformRpc": ("room_admin", _perform_rpc),
 }
-#: The grants as tokens call them.
+#: The names of the grants in tokens.
 _GRANT_NAMES: Final = {
     "room_create": "roomCreate",
     "room_list": "roomList",
