@@ -136,7 +136,7 @@ class _Stage:
             self.responses.pop(response.request_id).set()
 
     def enter_mallory(self) -> models.ParticipantInfo:
-        """Have mallory join anew."""
+        """Have mallory join again."""
         info = peer("mallory", 2, (DEFLATE_RAW, CANCELLATION))
         info.sid = f"PA_mallory_{next(self._numbers)}"
         self.server.announce(info)

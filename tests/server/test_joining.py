@@ -209,7 +209,7 @@ async def test_a_token_lets_its_holder_into_its_own_room_alone(url: str, join: J
 
 
 NO_WEBRTC: Final = (
-    "this server lets in participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
+    "this server admits participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
     "installed with the extra 'livekit'"
 )
 

@@ -254,7 +254,7 @@ async def test_who_does_not_say_hello_in_time_is_told_so(trickle: bytes) -> None
         for byte in trickle:
             await peer.send(bytes([byte]))
         records = await peer.receive_rest()
-    assert records == [("ANSWER", "408 you did not say who you are within 0.2 s")]
+    assert records == [("ANSWER", "408 no HELLO was received within 0.2 s")]
 
 
 async def test_of_many_that_say_nothing_those_that_wait_longest_are_let_go(

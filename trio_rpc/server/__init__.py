@@ -1,14 +1,14 @@
 """The embedded room server.
 
 * `rooms`: rooms, members, routing and permissions; knows no socket.
-* `administration`, `caller`: what an administrator can do; calls of the server's own.
+* `administration`, `caller`: the operations of an administrator; the server's own calls.
 * `limits`: `ServerLimits`. `admission`: tokens, and joining within the limits.
   `room_server`: `RoomServer`, all of that together.
-* `session`: what a participant says, from joining to leaving.
-  `back_pressure`: when a session has to wait for receivers.
+* `session`: the session of one participant, from joining to leaving.
+  `back_pressure`: waiting for receivers whose queues are full.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
-* `stream_listener`: participants who come in over a plain socket.
-* `signalling`, `webrtc`: participants who come in over a WebSocket, ours and LiveKit's.
+* `stream_listener`: participants that join over a plain socket.
+* `signalling`, `webrtc`: participants that join over a WebSocket, ours and LiveKit's.
 * `app`: the ASGI app. `http_listener`: the same on a socket of its own, by the HTTP server in
   `http`. They need the extra `server`, and are imported when `create_app` or `serve` is first used.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """Import what needs the extra `server` when it is first used."""
+        """Import a function that needs the extra `server` when it is first used."""
         if name not in ("create_app", "serve"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:

@@ -1,4 +1,4 @@
-"""What an administrator can do: the names are those of LiveKit's RoomService."""
+"""The operations of an administrator, named as in LiveKit's RoomService."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .rooms.member import Member
 from .rooms.room import RoomSettings, ServerRoom, check_size
 from .rooms.table import RoomTable
 
-#: Seconds that a room which was created stays without participants: before the first, and after
-#: the last. LiveKit's defaults.
+#: Seconds that a created room lives without participants: before the first, and after the last.
+#: LiveKit's defaults.
 DEFAULT_EMPTY_TIMEOUT: Final = 300
 DEFAULT_DEPARTURE_TIMEOUT: Final = 20
 _MAX_SETTING: Final = 2**32 - 1
 
 
 class Administration:
-    """Rooms, and what an administrator does with them and with those who are in them.
+    """The rooms of a server, and an administrator's operations on them and their participants.
 
-    All of it belongs to one event loop, by whose clock rooms without participants expire.
+    Everything belongs to one event loop, by whose clock rooms without participants expire.
     """
 
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
         self._rooms = RoomTable(limits, _now)
-        # What participants make the server hold
+        # Charged for everything that participants make the server hold
         self._budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
 
     # Rooms
@@ -50,21 +50,22 @@ class Administration:
         max_participants: int = 0,
         metadata: str = "",
     ) -> models.Room:
-        """Make a room that waits for participants; one that exists stays as it is (R2).
+        """Create a room that waits for participants; an existing one is left unchanged (R2).
 
-        Nobody needs to make rooms: a participant who joins makes the room that its token names, and
-        that one is gone with its last participant.
+        Rooms need not be created: a participant that joins creates the room that its token names,
+        and such a room ends with its last participant.
 
         Args:
-            name: What tokens call it: 1 to `ServerLimits.max_name_bytes` UTF-8 bytes.
-            empty_timeout: Seconds that it stays before anybody has joined it.
-            departure_timeout: Seconds that it stays after everybody has left.
-            max_participants: How many may be in it; 0 for as many as the server bears in a room.
-            metadata: The text that belongs to it.
+            name: The name, as in tokens: 1 to `ServerLimits.max_name_bytes` UTF-8 bytes.
+            empty_timeout: Seconds that the room lives before the first participant has joined.
+            departure_timeout: Seconds that the room lives after the last participant has left.
+            max_participants: The most participants; 0 for the server's limit
+                (`ServerLimits.max_participants_per_room`).
+            metadata: The text that belongs to the room.
 
         Raises:
-            ValueError: the name is empty, something is too large, or a number below 0.
-            RefusedError: it would be one room too many, or the server shuts down.
+            ValueError: the name is empty, something is too large, or a number is below 0.
+            RefusedError: the server has as many rooms as it may, or shuts down.
         """
         if not name:
             raise ValueError("a room needs a name")
@@ -87,24 +88,25 @@ class Administration:
         return room.info()
 
     def list_rooms(self, names: Iterable[str] = ()) -> list[models.Room]:
-        """The rooms of these names, as far as they exist; all of them unless names are given."""
+        """Return the rooms that have one of these names; all rooms if no names are given."""
         wanted = {*names}
         return [room.info() for room in self._rooms if not wanted or room.name in wanted]
 
     def update_room_metadata(self, room: str, metadata: str) -> models.Room:
-        """Change the text that belongs to a room, and tell everybody in it.
+        """Change the text that belongs to a room, and announce it to all its participants.
 
         Raises:
             LookupError: there is no such room.
             ValueError: the text is too large.
-            QueueFullError: somebody in the room is behind with reading; nothing was changed.
+            QueueFullError: a queue is full, since its participant does not read; nothing was
+                changed.
         """
         server_room = self._rooms.get(room)
         server_room.change_metadata(metadata)
         return server_room.info()
 
     def delete_room(self, room: str) -> None:
-        """Let everybody in a room go, and the room with them.
+        """Disconnect all participants of a room, and remove the room.
 
         Raises:
             LookupError: there is no such room.
@@ -114,7 +116,7 @@ class Administration:
         for member in members:
             member.dismiss(DisconnectReason.ROOM_DELETED, "the room was deleted")
         if members:
-            # With it go all the others.
+            # The others leave with it.
             server_room.leave(members[0])
         if self._rooms.find(room) is server_room:
             self._rooms.forget(room)
@@ -122,12 +124,12 @@ class Administration:
     # Participants
 
     def list_participants(self, room: str) -> list[models.ParticipantInfo]:
-        """Who is in a room, the hidden ones too; nobody is in a room that does not exist."""
+        """Return the participants of a room, hidden ones too; none if the room does not exist."""
         server_room = self._rooms.find(room)
         return [] if server_room is None else [each.info() for each in server_room.members.values()]
 
     def get_participant(self, room: str, identity: str) -> models.ParticipantInfo:
-        """What is known of a participant.
+        """Return the description of a participant.
 
         Raises:
             LookupError: there is no such room, or nobody of that identity in it.
@@ -144,17 +146,18 @@ class Administration:
         attributes: dict[str, str] | None = None,
         permissions: ParticipantPermissions | None = None,
     ) -> models.ParticipantInfo:
-        """Change a participant, and tell everybody in its room; what is None stays.
+        """Change a participant, and announce it to all in the room; None leaves a value unchanged.
 
         Args:
-            attributes: The ones to change; an empty text deletes the key, and keys that are not in
-                here stay as they are.
+            attributes: The attributes to change; an empty text deletes the key, and other keys are
+                left unchanged.
 
         Raises:
             LookupError: there is no such room, or nobody of that identity in it.
             ValueError: something is too large, or `permissions.hidden` differs, which is fixed when
                 a participant joins.
-            QueueFullError: somebody in the room is behind with reading; nothing was changed.
+            QueueFullError: a queue is full, since its participant does not read; nothing was
+                changed.
         """
         server_room, member = self._find(room, identity)
         if permissions is not None and permissions.hidden != member.permissions.hidden:
@@ -165,7 +168,7 @@ class Administration:
         return member.info()
 
     def remove_participant(self, room: str, identity: str) -> None:
-        """Let a participant go; its token still lets it come back.
+        """Disconnect a participant; its token still lets it join again.
 
         Raises:
             LookupError: there is no such room, or nobody of that identity in it.
@@ -187,23 +190,23 @@ class Administration:
         topic: str = "",
         nonce: bytes = b"",
     ) -> None:
-        """Send data to participants, who see that it comes from nobody in the room.
+        """Send data to participants, for whom its sender is None.
 
         Args:
-            data: The bytes; at most 64,000 with what the packet needs besides (P7).
-            reliable: Whether it must arrive, and in order.
-            destination_identities: To whom; to everybody in the room unless some are named here or
-                in `destination_sids`. Who is not in the room is left out.
-            destination_sids: To whom besides, by the ids of their stays.
-            topic: What it is about.
-            nonce: Any bytes that tell this data from other; data with one of the 100 nonces that
-                the room had last is not sent a second time.
+            data: The bytes; at most 64,000 with the rest of the packet (P7).
+            reliable: Whether delivery is reliable and ordered, or best-effort.
+            destination_identities: The receivers; everybody in the room if this and
+                `destination_sids` are empty. Identities that are not in the room are ignored.
+            destination_sids: Further receivers, by the ids of their sessions.
+            topic: The topic, free to choose.
+            nonce: Bytes that identify this data; data with one of the room's last 100 nonces is not
+                sent a second time.
 
         Raises:
             LookupError: there is no such room.
             TypeError: `destination_identities` is one identity, not a sequence of them.
-            ValueError: it makes too large a packet.
-            QueueFullError: one of them has not taken what was sent to it before; nothing was sent.
+            ValueError: the packet would be too large.
+            QueueFullError: a receiver's queue is full, since it does not read; nothing was sent.
         """
         if isinstance(destination_identities, str):
             raise TypeError("destination_identities is a sequence of identities, not one of them")
@@ -224,23 +227,24 @@ class Administration:
     ) -> str:
         """Call a method of a participant, and wait for its response.
 
-        To the participant, the caller is an identity of random text that nobody has. All else is as
-        in a call between participants.
+        To the participant, the caller is an identity of random text, of no participant. Everything
+        else is as in a call between participants.
 
         Args:
-            destination_identity: Whom to call.
+            destination_identity: The identity of the callee.
             method: The name of the method: 1 to 64 UTF-8 bytes.
-            payload: What the method gets: at most 15,360 UTF-8 bytes.
+            payload: The argument of the method: at most 15,360 UTF-8 bytes.
             response_timeout: Seconds that the whole call may take (C1).
 
         Returns:
-            What the method returned, at most `ServerLimits.max_message_bytes`.
+            The result of the method, at most `ServerLimits.max_message_bytes`.
 
         Raises:
             LookupError: there is no such room.
-            RpcError: as the method raised it, or one of `RpcError.ErrorCode`: 1401 when nobody of
-                that identity is there, 1501 or 1502 when time is over, 1503 when it leaves, …
-            TypeError: `method` or `payload` is no text.
+            RpcError: the method raised it, or it has one of `RpcError.ErrorCode`: 1401 if nobody in
+                the room has that identity, 1501 or 1502 after a timeout, 1503 if the callee leaves,
+                …
+            TypeError: `method` or `payload` is not a `str`.
             ValueError: the method's name is empty or too long, or the timeout not positive (C11).
         """
         check_call(method, payload, response_timeout)

@@ -25,7 +25,7 @@ _SIGNALLING_VERSION: Final = 16
 
 
 class Admission:
-    """The way of participants into the rooms of a server, whichever transport they use.
+    """The admission of participants to the rooms of a server, over any transport.
 
     Args:
         api_keys: The secret of each API key.
@@ -76,7 +76,7 @@ class Admission:
 
     @contextmanager
     def joining(self) -> Generator[None]:
-        """Be one of the joins in flight, of which there may be a bounded number.
+        """Count as one of the joins in flight, whose number is bounded.
 
         Raises:
             RefusedError: there are too many, or the server shuts down.
@@ -118,14 +118,14 @@ class Admission:
         link: Link,
         opening: rtc.JoinResponse | None = None,
     ) -> tuple[ServerRoom, Member]:
-        """Admit a participant that was authenticated; all that follows goes through the link.
+        """Admit an authenticated participant; everything for it goes through the link from here on.
 
         Args:
-            claims: What its token says.
-            client: What it said of itself.
-            link: The way to it.
-            opening: Additions of its transport to the `JoinResponse`, where packets will reach it
-                later only; it is not active before.
+            claims: The claims of its token.
+            client: Its description of itself.
+            link: The link to it.
+            opening: Additions of its transport to the `JoinResponse`, if packets reach it later
+                only; it becomes active then.
 
         Raises:
             RefusedError: the room has filled up in the meantime.

@@ -2,9 +2,9 @@
 
 LiveKit's signalling is on `/rtc`, its RoomService below `/twirp`, and a health check on `/`.
 
-It runs on trio and on asyncio alike, on its own (`serve`) or mounted in a Starlette or FastAPI app.
-It has no lifespan of its own; docs/howto/mount-in-fastapi.md has how an app that mounts it says
-goodbye to the participants.
+The app runs on trio and on asyncio alike, on its own (`serve`) or mounted in a Starlette or FastAPI
+app. It has no lifespan of its own; docs/howto/mount-in-fastapi.md shows how an app that mounts it
+disconnects the participants at its end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .signalling import signalling_routes
 from .twirp.room_service import room_service
 from .webrtc import PeerThread
 
-#: Pages of any origin may ask, as with LiveKit's server: it is the token that protects the rooms.
+#: Pages of any origin are served, as by LiveKit's server: the token protects the rooms.
 _ANY_ORIGIN: Final = Middleware(
     CORSMiddleware,
     allow_origins=["*"],
@@ -37,17 +37,19 @@ _ANY_ORIGIN: Final = Middleware(
 def create_app(
     server: RoomServer, peers: PeerThread | None = None, *, allow_compression: bool = False
 ) -> Starlette:
-    """The ASGI app of a room server.
+    """Create the ASGI app of a room server.
 
-    Clients connect to `ws://host/path`, where `path` is what the app is mounted at.
+    Clients connect to `ws://host/path`, where `path` is the path that the app is mounted at.
 
     Args:
-        server: The rooms.
-        peers: Where the peer connections of LiveKit's SDKs run, see `open_peer_thread`; without it
-            only participants of ours are let in. `serve` has one where aiortc is installed.
-        allow_compression: Whether to let in who offers to compress WebSocket messages, as browsers
-            do, under an ASGI server that might agree to it: say so for one that does not, or that
-            bounds what a message inflates to. `serve` never agrees, and needs no saying.
+        server: The room server.
+        peers: The thread for the peer connections of LiveKit's SDKs, see `open_peer_thread`;
+            without it, only participants of this library can join. `serve` opens one if aiortc is
+            installed.
+        allow_compression: Whether clients may offer to compress WebSocket messages, as browsers do,
+            under an ASGI server that might agree to it. Set this for a server that does not agree,
+            or that limits the inflated size of a message. `serve` never agrees, and does not need
+            it.
     """
 
     async def health(_request: Request) -> PlainTextResponse:

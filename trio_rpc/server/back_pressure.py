@@ -1,4 +1,4 @@
-"""Waiting for participants that are behind with reading (B8)."""
+"""Waiting for participants whose queues are full, since they read too slowly (B8)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .rooms.backlog import Backlog, Cause
 async def wait_for_room(
     backend: Backend, backlog: Backlog, size: int, limit: int | None = None
 ) -> None:
-    """Wait until the queue of a participant takes `size` bytes more, or the participant is gone.
+    """Wait until a participant's queue has room for `size` bytes, or the participant is gone.
 
     Args:
-        limit: How many bytes may be queued before them; as many as may before packets wait,
-            unless given.
+        limit: The most bytes that may be queued before them; by default, the limit from which
+            on packets wait.
     """
     over = backend.event()
     with backlog.waiting_for_room(size, over.set, limit):

@@ -1,7 +1,7 @@
-"""The server's own calls: it is the caller, and no participant.
+"""The server's own calls, in which the caller is the server and no participant.
 
-Its requests come from an identity that nobody has, as those of LiveKit's server do. The room brings
-what is sent to that identity here, to the same machinery that participants call with.
+The requests come from an identity that nobody has, as with LiveKit's server. The room hands packets
+for that identity to a `ServerCaller`, which uses the same machinery as a participant.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ from .rooms.member import Member
 
 
 class ServerCaller:
-    """One call of the server's to a member of a room.
+    """One call of the server to a member of a room.
 
     Args:
-        callee: Who is called.
-        max_response_bytes: The largest response that is taken.
+        callee: The member that is called.
+        max_response_bytes: The largest response that is accepted.
         budget: Charged for what the callee makes us hold (B4).
 
     Attributes:
-        identity: Who the callee is called by; the room lets no participant's packets but those of
-            the callee count.
+        identity: The identity of the caller; the room hands on packets of the callee alone.
     """
 
     def __init__(
@@ -52,10 +51,10 @@ class ServerCaller:
         self._endpoint = RpcEndpoint(context, self._calls)
 
     async def perform(self, method: str, payload: str, response_timeout: float) -> str:
-        """Call, and wait for the response; the arguments were checked (C11).
+        """Call the callee, and wait for the response; the arguments are validated already (C11).
 
         Raises:
-            RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
+            RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
         """
         if denied_reason := self._member.permissions.publish_denied_reason(self._callee.identity):
             what = f"it could not be answered: {denied_reason}"
@@ -66,15 +65,15 @@ class ServerCaller:
             self._endpoint.end("the call is over")
 
     def on_packet(self, sender: str, packet: models.DataPacket) -> None:
-        """Somebody in the room sent something to our identity."""
+        """Handle a packet to our identity."""
         self._endpoint.handle(sender, packet)
 
     def on_departure(self, member: Member) -> None:
-        """A member is leaving the room; if it is the callee, it will not answer any more."""
+        """End the call if the member that leaves is the callee."""
         if member is self._member:
             self._endpoint.end(f"{member.identity!r} left the room")
 
-    # For whom the request is meant: `Receivers`
+    # `Receivers`: the abilities of the callee
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:  # noqa: ARG002
         return takes_inline(self._callee)
@@ -84,10 +83,10 @@ class ServerCaller:
 
 
 class _MemberPacketSender(PacketSender):
-    """Where the packets of a call leave for its callee, as if they came from somebody in the room.
+    """A sender of packets to the callee, in the name of the call's identity.
 
-    They have no number (P6): every call comes from somebody else, of whom there is nothing to
-    remember.
+    The packets have no number (P6): every call has an identity of its own, for which no sequence
+    has to be kept.
     """
 
     def __init__(self, identity: str, member: Member) -> None:

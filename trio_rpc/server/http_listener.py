@@ -1,4 +1,4 @@
-"""Run a room server on a socket of its own, on trio and on asyncio."""
+"""A listener for HTTP and WebSockets: a room server on a socket of its own."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ async def serve(
         url = await nursery.start(serve, RoomServer(api_keys), "127.0.0.1", 0)
 
     Args:
-        server: The rooms.
+        server: The room server.
         host: The address to listen on, or a name of one.
-        port: The port; 0 for a free one.
+        port: The port; 0 for any free port.
         certfile: A certificate chain in PEM, for `wss://`; with its `keyfile`.
         keyfile: The certificate's private key in PEM.
-        node_ip: The IP address of this machine that LiveKit's SDKs reach by UDP, for WebRTC;
-            otherwise it is the one of `host`, or all that the machine has where `host` is a
+        node_ip: The IP address of this machine that LiveKit's SDKs reach by UDP, for WebRTC. By
+            default it is the address of `host`, or all addresses of the machine if `host` is a
             wildcard.
-        task_status: Told the URL that clients connect to, once they can.
+        task_status: Gets the URL that clients connect to, once they can.
 
     Raises:
-        ValueError: `node_ip` is no IP address of this machine.
+        ValueError: `node_ip` is not an IP address of this machine.
         OSError: the address can't be listened on, or a file not be read (`ssl.SSLError`: or not be
             used).
     """
@@ -75,7 +75,7 @@ async def serve(
 
 @asynccontextmanager
 async def _open_peers(host: str, node_ip: str | None) -> AsyncGenerator[PeerThread | None]:
-    """Where WebRTC runs, if aiortc is installed."""
+    """Open the thread of WebRTC, if aiortc is installed; yield None if not."""
     if find_spec("aiortc") is None:
         yield None
         return

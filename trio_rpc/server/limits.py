@@ -1,4 +1,4 @@
-"""What a room server bears."""
+"""The limits of a room server."""
 
 from __future__ import annotations
 
@@ -8,45 +8,47 @@ from attrs import field, frozen, validators
 
 from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES
 
-#: How many streams of one participant may be open, unless set otherwise.
+#: The open streams of one participant, at the most, unless set otherwise.
 DEFAULT_MAX_OPEN_STREAMS: Final = 1_000
 _POSITIVE = validators.gt(0)
 
 
 @frozen
 class ServerLimits:
-    """What a room server bears, of everybody together and of each.
+    """The limits of a room server, for all participants together and for each.
 
     Attributes:
-        max_rooms: How many rooms there may be at a time.
-        max_participants_per_room: How many may be in one room, the hidden ones included.
-        max_joins_in_flight: How many may be between their HTTP request and the room, and how many
-            connections of stream links may not have joined yet.
-        max_handshakes: How many connections of HTTP may not have sent a request yet, or take no
-            answer; with one more, the oldest of the address that has most is closed (B11).
-        max_handshakes_per_address: The same for one address (of IPv6 a network of 64 bits), and how
-            many connections of stream links from there may not have joined.
-        handshake_timeout: Seconds in which a connection sends a request, or says who it is.
-        max_queue_bytes: What may wait for a participant. From half of it on, whoever has caused
-            much of it is not read from until less is left (B8).
-        max_peer_bytes: What the server holds on behalf of one participant besides, such as where
-            its open streams go; more is refused (B4).
-        max_peers_bytes: The same of all participants together.
-        max_open_streams: How many streams of one participant may be open at a time; more are
-            refused (B5).
-        max_message_bytes: One message of a participant's, one request of RoomService, and one
-            response to a call of the server's own.
-        max_requests_in_flight: How many requests of RoomService may be under way, `PerformRpc` that
-            waits for its response included.
-        max_metadata_bytes: The metadata of a participant, and all its attributes together.
-        max_name_bytes: The name of a participant.
-        max_malformed: Malformed messages of one participant in ten seconds; then it is let go (P8).
+        max_rooms: The most rooms at a time.
+        max_participants_per_room: The most participants in one room, hidden ones included.
+        max_joins_in_flight: The most participants between their HTTP request and the room, and the
+            most connections of stream links that have not joined yet.
+        max_handshakes: The most HTTP connections that have not sent a request yet, or do not read
+            their response; with one more, the oldest of the address that has most is closed (B11).
+        max_handshakes_per_address: The same for one address (a network of 64 bits for IPv6), and
+            the most connections of stream links from one address that have not joined yet.
+        handshake_timeout: Seconds in which a connection has to send a request, or a HELLO.
+        max_queue_bytes: The most bytes queued for a participant. From half of it on, the server
+            stops reading from senders that caused much of it, until less is left (B8).
+        max_peer_bytes: The most bytes that the server holds on behalf of one participant besides,
+            such as the destinations of its open streams; more is refused (B4).
+        max_peers_bytes: The same for all participants together.
+        max_open_streams: The most open streams of one participant; more are refused (B5).
+        max_message_bytes: The largest message of a participant, request of RoomService, and
+            response to a call of the server.
+        max_requests_in_flight: The most requests of RoomService in flight, including those of
+            `PerformRpc` that wait for a response.
+        max_metadata_bytes: The most bytes of a participant's metadata, and of all its attributes
+            together.
+        max_name_bytes: The longest name of a participant or room.
+        max_malformed: The most malformed messages of one participant in ten seconds; then it is
+            disconnected (P8).
         ping_interval: Seconds between the pings that participants are asked for; whole.
         ping_timeout: Seconds of silence after which a participant counts as gone; whole (V9).
-        read_timeout: Seconds in which a participant takes at least a byte of what waits for it, or
-            is let go (V8). Networks take a few hundred kilobytes at a time: with 20 seconds,
-            whoever reads 30 kB a second stays. Shorter than the 30 seconds after which receivers
-            give up a stream: others may wait for its sender, who waits for this one.
+        read_timeout: Seconds in which a participant has to take at least one byte of its queue;
+            otherwise it is disconnected (V8). Networks take a few hundred kilobytes at a time:
+            with 20 seconds, a reader of 30 kB a second stays connected. Shorter than the 30 seconds
+            after which receivers give up a stream: others may wait for its sender, which waits for
+            this participant.
     """
 
     max_rooms: int = field(default=10_000, validator=_POSITIVE)

@@ -1,4 +1,4 @@
-"""The server: its rooms, and who may come in."""
+"""`RoomServer`: administration of rooms and admission to them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .admission import Admission
 from .limits import ServerLimits
 from .session import serve_member
 
-#: Seconds that participants get to hear that the server shuts down.
+#: Seconds in which participants are told that the server shuts down.
 _SHUTDOWN_TIMEOUT: Final = 5.0
 
 
 @frozen
 class ServerStatistics:
-    """What a server is busy with at a moment.
+    """The load of a server at a moment.
 
     Attributes:
-        rooms: How many rooms there are, those that wait for participants included (R2).
-        participants: How many participants there are in all of them.
+        rooms: The number of rooms, those that wait for participants included (R2).
+        participants: The number of participants in all rooms.
     """
 
     rooms: int
@@ -37,17 +37,17 @@ class ServerStatistics:
 
 
 class RoomServer(Administration):
-    """Rooms for whoever has a token signed with one of the API keys.
+    """A server of rooms for participants whose token is signed with one of the API keys.
 
-    Participants come in through the ASGI app of `create_app`, or from within this process:
-    a `RoomServer` can be given to `Room.connect` in place of a URL.
+    Participants join through the ASGI app of `create_app`, or from within this process:
+    `Room.connect` takes a `RoomServer` in place of a URL.
 
     Args:
         api_keys: The secret of each API key.
-        limits: What the server bears.
+        limits: The limits of the server.
 
     Attributes:
-        admission: The way in, for transports.
+        admission: The admission of participants, for transports.
 
     Raises:
         ValueError: there is no API key, or one without a secret.
@@ -59,22 +59,22 @@ class RoomServer(Administration):
 
     @property
     def shutting_down(self) -> bool:
-        """Whether the server lets nobody in any more."""
+        """Whether the server admits nobody any more."""
         return self.admission.closed
 
     def statistics(self) -> ServerStatistics:
-        """What the server is busy with."""
+        """Return the load of the server."""
         participants = [len(room.members) for room in self._rooms]
         return ServerStatistics(len(participants), sum(participants))
 
-    # Coming in
+    # Joining
 
     @asynccontextmanager
     async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
-        """A link from within this process, for `Room.connect`.
+        """Open a link from within this process, for `Room.connect`.
 
         Raises:
-            ConnectError: the token is wrong, or nobody is let in.
+            ConnectError: the token is not valid, or nobody is admitted.
         """
         try:
             claims = self.admission.authenticate(token)
@@ -86,7 +86,8 @@ class RoomServer(Administration):
         backend = concurrency.current()
 
         async def serve(far: MemoryStream) -> None:
-            # Shielded: a cancelled participant still says goodbye. The end of its link ends this.
+            # Shielded: a cancelled participant still sends a `LeaveRequest`. The end of its link
+            # ends this task.
             with backend.cancel_scope(shield=True):
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
@@ -99,7 +100,7 @@ class RoomServer(Administration):
                 yield link
 
     async def shut_down(self) -> None:
-        """Let nobody in any more, tell everybody why, and wait until they are gone."""
+        """Admit nobody any more, disconnect all participants, and wait until they are gone."""
         self.admission.closed = True
         for room in self._rooms:
             for member in tuple(room.members.values()):

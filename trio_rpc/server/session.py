@@ -1,4 +1,4 @@
-"""What the server does for one participant, from joining to leaving."""
+"""The server's side of one session, from joining to leaving."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from .rooms.routing import TO_NOBODY, Routed
 
 logger = peer_logger(__name__)
 _Reason = rtc.RequestResponse.Reason
-#: How many deliveries of one participant's packets the others wait for (B7).
+#: The deliveries of one participant's packets after which other tasks have their turn (B7).
 _DELIVERIES_A_TURN: Final = 32
-#: Seconds that somebody who joins waits for participants that are behind with reading.
+#: Seconds that a joining participant waits for participants whose queues are full.
 _JOIN_PATIENCE: Final = 5.0
-#: Seconds that an answer waits for who asked, and that a request waits for who is called.
+#: Seconds that an answer waits for room at the caller, and a request at the callee.
 _ANSWER_PATIENCE: Final = 0.02
 _REQUEST_PATIENCE: Final = 0.25
-#: Seconds in which nothing waits so for the same receiver again, after it was in vain.
+#: Seconds in which nothing waits for the same receiver again, after such a wait was in vain.
 _HURRY: Final = 1.0
 #: Seconds that a participant's data channel may take to open.
 _OPEN_TIMEOUT: Final = 20.0
@@ -46,11 +46,11 @@ _OPEN_TIMEOUT: Final = 20.0
 
 @frozen
 class Opening:
-    """How the data packets of a participant begin, where that is not at once.
+    """The opening of a transport whose data packets reach the participant later only.
 
     Attributes:
-        join: What its transport adds to what it is told on joining.
-        wait_open: Waits until packets reach it.
+        join: Additions of the transport to the `JoinResponse`.
+        wait_open: Waits until packets reach the participant.
     """
 
     join: rtc.JoinResponse
@@ -64,12 +64,13 @@ async def serve_member(
     client: models.ClientInfo,
     opening: Opening | None = None,
 ) -> None:
-    """Let a participant in and serve it, until it leaves, vanishes, or is let go.
+    """Admit a participant and serve it, until it leaves, vanishes, or is disconnected.
 
-    If there is no place for it any more, its link is closed with the reason.
+    If the room is full by now, the link is closed with that reason.
 
     Args:
-        opening: What to wait for before it is active; nothing for links that carry packets at once.
+        opening: Waited for before the participant is active; None for links that carry packets at
+            once.
     """
     backend = concurrency.current()
     await _wait_until_told_of_others(backend, admission.members_of(claims.grants.room))
@@ -92,7 +93,7 @@ async def serve_member(
                 try:
                     await session.receive_requests()
                 finally:
-                    # Before the nursery takes no more tasks
+                    # Before the nursery is closed to new tasks
                     member.backlog.close()
     finally:
         member.backlog.close()
@@ -102,9 +103,9 @@ async def serve_member(
 
 
 async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]) -> None:
-    """Have who joins wait for those who are behind, and told of others before (B8).
+    """Delay a joining participant while queues are full of updates about others (B8).
 
-    Not for long: those others may be behind for whatever they like.
+    Not for long: those participants may not read for as long as they like.
     """
     with backend.move_on_after(_JOIN_PATIENCE):
         for member in members:
@@ -129,25 +130,25 @@ class _MemberSession:
         self._link = link
         self._malformed_limiter = MalformedLimiter(limit=limits.max_malformed)
         self._left = False
-        # Where signalling went that is answered
+        # The routing of signalling, which is answered to the participant itself
         self._answered = Routed((member,), behind=(member,))
-        # Whether it waits for somebody to read, and whether it did since we last looked
+        # Whether the session waits for a receiver to read, and whether it did since the last check
         self._waits = False
         self._has_waited = False
         self._relieves_waiters = False
 
     async def watch(self) -> None:
-        """Let the participant go when it is silent (V9), or takes nothing that it is sent (V8)."""
+        """Disconnect the participant when it is silent (V9), or does not read (V8)."""
         member, limits = self._member, self._limits
         member.last_received = taken_at = self._backend.current_time()
         while True:
             now = self._backend.current_time()
             if self._has_waited:
                 self._keep_alive(now)
-            # Before it is active, something else bounds how long it may take.
+            # Before it is active, `activate` limits the time.
             if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
                 taken_at = now
-            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            # As points in time: a remaining duration may be too short for the clock to advance.
             gone_at = member.last_received + limits.ping_timeout
             stuck_at = taken_at + limits.read_timeout
             if now >= gone_at:
@@ -155,7 +156,7 @@ class _MemberSession:
                 member.dismiss(DisconnectReason.CONNECTION_TIMEOUT, text)
                 return
             if now >= stuck_at:
-                # So that it is told why, should it read again.
+                # Makes room for the close reason, in case the participant reads again.
                 member.send_queue.discard_queued()
                 text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
                 member.dismiss(DisconnectReason.STATE_MISMATCH, text)
@@ -164,18 +165,18 @@ class _MemberSession:
             await self._backend.sleep(min(gone_at, stuck_at, look_at) - now)
 
     def _keep_alive(self, now: float) -> None:
-        """Let a sender that is not listened to live, and know that the server does."""
+        """Count a sender under back-pressure as alive, and send it a pong, so that it counts us."""
         self._has_waited = self._waits
         self._member.last_received = now
         self._member.tell(rtc.SignalResponse(pong=time.time_ns() // 1_000_000))
 
     async def activate(self, opening: Opening) -> None:
-        """Tell everybody when packets reach the participant; let it go if they never do."""
+        """Announce the participant as active when packets reach it; else disconnect it."""
         with self._backend.move_on_after(_OPEN_TIMEOUT):
             try:
                 await opening.wait_open()
             except LinkClosedError:
-                # As whoever receives hears too.
+                # `receive_requests` gets the same error.
                 return
             self._room.activate(self._member)
             return
@@ -185,7 +186,7 @@ class _MemberSession:
         )
 
     async def receive_requests(self) -> None:
-        """Do what the participant asks for, until it leaves or its link ends."""
+        """Handle the participant's requests and packets, until it leaves or its link ends."""
         while not self._left and self._member.dismissed is None:
             try:
                 frames = await self._link.receive()
@@ -198,7 +199,7 @@ class _MemberSession:
                 await self._on_frames(frames)
 
     async def _on_frames(self, frames: list[Frame]) -> None:
-        """Do what the frames ask for, and wait for whom they were too much."""
+        """Handle frames, and wait for receivers whose queues they fill."""
         sent: set[Member] = set()
         deliveries = 0
         send_queue, half = self._member.send_queue, self._member.backlog.half
@@ -223,10 +224,10 @@ class _MemberSession:
             receiver.send_queue.flush_nowait()
 
     def _handle(self, channel: Channel, body: bytes) -> Routed:
-        """Do what one frame asks for. Whatever fails concerns this frame alone (B3).
+        """Handle one frame. A failure concerns this frame alone (B3).
 
         Raises:
-            BacklogFullError: it has to wait; nothing was done.
+            BacklogFullError: the frame has to wait; nothing was done.
         """
         try:
             if channel is Channel.SIGNAL:
@@ -246,7 +247,7 @@ class _MemberSession:
     # Back-pressure (B8)
 
     async def _handle_later(self, channel: Channel, body: bytes, error: BacklogFullError) -> Routed:
-        """Do what a frame asks for once there is room for it."""
+        """Handle a frame once there is room for it."""
         while True:
             await self._wait(wait_for_room(self._backend, error.backlog, error.size))
             try:
@@ -255,10 +256,10 @@ class _MemberSession:
                 error = again
 
     async def _wait_briefly(self, routed: Routed, cause: Cause) -> None:
-        """Wait a moment for a receiver of a packet of a call; then go on, or tell its caller.
+        """Wait briefly for the receiver of a call's packet; then drop it, and answer its caller.
 
-        Who reads has taken something by then. Others whom the participant calls and answers do not
-        pay for one who does not.
+        A receiver that reads has taken something by then. One that does not read must not hold up
+        the participant's calls with others.
         """
         (receiver,) = (*routed.behind, *routed.held)
         if self._backend.current_time() >= receiver.hurried_until:
@@ -272,14 +273,14 @@ class _MemberSession:
             self._room.router.drop_brief(self._member, held, routed.frame, routed.answer)
 
     async def _read_on_later(self) -> None:
-        """Take nothing more from the participant while it does not read what it asked for."""
+        """Stop reading from the participant while it does not read its own responses."""
         member = self._member
         member.send_queue.flush_nowait()
         while member.holds_back(member):
             await self._wait(wait_for_share(self._backend, member.backlog, member))
 
     async def _hold_back(self, routed: Routed) -> None:
-        """Take nothing more from the participant while others are behind by its doing."""
+        """Stop reading from the participant while it fills the queues of others."""
         if routed.brief is None:
             await self._bring(routed, self._member)
         else:
@@ -307,7 +308,7 @@ class _MemberSession:
             self._waits = False
 
     def on_waiter(self, nursery: Nursery) -> None:
-        """Somebody waits for the participant to read."""
+        """Start a task that wakes those who wait for the participant to read."""
         if not self._relieves_waiters:
             self._relieves_waiters = True
             nursery.start_soon(self._relieve_waiters)
@@ -318,7 +319,7 @@ class _MemberSession:
         self._relieves_waiters = False
 
     def _on_link_ended(self, why: str) -> None:
-        """Say so, in case that signalling still goes out: it may have a way of its own."""
+        """Disconnect the participant; a signalling link of its own may still send the reason."""
         is_active = self._member.state == models.ParticipantInfo.ACTIVE
         reason = DisconnectReason.CONNECTION_TIMEOUT if is_active else DisconnectReason.JOIN_FAILURE
         self._member.dismiss(reason, why)
@@ -356,7 +357,7 @@ class _MemberSession:
             case "publish_data_track_request":
                 response = rtc.RequestResponse(
                     reason=_Reason.NOT_ALLOWED,
-                    message="this server has no data tracks: data streams and packets it has",
+                    message="this server has no data tracks, only data streams and packets",
                     publish_data_track=request.publish_data_track_request,
                 )
                 self._member.tell(rtc.SignalResponse(request_response=response))

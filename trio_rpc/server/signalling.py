@@ -1,13 +1,13 @@
-"""Signalling: the WebSockets of participants, who are let in here, or told why not.
+"""Signalling: the WebSockets of participants, which are admitted or rejected here.
 
-| path | who comes | what carries packets |
+| path | clients | carrier of packets |
 |---|---|---|
 | `/rtc` with our subprotocol | participants of ours | the same WebSocket |
 | `/rtc` | LiveKit's older SDKs | WebRTC, two peer connections |
 | `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
 
-A GET of `/rtc/validate` or `/rtc/v1/validate` says over HTTP what became of a WebSocket that was
-refused: a browser tells its page nothing about it.
+A GET of `/rtc/validate` or `/rtc/v1/validate` returns over HTTP why a WebSocket was rejected, which
+browsers do not reveal to their pages.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
 
-#: What the URL of somebody who joins may have: LiveKit's SDKs name some twenty.
+#: The most parameters in the URL of a joining client: LiveKit's SDKs send some twenty.
 _MAX_PARAMETERS: Final = 100
 _NO_WEBRTC: Final = (
-    "this server lets in participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
+    "this server admits participants of trio_rpc only: for those of LiveKit's SDKs it has to be "
     "installed with the extra 'livekit'"
 )
 
@@ -44,10 +44,10 @@ _NO_WEBRTC: Final = (
 def signalling_routes(
     admission: Admission, peers: PeerThread | None, *, allow_compression: bool
 ) -> list[BaseRoute]:
-    """Where participants come in.
+    """Return the routes that participants join through.
 
     Args:
-        peers: Where the peer connections of LiveKit's SDKs run; None if those are not let in.
+        peers: The thread for the peer connections of LiveKit's SDKs; None to reject those.
         allow_compression: See `create_app`.
     """
     signalling = _Signalling(admission, peers, allow_compression)
@@ -67,7 +67,7 @@ class _Signalling:
     _allow_compression: bool
 
     async def rtc(self, websocket: WebSocket) -> None:
-        """A participant of ours, or an older SDK."""
+        """Serve a participant of this library, or of one of LiveKit's older SDKs."""
         ours = SUBPROTOCOL in websocket.scope["subprotocols"]
         try:
             with self._admission.joining():
@@ -85,7 +85,7 @@ class _Signalling:
             await self._serve_livekit_client(stream, claims, parameters)
 
     async def rtc_v1(self, websocket: WebSocket) -> None:
-        """A current SDK."""
+        """Serve a participant of one of LiveKit's current SDKs."""
         try:
             with self._admission.joining():
                 claims = self._admit(websocket)
@@ -97,7 +97,7 @@ class _Signalling:
         await self._serve_livekit_client(_StarletteStream(websocket), claims, parameters)
 
     async def validate(self, request: Request) -> Response:
-        """What became of a WebSocket on `/rtc`."""
+        """Respond with the outcome of a WebSocket on `/rtc`."""
         try:
             with self._admission.joining():
                 self._admit(request)
@@ -107,7 +107,7 @@ class _Signalling:
         return PlainTextResponse("success")
 
     async def validate_v1(self, request: Request) -> Response:
-        """What became of a WebSocket on `/rtc/v1`."""
+        """Respond with the outcome of a WebSocket on `/rtc/v1`."""
         try:
             with self._admission.joining():
                 self._admit(request)
@@ -131,7 +131,7 @@ class _Signalling:
         await websocket.accept(subprotocol)
 
     def _parse_join_request(self, connection: HTTPConnection) -> JoinParameters:
-        # Without WebRTC there is no such path: SDKs then try /rtc, and hear why not.
+        # Without WebRTC there is no such path: SDKs then try /rtc, and get the reason there.
         self._require_webrtc(status=404)
         try:
             return parse_join_request(connection.query_params)
@@ -172,7 +172,7 @@ async def _not_found(websocket: WebSocket) -> None:
 
 
 def _may_be_compressed(websocket: WebSocket) -> bool:
-    # Some servers agree, and inflate a small frame to whatever it becomes. An app has no say in it.
+    # Some servers agree, and inflate a small frame to any size. An app cannot forbid it.
     if OUR_WEBSOCKET in websocket.scope.get("extensions", ()):
         return False
     return "permessage-deflate" in websocket.headers.get("sec-websocket-extensions", "")
@@ -183,8 +183,8 @@ def _token_of(connection: HTTPConnection) -> str:
     return token or connection.query_params.get("access_token", "")
 
 
-#: What sending raises when the WebSocket is closed, or is being closed just now: hypercorn on trio
-#: lets out that its socket is busy with that.
+#: The exceptions of sending when the WebSocket is closed, or being closed: on trio, hypercorn
+#: raises that its socket is busy.
 _CLOSED: Final = (WebSocketDisconnect, RuntimeError, OSError, trio.BusyResourceError)
 
 
@@ -198,7 +198,7 @@ def _knows_nothing() -> int:
 
 @define(eq=False)
 class _StarletteStream:
-    """A `MessageStream` over a WebSocket that was accepted."""
+    """A `MessageStream` over an accepted WebSocket."""
 
     _websocket: WebSocket
     can_send_nowait: bool = field(init=False)
@@ -206,7 +206,7 @@ class _StarletteStream:
     _unsent_bytes: Callable[[], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Only our own server can; ASGI knows no such thing.
+        # Only our own server can; ASGI has no such function.
         extension = self._websocket.scope.get("extensions", {}).get(OUR_WEBSOCKET, {})
         self.can_send_nowait = bool(extension)
         self._send_bytes_nowait = extension.get("send_bytes_nowait", _sends_nothing)

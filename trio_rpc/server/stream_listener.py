@@ -1,7 +1,7 @@
-"""Participants who come in over a plain socket: TCP, TLS or a socket in the file system.
+"""A listener for stream links: participants over TCP, TLS or a socket in the file system.
 
-Whoever connects has a bounded time to say who it is, in a bounded number of bytes; and there may be
-a bounded number of connections that have not said it yet (rule B11).
+A connection has to present its token in a bounded time and a bounded number of bytes, and the
+number of pending handshakes is bounded too (rule B11).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ logger = peer_logger(__name__)
 
 #: Seconds that connections get to end when the server shuts down.
 _GRACEFUL_TIMEOUT: Final = 5.0
-#: How many capabilities a client may name: the others are told all of them.
+#: The most capabilities of a client, all of which are announced to the others.
 _MAX_CAPABILITIES: Final = 32
 
 
@@ -63,16 +63,16 @@ async def serve_stream(
         url = await nursery.start(serve_stream, RoomServer(api_keys), "tcp://127.0.0.1:0")
 
     Args:
-        server: The rooms; they may be served elsewhere as well.
-        url: Where to listen: `tcp://host:port`, `tls://host:port`, where port 0 is a free one, or
-            `unix:///path`. A socket in the file system is for its owner alone, and is removed at
-            the end.
+        server: The room server; other listeners may serve it as well.
+        url: The URL to listen on: `tcp://host:port` or `tls://host:port`, where port 0 is any free
+            port, or `unix:///path`. A socket in the file system is for its owner alone, and is
+            removed at the end.
         certfile: For `tls://`: a certificate chain in PEM, with its `keyfile`.
         keyfile: The certificate's private key in PEM.
-        task_status: Told the URL that clients connect to, once they can.
+        task_status: Gets the URL that clients connect to, once they can.
 
     Raises:
-        ValueError: the URL is none of a stream link, or is `tls://` without a certificate.
+        ValueError: the URL is not that of a stream link, or is `tls://` without a certificate.
         OSError: the address can't be listened on, or a file not be read (`ssl.SSLError`: or not be
             used).
     """
@@ -100,12 +100,12 @@ async def serve_stream(
     await run_server(serve_until, server.shut_down, str(bound), task_status)
 
 
-# Who has not joined yet
+# Handshakes
 
 
 @define(eq=False)
 class _StreamServer:
-    """Serves connections from their handshake on."""
+    """A server of connections, from their handshake on."""
 
     _admission: Admission
     _backend: Backend
@@ -129,7 +129,7 @@ class _StreamServer:
                 await serve_member(self._admission, link, claims, client)
 
     def stop(self) -> None:
-        """Reject everybody who has not joined yet."""
+        """Reject all pending handshakes."""
         self._handshakes.reject_all("the server shuts down")
 
     async def _shake_hands(
@@ -144,13 +144,13 @@ class _StreamServer:
                     await _agree_on_tls(tls)
                     records = RecordStream(tls, MAX_HELLO_BYTES)
                 claims, client = await self._receive_hello(records)
-                # From here on it is bounded as every participant is.
+                # From here on, the limits of a participant apply.
                 records.accept(self._admission.limits.max_message_bytes)
                 await records.send(_answer(200, ""))
                 return records, claims, client
             if handshake.rejection:
                 raise RefusedError(503, handshake.rejection)
-            raise RefusedError(408, f"you did not say who you are within {timeout:g} s")
+            raise RefusedError(408, f"no HELLO was received within {timeout:g} s")
         except RefusedError as error:
             logger.info("refused a connection: %d %s", error.status, error.reason)
             with suppress(LinkClosedError), self._handshakes.closing(address, CLOSE_TIMEOUT):
@@ -193,7 +193,7 @@ def _answer(status: int, text: str) -> bytes:
 
 
 def _bounded(client: models.ClientInfo) -> models.ClientInfo:
-    """What a client says of itself, as far as that is of use to anybody."""
+    """Return the part of a client's description that is of use, within limits."""
     bounded = models.ClientInfo(
         version=client.version[:64], client_protocol=min(client.client_protocol, 1_000)
     )
@@ -213,7 +213,7 @@ def _ssl_context(
 
 
 def _listen(address: StreamAddress) -> tuple[socket.socket, StreamAddress]:
-    """A socket that listens, and the address that clients connect to."""
+    """Return a listening socket, and the address that clients connect to."""
     if address.scheme == "unix":
         _remove_stale_socket(Path(address.path))
         return listen_unix(address.path), address
@@ -223,9 +223,9 @@ def _listen(address: StreamAddress) -> tuple[socket.socket, StreamAddress]:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove a socket that a server has left behind which did not end as it should."""
+    """Remove a socket that a crashed server has left behind."""
     if not path.is_socket():
-        return  # what else may be there, `bind` refuses
+        return  # `bind` refuses anything else that may be there
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(str(path)) == errno.ECONNREFUSED:

@@ -191,7 +191,7 @@ async def test_who_wants_to_resume_is_told_to_join_anew(url: str, target: str) -
         assert isinstance(message, wsproto.events.BytesMessage)
         leave = rtc.SignalResponse.FromString(bytes(message.data)).leave
         assert (leave.action, leave.can_reconnect) == (rtc.LeaveRequest.RECONNECT, True)
-        assert await websocket.receive_close() == (1000, "join anew")
+        assert await websocket.receive_close() == (1000, "join again")
 
 
 @VERSIONS
@@ -216,7 +216,7 @@ async def test_pings_of_both_kinds_are_answered(url: str, version: int) -> None:
             {"publish_data_track_request": rtc.PublishDataTrackRequest(name="positions")},
             "publish_data_track",
             rtc.RequestResponse.NOT_ALLOWED,
-            "this server has no data tracks: data streams and packets it has",
+            "this server has no data tracks, only data streams and packets",
         ),
     ],
     ids=["media", "data track"],

@@ -1,10 +1,10 @@
-"""How clients of LiveKit's own SDKs take part: signalling over a WebSocket, data over WebRTC.
+"""Clients of LiveKit's own SDKs: signalling over a WebSocket, data over WebRTC.
 
-* `join_request`: what a client says of itself in the URL. It does not wait.
+* `join_request`: the description of a client in its URL; no I/O.
 * `link`: the WebSocket and the peer connections of one participant, as its link.
 * `serving`: serving such a participant.
 
-It needs the extra `livekit`. The peer connections themselves are in `trio_rpc.webrtc`.
+The extra `livekit` is required. The peer connections themselves are in `trio_rpc.webrtc`.
 """
 
 from ...webrtc.thread import PeerThread, check_own_address, open_peer_thread

@@ -1,4 +1,4 @@
-"""What a client of LiveKit's says of itself in the URL with which it joins."""
+"""The description of a LiveKit client in the URL with which it joins."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from attrs import frozen
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
-#: What a join request may inflate to: it holds an offer.
+#: The most bytes of an inflated join request, which holds an offer.
 _MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 _MAX_CAPABILITIES: Final = 50
-#: zlib's word for gzip.
+#: zlib's parameter for gzip.
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 @frozen
 class JoinParameters:
-    """How somebody joins.
+    """The parameters with which a client joins.
 
     Attributes:
-        client: What it is.
-        single_peer_connection: It speaks `/rtc/v1`, where its own peer connection carries both
-            directions; otherwise there is one for each.
-        offer: Its offer, where that came along.
-        reconnect: It wants to go on with an earlier stay.
+        client: The description of the client.
+        single_peer_connection: Whether it uses `/rtc/v1`, where the client's peer connection
+            carries both directions; otherwise there is one for each.
+        offer: The client's offer, if the request has one.
+        reconnect: Whether the client wants to resume an earlier session.
     """
 
     client: models.ClientInfo
@@ -38,7 +38,7 @@ class JoinParameters:
 
 
 def parse_query(query: Mapping[str, str]) -> JoinParameters:
-    """How somebody joins through `/rtc`; what can't be understood is left out."""
+    """Parse the query of `/rtc`; invalid parts are ignored."""
     client = models.ClientInfo(version=query.get("version", "")[:64])
     client_protocol = query.get("client_protocol", "")[:4]
     if client_protocol.isascii() and client_protocol.isdigit():
@@ -50,10 +50,10 @@ def parse_query(query: Mapping[str, str]) -> JoinParameters:
 
 
 def parse_join_request(query: Mapping[str, str]) -> JoinParameters:
-    """How somebody joins through `/rtc/v1`.
+    """Parse the query of `/rtc/v1`.
 
     Raises:
-        ValueError: there is no join request, or it can't be understood.
+        ValueError: there is no join request, or it is invalid.
     """
     text = query.get("join_request", "")
     if not text:
@@ -87,7 +87,7 @@ def _inflate(body: bytes) -> bytes:
 
 
 def _within_bounds(client: models.ClientInfo) -> models.ClientInfo:
-    """What others are told of a client, which is kept for as long as it stays."""
+    """Return the part of a client's description that is kept and announced, within limits."""
     return models.ClientInfo(
         version=client.version[:64],
         client_protocol=max(0, min(client.client_protocol, 1_000)),

@@ -1,11 +1,11 @@
-"""The link of a participant that came with one of LiveKit's SDKs.
+"""The link of a participant with one of LiveKit's SDKs.
 
-    link ──SIGNAL──────────► its WebSocket: a SignalResponse a message
+    link ──SIGNAL──────────► its WebSocket: one SignalResponse in a message
       └────RELIABLE, LOSSY─► its data channels
 
-and back, where what the client says of its connections stays here. Either way out has a queue of
-its own, so that a client whose data channels are busy, or not open yet, still hears pongs and
-goodbyes.
+and back, where signalling about the peer connections is handled here. The WebSocket and the data
+channels have a queue each, so that a client whose data channels are busy, or not open yet, still
+receives pongs and close reasons.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ...links.frames import decode_frames, encode_frames
 from ...webrtc.stream import PeerStream
 from ...webrtc.thread import PeerThread
 
-#: More than any client has addresses. What it names beyond them counts as malformed (P8).
+#: More ICE candidates than any client has. Further ones count as malformed (P8).
 _MAX_CANDIDATES: Final = 200
-#: How much that was received and not yet read stops the reading of signalling.
+#: The received but unread messages at which reading of the signalling stops.
 _MAX_UNREAD: Final = 1_000
 
 
@@ -35,15 +35,15 @@ _MAX_UNREAD: Final = 1_000
 async def open_webrtc_link(
     signalling: MessageStream, thread: PeerThread, *, max_queue_bytes: int
 ) -> AsyncGenerator[WebRTCLink]:
-    """A participant's link, for as long as the block runs; at its end both ways are closed.
+    """Open a participant's link for the block; its end closes WebSocket and data channels.
 
     Args:
-        signalling: Its WebSocket, with a `SignalRequest` or a `SignalResponse` a message.
-        thread: Where its peer connections run.
-        max_queue_bytes: How much may wait to be sent; of signalling, and of data.
+        signalling: The WebSocket, with one `SignalRequest` or `SignalResponse` in a message.
+        thread: The thread of the peer connections.
+        max_queue_bytes: The most that may wait to be sent; of signalling, and of data.
 
     Raises:
-        LinkClosedError: WebRTC is not to be had.
+        LinkClosedError: WebRTC is not available.
     """
     await thread.start()
     async with open_framed_link(
@@ -79,7 +79,7 @@ class WebRTCLink:
 
     @property
     def queued_bytes(self) -> int:
-        """What waits to be sent, without what is under way."""
+        """Bytes that wait to be sent, without those in flight."""
         return self._signals.queued_bytes + self._data.queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
@@ -90,7 +90,7 @@ class WebRTCLink:
         self._data.flush_nowait(at_least=at_least)
 
     def has_progressed(self) -> bool:
-        # Both are asked: each remembers what it said.
+        # Both have to be asked: each remembers its answer.
         return all([self._signals.has_progressed(), self._data.has_progressed()])
 
     async def wait_writable(self) -> None:
@@ -105,13 +105,13 @@ class WebRTCLink:
 
     async def aclose(self, reason: str = "") -> None:
         if not self._stream.is_open:
-            # What waits for a channel would be waited for in vain.
+            # The queue would never be sent.
             self._stream.end(reason or "it was closed before it was open")
         await self._data.aclose(reason)
         await self._signals.aclose(reason)
 
     async def read_signalling(self) -> None:
-        """Take what comes over the WebSocket, until that ends, and the link with it."""
+        """Handle signalling until the WebSocket ends, and end the link with it."""
         try:
             while True:
                 for frame in await self._signals.receive():
@@ -125,13 +125,13 @@ class WebRTCLink:
         try:
             request = rtc.SignalRequest.FromString(frame.body)
         except DecodeError:
-            # The session says what is to be said of that.
+            # The session handles malformed frames.
             return self._stream.put(frame)
         match request.WhichOneof("message"):
             case "offer" | "answer":
                 self._stream.describe(request)
             case "trickle":
-                # Its addresses are not needed: see `sdp`.
+                # The client's addresses are not needed: see `sdp`.
                 self._candidates += 1
                 if self._candidates > _MAX_CANDIDATES:
                     text = f"more than {_MAX_CANDIDATES} addresses of its own (ICE candidates)"
@@ -143,7 +143,7 @@ class WebRTCLink:
 
 @define(eq=False)
 class _SignalStream:
-    """A `MessageStream` over a WebSocket with one bare signalling message a message."""
+    """A `MessageStream` over a WebSocket that carries bare signalling messages, without frames."""
 
     _websocket: MessageStream
     can_send_nowait: bool = False

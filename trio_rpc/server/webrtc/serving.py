@@ -1,4 +1,4 @@
-"""Serving a participant that came with one of LiveKit's SDKs."""
+"""Serving a participant with one of LiveKit's SDKs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ async def serve_livekit_client(
     """Serve a client from its request to join until it has left.
 
     Args:
-        thread: Where its peer connections run.
+        thread: The thread of its peer connections.
         signalling: Its WebSocket.
-        claims: What its token says.
-        parameters: What it said of itself.
+        claims: The claims of its token.
+        parameters: The parameters of its request.
     """
     if parameters.reconnect:
-        # A resume goes on with the peer connections of before, under new addresses, which aiortc
-        # can't. The client comes back with new ones.
-        await signalling.send_message(_come_anew().SerializeToString())
-        await signalling.aclose("join anew")
+        # A resume keeps the peer connections, under new addresses, which aiortc can't. The client
+        # joins again with new ones.
+        await signalling.send_message(_reconnect_request().SerializeToString())
+        await signalling.aclose("join again")
         return
     subscriber_primary = not parameters.single_peer_connection
     join = rtc.JoinResponse(subscriber_primary=subscriber_primary, fast_publish=True)
@@ -46,7 +46,7 @@ async def serve_livekit_client(
         await signalling.aclose(str(error))
 
 
-def _come_anew() -> rtc.SignalResponse:
+def _reconnect_request() -> rtc.SignalResponse:
     leave = rtc.LeaveRequest(
         reason="STATE_MISMATCH", action=rtc.LeaveRequest.RECONNECT, can_reconnect=True
     )
