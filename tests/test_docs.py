@@ -114,13 +114,23 @@ def test_a_program_of_the_documentation_runs_as_written(program: Program, tmp_pa
     assert run(program, tmp_path) == program.output
 
 
-def test_the_program_of_the_readme_runs_on_asyncio_with_one_line_changed(tmp_path: Path) -> None:
-    (program, *_) = PROGRAMS
-    lines = program.source.splitlines(keepends=True)
-    (last,) = [line for line in lines if 'backend="trio"' in line]
-    on_asyncio = last.replace('backend="trio"', 'backend="asyncio"')
-    program = Program(program.path, program.line, program.source.replace(last, on_asyncio))
-    assert run(program, tmp_path) == PROGRAMS[0].output != ""
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (0, {"import trio\n": "import asyncio\n", "trio.run(main)": "asyncio.run(main())"}),
+        (1, {'backend="trio"': 'backend="asyncio"'}),
+    ],
+)
+def test_the_programs_of_the_readme_run_on_asyncio_as_it_says(
+    number: int, changes: dict[str, str], tmp_path: Path
+) -> None:
+    program = PROGRAMS[number]
+    source = program.source
+    for old, new in changes.items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    changed = Program(program.path, program.line, source)
+    assert run(changed, tmp_path) == program.output != ""
 
 
 def test_blocks_are_joined_and_skipped_as_their_comments_say() -> None:
