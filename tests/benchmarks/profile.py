@@ -126,7 +126,7 @@ class _PlayedServer:
     async def open_link(
         self,
         token: str,  # noqa: ARG002
-        client: models.ClientInfo,  # noqa: ARG002
+        request: rtc.JoinRequest,  # noqa: ARG002
     ) -> AsyncIterator[_PlayedLink]:
         self.link = _PlayedLink()
         yield self.link

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from attrs import frozen
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from trio_rpc import ConnectError, Room, RpcError
 from trio_rpc.links import Frame, Link, websocket
@@ -231,8 +231,8 @@ class WrappingConnector:
     wrap: Callable[[Link], Any]
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        async with self.server.open_link(token, client) as link:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with self.server.open_link(token, request) as link:
             yield self.wrap(link)
 
 

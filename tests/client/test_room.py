@@ -45,7 +45,7 @@ class FirstMessage:
         self._then_close = then_close
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:  # noqa: ARG002
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:  # noqa: ARG002
         near, far = open_memory_streams()
         async with open_framed_link(near) as link:
             if self._message is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.links import Frame, Link, LinkClosedError
@@ -354,8 +354,8 @@ class _BrokenLink:
 
 class _BrokenServer(ScriptedServer):
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        async with super().open_link(token, client) as link:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with super().open_link(token, request) as link:
             yield _BrokenLink(link)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import anyio
 import pytest
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from trio_rpc import Room
 from trio_rpc.server import RoomServer
@@ -74,7 +74,7 @@ async def test_others_learn_over_a_websocket_what_a_participant_announced(
 async def test_who_announces_nothing_has_protocol_0(join: Join, server: RoomServer) -> None:
     async with (
         join("alice") as alice,
-        server.open_link(make_token("bob"), models.ClientInfo()),
+        server.open_link(make_token("bob"), rtc.JoinRequest()),
     ):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == 0

@@ -17,7 +17,7 @@ import trio
 import trio.abc
 import trio.socket
 from attrs import define, field
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from trio_rpc import ConnectError
 from trio_rpc.links import stream as stream_links
@@ -164,7 +164,7 @@ async def urls() -> AsyncIterator[Attack]:
     trio.socket.set_custom_socket_factory(_NoSockets())
     # Made once: it takes longer than all else.
     context = ssl.create_default_context()
-    client = models.ClientInfo()
+    request = rtc.JoinRequest()
 
     async def attack(data: bytes) -> None:
         url = data.decode(errors="surrogateescape" if data[:1] == b"\xff" else "replace")
@@ -176,7 +176,7 @@ async def urls() -> AsyncIterator[Attack]:
             again = StreamAddress.parse(str(address))
             require(again == address, f"{address!r} became {again!r}")
         try:
-            async with connector_for(url, context).open_link("a-token", client):
+            async with connector_for(url, context).open_link("a-token", request):
                 pass
         except ConnectError:
             return

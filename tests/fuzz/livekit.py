@@ -17,8 +17,8 @@ from livekit.protocol import models, rtc
 from trio_rpc.concurrency import open_service_nursery
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.memory import MemoryStream, open_memory_streams
+from trio_rpc.server.join_request import JoinParameters
 from trio_rpc.server.webrtc import PeerThread, serve_livekit_client
-from trio_rpc.server.webrtc.join_request import JoinParameters
 from trio_rpc.webrtc.reports import Failed, Opened, Report, Taken
 from trio_rpc.webrtc.sdp import data_only
 

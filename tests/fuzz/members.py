@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 from attrs import define, field
+from livekit.protocol import rtc
 
 from trio_rpc import RpcError
 from trio_rpc.concurrency import Nursery, open_service_nursery
@@ -74,7 +75,7 @@ async def hostile(
     """Be a hostile member while the block runs."""
     pass_ = token(identity, **_GRANTS[identity])
     async with (
-        server.open_link(pass_, OLD if old else CURRENT) as link,
+        server.open_link(pass_, rtc.JoinRequest(client_info=OLD if old else CURRENT)) as link,
         open_service_nursery() as nursery,
     ):
         member = Hostile(link)

@@ -70,12 +70,14 @@ class _Recording:
     client: models.ClientInfo | None = None
     link: _Recorded = field(init=False)
 
-    def open_link(self, token: str, client: models.ClientInfo) -> AbstractAsyncContextManager[Link]:
-        return self._open_link(token, self.client or client)
+    def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
+        return self._open_link(
+            token, request if self.client is None else rtc.JoinRequest(client_info=self.client)
+        )
 
     @asynccontextmanager
-    async def _open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        async with self.connector.open_link(token, client) as link:
+    async def _open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with self.connector.open_link(token, request) as link:
             self.link = _Recorded(link)
             yield self.link
 

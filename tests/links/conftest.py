@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import pytest
 from attrs import frozen
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
@@ -30,7 +30,7 @@ from trio_rpc.server.signalling import _StarletteStream
 from ..support.streams import Certificate
 from .web import serve_app
 
-CLIENT: Final = models.ClientInfo(version="1")
+REQUEST: Final = rtc.JoinRequest(client_info=models.ClientInfo(version="1"))
 
 
 @frozen
@@ -63,7 +63,7 @@ async def websocket_ends() -> AsyncIterator[tuple[Link, Link]]:
     app = Starlette(routes=[WebSocketRoute("/rtc", rtc)])
     async with (
         serve_app(app) as url,
-        WebSocketConnector(url).open_link("token", CLIENT) as client,
+        WebSocketConnector(url).open_link("token", REQUEST) as client,
     ):
         await is_accepted.wait()
         try:
@@ -99,7 +99,7 @@ async def stream_ends(scheme: str, directory: Path) -> AsyncIterator[tuple[Link,
         async with concurrency.current().open_nursery() as nursery:
             nursery.start_soon(accept)
             connector = StreamConnector(str(bound), certificate.trusted)
-            async with connector.open_link("token", CLIENT) as client:
+            async with connector.open_link("token", REQUEST) as client:
                 await is_accepted.wait()
                 try:
                     yield client, accepted[0]

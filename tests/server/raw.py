@@ -91,7 +91,7 @@ def _parse(frame: Frame) -> Message:
 @asynccontextmanager
 async def join_raw(to: Connector, identity: str, **grants: Any) -> AsyncIterator[RawMember]:
     """Join by hand; `grants` as for `make_token`."""
-    async with to.open_link(make_token(identity, **grants), models.ClientInfo()) as link:
+    async with to.open_link(make_token(identity, **grants), rtc.JoinRequest()) as link:
         (first, *rest) = map(_parse, await link.receive())
         assert isinstance(first, rtc.SignalResponse)
         assert first.HasField("join"), first

@@ -369,7 +369,7 @@ async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer
         for number in range(150):
             token = AccessToken(API_KEY, API_SECRET).with_grants(grants)
             token = token.with_identity(f"guest {number}").with_metadata(CONTENT)
-            async with server.open_link(token.to_jwt(), models.ClientInfo()) as link:
+            async with server.open_link(token.to_jwt(), rtc.JoinRequest()) as link:
                 await link.receive()
         await reader.wait_updates(300)
         assert reader.closed_because is None

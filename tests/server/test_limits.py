@@ -11,7 +11,7 @@ import attrs
 import pytest
 import wsproto.events
 from livekit.protocol import rtc
-from livekit.protocol.models import ClientInfo
+from livekit.protocol.rtc import JoinRequest
 
 from trio_rpc import ConnectError, DisconnectReason, Room
 from trio_rpc.links import Channel, Frame
@@ -103,7 +103,7 @@ async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer
         async with AsyncExitStack() as stack:
             for number in range(50):
                 token = make_token(str(number).rjust(200))
-                guest = await stack.enter_async_context(server.open_link(token, ClientInfo()))
+                guest = await stack.enter_async_context(server.open_link(token, JoinRequest()))
                 await guest.receive()
                 await anyio.wait_all_tasks_blocked()
             assert server.statistics().participants == 52

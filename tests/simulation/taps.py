@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from trio_rpc.links import Channel, Connector, Frame, Link
 from trio_rpc.testing import PacketFate
@@ -23,9 +23,9 @@ class TappedConnector:
         self._on_packet = on_packet
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
         """Open a link for the block; see `trio_rpc.links.Connector`."""
-        async with self._connector.open_link(token, client) as link:
+        async with self._connector.open_link(token, request) as link:
             yield _TappedLink(link, self._on_packet)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc import DisconnectReason, Room, RpcInvocationData
 from trio_rpc.links import Link, LinkClosedError
@@ -111,7 +111,7 @@ async def _client_of_a_silent_server() -> None:
 async def _silent_client() -> None:
     server = InMemoryServer()
     started = anyio.current_time()
-    async with server.open_link(server.token("alice"), models.ClientInfo()) as link:
+    async with server.open_link(server.token("alice"), rtc.JoinRequest()) as link:
         with pytest.raises(LinkClosedError, match="it was silent for 15 s"):
             await _receive_forever(link)
     assert anyio.current_time() - started == pytest.approx(15)

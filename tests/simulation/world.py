@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 from attrs import define, field
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector, Link
@@ -68,9 +68,10 @@ class _OldClient:
     _connector: Connector
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        client = request.client_info
         old = models.ClientInfo(sdk=client.sdk, version=client.version)
-        async with self._connector.open_link(token, old) as link:
+        async with self._connector.open_link(token, rtc.JoinRequest(client_info=old)) as link:
             yield link
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 from attrs import define, field
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc.links import Channel, Connector, Frame, Link, LinkFullError
 
@@ -35,10 +35,9 @@ class As:
     connector: Connector
     client: models.ClientInfo
 
-    def open_link(
-        self, token: str, _client: models.ClientInfo
-    ) -> AbstractAsyncContextManager[Link]:
-        return self.connector.open_link(token, self.client)
+    def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
+        request.client_info.CopyFrom(self.client)
+        return self.connector.open_link(token, request)
 
 
 @define(eq=False)
@@ -93,7 +92,7 @@ async def hand_played(
     connector: Connector, identity: str, info: models.ClientInfo = CURRENT
 ) -> AsyncIterator[HandPlayed]:
     """Connect a participant that the test scripts, packet by packet."""
-    async with connector.open_link(make_token(identity), info) as link:
+    async with connector.open_link(make_token(identity), rtc.JoinRequest(client_info=info)) as link:
         participant = HandPlayed(identity, link)
         # It is in the room when the server says so.
         await participant.receive()
@@ -146,7 +145,7 @@ class Holding:
     link: HoldingLink = field(init=False)
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        async with self.connector.open_link(token, client) as link:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with self.connector.open_link(token, request) as link:
             self.link = HoldingLink(link, self.holds)
             yield self.link

@@ -57,8 +57,8 @@ class ScriptedServer:
         self._received: list[Frame] = []
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncIterator[Link]:
-        self.token, self.client = token, client
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        self.token, self.client = token, request.client_info
         near, self._stream = open_memory_streams()
         async with (
             open_framed_link(self._stream) as self.link,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc import DisconnectReason, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Channel, Frame, Link, LinkClosedError, LinkFullError
@@ -30,7 +30,7 @@ async def raw_link(
     """Open a faulty link to a scripted server, which has sent nothing but its `JoinResponse`."""
     server = ScriptedServer()
     connector = FaultyConnector(server, faults, **options)
-    async with connector.open_link("a token", models.ClientInfo()) as link:
+    async with connector.open_link("a token", rtc.JoinRequest()) as link:
         assert len(await link.receive()) == 1
         yield link, server, connector
 

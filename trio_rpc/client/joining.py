@@ -13,8 +13,8 @@ from ..links import Channel, Frame, Link, LinkClosedError
 from ..protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 
 
-def client_info() -> models.ClientInfo:
-    """What we tell a server of ourselves (rule N1)."""
+def join_request() -> rtc.JoinRequest:
+    """Return the request to join a room, which says what we are (rule N1)."""
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
         version=version("trio-rpc"),
@@ -22,7 +22,7 @@ def client_info() -> models.ClientInfo:
         client_protocol=CLIENT_PROTOCOL,
     )
     client.capabilities.extend(CAPABILITIES)  # type: ignore[arg-type]
-    return client
+    return rtc.JoinRequest(client_info=client)
 
 
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:

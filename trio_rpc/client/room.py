@@ -37,7 +37,7 @@ from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from ..rpc.invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
 from ..rpc.methods import H, MethodRegistry
 from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
-from .joining import client_info, receive_join
+from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .session import Session
 from .stream_handlers import (
@@ -188,7 +188,7 @@ class Room(EventEmitter):
         try:
             connector = connector_for(url, ssl_context) if isinstance(url, str) else url
             with concurrency.current().move_on_after(connect_timeout) as scope:
-                async with connector.open_link(token, client_info()) as link:
+                async with connector.open_link(token, join_request()) as link:
                     join, early_frames = await receive_join(link)
                     if scope.cancel_called:
                         # Too late by a moment: be cancelled here, not somewhere in the block.

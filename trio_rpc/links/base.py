@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 
 class Channel(IntEnum):
@@ -158,12 +158,12 @@ class MessageStream(Protocol):
 class Connector(Protocol):
     """A way to open links to a server."""
 
-    def open_link(self, token: str, client: models.ClientInfo) -> AbstractAsyncContextManager[Link]:
+    def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
         """A block with an open link, which is closed at its end.
 
         Args:
             token: The access token to join with.
-            client: The description of ourselves in LiveKit's signalling.
+            request: The request to join in LiveKit's signalling, which describes ourselves.
 
         Raises:
             ConnectError: no server answered, or it refused.

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from attrs import frozen
-from livekit.protocol import models, rtc
+from livekit.protocol import rtc
 
 from .. import concurrency
 from ..concurrency import Nursery
@@ -104,7 +104,7 @@ class StreamConnector:
     ssl_context: ssl.SSLContext | None = None
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
         try:
             address = StreamAddress.parse(self.url)
             if address.scheme != "unix" and address.port == 0:
@@ -119,17 +119,18 @@ class StreamConnector:
                 raise failure(str(address), _explained(error)) from error
             try:
                 records = RecordStream(stream, MAX_MESSAGE_BYTES)
-                await _join(str(address), records, token, client)
+                await _join(str(address), records, token, request)
                 async with open_framed_link(records) as link:
                     yield link
             finally:
                 stream.abort()
 
 
-async def _join(url: str, records: RecordStream, token: str, client: models.ClientInfo) -> None:
-    request = rtc.JoinRequest(client_info=client).SerializeToString()
+async def _join(url: str, records: RecordStream, token: str, request: rtc.JoinRequest) -> None:
     try:
-        hello = encode_record(RecordKind.HELLO, token.encode() + b"\n" + request)
+        hello = encode_record(
+            RecordKind.HELLO, token.encode() + b"\n" + request.SerializeToString()
+        )
         await records.send(PREAMBLE + hello)
         kind, body = await records.receive_record()
     except ProtocolMismatchError as error:

@@ -7,6 +7,7 @@ LiveKit's signalling alone does not agree, and is refused with an error that say
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,7 +21,7 @@ import trio_websocket
 import websockets.asyncio.client
 import websockets.exceptions
 from attrs import define, frozen
-from livekit.protocol import models
+from livekit.protocol import rtc
 from websockets.typing import Subprotocol
 
 from .. import concurrency
@@ -34,8 +35,6 @@ from .framed import CLOSE_TIMEOUT, open_framed_link
 SUBPROTOCOL: Final = "trio-rpc.v1"
 #: The size of a read from the socket: a coalesced message is larger than the usual 4 KB.
 _RECEIVE_BUFFER_BYTES: Final = 256 * 1024
-#: The version of LiveKit's signalling protocol that we speak.
-_SIGNALLING_VERSION: Final = 16
 _MAX_CLOSE_REASON_BYTES: Final = 120
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -54,8 +53,8 @@ class WebSocketConnector:
     ssl_context: ssl.SSLContext | None = None
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
-        url = _signalling_url(self.url, client)
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
+        url = _signalling_url(self.url, request)
         check_token(token)
         context = self.ssl_context
         if context is None and url.startswith("wss:"):
@@ -68,7 +67,7 @@ class WebSocketConnector:
             yield link
 
 
-def _signalling_url(url: str, client: models.ClientInfo) -> str:
+def _signalling_url(url: str, request: rtc.JoinRequest) -> str:
     try:
         parts = urlsplit(url)
         scheme = _SCHEMES[parts.scheme]
@@ -79,14 +78,8 @@ def _signalling_url(url: str, client: models.ClientInfo) -> str:
             f"{url!r} is not the URL of a room server: it wants ws:// or wss://, a host, and "
             "perhaps a port and a path"
         ) from None
-    query = {
-        "protocol": _SIGNALLING_VERSION,
-        "sdk": models.ClientInfo.SDK.Name(client.sdk).lower(),
-        "version": client.version,
-        "client_protocol": client.client_protocol,
-        "capabilities": ",".join(str(int(each)) for each in client.capabilities),
-        "auto_subscribe": 0,
-    }
+    wrapped = rtc.WrappedJoinRequest(join_request=request.SerializeToString())
+    query = {"join_request": base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()}
     path = parts.path.rstrip("/") + "/rtc"
     # Without user and password, which no server asks for, and which would show in error messages.
     host = parts.netloc.rpartition("@")[2]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from attrs import frozen
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from .. import concurrency
 from ..errors import ConnectError, RefusedError
@@ -16,6 +16,7 @@ from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
 from .administration import Administration
 from .admission import Admission
+from .join_request import join_parameters
 from .limits import ServerLimits
 from .session import serve_member
 
@@ -70,7 +71,7 @@ class RoomServer(Administration):
     # Joining
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
         """Open a link from within this process, for `Room.connect`.
 
         Raises:
@@ -82,6 +83,7 @@ class RoomServer(Administration):
                 self.admission.check_space(claims)
         except RefusedError as error:
             raise ConnectError(f"refused: {error.reason}", status=error.status) from None
+        parameters = join_parameters(request)
         near, far = open_memory_streams()
         backend = concurrency.current()
 
@@ -92,7 +94,7 @@ class RoomServer(Administration):
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
                 ) as link:
-                    await serve_member(self.admission, link, claims, client)
+                    await serve_member(self.admission, link, claims, parameters.client)
 
         async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)

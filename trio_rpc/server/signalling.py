@@ -4,7 +4,7 @@
 |---|---|---|
 | `/rtc` with our subprotocol | participants of ours | the same WebSocket |
 | `/rtc` | LiveKit's older SDKs | WebRTC, two peer connections |
-| `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
+| `/rtc` with a join request, `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
 
 A GET of `/rtc/validate` or `/rtc/v1/validate` returns over HTTP why a WebSocket was rejected, which
 browsers do not reveal to their pages.
@@ -29,9 +29,9 @@ from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
 from ..tokens import Claims, bearer_token
 from .admission import Admission
 from .http.asgi_websocket import OUR_WEBSOCKET
+from .join_request import JoinParameters, parse_join_request, parse_query
 from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
-from .webrtc.join_request import JoinParameters, parse_join_request, parse_query
 
 #: The most parameters in the URL of a joining client: LiveKit's SDKs send some twenty.
 _MAX_PARAMETERS: Final = 100
@@ -74,11 +74,12 @@ class _Signalling:
                 claims = self._admit(websocket)
                 if not ours:
                     self._require_webrtc()
+                parameters = _parameters_of(websocket)
                 await self._accept(websocket, SUBPROTOCOL if ours else None)
         except RefusedError as refusal:
             await _deny(websocket, refusal)
             return
-        stream, parameters = _StarletteStream(websocket), parse_query(websocket.query_params)
+        stream = _StarletteStream(websocket)
         if ours:
             await self._serve_ours(stream, claims, parameters)
         else:
@@ -133,10 +134,7 @@ class _Signalling:
     def _parse_join_request(self, connection: HTTPConnection) -> JoinParameters:
         # Without WebRTC there is no such path: SDKs then try /rtc, and get the reason there.
         self._require_webrtc(status=404)
-        try:
-            return parse_join_request(connection.query_params)
-        except ValueError as error:
-            raise RefusedError(400, str(error)) from None
+        return _join_parameters_of(connection)
 
     def _require_webrtc(self, status: int = 400) -> PeerThread:
         if self._peers is None:
@@ -155,6 +153,19 @@ class _Signalling:
     ) -> None:
         peers = self._require_webrtc()
         await serve_livekit_client(self._admission, peers, stream, claims, parameters)
+
+
+def _parameters_of(connection: HTTPConnection) -> JoinParameters:
+    if "join_request" in connection.query_params:
+        return _join_parameters_of(connection)
+    return parse_query(connection.query_params)
+
+
+def _join_parameters_of(connection: HTTPConnection) -> JoinParameters:
+    try:
+        return parse_join_request(connection.query_params)
+    except ValueError as error:
+        raise RefusedError(400, str(error)) from None
 
 
 def _response(refusal: RefusedError) -> PlainTextResponse:

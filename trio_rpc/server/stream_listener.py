@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import define, field
 from google.protobuf.message import DecodeError
-from livekit.protocol import models, rtc
+from livekit.protocol import rtc
 
 from .. import concurrency
 from ..concurrency import IGNORED_TASK_STATUS, Backend, Event, TaskStatus
@@ -39,6 +39,7 @@ from ..net.listening import listen_tcp, listen_unix, load_certificate, run_serve
 from ..net.tls import TlsByteStream, speaks_no_tls
 from ..tokens import Claims
 from .admission import Admission
+from .join_request import JoinParameters, join_parameters
 from .room_server import RoomServer
 from .session import serve_member
 
@@ -46,8 +47,6 @@ logger = peer_logger(__name__)
 
 #: Seconds that connections get to end when the server shuts down.
 _GRACEFUL_TIMEOUT: Final = 5.0
-#: The most capabilities of a client, all of which are announced to the others.
-_MAX_CAPABILITIES: Final = 32
 
 
 async def serve_stream(
@@ -123,10 +122,10 @@ class _StreamServer:
         """Serve a connection to its end."""
         joining = await self._shake_hands(stream, address_of(accepted))
         if joining is not None:
-            records, claims, client = joining
+            records, claims, parameters = joining
             limit = self._admission.limits.max_queue_bytes
             async with open_framed_link(records, max_queue_bytes=limit) as link:
-                await serve_member(self._admission, link, claims, client)
+                await serve_member(self._admission, link, claims, parameters.client)
 
     def stop(self) -> None:
         """Reject all pending handshakes."""
@@ -134,7 +133,7 @@ class _StreamServer:
 
     async def _shake_hands(
         self, stream: ByteStream, address: str | None
-    ) -> tuple[RecordStream, Claims, models.ClientInfo] | None:
+    ) -> tuple[RecordStream, Claims, JoinParameters] | None:
         records = RecordStream(stream, MAX_HELLO_BYTES)
         timeout = self._admission.limits.handshake_timeout
         try:
@@ -143,11 +142,11 @@ class _StreamServer:
                     tls = TlsByteStream(stream, self._ssl_context)
                     await _agree_on_tls(tls)
                     records = RecordStream(tls, MAX_HELLO_BYTES)
-                claims, client = await self._receive_hello(records)
+                claims, parameters = await self._receive_hello(records)
                 # From here on, the limits of a participant apply.
                 records.accept(self._admission.limits.max_message_bytes)
                 await records.send(_answer(200, ""))
-                return records, claims, client
+                return records, claims, parameters
             if handshake.rejection:
                 raise RefusedError(503, handshake.rejection)
             raise RefusedError(408, f"no HELLO was received within {timeout:g} s")
@@ -158,7 +157,7 @@ class _StreamServer:
                 await records.finish()
         return None
 
-    async def _receive_hello(self, records: RecordStream) -> tuple[Claims, models.ClientInfo]:
+    async def _receive_hello(self, records: RecordStream) -> tuple[Claims, JoinParameters]:
         try:
             kind, body = await records.receive_record()
             await self._handshakes.take_turn()
@@ -166,7 +165,7 @@ class _StreamServer:
                 raise RefusedError(400, f"it began with {kind.name} in place of HELLO")
             token, _, request = body.partition(b"\n")
             claims = self._admission.authenticate(token.decode(errors="replace"))
-            client = _bounded(rtc.JoinRequest.FromString(request).client_info)
+            parameters = join_parameters(rtc.JoinRequest.FromString(request))
             with self._admission.joining():
                 self._admission.check_space(claims)
         except ProtocolMismatchError as error:
@@ -176,7 +175,7 @@ class _StreamServer:
             raise RefusedError(400, str(error)) from None
         except DecodeError:
             raise RefusedError(400, "its HELLO holds no JoinRequest") from None
-        return claims, client
+        return claims, parameters
 
 
 async def _agree_on_tls(tls: TlsByteStream) -> None:
@@ -190,15 +189,6 @@ async def _agree_on_tls(tls: TlsByteStream) -> None:
 
 def _answer(status: int, text: str) -> bytes:
     return PREAMBLE + encode_record(RecordKind.ANSWER, f"{status} {text}".encode())
-
-
-def _bounded(client: models.ClientInfo) -> models.ClientInfo:
-    """Return the part of a client's description that is of use, within limits."""
-    bounded = models.ClientInfo(
-        version=client.version[:64], client_protocol=min(client.client_protocol, 1_000)
-    )
-    bounded.capabilities.extend(client.capabilities[:_MAX_CAPABILITIES])
-    return bounded
 
 
 # Listening

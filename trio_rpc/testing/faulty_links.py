@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
-from livekit.protocol import models
+from livekit.protocol import rtc
 
 from .. import concurrency
 from ..concurrency import Backend
@@ -70,9 +70,9 @@ class FaultyConnector:
         return +self._switches.injected
 
     @asynccontextmanager
-    async def open_link(self, token: str, client: models.ClientInfo) -> AsyncGenerator[Link]:
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
         """A link for as long as the block runs; see `trio_rpc.links.Connector`."""
-        async with self._connector.open_link(token, client) as link:
+        async with self._connector.open_link(token, request) as link:
             number = next(self._link_numbers)
             faulty = _FaultyLink(
                 link,

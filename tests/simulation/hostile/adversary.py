@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from livekit.protocol import models, rtc
 
 from trio_rpc import ConnectError, RpcInvocationData
-from trio_rpc.client.joining import client_info
+from trio_rpc.client.joining import join_request
 from trio_rpc.links import LinkClosedError
 from trio_rpc.testing.rooms import DEFAULT_ROOM
 
@@ -178,10 +178,12 @@ class HostileParty:
         self, identity: str, grants: dict[str, bool], *, speaks_v2: bool = True
     ) -> AsyncGenerator[RawMember]:
         server = self._world.server
-        client = client_info() if speaks_v2 else models.ClientInfo(sdk=models.ClientInfo.PYTHON)
+        request = join_request()
+        if not speaks_v2:
+            request.client_info.CopyFrom(models.ClientInfo(sdk=models.ClientInfo.PYTHON))
         token = server.token(identity, **dict[str, Any](grants))
         async with (
-            open_raw_member(server, token, client, self) as (member, early),
+            open_raw_member(server, token, request, self) as (member, early),
             anyio.create_task_group() as nursery,
         ):
             nursery.start_soon(member.receive_forever, early)

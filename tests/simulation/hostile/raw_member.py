@@ -190,7 +190,7 @@ class RawMember:
 
 @asynccontextmanager
 async def open_raw_member(
-    connector: Connector, token: str, client: models.ClientInfo, listener: Listener
+    connector: Connector, token: str, request: rtc.JoinRequest, listener: Listener
 ) -> AsyncGenerator[tuple[RawMember, list[Frame]]]:
     """Be in the room as a raw member, for as long as the block runs.
 
@@ -200,7 +200,7 @@ async def open_raw_member(
     Raises:
         ConnectError: the server refused.
     """
-    async with connector.open_link(token, client) as link:
+    async with connector.open_link(token, request) as link:
         join, early = await receive_join(link)
         stream = cast("MessageStream", link._stream)  # type: ignore[attr-defined]
         member = RawMember(join.participant.identity, join.participant.sid, link, stream, listener)

@@ -1,6 +1,5 @@
 """Clients of LiveKit's own SDKs: signalling over a WebSocket, data over WebRTC.
 
-* `join_request`: the description of a client in its URL; no I/O.
 * `link`: the WebSocket and the peer connections of one participant, as its link.
 * `serving`: serving such a participant.
 

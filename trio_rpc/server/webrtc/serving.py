@@ -8,8 +8,8 @@ from ...links import LinkClosedError, MessageStream
 from ...tokens import Claims
 from ...webrtc.thread import PeerThread
 from ..admission import Admission
+from ..join_request import JoinParameters
 from ..session import Opening, serve_member
-from .join_request import JoinParameters
 from .link import open_webrtc_link
 
 

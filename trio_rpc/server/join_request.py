@@ -1,4 +1,4 @@
-"""The description of a LiveKit client in the URL with which it joins."""
+"""The parameters with which a client joins, within bounds."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ def parse_join_request(query: Mapping[str, str]) -> JoinParameters:
         request = rtc.JoinRequest.FromString(body)
     except (binascii.Error, DecodeError, zlib.error) as error:
         raise ValueError(f"join_request can't be read: {type(error).__name__}") from None
+    return join_parameters(request)
+
+
+def join_parameters(request: rtc.JoinRequest) -> JoinParameters:
+    """Return the parameters of a join request."""
     return JoinParameters(
         _within_bounds(request.client_info),
         single_peer_connection=True,

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import models, rtc
 
-from trio_rpc.server.webrtc.join_request import parse_join_request, parse_query
+from trio_rpc.server.join_request import parse_join_request, parse_query
 
-from ...webrtc.descriptions import OFFER
-from .client import join_request
+from ..webrtc.descriptions import OFFER
+from .webrtc.client import join_request
 
 
 @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])
