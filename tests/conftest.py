@@ -2,7 +2,8 @@
 
 An async test is marked `anyio` (mostly by `pytestmark`) and runs once on each backend: on trio with
 its autojump clock and on asyncio with an event loop that does the same, so that no test waits for
-time to pass. A test marked `real_time` runs on the real clock.
+time to pass. A test marked `real_time` runs on the real clock. On either, a test that only waits
+fails after `time_limit`, so that no wait in a test needs a limit of its own.
 
 `--backend` chooses one backend, or several. On uvloop, whose time cannot jump, only the `real_time`
 tests run; tests that run no event loop of ours run with trio, so that they run once in a matrix.
@@ -11,23 +12,35 @@ tests run; tests that run no event loop of ours run with trio, so that they run 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 import anyio
 import pytest
 import trio.testing
+from hypothesis import HealthCheck, settings
 
 from trio_rpc import Room
 from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import VirtualTimeLoop
 
+from .support.time_limit import limited, time_limit
 from .support.tokens import API_KEYS, make_token
 
 pytest_plugins = ["pytester"]
+
+# Examples have no time of their own on the clock: a busy machine fails no test. On CI Hypothesis
+# starts from its own profile, whose examples are the same in each run.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tests")
 
 BACKENDS = ("trio", "asyncio", "uvloop")
 
@@ -85,6 +98,23 @@ def _concerns(item: pytest.Item, backends: list[str]) -> bool:
         return "trio" in backends
     name, _ = callspec.params["anyio_backend"]
     return name != "uvloop" or item.get_closest_marker("real_time") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Run async tests within their time limit, and of property tests each example."""
+    function = pyfuncitem.obj
+    property_test = getattr(function, "hypothesis", None)
+    seconds = time_limit(pyfuncitem)
+    if property_test is not None and iscoroutinefunction(inner := property_test.inner_test):
+        property_test.inner_test = limited(inner, seconds)
+        try:
+            return (yield)
+        finally:
+            property_test.inner_test = inner
+    if iscoroutinefunction(function):
+        pyfuncitem.obj = limited(function, seconds)
+    return (yield)
 
 
 @pytest.fixture

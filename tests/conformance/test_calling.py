@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
@@ -239,12 +239,7 @@ async def test_callees_cannot_answer_for_each_other() -> None:
 
 @pytest.mark.rule("C5")
 @given(order=st.permutations(range(100)))
-@settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=20)
 async def test_fifty_calls_never_cross_whatever_the_order_of_acks_and_responses(
     order: list[int],
 ) -> None:

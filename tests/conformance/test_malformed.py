@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models, rtc
 
@@ -251,12 +251,7 @@ _FRAMES: Final = st.builds(frame, _BODIES, st.sampled_from([Channel.RELIABLE, Ch
 
 @pytest.mark.rule("P8")
 @given(messages=st.lists(_FRAMES | st.builds(frame, _BODIES).map(lambda each: each[:-1])))
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=60)
 async def test_no_bytes_in_place_of_packets_end_the_connection(messages: list[bytes]) -> None:
     async with caller() as alice:
         for message in messages[:100]:

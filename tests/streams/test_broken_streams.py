@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
@@ -296,7 +296,7 @@ pieces = st.binary(max_size=40) | st.just(HELLO) | st.just(HELLO[:10]) | st.just
 
 
 @pytest.mark.rule("S6")
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(
     total_length=st.none() | st.integers(0, 2**64 - 1) | st.integers(0, 700),
     compression=st.integers(0, 3),
