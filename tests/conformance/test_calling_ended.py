@@ -142,7 +142,7 @@ async def _disconnect(alice: Caller) -> None:
     await alice.room.disconnect()
 
 
-async def _be_let_go(alice: Caller) -> None:
+async def _be_disconnected(alice: Caller) -> None:
     leave = rtc.LeaveRequest(reason=models.SERVER_SHUTDOWN)
     alice.server.say(leave=leave)
 
@@ -162,7 +162,7 @@ async def _hear_nothing(alice: Caller) -> None:
 
 ENDINGS: Final = {
     _disconnect: "we left the room",
-    _be_let_go: "the server ended our stay: SERVER_SHUTDOWN",
+    _be_disconnected: "the server ended our stay: SERVER_SHUTDOWN",
     _lose_connection: "the connection was lost: the cable was cut",
     _receive_nonsense: "the server sent more than 100 malformed messages",
     _hear_nothing: "the server was silent for 15 s",

@@ -114,7 +114,7 @@ class Administration:
         server_room = self._rooms.get(room)
         members = tuple(server_room.members.values())
         for member in members:
-            member.dismiss(DisconnectReason.ROOM_DELETED, "the room was deleted")
+            member.disconnect(DisconnectReason.ROOM_DELETED, "the room was deleted")
         if members:
             # The others leave with it.
             server_room.leave(members[0])
@@ -174,7 +174,7 @@ class Administration:
             LookupError: there is no such room, or nobody of that identity in it.
         """
         server_room, member = self._find(room, identity)
-        member.dismiss(DisconnectReason.PARTICIPANT_REMOVED, "the server removed it")
+        member.disconnect(DisconnectReason.PARTICIPANT_REMOVED, "the server removed it")
         server_room.leave(member)
 
     # Data and calls
@@ -250,7 +250,7 @@ class Administration:
         check_call(method, payload, response_timeout)
         server_room = self._rooms.get(room)
         callee = server_room.members.get(destination_identity)
-        if callee is None or callee.dismissed is not None:
+        if callee is None or callee.close_reason is not None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"no participant {destination_identity!r} is in room {room!r}",

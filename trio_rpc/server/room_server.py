@@ -106,7 +106,7 @@ class RoomServer(Administration):
         self.admission.closed = True
         for room in self._rooms:
             for member in tuple(room.members.values()):
-                member.dismiss(DisconnectReason.SERVER_SHUTDOWN, "the server shuts down")
+                member.disconnect(DisconnectReason.SERVER_SHUTDOWN, "the server shuts down")
         backend = concurrency.current()
         all_gone = backend.event()
         self._rooms.close(all_gone.set)

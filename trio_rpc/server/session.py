@@ -39,7 +39,7 @@ _JOIN_PATIENCE: Final = 5.0
 _ANSWER_PATIENCE: Final = 0.02
 _REQUEST_PATIENCE: Final = 0.25
 #: Seconds in which nothing waits for the same receiver again, after such a wait was in vain.
-_HURRY: Final = 1.0
+_IMPATIENCE: Final = 1.0
 #: Seconds that a participant's data channel may take to open.
 _OPEN_TIMEOUT: Final = 20.0
 
@@ -84,7 +84,7 @@ async def serve_member(
     session = _MemberSession(backend, admission.limits, room, member, link)
     try:
         with backend.cancel_scope() as scope:
-            member.on_dismissed = scope.cancel
+            member.on_disconnect = scope.cancel
             async with concurrency.open_service_nursery() as nursery:
                 member.backlog.on_waiter = partial(session.on_waiter, nursery)
                 nursery.start_soon(session.watch)
@@ -98,8 +98,8 @@ async def serve_member(
     finally:
         member.backlog.close()
         room.leave(member)
-        logger.info("%s left room %r: %s", member.sid, room.name, member.dismissed or "it left")
-        await link.aclose(member.dismissed or "")
+        logger.info("%s left room %r: %s", member.sid, room.name, member.close_reason or "it left")
+        await link.aclose(member.close_reason or "")
 
 
 async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]) -> None:
@@ -153,13 +153,13 @@ class _MemberSession:
             stuck_at = taken_at + limits.read_timeout
             if now >= gone_at:
                 text = f"it was silent for {limits.ping_timeout} s"
-                member.dismiss(DisconnectReason.CONNECTION_TIMEOUT, text)
+                member.disconnect(DisconnectReason.CONNECTION_TIMEOUT, text)
                 return
             if now >= stuck_at:
                 # Makes room for the close reason, in case the participant reads again.
                 member.send_queue.discard_queued()
                 text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
-                member.dismiss(DisconnectReason.STATE_MISMATCH, text)
+                member.disconnect(DisconnectReason.STATE_MISMATCH, text)
                 return
             look_at = now + limits.ping_interval
             await self._backend.sleep(min(gone_at, stuck_at, look_at) - now)
@@ -180,14 +180,14 @@ class _MemberSession:
                 return
             self._room.activate(self._member)
             return
-        self._member.dismiss(
+        self._member.disconnect(
             DisconnectReason.JOIN_FAILURE,
             f"its data channel was not open after {_OPEN_TIMEOUT:g} s",
         )
 
     async def receive_requests(self) -> None:
         """Handle the participant's requests and packets, until it leaves or its link ends."""
-        while not self._left and self._member.dismissed is None:
+        while not self._left and self._member.close_reason is None:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
@@ -205,7 +205,7 @@ class _MemberSession:
         send_queue, half = self._member.send_queue, self._member.backlog.half
         self._member.last_received = self._backend.current_time()
         for channel, body in frames:
-            if self._left or self._member.dismissed is not None:
+            if self._left or self._member.close_reason is not None:
                 break
             try:
                 routed = self._handle(channel, body)
@@ -262,12 +262,12 @@ class _MemberSession:
         the participant's calls with others.
         """
         (receiver,) = (*routed.behind, *routed.held)
-        if self._backend.current_time() >= receiver.hurried_until:
+        if self._backend.current_time() >= receiver.impatient_until:
             patience = _ANSWER_PATIENCE if cause is receiver else _REQUEST_PATIENCE
             with self._backend.move_on_after(patience):
                 await self._bring(routed, cause)
                 return
-            receiver.hurried_until = self._backend.current_time() + _HURRY
+            receiver.impatient_until = self._backend.current_time() + _IMPATIENCE
         for held in routed.held:
             assert routed.frame is not None
             self._room.router.drop_brief(self._member, held, routed.frame, routed.answer)
@@ -322,12 +322,12 @@ class _MemberSession:
         """Disconnect the participant; a signalling link of its own may still send the reason."""
         is_active = self._member.state == models.ParticipantInfo.ACTIVE
         reason = DisconnectReason.CONNECTION_TIMEOUT if is_active else DisconnectReason.JOIN_FAILURE
-        self._member.dismiss(reason, why)
+        self._member.disconnect(reason, why)
 
     def _on_malformed(self, what: str) -> None:
         logger.info("ignored what %s sent: %s", self._member.sid, what)
         if not self._malformed_limiter.allow(self._backend.current_time()):
-            self._member.dismiss(
+            self._member.disconnect(
                 DisconnectReason.STATE_MISMATCH,
                 f"it sent more than {self._malformed_limiter.limit} malformed messages, "
                 f"the last being {what}",

@@ -163,7 +163,7 @@ class Connection:
             self.ended = True
         finally:
             if self.ended:
-                self.attacker.told[_last_words(last)] += 1
+                self.attacker.told[_close_reason(last)] += 1
 
     async def received_packets(self) -> list[models.DataPacket]:
         """Receive the packets of the next message."""
@@ -212,7 +212,7 @@ def websocket_frame(opcode: int, body: bytes) -> bytes:
     return bytes([0x80 | opcode]) + length + bytes(4) + body
 
 
-def _last_words(received: bytes) -> str:
+def _close_reason(received: bytes) -> str:
     """Return the readable part of the end of what a server sent."""
     if closed := _CLOSE_FRAME.search(received):
         return f"{int.from_bytes(closed[1])} {closed[2].decode(errors='replace')}".strip()

@@ -82,8 +82,8 @@ def test_a_thousand_who_overflow_at_once_are_announced_in_one_update() -> None:
     for send_queue in send_queues[1:]:
         send_queue.is_full = True
     room.change_metadata("news")
-    assert [member.dismissed for member in members[1:]] == ["it does not read: it is full"] * 999
-    assert members[0].dismissed is None
+    assert [member.close_reason for member in members[1:]] == ["it does not read: it is full"] * 999
+    assert members[0].close_reason is None
     # As the session of the first of them does; the others find that they are gone.
     for member in members[1:]:
         room.leave(member)
@@ -102,7 +102,7 @@ def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
     room, members, send_queues = crowd(4)
     send_queues[1].is_full = True
     room.leave(members[0])
-    assert members[1].dismissed is not None
+    assert members[1].close_reason is not None
     # It is in the room no more: nobody can call it, and who joins does not hear of it.
     join = rtc.JoinResponse()
     newcomer = SendQueue()
@@ -146,7 +146,7 @@ async def test_who_does_not_read_leaves_together_with_all_others_who_do_not(
         await settle_all([alice])
         [room] = server._rooms
         for identity in crowd:
-            room.members[identity].dismiss(DisconnectReason.STATE_MISMATCH, "it does not read")
+            room.members[identity].disconnect(DisconnectReason.STATE_MISMATCH, "it does not read")
         while server.statistics().participants > 1:
             await anyio.wait_all_tasks_blocked()
         messages = await alice.settle()

@@ -44,7 +44,7 @@ class OpenStream:
 
     destinations: tuple[str, ...]
     size: int
-    heard_at: float
+    last_received: float
     answers: str = ""
     broken_off: bool = False
 
@@ -102,7 +102,7 @@ class DirectedStreams:
         """Note that a stream goes on, and return it, if it is open."""
         stream = self._open.pop(stream_id, None)
         if stream is not None:
-            stream.heard_at = now
+            stream.last_received = now
             self._open[stream_id] = stream
         return stream
 
@@ -118,7 +118,7 @@ class DirectedStreams:
     def _make_room(self, now: float) -> None:
         while len(self._open) >= self._max_open:
             oldest, stream = next(iter(self._open.items()))
-            if now - stream.heard_at < _SILENCE:
+            if now - stream.last_received < _SILENCE:
                 # Chunks of it that name nobody would be lost.
                 raise TooManyStreamsError(
                     f"{len(self._open):,} streams of it are open, which is the limit"

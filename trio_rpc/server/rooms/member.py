@@ -52,8 +52,8 @@ class Member:
 
     Attributes:
         send_queue: The frames on their way to the participant.
-        on_dismissed: Called when it is let go, for the session to end.
-        dismissed: Why it was let go, for people; None as long as it is in the room.
+        on_disconnect: Called when it is let go, for the session to end.
+        close_reason: Why it was let go, for people; None as long as it is in the room.
         last_received: When it last said anything, on the event loop's clock.
         limits: What the server bears of it.
         budget: Where it is charged for what it makes the server hold (B4).
@@ -64,7 +64,7 @@ class Member:
         owed: How many acks and answers it owes to whom, by identity.
         answering: Who is charged for the chunks of what it answers: it is asked for these, and does
             not wait with its own calls for those who do not read what they have asked for.
-        hurried_until: Until when no packet of a call waits for it, since it had no room for one.
+        impatient_until: Until when no packet of a call waits for it, since it had no room for one.
         stamp: What its packets get on their way, serialised (P5).
     """
 
@@ -80,8 +80,8 @@ class Member:
     joined_at: float = field(factory=time.time)
     version: int = 1
     state: models.ParticipantInfo.State = models.ParticipantInfo.ACTIVE
-    on_dismissed: Callable[[], None] = lambda: None
-    dismissed: str | None = None
+    on_disconnect: Callable[[], None] = lambda: None
+    close_reason: str | None = None
     last_received: float = 0.0
     limits: ServerLimits = field(factory=ServerLimits)
     budget: Budget = field(factory=Budget)
@@ -91,7 +91,7 @@ class Member:
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
     owed: dict[str, int] = field(factory=dict[str, int])
     answering: Cause = field(factory=object)
-    hurried_until: float = 0.0
+    impatient_until: float = 0.0
     stamp: bytes = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -167,7 +167,7 @@ class Member:
     @property
     def _is_leaving(self) -> bool:
         """Whether it gets nothing any more that is for all, though it may be in the room still."""
-        return self.dismissed is not None or self.backlog.closed
+        return self.close_reason is not None or self.backlog.closed
 
     def offer(self, packet: Frame, cause: Cause) -> int:
         """Queue a packet, unless too much is queued already.
@@ -178,7 +178,7 @@ class Member:
         Returns:
             The bytes that were queued before; `FULL` if the packet was not queued, and has to wait.
         """
-        if self.dismissed is not None:
+        if self.close_reason is not None:
             return 0
         send_queue = self.send_queue
         queued = send_queue.queued_bytes
@@ -214,7 +214,7 @@ class Member:
             send_queue.send_nowait(frame)
         except LinkFullError as error:
             self.send_queue.discard_queued()
-            self.dismiss(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
+            self.disconnect(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
         except LinkClosedError:
             # Its session has seen, or will see, the same.
             return 0
@@ -245,7 +245,7 @@ class Member:
 
     def holds_back(self, cause: Cause) -> bool:
         """Tell whether somebody who has sent it something has to wait before sending more (B8)."""
-        return self.dismissed is None and self.backlog.holds_back(
+        return self.close_reason is None and self.backlog.holds_back(
             cause, self.send_queue.queued_bytes
         )
 
@@ -266,20 +266,20 @@ class Member:
         """Queue a signalling message for it alone, which it has caused itself."""
         self.deliver(signal_frame(response), self)
 
-    def dismiss(self, reason: DisconnectReason, text: str) -> None:
+    def disconnect(self, reason: DisconnectReason, text: str) -> None:
         """Let it go: tell it why, and end its session; what it was sent before still goes out.
 
         Args:
             reason: LiveKit's word for it.
             text: The same for people.
         """
-        if self.dismissed is not None:
+        if self.close_reason is not None:
             return
-        self.dismissed = text
+        self.close_reason = text
         leave = rtc.LeaveRequest(reason=reason.name, action=rtc.LeaveRequest.DISCONNECT)
         with suppress(LinkFullError, LinkClosedError):
             self.send_queue.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
-        self.on_dismissed()
+        self.on_disconnect()
 
 
 def signal_frame(response: rtc.SignalResponse) -> Frame:

@@ -110,7 +110,7 @@ class ServerRoom:
         )
         member.tell(rtc.SignalResponse(join=join))
         if previous is not None:
-            previous.dismiss(
+            previous.disconnect(
                 DisconnectReason.DUPLICATE_IDENTITY,
                 f"another participant joined as {member.identity!r}",
             )
@@ -133,7 +133,9 @@ class ServerRoom:
         if self.members.get(member.identity) is not member:
             return
         departed = [
-            each for each in self.members.values() if each is member or each.dismissed is not None
+            each
+            for each in self.members.values()
+            if each is member or each.close_reason is not None
         ]
         for each in departed:
             del self.members[each.identity]
@@ -149,7 +151,7 @@ class ServerRoom:
         return (
             each
             for each in self.members.values()
-            if not each.permissions.hidden and each.dismissed is None
+            if not each.permissions.hidden and each.close_reason is None
         )
 
     def _announce(
