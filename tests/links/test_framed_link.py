@@ -34,6 +34,7 @@ class StreamOfTests:
     def __init__(self, *, can_send_nowait: bool = False) -> None:
         self.can_send_nowait = can_send_nowait
         self.way_is_free = True
+        self.asked = 0
         self.sent: list[bytes] = []
         self.incoming: list[bytes] = []
         self.closed_with: list[str] = []
@@ -46,6 +47,7 @@ class StreamOfTests:
 
     def send_message_nowait(self, message: bytes) -> bool:
         assert self.may_send.is_set()
+        self.asked += 1
         if self.send_error is not None:
             raise LinkClosedError(self.send_error)
         if self.way_is_free:
@@ -140,6 +142,22 @@ async def test_what_cannot_leave_at_once_leaves_in_order_afterwards(can_send_now
         assert (stream.sent, link.queued_bytes) == ([], queued)
         link.send_nowait(frames[2])
     assert stream.sent == [encode_frames(frames)]
+
+
+async def test_a_stream_that_refused_is_not_asked_again_before_the_writer_has_its_turn() -> None:
+    stream = StreamOfTests(can_send_nowait=True)
+    stream.way_is_free = False
+    async with open_framed_link(stream) as link:
+        for _ in range(100):
+            link.send_nowait(SMALL)
+            link.flush_nowait()
+        assert stream.asked == 1
+        await anyio.wait_all_tasks_blocked()
+        assert stream.sent == [encode_frames([SMALL] * 100)]
+        stream.way_is_free = True
+        link.send_nowait(SMALL)
+        link.flush_nowait()
+        assert (stream.asked, len(stream.sent)) == (2, 2)
 
 
 async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
+from typing import Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
@@ -12,12 +14,15 @@ from ..events import DisconnectReason
 from ..links import Channel, Frame, Link, LinkClosedError
 from ..protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 
+#: Reading the metadata of a package takes milliseconds.
+_version: Final = cache(version)
+
 
 def join_request() -> rtc.JoinRequest:
     """Return the request to join a room, which says what we are (rule N1)."""
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
-        version=version("trio-rpc"),
+        version=_version("trio-rpc"),
         protocol=16,
         client_protocol=CLIENT_PROTOCOL,
     )

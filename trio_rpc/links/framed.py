@@ -72,6 +72,8 @@ class FramedLink:
         self._queue: deque[Frame] = deque()
         self._queued_bytes = 0
         self._sending = False
+        # Whether the stream has refused a message since the writer's last turn
+        self._refused = False
         self._something_queued: Event = backend.event()
         # The bytes given to the stream, and how many of them it had taken at the last check
         self._given_bytes = 0
@@ -112,7 +114,12 @@ class FramedLink:
         self._queued_bytes += size
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
-        if len(self._queue) < at_least or self._sending or not self._stream.can_send_nowait:
+        if (
+            len(self._queue) < at_least
+            or self._sending
+            or self._refused
+            or not self._stream.can_send_nowait
+        ):
             return
         queued = self._queued_bytes
         frames = self._take_queued()
@@ -126,6 +133,7 @@ class FramedLink:
             self._given_bytes += size
             self._notify_sent()
         else:
+            self._refused = True
             self._queue.extendleft(reversed(frames))
             self._queued_bytes += size
 
@@ -222,6 +230,7 @@ class FramedLink:
 
     async def _send_queued(self) -> None:
         self._sending = True
+        self._refused = False
         try:
             while self._queue:
                 queued = self._queued_bytes

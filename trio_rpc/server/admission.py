@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -22,6 +23,9 @@ from .rooms.table import RoomTable
 _LIVEKIT_VERSION: Final = "1.9.0"
 #: The version of LiveKit's signalling protocol that we speak.
 _SIGNALLING_VERSION: Final = 16
+
+#: Reading the metadata of a package takes milliseconds.
+_version: Final = cache(version)
 
 
 class Admission:
@@ -146,7 +150,7 @@ class Admission:
             server_info=models.ServerInfo(
                 version=_LIVEKIT_VERSION,
                 protocol=_SIGNALLING_VERSION,
-                node_id=f"trio-rpc-{version('trio-rpc')}",
+                node_id=f"trio-rpc-{_version('trio-rpc')}",
             ),
             ping_interval=self.limits.ping_interval,
             ping_timeout=self.limits.ping_timeout,
