@@ -149,7 +149,7 @@ async def test_a_file_stays_in_the_directory_and_is_gone_when_it_breaks_off(
         async with Room().connect(url, token_of("mallory", *DEV_KEY)) as room:
             await room.wait_for_participant("ear")
             us = room.local_participant
-            async with await us.stream_bytes("../../evil", topic="photos") as writer:
+            async with us.stream_bytes("../../evil", topic="photos") as writer:
                 await writer.write(b"evil")
             await us.stream_bytes("partial", topic="photos")
             await anyio.to_thread.run_sync(events_until, ear, "file_received")

@@ -242,10 +242,8 @@ async def test_only_those_get_a_stream_whom_it_names(join: Join) -> None:
             info = await send(text, topic="notes", destination_identities=destinations)
             for identity in destinations or list(rooms):
                 assert await collected[identity].outcome(info.stream_id) == text
-        writer = await alice.local_participant.stream_text(
-            topic="notes", destination_identities=named
-        )
-        async with writer:
+        opening = alice.local_participant.stream_text(topic="notes", destination_identities=named)
+        async with opening as writer:
             await writer.write("in pieces")
         for identity in named:
             assert await collected[identity].outcome(writer.info.stream_id) == "in pieces"

@@ -50,10 +50,10 @@ async def bob_who(server: RoomServer) -> AsyncIterator[HandPlayed]:
 
 
 async def send_pieces(alice: Room, count: int, *destinations: str) -> None:
-    writer = await alice.local_participant.stream_bytes(
+    bulk = alice.local_participant.stream_bytes(
         "bulk", topic="bulk", destination_identities=destinations
     )
-    async with writer:
+    async with bulk as writer:
         for _ in range(count):
             await writer.write(PIECE)
 
@@ -93,7 +93,7 @@ async def test_a_sender_of_bulk_data_waits_for_its_receiver(join: Join, server: 
 
     async def send(alice: Room) -> None:
         nonlocal sent
-        async with await alice.local_participant.stream_bytes("bulk", topic="bulk") as writer:
+        async with alice.local_participant.stream_bytes("bulk", topic="bulk") as writer:
             while True:
                 await writer.write(PIECE)
                 sent += len(PIECE)

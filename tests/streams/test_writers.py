@@ -118,6 +118,30 @@ async def test_cancellation_in_the_block_reaches_the_receivers() -> None:
 
 
 @pytest.mark.rule("S6")
+async def test_cancellation_at_the_end_of_the_block_reaches_the_receivers() -> None:
+    async with writing() as (writer, server, _):
+        with anyio.CancelScope() as scope:
+            async with writer:
+                await writer.write("some")
+                scope.cancel()
+        assert scope.cancelled_caught
+        assert reason_of(await receive_stream(server)) == BROKE_OFF
+
+
+@pytest.mark.rule("S6")
+async def test_an_end_that_is_cancelled_while_it_waits_for_room_can_be_told_later() -> None:
+    async with writing() as (writer, server, link):
+        link.holds = lambda packet: packet.HasField("stream_trailer")
+        link.released = anyio.Event()
+        with anyio.move_on_after(1) as scope:
+            await writer.aclose()
+        assert scope.cancelled_caught
+        link.released.set()
+        await writer.aclose()
+        assert reason_of(await receive_stream(server)) == ""
+
+
+@pytest.mark.rule("S6")
 async def test_a_text_that_is_cancelled_midway_breaks_off() -> None:
     async with alice() as (room, server, _):
         started = anyio.current_time()

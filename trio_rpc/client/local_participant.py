@@ -25,7 +25,13 @@ from ..protocol.capabilities import server_carries_rpc
 from ..protocol.stream_info import BYTES_MIME_TYPE
 from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
 from ..rpc.methods import H, MethodRegistry
-from ..streams import ByteStreamInfo, ByteStreamWriter, TextStreamInfo, TextStreamWriter
+from ..streams import (
+    ByteStreamInfo,
+    ByteStreamWriter,
+    StreamOpening,
+    TextStreamInfo,
+    TextStreamWriter,
+)
 from ..streams.outgoing import OnProgress, OutgoingStreams
 from .outbound import Outbound
 
@@ -205,7 +211,7 @@ class LocalParticipant(Participant):
             reply_to_stream_id=reply_to_id,
         )
 
-    async def stream_text(
+    def stream_text(
         self,
         *,
         destination_identities: Sequence[str] = (),
@@ -213,14 +219,17 @@ class LocalParticipant(Participant):
         attributes: Mapping[str, str] | None = None,
         reply_to_id: str = "",
         total_size: int | None = None,
-    ) -> TextStreamWriter:
+    ) -> StreamOpening[TextStreamWriter]:
         """Begin a text that is written piece by piece; otherwise as `send_text`.
 
-            async with await local_participant.stream_text(topic="story") as writer:
+            async with local_participant.stream_text(topic="story") as writer:
                 await writer.write("Once upon a time, ")
 
         Args:
-            total_size: How many UTF-8 bytes it will have, where that is known.
+            total_size: The UTF-8 bytes that it will have, where that is known.
+
+        Returns:
+            What opens the stream, with `async with` or `await`; see `StreamOpening`.
         """
         info = TextStreamInfo(
             topic=topic,
@@ -228,7 +237,8 @@ class LocalParticipant(Participant):
             attributes=dict(attributes or {}),
             reply_to_stream_id=reply_to_id,
         )
-        return await self._streams().stream_text(info, _identities(destination_identities))
+        destinations = _identities(destination_identities)
+        return StreamOpening(lambda: self._streams().stream_text(info, destinations))
 
     async def send_file(
         self,
@@ -262,7 +272,7 @@ class LocalParticipant(Participant):
             on_progress=on_progress,
         )
 
-    async def stream_bytes(
+    def stream_bytes(
         self,
         name: str,
         *,
@@ -271,8 +281,11 @@ class LocalParticipant(Participant):
         attributes: Mapping[str, str] | None = None,
         mime_type: str = BYTES_MIME_TYPE,
         total_size: int | None = None,
-    ) -> ByteStreamWriter:
+    ) -> StreamOpening[ByteStreamWriter]:
         """Begin bytes that are written piece by piece.
+
+            async with local_participant.stream_bytes("weights.bin", topic="weights") as writer:
+                await writer.write(bytes([12, 15]))
 
         Args:
             name: The name of the file, or of whatever it is.
@@ -280,11 +293,10 @@ class LocalParticipant(Participant):
             topic: What it is about; receivers have handlers by topic.
             attributes: Texts that go with it, by key.
             mime_type: What the content is.
-            total_size: How many bytes it will have, where that is known.
+            total_size: The bytes that it will have, where that is known.
 
-        Raises:
-            StreamError: we may not send data, or the connection was lost.
-            RuntimeError: the room is not joined.
+        Returns:
+            What opens the stream, with `async with` or `await`; see `StreamOpening`.
         """
         info = ByteStreamInfo(
             name=name,
@@ -293,7 +305,8 @@ class LocalParticipant(Participant):
             size=total_size,
             attributes=dict(attributes or {}),
         )
-        return await self._streams().stream_bytes(info, _identities(destination_identities))
+        destinations = _identities(destination_identities)
+        return StreamOpening(lambda: self._streams().stream_bytes(info, destinations))
 
     def _streams(self) -> OutgoingStreams:
         self._outbound.require_joined()

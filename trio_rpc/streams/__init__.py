@@ -10,12 +10,13 @@ What does not wait is in `protocol`: `stream_info`, `stream_content`, `stream_as
 
 from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 from .readers import ByteStreamReader, TextStreamReader
-from .writers import ByteStreamWriter, TextStreamWriter
+from .writers import ByteStreamWriter, StreamOpening, TextStreamWriter
 
 __all__ = [
     "ByteStreamInfo",
     "ByteStreamReader",
     "ByteStreamWriter",
+    "StreamOpening",
     "TextStreamInfo",
     "TextStreamReader",
     "TextStreamWriter",

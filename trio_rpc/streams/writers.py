@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from livekit.protocol import models
 
-from ..concurrency import Backend
+from ..concurrency import CANCELLED, Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender, Refresh
@@ -109,9 +109,15 @@ class StreamWriter(Generic[I]):
                 await self._end(packet)
 
     async def _end(self, trailer: models.DataPacket) -> None:
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        try:
             await self._send(trailer)
+        except CANCELLED:
+            # While it waited for room: the receivers have not heard of the end.
+            self._closed = False
+            raise
 
     def _packet(self) -> models.DataPacket:
         return models.DataPacket(destination_identities=self._destinations)
@@ -131,11 +137,18 @@ class StreamWriter(Generic[I]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc is None:
-            await self.aclose()
+        if exc is not None:
+            # The error itself is for our side alone.
+            await self._break_off()
             return
-        # The receivers have to know, although the block may have been cancelled. The error itself
-        # is for our side alone.
+        try:
+            await self.aclose()
+        except CANCELLED:
+            await self._break_off()
+            raise
+
+    async def _break_off(self) -> None:
+        # The receivers have to know, although the block may have been cancelled.
         with suppress(StreamError), self._backend.move_on_after(self._abandon_timeout, shield=True):
             await self.aclose(reason="the sender broke off")
 
@@ -164,3 +177,49 @@ class ByteStreamWriter(StreamWriter[ByteStreamInfo]):
             StreamError: the connection was lost.
         """
         await self.write_chunks(split_bytes(data))
+
+
+W = TypeVar("W", bound=TextStreamWriter | ByteStreamWriter)
+
+
+class StreamOpening(Generic[W]):
+    """A stream that is about to be opened: entered, or awaited, once.
+
+        async with local_participant.stream_text(topic="story") as writer:
+            await writer.write("Once upon a time, ")
+
+    The block opens the stream and ends it. `await` opens it, as in LiveKit's SDK, and leaves the
+    end to the writer. Nothing is sent before, nor when opening is cancelled.
+
+    Raises:
+        RuntimeError: the stream was opened already; or the room is not joined.
+        StreamError: we may not send data, or the connection was lost.
+        ValueError: something in its header is larger than receivers take (B2).
+    """
+
+    def __init__(self, open_stream: Callable[[], Awaitable[W]]) -> None:
+        self._open_stream = open_stream
+        self._opened = False
+        # Set when the block is entered
+        self._writer: W
+
+    async def _open(self) -> W:
+        if self._opened:
+            raise RuntimeError("this stream was opened already: call the method again for another")
+        self._opened = True
+        return await self._open_stream()
+
+    def __await__(self) -> Generator[Any, Any, W]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> W:
+        self._writer = await self._open()
+        return self._writer
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._writer.__aexit__(exc_type, exc, traceback)
