@@ -14,8 +14,9 @@ from attrs import frozen
 from livekit.protocol import rtc
 
 from trio_rpc import ConnectError, Room, RpcError
-from trio_rpc.links import Frame, Link, websocket
+from trio_rpc.links import Frame, Link
 from trio_rpc.links.stream import StreamConnector
+from trio_rpc.links.websocket import on_trio
 from trio_rpc.server import RoomServer, serve, serve_stream
 
 from ..conftest import Join
@@ -140,14 +141,14 @@ async def test_joining_can_be_cancelled_in_the_moment_in_which_the_handshake_is_
 ) -> None:
     if anyio_backend_name != "trio":
         pytest.skip("only on trio does a task of ours shake hands")
-    shake_hands = websocket._shake_hands
+    shake_hands = on_trio._shake_hands
 
     async def shake_hands_and_be_cancelled(*args: Any) -> Any:
         connection = await shake_hands(*args)
         scope.cancel()
         return connection
 
-    monkeypatch.setattr(websocket, "_shake_hands", shake_hands_and_be_cancelled)
+    monkeypatch.setattr(on_trio, "_shake_hands", shake_hands_and_be_cancelled)
     started = anyio.current_time()
     with anyio.CancelScope() as scope:
         async with Room().connect(url, make_token("alice")):

@@ -21,10 +21,10 @@ from livekit.protocol import rtc
 
 from trio_rpc import ConnectError
 from trio_rpc.links import stream as stream_links
-from trio_rpc.links import websocket
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.links.stream import StreamAddress
 from trio_rpc.links.urls import connector_for
+from trio_rpc.links.websocket import on_trio
 
 from .byte_streams import ScriptedByteStream
 from .choices import messages, pieces
@@ -131,7 +131,7 @@ async def websocket_client() -> AsyncIterator[Attack]:
         async def connect(*_arguments: object) -> _ScriptedStream:
             return connection
 
-        with patch.object(websocket, "_open_stream", connect):
+        with patch.object(on_trio, "_open_stream", connect):
             await _join(_WS)
 
     yield attack

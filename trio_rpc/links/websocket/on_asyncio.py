@@ -1,0 +1,100 @@
+"""WebSockets of clients on asyncio: websockets."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import websockets.asyncio.client
+import websockets.exceptions
+from attrs import define
+from websockets.typing import Subprotocol
+
+from ..base import LinkClosedError
+from ..connecting import MAX_MESSAGE_BYTES, failure, refusal
+from ..framed import CLOSE_TIMEOUT
+from .closing import close_reason, closed_with
+
+
+@define(eq=False)
+class WebSocketStream:
+    """The messages of a WebSocket; see `MessageStream`.
+
+    Attributes:
+        subprotocol: The subprotocol that the server agreed to, if any.
+    """
+
+    _websocket: websockets.asyncio.client.ClientConnection
+    subprotocol: str | None
+    can_send_nowait: bool = False
+    unsent_bytes: int = 0
+
+    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
+        return False
+
+    async def send_message(self, message: bytes) -> None:
+        try:
+            await self._websocket.send(message)
+        except websockets.exceptions.ConnectionClosed as error:
+            raise _closed(error) from None
+
+    async def receive_message(self) -> bytes:
+        try:
+            return await self._websocket.recv(decode=False)
+        except websockets.exceptions.ConnectionClosed as error:
+            raise _closed(error) from None
+
+    async def aclose(self, reason: str) -> None:
+        await self._websocket.close(reason=close_reason(reason) or "")
+
+
+@asynccontextmanager
+async def connect(
+    url: str, subprotocol: str, authorization: str, context: ssl.SSLContext | None
+) -> AsyncGenerator[WebSocketStream]:
+    """A block with an open WebSocket, which is closed at its end.
+
+    Args:
+        url: The URL, with path and query.
+        subprotocol: The subprotocol to ask for.
+        authorization: The value of that header.
+        context: The TLS settings for a `wss` URL.
+
+    Raises:
+        ConnectError: no server answered, or it refused.
+    """
+    try:
+        websocket = await websockets.asyncio.client.connect(
+            url,
+            ssl=context,
+            subprotocols=[Subprotocol(subprotocol)],
+            additional_headers={"authorization": authorization},
+            # A room has its own pings, and small messages that are not worth compressing. No
+            # timeout of its own: joining a room has one over all of it.
+            compression=None,
+            ping_interval=None,
+            open_timeout=None,
+            close_timeout=CLOSE_TIMEOUT,
+            max_size=MAX_MESSAGE_BYTES,
+            # Or uvloop would keep what is sent until the end of the tick. Not 0, which is always
+            # too much for asyncio's TLS.
+            write_limit=1,
+            proxy=None,
+        )
+    except websockets.exceptions.InvalidStatus as error:
+        raise refusal(url, error.response.status_code, error.response.body) from None
+    except (OSError, EOFError, UnicodeError, websockets.exceptions.InvalidHandshake) as error:
+        raise failure(url, error) from error
+    try:
+        yield WebSocketStream(websocket, websocket.subprotocol)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await websocket.close()
+
+
+def _closed(error: websockets.exceptions.ConnectionClosed) -> LinkClosedError:
+    if error.rcvd is None:
+        return LinkClosedError("the connection was lost")
+    return closed_with(error.rcvd.code, error.rcvd.reason)
