@@ -71,9 +71,7 @@ def _why_not_raised(record: CallRecord, error: RpcError) -> str | None:
         case codes.RECIPIENT_DISCONNECTED:
             seen = any(identity == plan.callee for identity, _ in record.stay.seen_leaving)
             return None if seen or caller_left(record) else "neither side had left"
-        case codes.SEND_FAILED if (error.data or "").endswith(
-            "does not read what it was sent before"
-        ):
+        case codes.SEND_FAILED if (error.data or "").endswith("is full: it does not read"):
             return None
         case codes.SEND_FAILED:
             return send_failed(record, error)

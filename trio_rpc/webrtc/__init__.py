@@ -3,9 +3,9 @@
 * `thread`: the one thread, with an asyncio event loop, in which aiortc runs.
 * `peer`: the peer connections of one participant; runs in that thread.
 * `stream`: the same in the event loop of the program, as a stream of messages.
-* `reports`: from the one to the other.
-* `sdp`: the data channels out of an offer, and into an answer. It does not wait.
+* `reports`: the messages from the peer to the stream.
+* `sdp`: the data channels out of an offer, and into an answer; no I/O.
 
-It needs the extra `livekit`. Nothing here imports aiortc but `peer`, which is imported when the
-first peer connection is opened.
+The extra `livekit` is required. Only `peer` imports aiortc, and is imported itself when the first
+peer connection is opened.
 """

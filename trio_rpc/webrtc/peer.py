@@ -1,7 +1,7 @@
-"""The peer connections of one participant; all of this runs in the thread of the peers.
+"""The peer connections of one participant; everything here runs in the thread of the peers.
 
 With `/rtc/v1` the client offers one connection, and its channels carry both directions. With `/rtc`
-it offers one for what it sends, and we offer another for what it gets.
+the client offers a connection to send on, and we offer another for it to receive on.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from .sdp import complete_answer, data_only
 logger = peer_logger(__name__)
 
 _LABELS: Final = {"_reliable": Channel.RELIABLE, "_lossy": Channel.LOSSY}
-#: How much of what was sent may wait in aiortc before it is reported as taken.
+#: The most bytes buffered in aiortc at which sent data is reported as taken.
 _LOW_WATER_BYTES: Final = 64 * 1024
-#: What a client is told that it may have sent and we not have read, as aiortc has it.
+#: The receive window that a client is told, as aiortc has it.
 _RECEIVE_WINDOW_BYTES: Final = 1024 * 1024
-#: What it may have sent beyond that of messages that are not complete.
+#: The most bytes of incomplete messages beyond that window.
 _MAX_INCOMPLETE_BYTES: Final = 2 * _RECEIVE_WINDOW_BYTES
-#: Seconds between looks at what a client began to send and did not end.
+#: Seconds between checks for incomplete messages.
 _CHECK_INTERVAL: Final = 1.0
-#: Seconds for what is in the channels to arrive before the end, and for the end.
+#: Seconds for sent data to arrive before the end, and for the end.
 _CLOSE_TIMEOUT: Final = 1.0
-#: Seconds between looks at whether it has left.
+#: Seconds between checks whether sent data has arrived.
 _LEAVE_INTERVAL: Final = 0.01
-#: How many descriptions of a client may wait for their turn: it waits for each answer.
+#: The most session descriptions of a client that are queued: clients wait for each answer.
 _MAX_WAITING: Final = 10
 #: LiveKit's clients have three.
 _MAX_CHANNELS: Final = 16
 
 
 class Peer:
-    """See the module; what others call is said in the thread, with `PeerThread.call`.
+    """The peer connections of one participant; call its methods with `PeerThread.call`.
 
     Args:
-        report: Called with all that the stream of the participant has to know.
-        subscriber_primary: Whether we offer a second connection, for what the client gets.
-        addresses: Where it may reach us; empty for all addresses but loopback.
+        report: Called with each report for the stream of the participant.
+        subscriber_primary: Whether we offer a second connection, on which the client receives.
+        addresses: The addresses that the client reaches us at; empty for all but loopback.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class Peer:
         self._report = report
         self._addresses = addresses
         self._over = asyncio.Event()
-        # Its connections: of what it sends, and of what it gets where that is another
+        # The connection that the client sends on, and the one it receives on if that is another
         self._descriptions: asyncio.Queue[rtc.SignalRequest] = asyncio.Queue(_MAX_WAITING)
         self._publisher: RTCPeerConnection | None = None
         self._subscriber: RTCPeerConnection | None = None
         self._subscriber_primary = subscriber_primary
-        # What goes to it
+        # To the client
         self._channels: dict[Channel, RTCDataChannel] = {}
         self._unreported = 0
-        # What comes from it
+        # From the client
         self._offered_channels = 0
         self._unread = 0
 
@@ -96,11 +96,11 @@ class Peer:
                     await _close(connection)
 
     def close(self) -> None:
-        """End; what comes from now on is no failure."""
+        """End; nothing is reported as a failure from now on."""
         self._over.set()
 
     def fail(self, reason: str) -> None:
-        """End, and say why."""
+        """End, and report why."""
         if not self._over.is_set():
             self._over.set()
             self._report(Failed(reason))
@@ -108,7 +108,7 @@ class Peer:
     # Connections
 
     def describe(self, request: rtc.SignalRequest) -> None:
-        """The client offers its connection, perhaps once more, or answers our offer."""
+        """Queue the client's offer, of which there may be several, or its answer to our offer."""
         try:
             self._descriptions.put_nowait(request)
         except asyncio.QueueFull:
@@ -127,8 +127,8 @@ class Peer:
         except _PeerError as error:
             self.fail(str(error))
         except Exception as error:
-            # Whatever aiortc makes of garbage: KeyError, AssertionError, … whose texts repeat it,
-            # and what a description has that is secret.
+            # Anything that aiortc raises for garbage: KeyError, AssertionError, … The texts repeat
+            # it, and the secrets in a description.
             logger.info("a session description failed with %s", type(error).__name__)
             self.fail(f"its session description can't be used ({type(error).__name__})")
 
@@ -158,7 +158,7 @@ class Peer:
     async def _accept(self, answer: rtc.SessionDescription) -> None:
         connection = self._subscriber
         if connection is None or connection.signalingState != "have-local-offer":
-            raise _PeerError("it answered an offer that it was not made")
+            raise _PeerError("it answered an offer that was not made")
         data_answer = _data_only(answer)
         await connection.setRemoteDescription(RTCSessionDescription(data_answer, "answer"))
 
@@ -178,10 +178,10 @@ class Peer:
         await connection.setLocalDescription()
         description: str = connection.localDescription.sdp
         if "a=candidate:" not in description:
-            raise _PeerError("the server has no address that it could be reached at")
+            raise _PeerError("the server has no address at which it can be reached")
         return description
 
-    # What goes to the client
+    # To the client
 
     def _on_open(self, channel: Channel, data_channel: RTCDataChannel) -> None:
         self._channels[channel] = data_channel
@@ -192,7 +192,7 @@ class Peer:
             self._report(Opened())
 
     def send(self, message: bytes) -> None:
-        """Send packets, which are the frames of a message."""
+        """Send the frames of a message as packets."""
         if self._over.is_set():
             return
         try:
@@ -201,19 +201,19 @@ class Peer:
                 if data_channel is not None and data_channel.readyState == "open":
                     data_channel.send(body)
         except ValueError as error:
-            # It is larger than the client said that it takes.
+            # The packet is larger than the client accepts.
             self.fail(str(error))
         self._unreported += len(message)
         self._report_taken()
 
     def _report_taken(self) -> None:
-        """Report what was sent, once that is worth it, and little of it is left."""
+        """Report sent bytes as taken, in large steps, once few of them are buffered."""
         if self._unreported >= _LOW_WATER_BYTES and self._buffered <= _LOW_WATER_BYTES:
             self._report(Taken(self._unreported))
             self._unreported = 0
 
     def _report_progress(self) -> None:
-        """Report what was sent in small steps too: whoever takes any of it reads (B8)."""
+        """Report acknowledged bytes in small steps too: these show that a client reads (B8)."""
         taken = self._unreported - self._unacknowledged
         if taken > 0:
             self._report(Taken(taken))
@@ -221,7 +221,7 @@ class Peer:
 
     @property
     def _unacknowledged(self) -> int:
-        """What was sent, as far as that is known, and has not arrived."""
+        """The bytes that were sent and are not known to have arrived."""
         connection = self._subscriber if self._subscriber_primary else self._publisher
         sctp = None if connection is None else connection.sctp
         if sctp is None:
@@ -231,11 +231,11 @@ class Peer:
 
     @property
     def _buffered(self) -> int:
-        """What waits in the fuller channel; each says when it passes the mark."""
+        """The bytes buffered in the fuller channel; each channel tells when it passes the mark."""
         return max((each.bufferedAmount for each in self._channels.values()), default=0)
 
     async def _let_leave(self) -> None:
-        """Let what is in the channels arrive, for as long as that may take."""
+        """Wait until sent data has arrived, for at most `_CLOSE_TIMEOUT`."""
         connection = self._subscriber if self._subscriber_primary else self._publisher
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
@@ -243,7 +243,7 @@ class Peer:
                 while connection is not None and _is_sending(connection):  # noqa: ASYNC110
                     await asyncio.sleep(_LEAVE_INTERVAL)
 
-    # What comes from the client
+    # From the client
 
     def _on_channel(self, data_channel: RTCDataChannel) -> None:
         self._offered_channels += 1
@@ -269,7 +269,7 @@ class Peer:
         return self._unread >= _RECEIVE_WINDOW_BYTES
 
     def on_read(self, size: int) -> None:
-        """So much of what came was read, and as much may come again."""
+        """Widen the client's window by `size` bytes that were read."""
         self._unread -= size
         self._widen_window(size)
 
@@ -278,7 +278,7 @@ class Peer:
             _widen_receive_window(self._publisher.sctp, size)
 
     def _check_incomplete(self) -> None:
-        """Bound what waits for the rest of its message: aiortc announces a window, no more."""
+        """Fail if there are too many incomplete messages: aiortc does not enforce its window."""
         for connection in (self._publisher, self._subscriber):
             sctp = None if connection is None else connection.sctp
             if sctp is not None and sctp._advertised_rwnd < -_MAX_INCOMPLETE_BYTES:
@@ -286,7 +286,7 @@ class Peer:
 
 
 class _PeerError(Exception):
-    """Something went wrong that its text tells a person."""
+    """A failure of the client, with a text for a person."""
 
 
 def _data_only(description: rtc.SessionDescription) -> str:
@@ -305,11 +305,11 @@ async def _close(connection: RTCPeerConnection) -> None:
         logger.info("closing a peer connection failed", exc_info=error)
 
 
-# What aiortc and aioice have no public way for: the extra `livekit` bounds their versions
+# Private parts of aiortc and aioice, whose versions the extra `livekit` bounds
 
 
 def _gather_only(connection: RTCPeerConnection, addresses: Sequence[str]) -> None:
-    """Have ICE use our addresses: by itself it takes all of the machine but loopback."""
+    """Have ICE use these addresses only; by default it uses all of the machine but loopback."""
     assert connection.sctp is not None
     ice = connection.sctp.transport.transport.iceGatherer._connection
     gather = type(ice).get_component_candidates
@@ -322,10 +322,10 @@ def _gather_only(connection: RTCPeerConnection, addresses: Sequence[str]) -> Non
 
 
 def _take_nothing_while(connection: RTCPeerConnection, is_full: Callable[[], bool]) -> None:
-    """Have what a client sends count as lost for as long as too much is unread.
+    """Treat received chunks as lost for as long as too much is unread.
 
-    Whatever window is announced, aiortc takes all that comes. And a client that was told that it is
-    closed goes on with one chunk at a time, each as soon as the one before was acknowledged.
+    aiortc accepts chunks beyond the window that it announced. And a client that was told that the
+    window is closed goes on with one chunk at a time, each once the one before was acknowledged.
     """
     sctp = connection.sctp
     assert sctp is not None
@@ -333,7 +333,7 @@ def _take_nothing_while(connection: RTCPeerConnection, is_full: Callable[[], boo
 
     async def receive_if_there_is_room(chunk: DataChunk) -> None:
         if is_full():
-            # It hears how far it has come, and of the window.
+            # The client is sent an acknowledgement, with the window.
             sctp._sack_needed = sctp._last_received_tsn is not None
         else:
             await receive(chunk)
@@ -342,7 +342,7 @@ def _take_nothing_while(connection: RTCPeerConnection, is_full: Callable[[], boo
 
 
 def _is_sending(connection: RTCPeerConnection) -> bool:
-    """Whether something is left to send, or was sent and is not acknowledged."""
+    """Whether there is data to send, or sent data that is not acknowledged."""
     sctp = connection.sctp
     if sctp is None or connection.connectionState != "connected":
         return False
@@ -350,22 +350,22 @@ def _is_sending(connection: RTCPeerConnection) -> bool:
 
 
 def _bytes_in_flight(sctp: RTCSctpTransport) -> int:
-    """Return what has left the channels, and is not acknowledged."""
+    """Return the bytes that have left the channels and are not acknowledged."""
     chunks = chain(sctp._outbound_queue, sctp._sent_queue)
     return sum(len(chunk.user_data) for chunk in chunks if not chunk._acked)
 
 
 def _widen_receive_window(sctp: RTCSctpTransport, size: int) -> None:
-    """Let the client send more, or less where `size` is negative.
+    """Widen the client's window by `size` bytes, or narrow it where `size` is negative.
 
-    aiortc's window is of what waits for the rest of its message. What was handed to us and is not
-    read yet takes from it here: so the client, which keeps to it, goes slower.
+    aiortc's window counts incomplete messages alone. Here, received messages narrow it until they
+    are read, which slows down the client.
     """
     half = _RECEIVE_WINDOW_BYTES // 2
     was_narrow = sctp._advertised_rwnd < half
     sctp._advertised_rwnd += size
     if was_narrow and sctp._advertised_rwnd >= half and sctp.state == "connected":
-        # The client hears of it with the next acknowledgement, and may be waiting for just that.
+        # Sent with the next acknowledgement, for which the client may be waiting.
         _background.add(task := asyncio.ensure_future(_announce_window(sctp)))
         task.add_done_callback(_background.discard)
 

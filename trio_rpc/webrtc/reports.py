@@ -1,4 +1,4 @@
-"""What a peer in its thread has to say to the stream of its participant."""
+"""The reports of a peer in its thread to the stream of its participant."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from livekit.protocol import rtc
 
 from ..links import Frame
 
-#: What a received frame counts beyond its body: a million empty ones are not nothing.
+#: The bytes that a received frame counts beyond its body, so that empty ones count too.
 FRAME_COST: Final = 256
 
 
 @frozen
 class Described:
-    """An offer or an answer is ready, for the client to have.
+    """The report of an offer or an answer for the client.
 
     Attributes:
         kind: `"offer"` or `"answer"`.
-        id: The id of the offer, or of the one that is answered.
+        id: The id of the offer, or of the answered one.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Described:
     id: int
 
     def to_signal(self) -> rtc.SignalResponse:
-        """The same as the client is told it."""
+        """Return the signalling message for the client."""
         description = rtc.SessionDescription(type=self.kind, sdp=self.sdp, id=self.id)
         if self.kind == "answer":
             return rtc.SignalResponse(answer=description)
@@ -37,15 +37,15 @@ class Described:
 
 @frozen
 class Opened:
-    """The reliable channel to the client is open."""
+    """The report that the reliable channel to the client is open."""
 
 
 @frozen
 class Taken:
-    """The client's connection has taken some of what it was given.
+    """The report that the client's connection has taken sent bytes.
 
     Attributes:
-        size: How many bytes more than at the last time.
+        size: The bytes taken since the last report.
     """
 
     size: int
@@ -53,7 +53,7 @@ class Taken:
 
 @frozen
 class Failed:
-    """The peer has ended, for a reason that a person can read."""
+    """The report that the peer has ended, with a reason for a person."""
 
     reason: str
 

@@ -1,13 +1,13 @@
 """The data channels of a session description alone, and an answer to all of an offer.
 
-aiortc is given the section of the data channels (`m=application`) and nothing else. What a client
-offers of audio and video is accepted as inactive on the same transport: a rejected section would
+aiortc is given the section of the data channels (`m=application`) and nothing else. The audio and
+video that a client offers are accepted as inactive on the same transport: a rejected section would
 make browsers negotiate again.
 
-The addresses of a client (its ICE candidates) are left out. It knows ours from our description, so
-it is the client that comes to us, and its address is seen when it does. So nobody has us send
-anything to addresses of their choice, or look up names, which takes seconds for those that browsers
-make up (`….local`).
+The addresses of a client (its ICE candidates) are left out. The client knows ours from our
+description and connects to us, and its address is seen then. So no client can have us send packets
+to addresses of its choice, or look up names, which takes seconds for those that browsers make up
+(`….local`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 MAX_SDP_BYTES: Final = 256 * 1024
 MAX_SECTIONS: Final = 500
 _CANDIDATES: Final = ("a=candidate:", "a=end-of-candidates")
-#: What the sections of one bundle share: how to reach the other side.
+#: The lines that the sections of one bundle share: the transport.
 _TRANSPORT: Final = ("a=ice-", "a=fingerprint:", "a=setup:", *_CANDIDATES)
 
 #: The lines of one section, the first of which begins with `m=`.
@@ -27,11 +27,10 @@ _Section = Sequence[str]
 
 
 def data_only(sdp: str) -> str:
-    """A client's offer or answer with its data channels alone, and without its addresses.
+    """Return a client's offer or answer with its data channels alone, and without its addresses.
 
     Raises:
-        ValueError: it is too long, or has not one section of data channels, or one that can't be
-            read.
+        ValueError: it is too long, has not exactly one section of data channels, or is invalid.
     """
     session, sections = _parse(sdp)
     data = _data_section(sections)
@@ -40,10 +39,10 @@ def data_only(sdp: str) -> str:
 
 
 def complete_answer(answer: str, offer: str) -> str:
-    """The answer to a whole offer, from the answer to its data channels.
+    """Return the answer to a whole offer, from the answer to its data channels.
 
     Raises:
-        ValueError: one of them can't be read.
+        ValueError: one of them is invalid.
     """
     session, (data,) = _parse(answer)
     _, offered = _parse(offer)
@@ -56,7 +55,7 @@ def complete_answer(answer: str, offer: str) -> str:
 
 
 def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
-    """An answer to audio or video that nothing will be sent of, with the first of its formats."""
+    """Yield an inactive answer to audio or video, with the first of the offered formats."""
     kind, _, protocol, payload_type = _media(section)
     rejected = _is_rejected(section)
     yield f"m={kind} {0 if rejected else 9} {protocol} {payload_type}"
@@ -65,21 +64,21 @@ def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
     yield "a=inactive"
     yield "a=rtcp-mux"
     if not rejected:
-        # Repeated here, since browsers look into the first section alone.
+        # Repeated here, since browsers read the first section alone.
         yield from transport
     wanted = (f"a=rtpmap:{payload_type} ", f"a=fmtp:{payload_type} ")
     yield from (line for line in section if line.startswith(wanted))
 
 
 def _parse(sdp: str) -> tuple[list[str], list[list[str]]]:
-    """The lines of the session, and those of each section."""
+    """Return the lines of the session, and those of each section."""
     if len(sdp) > MAX_SDP_BYTES:
         raise ValueError(f"{len(sdp):,} characters, over the limit of {MAX_SDP_BYTES:,}")
     session: list[str] = []
     sections: list[list[str]] = []
     for line in sdp.replace("\r\n", "\n").rstrip("\n").split("\n"):
         if len(line.splitlines()) > 1:
-            # It would be several for aiortc: addresses and media could hide in there.
+            # aiortc would see several lines, in which addresses and media could hide.
             raise ValueError("a line with a control character in it")
         if line.startswith("m="):
             sections.append([])
@@ -109,7 +108,7 @@ def _is_rejected(section: _Section) -> bool:
 
 
 def _bundle(session: Sequence[str], mids: Sequence[str]) -> list[str]:
-    """The lines of a session, with all sections on one transport."""
+    """Return the lines of a session, with all sections on one transport."""
     group = f"a=group:BUNDLE {' '.join(mids)}"
     rest = [line for line in session if not line.startswith("a=group:BUNDLE")]
     return [*rest, group]
@@ -124,7 +123,7 @@ def _attribute(section: _Section, name: str) -> str:
 
 
 def _media(section: _Section) -> tuple[str, str, str, str]:
-    """Kind, port, protocol and first format of a section."""
+    """Return the kind, port, protocol and first format of a section."""
     words = section[0].removeprefix("m=").split()
     if len(words) < 4:
         raise ValueError("a section without a format")

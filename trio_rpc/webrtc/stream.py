@@ -1,8 +1,8 @@
 """The peer connections of one participant, as a stream of messages in the server's event loop.
 
-A message is a run of frames, as on every other link: what a peer in its thread sends in its
-channels, or has received from them. What goes out waits here until there is a channel, and while
-the client takes too little; what comes in opens the client's window again when it is read.
+A message is a run of frames, as on every other link: packets that a peer in its thread sends on its
+channels, or has received from them. Outgoing messages wait here until there is a channel, and while
+the client reads too slowly; incoming ones widen the client's window again when they are read.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 logger = peer_logger(__name__)
 
-#: What a client's connection may have been given and not have taken.
+#: The bytes that may be given to a client's connection before it has taken them.
 _WINDOW_BYTES: Final = 256 * 1024
-#: How many reports are read before others have their turn (B7).
+#: The reports that are read before other tasks have their turn (B7).
 _REPORTS_A_TURN: Final = 256
-#: How much is read before the peer hears of it: telling costs more than small packets do.
+#: The bytes that are read before the peer is told, which costs more than small packets do.
 _REPORTED_BYTES: Final = 64 * 1024
 
 
@@ -39,8 +39,8 @@ class PeerStream:
     """A `MessageStream` into the data channels of a client, and out of them.
 
     Args:
-        thread: Where the peer connections run; it has been started.
-        tell: Has the client told of an offer or an answer of ours.
+        thread: The thread of the peer connections, which has been started.
+        tell: Sends the client an offer or an answer of ours.
     """
 
     can_send_nowait = True
@@ -52,13 +52,13 @@ class PeerStream:
         self._thread = thread
         self._tell = tell
         self._peer: Peer | None = None
-        # What the peer reports, from its thread
+        # The reports of the peer, from its thread
         self._reports: deque[Report] = deque()
         self._are_read = True
-        # What came and was not received, and what was received that the peer has not heard of
+        # Messages that were not received yet, and received bytes that the peer was not told of
         self._incoming: deque[Frame | ValueError] = deque()
         self._read_bytes = 0
-        # What the peer was given, and has not reported as taken
+        # Bytes that were given to the peer, and not reported as taken
         self._untaken = 0
         #: Whether packets reach the client.
         self.is_open = False
@@ -68,15 +68,14 @@ class PeerStream:
     def start(
         self, *, subscriber_primary: bool, offer: rtc.SessionDescription | None = None
     ) -> None:
-        """Begin to connect; once, just before the client is told that it has joined.
+        """Begin to connect; called once, just before the client is sent its `JoinResponse`.
 
         Args:
-            subscriber_primary: Whether it wants another connection for what it gets, which we
-                offer.
-            offer: Its own offer, where that has come.
+            subscriber_primary: Whether we offer another connection, on which the client receives.
+            offer: The client's own offer, if it came with the request to join.
 
         Raises:
-            LinkClosedError: WebRTC is not to be had any more.
+            LinkClosedError: WebRTC is not available any more.
         """
         self._peer = self._thread.open_peer(self._report, subscriber_primary=subscriber_primary)
         if offer is not None:
@@ -93,21 +92,21 @@ class PeerStream:
                 raise LinkClosedError(self._ended_because)
             await self._changed.wait()
 
-    # What the client says by other ways
+    # From the client's signalling
 
     def describe(self, request: rtc.SignalRequest) -> None:
-        """Hand on an offer or an answer of the client's."""
+        """Hand an offer or an answer of the client to the peer."""
         assert self._peer is not None
         self._call(self._peer.describe, request)
 
     def put(self, message: Frame | ValueError) -> None:
-        """Have something received as if it had come by a data channel."""
+        """Add a message as if it had been received on a data channel."""
         self._incoming.append(message)
         self._notify()
 
     @property
     def unread(self) -> int:
-        """How many frames wait to be received; none that anybody would, once it has ended."""
+        """The number of frames that wait to be received; 0 once the stream has ended."""
         return len(self._incoming) if self._ended_because is None else 0
 
     async def wait_changed(self) -> None:
@@ -174,14 +173,14 @@ class PeerStream:
     # From the peer
 
     def _report(self, report: Report) -> None:
-        """Called in the thread: many reports cost one call into the host."""
+        """Take a report, in the thread of the peers: many reports cost one call into the host."""
         self._reports.append(report)
         if self._are_read:
             self._are_read = False
             self._thread.run_in_host(self._read_reports)
 
     def _read_reports(self) -> None:
-        # First, or one that is made right now would be read by nobody.
+        # First, or a report that is made right now would not be read.
         self._are_read = True
         for _ in range(_REPORTS_A_TURN):
             if not self._reports:
@@ -195,13 +194,13 @@ class PeerStream:
                 case Opened():
                     self.is_open = True
                 case Described() as described:
-                    # Who does not take it, or has gone, is noticed by others.
+                    # A client that does not read, or is gone, is noticed elsewhere.
                     with suppress(LinkClosedError, LinkFullError):
                         self._tell(described.to_signal())
                 case Failed(reason):
                     self.end(reason)
         if self._reports and self._are_read:
-            # The others have their turn before.
+            # Other tasks have their turn before.
             self._are_read = False
             self._thread.run_in_host(self._read_reports)
         self._notify()
@@ -209,7 +208,7 @@ class PeerStream:
     # The end
 
     def end(self, reason: str) -> None:
-        """End for a reason that the client may be told; what has come can still be received."""
+        """End for a reason that the client may be told; messages can still be received."""
         if self._ended_because is None:
             self._ended_because = reason
             if self._peer is not None:

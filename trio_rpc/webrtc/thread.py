@@ -1,9 +1,9 @@
-"""The thread in which aiortc runs, which is for asyncio only.
+"""The thread in which aiortc runs, which requires asyncio.
 
-It is started for the first client that needs it, and ends with the block of `open_peer_thread`,
-whose nursery waits for it. Calls go over with `call`; what the peers report comes back through
-`run_sync_soon` of the host's event loop. Should the thread fail, its participants are told, and the
-next one gets a new thread.
+The thread is started for the first client that needs it, and ends with the block of
+`open_peer_thread`, whose nursery waits for it. Calls into the thread go by `call`; the reports of
+peers come back through `run_sync_soon` of the host's event loop. If the thread fails, its
+participants are disconnected, and the next one gets a new thread.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ENDED = "the server's WebRTC thread has ended"
 
 @asynccontextmanager
 async def open_peer_thread(addresses: Sequence[str] = ()) -> AsyncGenerator[PeerThread]:
-    """A thread for peer connections, for as long as the block runs.
+    """Open a thread for peer connections for the block.
 
     Args:
         addresses: The IP addresses of this machine that clients reach it at; empty for all but
             loopback.
 
     Raises:
-        ValueError: one of them is no IP address of this machine.
+        ValueError: one of them is not an IP address of this machine.
     """
     for address in addresses:
         check_own_address(address)
@@ -51,7 +51,7 @@ async def open_peer_thread(addresses: Sequence[str] = ()) -> AsyncGenerator[Peer
 
 
 class PeerThread:
-    """See `open_peer_thread`."""
+    """The thread for peer connections that `open_peer_thread` opens."""
 
     def __init__(self, backend: Backend, nursery: Nursery, addresses: Sequence[str]) -> None:
         self._backend = backend
@@ -60,7 +60,7 @@ class PeerThread:
         self._limiter = backend.capacity_limiter(1)
         self._run_in_host = backend.run_sync_soon()
         self._stopped = False
-        # The thread that runs, if one does; None for a loop that is not there yet, or any more
+        # The running thread, if there is one; the loop is None until it runs, and after its end
         self._ready: Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event
@@ -68,10 +68,10 @@ class PeerThread:
         self._peers: dict[Peer, SendReport] = {}
 
     async def start(self) -> None:
-        """See to it that the thread runs; the first time takes as long as importing aiortc.
+        """Start the thread, unless it runs; the first time takes as long as importing aiortc.
 
         Raises:
-            LinkClosedError: it could not be started.
+            LinkClosedError: the thread could not be started.
         """
         if self._ready is None:
             self._ready = self._backend.event()
@@ -81,17 +81,17 @@ class PeerThread:
             raise LinkClosedError("the server could not start WebRTC; its own log says why")
 
     def stop(self) -> None:
-        """Let the thread end, and all its peers."""
+        """End the thread, and all its peers."""
         self._stopped = True
         if self._loop is not None:
             self.call(self._stopping.set)
 
     def open_peer(self, report: SendReport, *, subscriber_primary: bool) -> Peer:
-        """A peer for one participant, until `Peer.close` or a failure.
+        """Open a peer for one participant, which runs until `Peer.close` or a failure.
 
         Args:
-            report: Called with what the peer has to say, in its thread.
-            subscriber_primary: Whether we offer a second connection, for what the client gets.
+            report: Called with the reports of the peer, in its thread.
+            subscriber_primary: Whether we offer a second connection, on which the client receives.
 
         Raises:
             LinkClosedError: the thread does not run.
@@ -103,7 +103,7 @@ class PeerThread:
         return peer
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have a function called in the thread, soon.
+        """Schedule a call of a function in the thread.
 
         Raises:
             LinkClosedError: the thread does not run.
@@ -116,14 +116,14 @@ class PeerThread:
             raise LinkClosedError(_ENDED) from None
 
     def run_in_host(self, function: Callable[[], object]) -> None:
-        """Called in the thread: have a function called in the host's event loop, soon."""
+        """Schedule a call of a function in the host's event loop; called in the thread."""
         self._run_in_host(function)
 
     async def _run(self) -> None:
         ready = self._ready
         assert ready is not None
         try:
-            # Shielded, since nobody could wait for a thread that goes on: `stop` ends it.
+            # Shielded, since a thread cannot be cancelled: `stop` ends it.
             with self._backend.cancel_scope(shield=True):
                 await self._backend.run_sync_in_thread(self._main, limiter=self._limiter)
         except Exception:
@@ -141,7 +141,7 @@ class PeerThread:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        # Here, since it takes a second that nobody else should wait for.
+        # Imported here, since it takes a second, for which the host's event loop must not wait.
         from .peer import Peer
 
         loop = asyncio.get_running_loop()
@@ -179,21 +179,21 @@ class PeerThread:
 
 
 def check_own_address(address: str) -> None:
-    """Refuse what no client could reach us at.
+    """Check that an address is one of this machine.
 
     Raises:
-        ValueError: it is no IP address of this machine.
+        ValueError: it is not.
     """
     try:
         family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{address!r} is no IP address of this machine: {error}") from None
+        raise ValueError(f"{address!r} is not an IP address of this machine: {error}") from None
 
 
 def _log_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Of tasks that aiortc started: the connection that they were for fails by itself.
+    # Failures of tasks that aiortc started: their connection fails by itself.
     logger.info(
         "in the WebRTC thread: %s", context.get("message"), exc_info=context.get("exception")
     )

@@ -107,7 +107,7 @@ async def test_a_broken_offer_is_the_end_of_that_client(
 
 @pytest.mark.parametrize(
     ("version", "why"),
-    [(1, "it answered an offer that it was not made"), (0, f"{CANT} (ValueError)")],
+    [(1, "it answered an offer that was not made"), (0, f"{CANT} (ValueError)")],
 )
 async def test_a_broken_answer_is_the_end_of_that_client(url: str, version: int, why: str) -> None:
     async with webrtc_client(url, "sdk", version=version, connects=False) as client:

@@ -168,7 +168,7 @@ async def test_the_addresses_are_those_that_were_asked_for(server: RoomServer) -
 
 
 async def test_serve_refuses_an_address_that_is_not_ours(server: RoomServer) -> None:
-    with pytest.raises(ValueError, match=r"^'192\.0\.2\.1' is no IP address of this machine"):
+    with pytest.raises(ValueError, match=r"^'192\.0\.2\.1' is not an IP address of this machine"):
         await serve(server, "127.0.0.1", 0, node_ip="192.0.2.1")
 
 
@@ -176,7 +176,7 @@ async def test_serve_refuses_an_address_that_is_not_ours(server: RoomServer) -> 
     "addresses", [["192.0.2.1"], ["127.0.0.1", "nonsense"]], ids=["not ours", "none"]
 )
 async def test_an_address_that_is_not_ours_is_refused_at_once(addresses: list[str]) -> None:
-    with pytest.raises(ValueError, match=f"^{addresses[-1]!r} is no IP address of this machine"):
+    with pytest.raises(ValueError, match=f"^{addresses[-1]!r} is not an IP address of"):
         async with open_peer_thread(addresses):
             raise AssertionError
 

@@ -19,7 +19,7 @@ _ERRORS: Final = {
     "not UTF-8": "a request that is not UTF-8 was refused",
     "broke off": "S6: a request broke off",
     "gave up": "a handler was told that its caller gave up",
-    "does not read what it was sent": "B8: an answer was broken off, or not sent",
+    "is full: it does not read": "B8: an answer was broken off, or not sent",
     "canPublishData": "C12: a request without the permission to send was refused",
 }
 #: By what is said of the end of a member's link, the bound that it tells of.

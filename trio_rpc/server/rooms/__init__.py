@@ -1,9 +1,9 @@
 """Rooms, members, routing and permissions, without sockets.
 
-Packets and requests come in as values, and what follows from them is queued: nothing in here
-awaits. Sessions wait, by `server.back_pressure`.
+Packets and requests come in as values, and their effects are queued: nothing in here awaits.
+Sessions wait, by `server.back_pressure`.
 
 * `room`: a room, its members and its packets. `table`: the rooms of a server.
 * `member`: one participant. `backlog`: its queue, by cause. `shares`: fair shares of it.
-* `router`: the way of a packet. `routing`: its destinations. `directed_streams`: those of streams.
+* `router`: routing a packet. `routing`: its destinations. `directed_streams`: those of streams.
 """

@@ -1,14 +1,14 @@
-"""What waits for one member, by who caused it, and who has to wait for it to become less (B8).
+"""The backlog of one member's queue, by cause, and the senders that have to wait for it (B8).
 
-A queue that somebody fills slows down that one, and neither the member that it is for nor others
-who send to it. Beyond half of what the queue may hold, whoever has more than a fair share in it has
-to wait: half of the queue, divided among those who have something in it (`Shares`). Beyond
-`packet_limit`, every packet has to wait before it is queued; the rest is for what cannot wait, such
-as departures.
+Back-pressure falls on the sender that fills a queue, and neither on the queue's member nor on other
+senders. Beyond half of the queue's capacity, causes with more than a fair share have to wait: half
+of the queue, divided among the causes that have something in it (`Shares`). Beyond `packet_limit`,
+every packet has to wait before it is queued; the rest is for frames that cannot wait, such as
+departures.
 
-What is charged are frames that are queued when some are queued already: a queue that is nearly
-empty costs nothing here. Frames leave in the order in which they came, so those that are still
-there follow from how many bytes are queued.
+Only frames that are queued behind others are charged: a queue that is nearly empty costs nothing
+here. Frames leave in the order in which they came, so the number of queued bytes tells which are
+still there.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from .shares import Shares
 
 
 class BacklogFullError(QueueFullError):
-    """The queue of a participant is full, with what is needed to wait for room in it.
+    """The queue of a participant is full; the error has what is needed to wait for room in it.
 
     Attributes:
-        backlog: What waits for the participant.
-        size: How many bytes there was no room for.
+        backlog: The backlog of the queue.
+        size: The bytes for which there was no room.
     """
 
     def __init__(self, identity: str, backlog: Backlog, size: int) -> None:
-        super().__init__(f"{identity!r} has not taken what was sent to it before")
+        super().__init__(f"the queue of {identity!r} is full: it does not read")
         self.backlog = backlog
         self.size = size
 
 
-#: From how many queued bytes on it is worth knowing whose they are; less where half is not much.
+#: The queued bytes from which on frames are charged; fewer in small queues.
 _CHARGED_FROM: Final = 64 * 1024
-#: Who causes what the server itself sends, or what nobody can be held up for.
+#: The cause of frames of the server itself, and of those that nobody has to wait for.
 SERVER: Final = "the server"
 
 Cause: TypeAlias = Hashable
@@ -48,7 +48,7 @@ Cause: TypeAlias = Hashable
 
 @define(eq=False)
 class _Run:
-    """Bytes that follow each other in the queue, by the same cause."""
+    """Consecutive bytes in the queue with the same cause."""
 
     cause: Cause
     size: int
@@ -56,13 +56,13 @@ class _Run:
 
 @define(eq=False)
 class _Waiter:
-    """Somebody who waits for the queue of a member.
+    """A waiter for the queue of a member.
 
     Attributes:
         wake: Called when the wait is over.
-        limit: It is when no more bytes than these are queued.
-        cause: It is, too, when the share of this one is fair; None if only the limit counts.
-        size: How many bytes will be queued then.
+        limit: The queued bytes at which the wait is over.
+        cause: The cause whose fair share ends the wait too; None if only the limit counts.
+        size: The bytes that the waiter will queue then.
     """
 
     wake: Callable[[], None]
@@ -73,20 +73,20 @@ class _Waiter:
 
 @define(eq=False)
 class Backlog:
-    """See the module.
+    """The backlog of one member's queue.
 
     Args:
-        max_bytes: What the queue may hold.
+        max_bytes: The capacity of the queue.
 
     Attributes:
-        half: Beyond so many bytes, shares count.
-        packet_limit: Beyond so many bytes, packets wait.
-        charged_from: From so many bytes on, frames are to be charged.
-        charged: What was charged and may be queued still, the oldest first. As long as there is
-            something, all that is queued is to be charged.
-        announcement_limit: Beyond so many bytes, who wants to join waits a little.
-        closed: Whether its member is gone: nobody waits for it any more.
-        on_waiter: Called when somebody begins to wait, for `relieve` to be called from then on.
+        half: The queued bytes beyond which shares count.
+        packet_limit: The queued bytes beyond which packets wait.
+        charged_from: The queued bytes from which on frames have to be charged.
+        charged: The runs that were charged and may still be queued, the oldest first. While there
+            are any, every further frame has to be charged.
+        announcement_limit: The queued bytes beyond which joining participants wait briefly.
+        closed: Whether the member is gone, and nobody waits for it any more.
+        on_waiter: Called when a wait begins; `relieve` has to be called from then on.
     """
 
     max_bytes: int
@@ -97,7 +97,7 @@ class Backlog:
     charged_from: int = field(init=False)
     charged: deque[_Run] = field(init=False, factory=deque["_Run"])
     _charged_bytes: int = field(init=False, default=0)
-    # Of those who have something in the queue
+    # The shares of the causes that have something in the queue
     _shares: Shares = field(init=False)
     _waiters: dict[_Waiter, None] = field(init=False, factory=dict[_Waiter, None])
     closed: bool = field(init=False, default=False)
@@ -112,12 +112,12 @@ class Backlog:
     # Shares
 
     def charge(self, cause: Cause, size: int, queued: int) -> None:
-        """Count what was queued.
+        """Charge queued bytes to their cause.
 
         Args:
-            cause: Who caused it.
-            size: How much it is, in bytes.
-            queued: How much is queued with it.
+            cause: The cause.
+            size: The bytes to charge.
+            queued: The bytes in the queue, including these.
         """
         self._settle(queued - size)
         if self.charged and self.charged[-1].cause is cause:
@@ -128,13 +128,13 @@ class Backlog:
         self._shares.add(cause, size)
 
     def has_room(self, size: int, queued: int) -> bool:
-        """Tell whether so many bytes more need not wait."""
+        """Whether `size` bytes can be queued without waiting."""
         if queued == 0:
             return True
         return queued <= self.packet_limit and queued + size <= self.max_bytes
 
     def holds_back(self, cause: Cause, queued: int) -> bool:
-        """Tell whether somebody has to wait, who has too much in the queue."""
+        """Whether a cause has more than a fair share of a queue that is more than half full."""
         return not self.closed and queued > self.half and not self._is_fair(cause, queued)
 
     def _is_fair(self, cause: Cause, queued: int) -> bool:
@@ -142,7 +142,7 @@ class Backlog:
         return self._shares.is_fair(cause)
 
     def _settle(self, queued: int) -> None:
-        """Refund what has left the queue, the oldest first."""
+        """Refund the bytes that have left the queue, the oldest first."""
         gone = self._charged_bytes - queued
         while gone > 0:
             oldest = self.charged[0]
@@ -159,12 +159,11 @@ class Backlog:
     def waiting_for_room(
         self, size: int, wake: Callable[[], None], limit: int | None = None
     ) -> AbstractContextManager[None]:
-        """A block that waits until the queue takes `size` bytes more, or the member is gone.
+        """Return a block that waits until `size` bytes can be queued, or the member is gone.
 
         Args:
             wake: Called when the wait is over, at once if the member is gone already.
-            limit: How many bytes may be queued before them; as many as may before packets wait,
-                unless given.
+            limit: The most bytes that may be queued before these; by default, `packet_limit`.
         """
         limit = self.packet_limit if limit is None else limit
         return self._waiting(_Waiter(wake, min(limit, max(self.max_bytes - size, 0)), size=size))
@@ -172,7 +171,7 @@ class Backlog:
     def waiting_for_share(
         self, cause: Cause, wake: Callable[[], None]
     ) -> AbstractContextManager[None]:
-        """A block that waits until a cause has no more than a fair share, or the member is gone.
+        """Return a block that waits until a cause has a fair share at most, or the member is gone.
 
         Args:
             wake: Called when the wait is over, at once if the member is gone already.
@@ -193,24 +192,24 @@ class Backlog:
             self._waiters.pop(waiter, None)
 
     def relieve(self, queued: int) -> bool:
-        """Wake those whose wait is over; returns whether others still wait.
+        """Wake the waiters whose wait is over; return whether others still wait.
 
         Args:
-            queued: How much is queued now.
+            queued: The bytes in the queue.
         """
         self._settle(queued)
         for waiter in tuple(self._waiters):
             if queued <= waiter.limit or (
                 waiter.cause is not None and self._is_fair(waiter.cause, queued)
             ):
-                # Not all at once into the same room.
+                # Counted for the next waiters, which must not all get the same room.
                 queued += waiter.size
                 del self._waiters[waiter]
                 waiter.wake()
         return bool(self._waiters)
 
     def close(self) -> None:
-        """End: nobody has to wait for a member that is gone."""
+        """Wake all waiters, and end: nobody has to wait for a member that is gone."""
         self.closed = True
         for waiter in tuple(self._waiters):
             waiter.wake()

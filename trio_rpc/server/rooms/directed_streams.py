@@ -1,14 +1,14 @@
-"""Where a participant's data streams go, for those whose SDK says so in the header alone.
+"""The destinations of a participant's open data streams.
 
-LiveKit's Rust SDK had versions that forget the destinations in chunks and trailers (P4). Taken at
-their word, these would go to everybody in the room, and miss a call of the server's own. So the
-server remembers where each open stream goes, for as long as it is open; a chunk that names nobody,
-of a stream that the server knows nothing of, goes to nobody.
+Some versions of LiveKit's Rust SDK name the destinations in the header alone, and forget them in
+chunks and trailers (P4). Taken literally, these would go to everybody in the room, and not to the
+server's own calls. So the server keeps the destinations of each open stream; a chunk that names
+none, of a stream that is not open, goes to nobody.
 
-Of a stream that answers a call, it remembers which: the answer is broken off where whoever asked
-for it does not read it (B8).
+For a stream that answers a call, the id of the request is kept too: the response is broken off if
+the caller does not read it (B8).
 
-What is remembered is bounded in number, and charged to the participant's budget (B4, B5).
+The number of streams is bounded, and they are charged to the participant's budget (B4, B5).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ...protocol.budgets import Budget, BudgetExceededError
 from ...protocol.limits import utf8_length
 from ..limits import DEFAULT_MAX_OPEN_STREAMS
 
-#: Seconds without a chunk after which a stream makes room for others, when there are too many.
+#: Seconds without a chunk after which a stream may be forgotten, when there are too many.
 _SILENCE: Final = 30.0
-#: What an open stream costs besides its texts, and what each of its destinations does.
+#: The bytes charged for an open stream besides its texts, and for each of its destinations.
 _STREAM_COST: Final = 400
 _DESTINATION_COST: Final = 80
 
 
 class TooManyStreamsError(Exception):
-    """The stream cannot be remembered, and so must not begin; the text says why."""
+    """A stream must not begin, since it cannot be remembered; the text says why."""
 
 
 @define(eq=False)
@@ -38,8 +38,9 @@ class OpenStream:
     """A stream that has begun.
 
     Attributes:
-        answers: The id of the request that it answers, if it does and was asked for.
-        broken_off: Whether the rest of it goes to nobody.
+        last_received: The time of its last packet, in seconds.
+        answers: The id of the request that the stream answers, if one was sent; or `""`.
+        broken_off: Whether the rest of the stream goes to nobody.
     """
 
     destinations: tuple[str, ...]
@@ -54,15 +55,15 @@ class DirectedStreams:
     """The open streams of one participant.
 
     Args:
-        owner: Whose they are, as `budget` knows it.
-        budget: Where they are charged.
-        max_open: How many may be open.
+        owner: The participant's name in `budget`.
+        budget: Charged for the streams.
+        max_open: The most open streams.
     """
 
     _owner: str
     _budget: Budget
     _max_open: int = DEFAULT_MAX_OPEN_STREAMS
-    # The one that was silent for longest is first
+    # The stream that was silent for longest is first
     _open: dict[str, OpenStream] = field(init=False, factory=dict[str, OpenStream])
 
     def __len__(self) -> int:
@@ -81,12 +82,12 @@ class DirectedStreams:
         """Remember a stream that begins.
 
         Args:
-            destinations: Where it goes; empty for everybody.
+            destinations: The destinations; empty for everybody.
             now: The time, on any clock, in seconds.
 
         Raises:
-            TooManyStreamsError: it would be one too many, or be more than the participant may have
-                us hold.
+            TooManyStreamsError: the participant has too many open streams, or its budget is
+                exceeded.
         """
         self._forget(stream_id)
         self._make_room(now)
@@ -99,7 +100,7 @@ class DirectedStreams:
         self._open[stream_id] = OpenStream(tuple(destinations), size, now)
 
     def on_chunk(self, stream_id: str, now: float) -> OpenStream | None:
-        """Note that a stream goes on, and return it, if it is open."""
+        """Record a chunk, and return its stream; None if the stream is not open."""
         stream = self._open.pop(stream_id, None)
         if stream is not None:
             stream.last_received = now
@@ -107,7 +108,7 @@ class DirectedStreams:
         return stream
 
     def on_trailer(self, stream_id: str) -> OpenStream | None:
-        """Forget a stream, which ends, and return it, if it was open."""
+        """Forget a stream that ends, and return it; None if it was not open."""
         return self._forget(stream_id)
 
     def forget_all(self) -> None:
@@ -119,7 +120,7 @@ class DirectedStreams:
         while len(self._open) >= self._max_open:
             oldest, stream = next(iter(self._open.items()))
             if now - stream.last_received < _SILENCE:
-                # Chunks of it that name nobody would be lost.
+                # Chunks without destinations would be lost.
                 raise TooManyStreamsError(
                     f"{len(self._open):,} streams of it are open, which is the limit"
                 )

@@ -1,4 +1,4 @@
-"""One participant, as the server has it."""
+"""A participant on the server: its description, its queue and its counters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..limits import ServerLimits
 from .backlog import Backlog, BacklogFullError, Cause
 from .directed_streams import DirectedStreams
 
-#: More bytes than any queue holds: `Member.offer` could not queue a packet.
+#: Returned by `Member.offer` for a full queue: more bytes than any queue holds.
 FULL: Final = sys.maxsize
 
 
@@ -35,37 +35,38 @@ class SendQueue(packet_sender.SendQueue, Protocol):
 
 
 class ServerCall(Protocol):
-    """A call of the server's own, as the room sees it."""
+    """A call of the server's own, as a room knows it."""
 
     def on_packet(self, sender: str, packet: models.DataPacket) -> None: ...
     def on_departure(self, member: Member) -> None: ...
 
 
 def make_sid(prefix: str) -> str:
-    """An id as LiveKit's servers give them: `PA_` for participants, `RM_` for rooms."""
+    """Return a new id in LiveKit's format: `PA_` for participants, `RM_` for rooms."""
     return f"{prefix}_{secrets.token_hex(8)}"
 
 
 @define(eq=False)
 class Member:
-    """A participant of a room, and the way to it.
+    """A participant of a room, with the queue to it.
 
     Attributes:
         send_queue: The frames on their way to the participant.
-        on_disconnect: Called when it is let go, for the session to end.
-        close_reason: Why it was let go, for people; None as long as it is in the room.
-        last_received: When it last said anything, on the event loop's clock.
-        limits: What the server bears of it.
-        budget: Where it is charged for what it makes the server hold (B4).
-        backlog: What waits for it, and by whose doing (B8).
-        sequences: Which of its packets have come already (P6).
-        directed_streams: Where its open streams go.
+        on_disconnect: Called when the participant is disconnected, and ends its session.
+        close_reason: The reason of being disconnected, for people; None while in the room.
+        last_received: The time of the last message, on the event loop's clock.
+        limits: The limits of the server.
+        budget: Charged for everything that the participant makes the server hold (B4).
+        backlog: The backlog of its queue, by cause (B8).
+        sequences: The filter of packets that are sent again (P6).
+        directed_streams: The destinations of its open streams.
         server_calls: The server's own calls to it.
-        owed: How many acks and answers it owes to whom, by identity.
-        answering: Who is charged for the chunks of what it answers: it is asked for these, and does
-            not wait with its own calls for those who do not read what they have asked for.
-        impatient_until: Until when no packet of a call waits for it, since it had no room for one.
-        stamp: What its packets get on their way, serialised (P5).
+        owed: The number of acks and answers that it has yet to send, by caller.
+        answering: The cause that is charged for the chunks of its answers: they were asked for, and
+            the participant's own calls do not wait for callers that do not read.
+        impatient_until: The time until which no packet of a call waits for the participant, since
+            an earlier one waited in vain.
+        stamp: The serialised fields that its packets are stamped with (P5).
     """
 
     identity: str
@@ -110,7 +111,7 @@ class Member:
         limits: ServerLimits,
         budget: Budget,
     ) -> Member:
-        """The participant that an access token describes."""
+        """Return the participant that an access token describes."""
         grants = claims.grants
         return cls(
             identity=claims.identity,
@@ -132,7 +133,7 @@ class Member:
         )
 
     def info(self) -> models.ParticipantInfo:
-        """What others are told of it."""
+        """Return the description that others get."""
         return models.ParticipantInfo(
             sid=self.sid,
             identity=self.identity,
@@ -150,7 +151,7 @@ class Member:
         )
 
     def departure(self) -> models.ParticipantInfo:
-        """What others are told when it has left: no more than that."""
+        """Return the description that others get when it has left: no more than that."""
         return models.ParticipantInfo(
             sid=self.sid,
             identity=self.identity,
@@ -160,23 +161,24 @@ class Member:
         )
 
     def merge_attributes(self, changes: Mapping[str, str]) -> dict[str, str]:
-        """Its attributes after `changes`, in which an empty value deletes the key (V7)."""
+        """Return its attributes after `changes`, in which an empty value deletes the key (V7)."""
         merged = {**self.attributes, **changes}
         return {key: value for key, value in merged.items() if value}
 
     @property
     def _is_leaving(self) -> bool:
-        """Whether it gets nothing any more that is for all, though it may be in the room still."""
+        """Whether it gets no more broadcasts, though it may still be in the room."""
         return self.close_reason is not None or self.backlog.closed
 
     def offer(self, packet: Frame, cause: Cause) -> int:
         """Queue a packet, unless too much is queued already.
 
         Args:
-            cause: Who is charged for it.
+            cause: The cause to charge.
 
-        Returns:
-            The bytes that were queued before; `FULL` if the packet was not queued, and has to wait.
+            Returns:
+                The bytes that were queued before; `FULL` if the packet was not queued and has
+                to wait.
         """
         if self.close_reason is not None:
             return 0
@@ -198,10 +200,10 @@ class Member:
         return queued
 
     def deliver(self, frame: Frame, cause: Cause) -> int:
-        """Queue something that cannot wait; when there is no room for it, it is let go (V8).
+        """Queue a frame that cannot wait; disconnect the participant if the queue is full (V8).
 
         Args:
-            cause: Who is charged for it.
+            cause: The cause to charge.
 
         Returns:
             The bytes that were queued before.
@@ -231,11 +233,11 @@ class Member:
             self.backlog.charge(cause, queued - queued_before, queued)
 
     def owe(self, asker: str) -> None:
-        """Count a request that it gets: it owes an ack and an answer."""
+        """Count a request to the participant, which now owes an ack and an answer."""
         self.owed[asker] = self.owed.get(asker, 0) + 2
 
     def pay(self, asker: str) -> bool:
-        """Count an ack or an answer that it sends; return whether it was owed."""
+        """Count an ack or an answer of the participant; return whether it was owed."""
         left = self.owed.get(asker, 0)
         if left > 1:
             self.owed[asker] = left - 1
@@ -244,34 +246,34 @@ class Member:
         return left > 0
 
     def holds_back(self, cause: Cause) -> bool:
-        """Tell whether somebody who has sent it something has to wait before sending more (B8)."""
+        """Whether a cause has to wait before it sends more to the participant (B8)."""
         return self.close_reason is None and self.backlog.holds_back(
             cause, self.send_queue.queued_bytes
         )
 
     def check_room(self, size: int) -> None:
-        """Refuse what would have to wait.
+        """Check that a frame would not have to wait.
 
         Args:
-            size: How much it is, in bytes.
+            size: The size of the frame, in bytes.
 
         Raises:
-            BacklogFullError: too much is queued for it.
+            BacklogFullError: too much is queued for the participant.
         """
         queued = self.send_queue.queued_bytes
         if not self._is_leaving and not self.backlog.has_room(size, queued):
             raise BacklogFullError(self.identity, self.backlog, size)
 
     def tell(self, response: rtc.SignalResponse) -> None:
-        """Queue a signalling message for it alone, which it has caused itself."""
+        """Queue a signalling message for the participant alone, which it has caused itself."""
         self.deliver(signal_frame(response), self)
 
     def disconnect(self, reason: DisconnectReason, text: str) -> None:
-        """Let it go: tell it why, and end its session; what it was sent before still goes out.
+        """Send the participant a reason, and end its session; its queue is still sent.
 
         Args:
-            reason: LiveKit's word for it.
-            text: The same for people.
+            reason: The reason, as LiveKit names it.
+            text: The close reason, for people.
         """
         if self.close_reason is not None:
             return
@@ -283,5 +285,5 @@ class Member:
 
 
 def signal_frame(response: rtc.SignalResponse) -> Frame:
-    """A signalling message, serialised once for however many it goes to."""
+    """Return the frame of a signalling message, serialised once for all its receivers."""
     return Frame(Channel.SIGNAL, response.SerializeToString())

@@ -1,4 +1,4 @@
-"""A room on the server: its members, and what they are told of each other."""
+"""A room on the server: its members, and updates about them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .backlog import SERVER, Cause
 from .member import Member, ServerCall, make_sid, signal_frame
 from .router import PacketRouter
 
-#: What an update takes besides the texts that can be large.
+#: The most bytes of an update besides the texts that can be large.
 _INFO_BYTES: Final = 1_000
-#: How many nonces of data that the server sent are remembered; LiveKit's server has as many.
+#: The number of nonces that are remembered, as in LiveKit's server.
 _REMEMBERED_NONCES: Final = 100
 
 
 @frozen(kw_only=True)
 class RoomSettings:
-    """How a room is to be; the defaults are those of a room that a joining participant makes.
+    """The settings of a room; the defaults are for a room that a joining participant creates.
 
     Attributes:
-        empty_timeout: Seconds that it stays before anybody has joined it.
-        departure_timeout: Seconds that it stays after everybody has left.
-        max_participants: How many may be in it; 0 for as many as the server bears in a room.
+        empty_timeout: Seconds that the room lives before the first participant has joined.
+        departure_timeout: Seconds that the room lives after the last participant has left.
+        max_participants: The most participants; 0 for the server's limit.
     """
 
     empty_timeout: int = 0
@@ -40,15 +40,15 @@ class RoomSettings:
 
 
 class ServerRoom:
-    """A room, as the server has it.
+    """A room on the server.
 
     Args:
-        name: What its participants' tokens call it.
+        name: The name, as in the participants' tokens.
         on_empty: Called when the last member is gone.
 
     Attributes:
-        callers: The calls of the server's own to members, by the identity that they come from.
-        router: The way of packets between members.
+        callers: The server's own calls to members, by the caller's identity.
+        router: The routing of packets between members.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class ServerRoom:
         self._half = limits.max_queue_bytes // 2
         self._on_empty = on_empty
         self._created_at = time.time()
-        # In order of coming, oldest first
+        # The oldest first
         self._nonces: dict[bytes, None] = {}
 
     @property
     def max_participants(self) -> int:
-        """How many may be in it."""
+        """The most participants."""
         limit = self._limits.max_participants_per_room
         return min(self.settings.max_participants or limit, limit)
 
     def info(self) -> models.Room:
-        """What its participants are told of it."""
+        """Return the description of the room for its participants."""
         return models.Room(
             sid=self.sid,
             name=self.name,
@@ -92,16 +92,16 @@ class ServerRoom:
             num_participants=sum(1 for _ in self._visible()),
         )
 
-    # Coming and going
+    # Joining and leaving
 
     def join(self, member: Member, join: rtc.JoinResponse) -> None:
-        """Let a member in, in place of one with the same identity (V5), and tell everybody.
+        """Add a member, in place of one with the same identity (V5), and announce it to the others.
 
         Args:
-            join: What the server says of itself; the room adds what it knows.
+            join: The response to the member, with the server's part; the room adds its own.
         """
         previous = self.members.get(member.identity)
-        # In its place at once: the room must not be empty, and so forgotten, in between.
+        # Replaced at once: an empty room would be forgotten.
         self.members[member.identity] = member
         join.room.CopyFrom(self.info())
         join.participant.CopyFrom(member.info())
@@ -119,16 +119,16 @@ class ServerRoom:
         self._announce(member, member, to_itself=False)
 
     def activate(self, member: Member) -> None:
-        """A member can be reached from now on."""
+        """Announce that packets reach a member from now on."""
         if self.members.get(member.identity) is member:
             member.state = models.ParticipantInfo.ACTIVE
             self._announce(member, member)
 
     def leave(self, member: Member) -> None:
-        """A member is gone; it may have been replaced or removed before.
+        """Remove a member that is gone, unless it was replaced or removed before.
 
-        With it go all who were let go, by one update for all of them: work for each who is still
-        here, and not for each of those times each of these (B10).
+        All members that were disconnected are removed with it, and announced in one update: the
+        work is one frame for each receiver, and not for each pair (B10).
         """
         if self.members.get(member.identity) is not member:
             return
@@ -157,10 +157,10 @@ class ServerRoom:
     def _announce(
         self, member: Member, cause: Cause, *, to_itself: bool = True
     ) -> Sequence[Member]:
-        """Tell everybody how a member is now (V6), a hidden one only itself (V4).
+        """Send everybody an update about a member (V6); about a hidden one, only to itself (V4).
 
         Returns:
-            Who is behind with reading.
+            The receivers whose queues are more than half full.
         """
         member.version += 1
         update = rtc.ParticipantUpdate(participants=[member.info()])
@@ -188,7 +188,7 @@ class ServerRoom:
             self._deliver(frame, receivers, SERVER)
 
     def _deliver(self, frame: Frame, members: Iterable[Member], cause: Cause) -> list[Member]:
-        """Queue what cannot wait; returns who is behind with reading."""
+        """Queue a frame that cannot wait; return the receivers whose queues are over half full."""
         half = self._half
         return [member for member in members if member.deliver(frame, cause) > half]
 
@@ -202,12 +202,14 @@ class ServerRoom:
         identities: Iterable[str],
         sids: Iterable[str],
     ) -> None:
-        """Bring data of the server's own to the members named, or to everybody.
+        """Send data of the server's own to the named members, or to everybody.
 
-        Data whose nonce came before is dropped: a client tries again when it missed the answer.
+        Data with a nonce that was used before is dropped: a client that missed the response tries
+        again.
 
         Raises:
-            ValueError: it makes too large a packet.
+            ValueError: the packet would be too large.
+            BacklogFullError: a receiver's queue is full; nothing was sent.
         """
         named = {*identities}
         named_sids = {*sids}
@@ -244,17 +246,18 @@ class ServerRoom:
         permissions: ParticipantPermissions | None = None,
         cause: Cause = SERVER,
     ) -> Sequence[Member]:
-        """Change what others see of a member, and tell everybody; what is None stays.
+        """Change the description of a member, and announce it; None leaves a value unchanged.
 
         Args:
-            cause: Who is charged for telling them.
+            cause: The cause to charge for the updates.
 
         Returns:
-            Who is behind with reading: `cause` may have to wait for them (B8).
+            The receivers whose queues are more than half full: `cause` may have to wait for them
+            (B8).
 
         Raises:
-            ValueError: it is larger than the limits allow; nothing was changed.
-            BacklogFullError: somebody could not be told at once; nothing was changed.
+            ValueError: the change is larger than the limits allow; nothing was changed.
+            BacklogFullError: a receiver's queue is full; nothing was changed.
         """
         limits = self._limits
         merged = member.merge_attributes(attributes or {})
@@ -271,11 +274,11 @@ class ServerRoom:
         return self._announce(member, cause)
 
     def change_metadata(self, metadata: str) -> None:
-        """Change the text that belongs to the room, and tell everybody.
+        """Change the text that belongs to the room, and announce it.
 
         Raises:
-            ValueError: it is larger than the limits allow; nothing was changed.
-            BacklogFullError: somebody could not be told at once; nothing was changed.
+            ValueError: the text is larger than the limits allow; nothing was changed.
+            BacklogFullError: a receiver's queue is full; nothing was changed.
         """
         check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
         _check_room(self.members.values(), utf8_length(metadata) + _INFO_BYTES)
@@ -290,10 +293,10 @@ def _check_room(members: Iterable[Member], size: int) -> None:
 
 
 def check_size(what: str, size: int, limit: int, unit: str = "UTF-8 bytes") -> None:
-    """Refuse what is too large.
+    """Check a size against its limit.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is over the limit.
     """
     if size > limit:
         raise ValueError(f"{what} of {size:,} {unit}, over the limit of {limit:,}")

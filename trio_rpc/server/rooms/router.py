@@ -1,6 +1,7 @@
-"""Routing in a room: who gets a packet, and who is told that it goes to nobody.
+"""Routing in a room: the receivers of a packet, and the response to one that goes to nobody.
 
-Nothing here waits: what a receiver has no room for is returned, and the sender waits to offer it.
+Nothing here waits: receivers without room are returned, and the sender's session waits to offer the
+packet again.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ _Reason = rtc.RequestResponse.Reason
 
 @define(eq=False)
 class PacketRouter:
-    """The way of packets from one member of a room to others.
+    """The routing of packets from one member of a room to others.
 
     Args:
         room: The name of the room.
         members: The members of the room, by identity.
-        callers: The calls of the server's own to members, by the identity that they come from.
-        max_queue_bytes: The capacity of a member's queue; a member with more than half of it
-            queued is behind with reading (B8).
+        callers: The server's own calls to members, by the caller's identity.
+        max_queue_bytes: The capacity of a member's queue; a member whose queue is more than half
+            full is behind (B8).
     """
 
     _room: str
@@ -58,19 +59,19 @@ class PacketRouter:
         self._half = self._max_queue_bytes // 2
 
     def route(self, sender: Member, channel: Channel, body: bytes) -> Routed:
-        """Bring a packet to those whom it names, or to everybody else (V2).
+        """Route a packet to its destinations, or to everybody else if it names none (V2).
 
-        Permission, sequence and size come before all else (B9).
+        Permission, sequence and size are checked first (B9).
 
         Raises:
-            MalformedPacketError: it is no packet that can be routed; it was dropped.
+            MalformedPacketError: the packet cannot be routed, and was dropped.
         """
         packet = parse_packet(body)
         kind = packet.WhichOneof("value")
         if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
             return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
         if not sender.sequences.is_new(packet.sequence):
-            # Its receiver may be another one by now, who could not know.
+            # Dropped here: its receiver may have been replaced by one that cannot tell.
             logger.debug("ignored a packet of %s that came before", sender.identity)
             return TO_NOBODY
         frame = stamp(packet, kind, body, sender, channel)
@@ -80,7 +81,7 @@ class PacketRouter:
         except TooManyStreamsError as error:
             return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
         if destinations is not None and len(destinations) == 1:
-            # Calls and all that belongs to them.
+            # Packets of calls.
             if stream is not None and stream.answers and stream.destinations == (*destinations,):
                 return self._route_rest_of_answer(sender, stream, kind, frame)
             return self._route_directed(sender, destinations[0], packet, kind, frame)
@@ -104,7 +105,7 @@ class PacketRouter:
             if is_answer(packet, kind) and sender.pay(identity):
                 if (stream := begun_stream(packet, kind, sender)) is not None:
                     stream.answers = answered_id(packet, kind)
-                # Charged to who asked, or those who answer would wait for one who does not read.
+                # Charged to the caller: callees must not wait for a caller that does not read.
                 return self._route_brief(receiver, frame, receiver)
             if is_cancellation(packet, kind):
                 return self._route_brief(receiver, frame, sender)
@@ -118,7 +119,7 @@ class PacketRouter:
             what = f"{identity!r} cannot call itself"
         else:
             callee.owe(sender.identity)
-            # Should it be leaving, its caller hears of that in a moment.
+            # If it is leaving, its caller will get an update about it.
             return self._route_brief(callee, frame, sender)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
         return self._fail_call(sender, identity, call_id, error)
@@ -126,7 +127,7 @@ class PacketRouter:
     def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
         queued = receiver.offer(frame, cause)
         if queued == FULL:
-            # Who has filled the queue waits as long as it takes; others only for a moment.
+            # A cause that has filled the queue waits for as long as it takes; others briefly.
             brief = cause if cause is receiver or not receiver.holds_back(cause) else None
             return Routed((), held=(receiver,), frame=frame, brief=brief)
         if queued > self._half and cause is not receiver:
@@ -140,7 +141,7 @@ class PacketRouter:
         receiver = self._members.get(identity)
         if receiver is None or receiver is sender or stream.broken_off:
             return TO_NOBODY
-        # Chunks are not charged to who asked, since nobody asks for as much as might come.
+        # Chunks are not charged to the caller, which has not asked for as much as might come.
         cause = receiver if kind == "stream_trailer" else sender.answering
         if receiver.holds_back(cause) or receiver.offer(frame, cause) == FULL:
             return Routed((), held=(receiver,), frame=frame, brief=cause, answer=stream)
@@ -149,15 +150,15 @@ class PacketRouter:
     def drop_brief(
         self, sender: Member, receiver: Member, frame: Frame, answer: OpenStream | None
     ) -> None:
-        """Tell its caller of a request or answer for which there was no room (1505).
+        """Drop a packet of a call for which there was no room, and send the caller 1505.
 
         Args:
-            answer: The stream that the packet goes on with, if that is an answer.
+            answer: The stream that the packet belongs to, if that is an answer.
         """
-        logger.debug("dropped a packet for %s, who does not read", receiver.identity)
+        logger.debug("dropped a packet for %s, which does not read", receiver.identity)
         packet = parse_packet(frame.body)
         kind = packet.WhichOneof("value")
-        what = f"{receiver.identity!r} does not read what it was sent before"
+        what = f"the queue of {receiver.identity!r} is full: it does not read"
         error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         if call_id := request_id(packet, kind):
             self._fail_call(sender, receiver.identity, call_id, error)
@@ -166,7 +167,7 @@ class PacketRouter:
         if answer is not None:
             answer.broken_off = True
         if call_id := answered_id(packet, kind) if answer is None else answer.answers:
-            # Which takes less room than the answer.
+            # The error takes less room than the answer.
             failure = rpc_response(receiver.identity, call_id, error)
             failure.participant_identity = sender.identity
             with suppress(LinkFullError, LinkClosedError):
@@ -215,7 +216,7 @@ class PacketRouter:
         reason: rtc.RequestResponse.Reason,
         why: str,
     ) -> Routed:
-        """Tell a sender that its packet goes to nobody."""
+        """Send the sender of a packet that goes to nobody the reason."""
         call_id = request_id(packet, kind)
         if call_id and len(packet.destination_identities) == 1:
             error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, why)
@@ -225,8 +226,8 @@ class PacketRouter:
         return Routed((sender,), behind=(sender,))
 
     def _fail_call(self, caller: Member, callee: str, call_id: str, error: RpcError) -> Routed:
-        """Answer a request in place of its destination (V3), whose answer the caller waits for."""
-        # LiveKit's Rust SDK does not look at a response before it has the ack.
+        """Answer a request with an error in the name of its destination (V3)."""
+        # LiveKit's Rust SDK ignores a response that comes before its ack.
         for packet in (
             rpc_ack(caller.identity, call_id),
             rpc_response(caller.identity, call_id, error),

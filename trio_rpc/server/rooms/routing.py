@@ -1,4 +1,4 @@
-"""The packets that a room routes: where each goes, what it is stamped with, and what it begins."""
+"""The packets that a room routes: their destinations, stamps and streams."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ _KIND_OF: Final = {
 
 
 class Routed(NamedTuple):
-    """Where something went.
+    """The outcome of routing a packet.
 
     Attributes:
-        receivers: Who was sent it.
-        behind: Who of them is behind with reading: its cause may have to wait for them (B8).
-        held: Who has no room for it: its cause has to wait, and offer it again.
-        frame: For `held`.
-        brief: Who is charged for it, if it belongs to a call: nobody waits for room for it for
-            more than a moment. None for all else.
-        answer: The stream that it goes on with, if it belongs to an answer.
+        receivers: The members for whom it was queued.
+        behind: Those of them whose queues are more than half full: its cause may have to wait for
+            them (B8).
+        held: The members without room for it: its cause has to wait, and offer it again.
+        frame: The frame to offer to `held`.
+        brief: The cause, if the packet belongs to a call, for which the wait is brief; None for any
+            other packet.
+        answer: The stream that the packet belongs to, if that is an answer.
     """
 
     receivers: Sequence[Member]
@@ -55,10 +56,10 @@ TO_NOBODY: Final = Routed(())
 def stamp(
     packet: models.DataPacket, kind: str | None, body: bytes, sender: Member, channel: Channel
 ) -> Frame:
-    """Return the packet of `body` with what the server vouches for (P5).
+    """Return the packet of `body`, stamped with its sender, for which the server vouches (P5).
 
     Raises:
-        MalformedPacketError: it is too large then (P7).
+        MalformedPacketError: the stamped packet is too large (P7).
     """
     frame = Frame(channel, _stamped(packet, kind, body, sender, channel))
     if len(frame.body) > MAX_PACKET_BYTES:
@@ -73,12 +74,12 @@ def _stamped(
     packet: models.DataPacket, kind: str | None, body: bytes, sender: Member, channel: Channel
 ) -> bytes:
     if kind == "user":
-        # LiveKit's Rust SDK writes the opposite.
+        # LiveKit's Rust SDK sets the opposite.
         packet.kind = _KIND_OF[channel]
         packet.user.participant_identity = sender.identity
         packet.user.participant_sid = sender.sid
     elif not (packet.participant_identity or packet.participant_sid):
-        # Fields may come in any order: appending them saves writing all the others anew.
+        # Fields may come in any order: appending the stamp saves serialising the packet again.
         return body + sender.stamp
     packet.participant_identity = sender.identity
     packet.participant_sid = sender.sid
@@ -94,7 +95,7 @@ def destinations_of(
         streams: The open streams of its sender.
 
     Raises:
-        MalformedPacketError: it names none or several where it has to name one (P4).
+        MalformedPacketError: the packet names none or several where one is required (P4).
     """
     named = packet.destination_identities
     if kind in _RPC_KINDS:
@@ -105,7 +106,7 @@ def destinations_of(
     elif not named:
         match kind:
             case "user":
-                # Older SDKs name them inside of the data.
+                # Older SDKs name them in the user packet.
                 return packet.user.destination_identities
             case "stream_chunk":
                 return streams.destinations(packet.stream_chunk.stream_id)
@@ -119,10 +120,10 @@ def destinations_of(
 def follow_stream(
     packet: models.DataPacket, kind: str | None, destinations: Sequence[str] | None, sender: Member
 ) -> OpenStream | None:
-    """Remember what the packet of a stream says of it.
+    """Record the packet of a stream.
 
     Returns:
-        The stream that it goes on with, or ends.
+        The open stream that the packet continues or ends, if it does.
 
     Raises:
         TooManyStreamsError: the stream must not begin.
@@ -135,39 +136,39 @@ def follow_stream(
     if kind == "stream_trailer":
         return streams.on_trailer(packet.stream_trailer.stream_id)
     if not packet.stream_header.HasField("inline_content"):
-        # One whose content is in the header ends with it.
+        # A stream with inline content ends with its header.
         streams.on_header(packet.stream_header.stream_id, destinations or (), now)
     return None
 
 
 def begun_stream(packet: models.DataPacket, kind: str | None, sender: Member) -> OpenStream | None:
-    """Return the stream that a packet has begun, if that is not whole already."""
+    """Return the stream that a packet has begun, unless it is whole already."""
     if kind != "stream_header" or packet.stream_header.HasField("inline_content"):
         return None
     return sender.directed_streams.get(packet.stream_header.stream_id)
 
 
 def is_answer(packet: models.DataPacket, kind: str | None) -> bool:
-    """Whether a packet acknowledges or answers a request, or begins to as a stream."""
+    """Whether a packet is an ack or response, or begins a response stream."""
     if kind == "stream_header":
         return packet.stream_header.topic == RESPONSE_TOPIC
     return kind in ("rpc_ack", "rpc_response")
 
 
 def answered_id(packet: models.DataPacket, kind: str | None) -> str:
-    """Return the id of the request that a packet answers; `""` for an ack, and all else."""
+    """Return the id of the request that a packet answers; `""` for an ack or anything else."""
     if kind == "stream_header" and packet.stream_header.topic == RESPONSE_TOPIC:
         return request_id_of(packet.stream_header.attributes)
     return packet.rpc_response.request_id if kind == "rpc_response" else ""
 
 
 def is_cancellation(packet: models.DataPacket, kind: str | None) -> bool:
-    """Whether a packet says that a call was given up."""
+    """Whether a packet cancels a call."""
     return kind == "user" and packet.user.topic == CANCELLATION_TOPIC
 
 
 def request_id(packet: models.DataPacket, kind: str | None) -> str:
-    """Return the id of the request that a packet is, or begins as a stream; `""` if neither."""
+    """Return the id of the request that a packet is, or begins as a stream; otherwise `""`."""
     if kind == "rpc_request":
         return packet.rpc_request.id
     if kind == "stream_header" and packet.stream_header.topic == REQUEST_TOPIC:

@@ -1,8 +1,8 @@
-"""Who has how much of something that is shared, and whether that is fair.
+"""Shares of a bounded resource, and whether one is fair.
 
-A share is fair if all would be within the limit, were nobody's larger: those who have little leave
-the rest to the others. To divide the limit by how many there are would let a crowd of whom each has
-next to nothing make everybody else's share unfair.
+A share is fair if the total would be within the limit, were no share larger (max-min fairness):
+small shares leave the rest to the others. If the limit were divided by the number of shares, a
+crowd with next to nothing each could make every other share unfair.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import Final
 
 from attrs import define, field
 
-#: Shares are counted by how many bits their size has; no limit of ours has more than these.
+#: Shares are counted by the number of bits of their size; no limit has more bits than this.
 _CLASSES: Final = 64
 
 
 @define
 class Shares:
-    """See the module.
+    """The shares of a bounded resource, by owner.
 
     Args:
-        limit: What all have together, when they have fair shares.
+        limit: The most of all fair shares together.
     """
 
     _limit: int
     _of: dict[Hashable, int] = field(init=False, factory=dict[Hashable, int])
-    # By class: how many have such a share, and how much these have together
+    # By class: the number of such shares, and their total
     _counts: list[int] = field(init=False, factory=lambda: [0] * _CLASSES)
     _totals: list[int] = field(init=False, factory=lambda: [0] * _CLASSES)
 
     def add(self, owner: Hashable, size: int) -> None:
-        """Have somebody have more, or less where `size` is negative."""
+        """Increase a share by `size`, or decrease it where `size` is negative."""
         before = self._of.get(owner, 0)
         after = before + size
         if before:
@@ -48,12 +48,12 @@ class Shares:
         self._totals[index] += sign * share
 
     def is_fair(self, owner: Hashable) -> bool:
-        """Tell whether somebody has no more than a fair share."""
+        """Whether an owner has a fair share at most."""
         share = self._of.get(owner, 0)
         if share * len(self._of) <= self._limit:
             return True
         own = share.bit_length()
-        # At most what its own class has, or would have, together: too much rather than too little.
+        # An upper bound of its own class's total.
         together = min(self._totals[own], share * self._counts[own])
         together += sum(self._totals[:own]) + share * sum(self._counts[own + 1 :])
         return together <= self._limit

@@ -1,4 +1,4 @@
-"""The rooms that there are, and for how long those without participants stay."""
+"""The rooms of a server, and the lifetime of rooms without participants."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .room import RoomSettings, ServerRoom
 class RoomTable:
     """The rooms of a server, by name.
 
-    A room without participants may have some time left (R2). No task waits for that to pass: such
-    a room has nobody who could tell when it goes, so it goes when it is looked for the next time.
+    A room without participants may have some time left (R2). No task waits for that: nobody is in
+    such a room who could notice its end, so it is removed when rooms are next looked up.
 
     Args:
         limits: The limits of the server.
@@ -24,7 +24,7 @@ class RoomTable:
         self._limits = limits
         self._clock = clock
         self._rooms: dict[str, ServerRoom] = {}
-        # Of the rooms without participants: until when they stay
+        # The times at which rooms without participants expire
         self._expiries: dict[str, float] = {}
         self._closed = False
         self._on_all_gone: list[Callable[[], None]] = []
@@ -38,13 +38,13 @@ class RoomTable:
         return iter(tuple(self._rooms.values()))
 
     def find(self, name: str) -> ServerRoom | None:
-        """The room of that name, if there is one."""
+        """Return the room of that name; None if there is none."""
         if name in self._expiries:
             self._forget_expired()
         return self._rooms.get(name)
 
     def get(self, name: str) -> ServerRoom:
-        """The room of that name.
+        """Return the room of that name.
 
         Raises:
             LookupError: there is none.
@@ -55,20 +55,20 @@ class RoomTable:
         return room
 
     def check_space(self) -> None:
-        """Refuse a room that would be one too many.
+        """Check that there may be another room.
 
         Raises:
-            RefusedError: it would be.
+            RefusedError: the server has as many rooms as it may.
         """
         limit = self._limits.max_rooms
         if len(self._rooms) >= limit and len(self) >= limit:
             raise RefusedError(429, f"the server has {limit} rooms, which is its limit")
 
     def create(self, name: str, settings: RoomSettings) -> ServerRoom:
-        """Make a room that waits for participants.
+        """Create a room that waits for participants.
 
         Raises:
-            RefusedError: it would be one too many, or the server shuts down.
+            RefusedError: the server has as many rooms as it may, or shuts down.
         """
         if self._closed:
             raise RefusedError(503, "the server shuts down")
@@ -77,17 +77,17 @@ class RoomTable:
         return room
 
     def enter(self, name: str) -> ServerRoom:
-        """The room of that name, for somebody who joins it now; it is made if need be.
+        """Return the room of that name for a joining participant; create it if need be.
 
         Raises:
-            RefusedError: it would be one too many.
+            RefusedError: the server has as many rooms as it may.
         """
         room = self.find(name) or self._make(name, RoomSettings())
         self._expiries.pop(name, None)
         return room
 
     def forget(self, name: str) -> None:
-        """Let a room go, in which nobody is any more."""
+        """Remove a room without participants."""
         del self._rooms[name]
         self._expiries.pop(name, None)
         if self._closed and not self._rooms:
@@ -97,10 +97,10 @@ class RoomTable:
         """Create no more rooms, and keep none that is empty.
 
         Args:
-            on_all_gone: Called when the last participants are gone, at once if there are none.
+            on_all_gone: Called when the last participants are gone; at once if there are none.
         """
         self._closed = True
-        # Several may want to know: each way of serving the rooms shuts the server down.
+        # There may be several: each listener shuts the server down.
         self._on_all_gone.append(on_all_gone)
         for name in tuple(self._expiries):
             self.forget(name)
