@@ -18,6 +18,7 @@ The participants of a room call each other's methods:
 
 from .client.local_participant import LocalParticipant
 from .client.room import Room, RoomStatistics
+from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (
     ConnectError,
@@ -55,6 +56,7 @@ from .tokens import AccessToken, VideoGrants
 
 __all__ = [
     "AccessToken",
+    "ByteStreamHandler",
     "ByteStreamInfo",
     "ByteStreamReader",
     "ByteStreamWriter",
@@ -88,6 +90,7 @@ __all__ = [
     "SipDTMF",
     "StreamError",
     "StreamOpening",
+    "TextStreamHandler",
     "TextStreamInfo",
     "TextStreamReader",
     "TextStreamWriter",

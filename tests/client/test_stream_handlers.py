@@ -47,6 +47,47 @@ def test_a_topic_has_one_handler_of_each_kind(kind: str) -> None:
         register("numbers", 42)
 
 
+@pytest.mark.parametrize("kind", ["text", "byte"])
+def test_registering_is_also_a_decorator(kind: str) -> None:
+    room = Room()
+    register = getattr(room, f"register_{kind}_stream_handler")
+
+    def take(reader: object, sender: str) -> None: ...
+
+    assert register("notes")(take) is take
+    assert register("other", take) is take
+    with pytest.raises(ValueError, match="topic 'notes' has a stream handler"):
+        register("notes")(print)
+    with pytest.raises(TypeError, match="is not callable: 42"):
+        register("numbers")(42)
+
+
+@pytest.mark.parametrize("kind", ["text", "byte"])
+def test_a_decorator_without_a_topic_is_refused(kind: str) -> None:
+    register = getattr(Room(), f"register_{kind}_stream_handler")
+    with pytest.raises(TypeError, match="the topic of streams is a str, not <built-in function p"):
+        register(print)
+
+
+async def test_handlers_that_are_decorated_get_their_streams() -> None:
+    async with collecting() as (room, server, _):
+        got: list[tuple[str, str | bytes]] = []
+
+        @room.register_text_stream_handler("decorated")
+        async def take_text(reader: TextStreamReader, sender: str) -> None:
+            got.append((sender, await reader.read_all()))
+
+        @room.register_byte_stream_handler("decorated")
+        async def take_bytes(reader: ByteStreamReader, sender: str) -> None:
+            got.append((sender, await reader.read_all()))
+
+        say_stream(server, text_header("T", topic="decorated"), [b"text"])
+        say_stream(server, byte_header("B", topic="decorated"), [b"bytes"])
+        await settle(room, server)
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(got, key=str) == [("bob", "text"), ("bob", b"bytes")]
+
+
 async def test_texts_and_bytes_of_one_topic_have_handlers_of_their_own() -> None:
     async with collecting() as (room, server, texts), anyio.create_task_group():
         contents = Collected()

@@ -40,13 +40,7 @@ from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .session import Session
-from .stream_handlers import (
-    ByteStreamHandler,
-    StreamHandlers,
-    TextStreamHandler,
-    register_handler,
-    unregister_handler,
-)
+from .stream_handlers import B, StreamHandlers, T
 
 logger = peer_logger(__name__)
 
@@ -286,17 +280,30 @@ class Room(EventEmitter):
 
     # Data streams
 
-    def register_text_stream_handler(self, topic: str, handler: TextStreamHandler) -> None:
-        """Have the texts of a topic, before or after joining.
+    @overload
+    def register_text_stream_handler(self, topic: str, handler: T) -> T: ...
+    @overload
+    def register_text_stream_handler(
+        self, topic: str, handler: None = None
+    ) -> Callable[[T], T]: ...
+    def register_text_stream_handler(
+        self, topic: str, handler: T | None = None
+    ) -> T | Callable[[T], T]:
+        """Take the texts of a topic, before or after joining; without a handler, a decorator.
 
         The handler is called with a `TextStreamReader` and the identity of the sender. An async one
-        runs in a task of the room's.
+        runs in a task of the room's; a plain function is called by the receive loop, and must not
+        block. What it raises is logged.
+
+        Args:
+            topic: The topic that senders name; any text, `""` among them.
+            handler: The function that takes the texts.
 
         Raises:
             TypeError: `handler` is not callable.
             ValueError: the topic has a text stream handler.
         """
-        register_handler(self._stream_handlers.text, topic, handler)
+        return self._stream_handlers.text.register_or_decorate(topic, handler)
 
     def unregister_text_stream_handler(self, topic: str) -> None:
         """Ignore further texts of a topic.
@@ -304,11 +311,19 @@ class Room(EventEmitter):
         Raises:
             KeyError: the topic has no text stream handler.
         """
-        unregister_handler(self._stream_handlers.text, topic)
+        self._stream_handlers.text.unregister(topic)
 
-    def register_byte_stream_handler(self, topic: str, handler: ByteStreamHandler) -> None:
-        """Have the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
-        register_handler(self._stream_handlers.bytes, topic, handler)
+    @overload
+    def register_byte_stream_handler(self, topic: str, handler: B) -> B: ...
+    @overload
+    def register_byte_stream_handler(
+        self, topic: str, handler: None = None
+    ) -> Callable[[B], B]: ...
+    def register_byte_stream_handler(
+        self, topic: str, handler: B | None = None
+    ) -> B | Callable[[B], B]:
+        """Take the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
+        return self._stream_handlers.bytes.register_or_decorate(topic, handler)
 
     def unregister_byte_stream_handler(self, topic: str) -> None:
         """Ignore further bytes of a topic.
@@ -316,7 +331,7 @@ class Room(EventEmitter):
         Raises:
             KeyError: the topic has no byte stream handler.
         """
-        unregister_handler(self._stream_handlers.bytes, topic)
+        self._stream_handlers.bytes.unregister(topic)
 
     def _run_stream_handler(
         self, handler: Callable[[Any, str], Any], reader: Any, sender: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import Factory, define
 from livekit.protocol import models
@@ -24,13 +24,62 @@ ByteStreamHandler = Callable[[ByteStreamReader, str], Awaitable[None] | None]
 #: Given a handler's reader, sender and topic, calls the handler.
 RunHandler = Callable[[Callable[[Any, str], Any], Any, str], None]
 
+T = TypeVar("T", bound=TextStreamHandler)
+B = TypeVar("B", bound=ByteStreamHandler)
+_H = TypeVar("_H", bound=Callable[..., object])
+
+
+class TopicHandlers:
+    """The handlers of one kind of streams, by topic."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Callable[[Any, str], object]] = {}
+
+    def get(self, topic: str) -> Callable[[Any, str], object] | None:
+        """Return the handler of a topic, if there is one."""
+        return self._handlers.get(topic)
+
+    def register_or_decorate(self, topic: str, handler: _H | None) -> _H | Callable[[_H], _H]:
+        """Register a handler, or return a decorator that does when none is given.
+
+        Raises:
+            TypeError: `topic` is not a `str`, or the handler is not callable.
+            ValueError: the topic has a handler.
+        """
+        if not isinstance(topic, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"the topic of streams is a str, not {topic!r}: give it to the decorator"
+            )
+
+        def register(handler: _H) -> _H:
+            if not callable(handler):
+                raise TypeError(
+                    f"the handler of streams of topic {topic!r} is not callable: {handler!r}"
+                )
+            if topic in self._handlers:
+                raise ValueError(f"topic {topic!r} has a stream handler: unregister it first")
+            self._handlers[topic] = handler
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def unregister(self, topic: str) -> None:
+        """Ignore further streams of a topic.
+
+        Raises:
+            KeyError: the topic has no handler.
+        """
+        if topic not in self._handlers:
+            raise KeyError(f"topic {topic!r} has no stream handler")
+        del self._handlers[topic]
+
 
 @define(eq=False)
 class StreamHandlers:
-    """The handlers of texts and of bytes by topic, in whichever room."""
+    """The handlers of texts and of bytes, in whichever room."""
 
-    text: dict[str, TextStreamHandler] = Factory(dict[str, TextStreamHandler])
-    bytes: dict[str, ByteStreamHandler] = Factory(dict[str, ByteStreamHandler])
+    text: TopicHandlers = Factory(TopicHandlers)
+    bytes: TopicHandlers = Factory(TopicHandlers)
 
     def open_buffer(
         self,
@@ -63,28 +112,3 @@ class StreamHandlers:
         else:
             run_handler(handler, ByteStreamReader(context.backend, info, buffer), sender)
         return buffer
-
-
-def register_handler(handlers: dict[str, Any], topic: str, handler: object) -> None:
-    """Let `handler` have the streams of `topic`.
-
-    Raises:
-        TypeError: it is not callable.
-        ValueError: the topic has a handler.
-    """
-    if not callable(handler):
-        raise TypeError(f"the handler of streams of topic {topic!r} is not callable: {handler!r}")
-    if topic in handlers:
-        raise ValueError(f"topic {topic!r} has a stream handler: unregister it first")
-    handlers[topic] = handler
-
-
-def unregister_handler(handlers: dict[str, Any], topic: str) -> None:
-    """Ignore further streams of `topic`.
-
-    Raises:
-        KeyError: the topic has no handler.
-    """
-    if topic not in handlers:
-        raise KeyError(f"topic {topic!r} has no stream handler")
-    del handlers[topic]
