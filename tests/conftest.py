@@ -24,6 +24,7 @@ import trio.testing
 from hypothesis import HealthCheck, settings
 
 from trio_rpc import Room
+from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import VirtualTimeLoop
@@ -146,14 +147,22 @@ def server() -> RoomServer:
 def join(server: RoomServer) -> Join:
     """Join the server's room in memory: `async with join("alice", hidden=True) as room`.
 
-    Grants may be given by name, a `Room` as `room`, and another server or URL as `to`.
+    Grants may be given by name, a `Room` as `room`, another server or URL as `to`, and what
+    `Room.connect` takes as `on_disconnect`.
     """
 
     @asynccontextmanager
     async def join(
-        identity: str, *, room: Room | None = None, to: Any = server, **grants: Any
+        identity: str,
+        *,
+        room: Room | None = None,
+        to: Any = server,
+        on_disconnect: OnDisconnect = "raise",
+        **grants: Any,
     ) -> AsyncIterator[Room]:
-        async with (room or Room()).connect(to, make_token(identity, **grants)) as joined:
+        async with (room or Room()).connect(
+            to, make_token(identity, **grants), on_disconnect=on_disconnect
+        ) as joined:
             yield joined
 
     return join

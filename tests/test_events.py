@@ -227,7 +227,10 @@ async def test_the_iterator_ends_when_we_leave(join: Join) -> None:
 
 async def test_the_iterator_ends_when_the_server_ends_our_stay() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room, room.events() as stream:
+    async with (
+        Room().connect(server, "a token", on_disconnect="continue") as room,
+        room.events() as stream,
+    ):
         server.say(leave=rtc.LeaveRequest(reason=models.ROOM_DELETED))
         happened = [event async for event in stream]
         assert happened[-1] == events.Disconnected(DisconnectReason.ROOM_DELETED)

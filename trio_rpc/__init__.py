@@ -22,6 +22,8 @@ from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (
     ConnectError,
+    DisconnectedError,
+    DisconnectReason,
     EventsLostError,
     InvalidTokenError,
     PublishDataError,
@@ -34,7 +36,7 @@ from .errors import (
     SignalRequestError,
     StreamError,
 )
-from .events import ConnectionState, DisconnectReason, EventStream, RoomEvent
+from .events import ConnectionState, EventStream, RoomEvent
 from .participant import (
     Participant,
     ParticipantKind,
@@ -65,6 +67,7 @@ __all__ = [
     "DataPacket",
     "DataPacketKind",
     "DisconnectReason",
+    "DisconnectedError",
     "EventStream",
     "EventsLostError",
     "InvalidTokenError",

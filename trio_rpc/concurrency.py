@@ -298,14 +298,15 @@ async def open_service_nursery() -> AsyncGenerator[Nursery]:
 
 def _consists_of(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
     # trio takes its Cancelled out of nested groups, and makes new groups of the rest.
-    own = {id(leaf) for leaf in _leaves(error)}
-    return all(id(leaf) in own or isinstance(leaf, CANCELLED) for leaf in _leaves(group))
+    own = {id(leaf) for leaf in leaves(error)}
+    return all(id(leaf) in own or isinstance(leaf, CANCELLED) for leaf in leaves(group))
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Return the exceptions in a group and in the groups in it; of another exception, itself."""
     if isinstance(error, BaseExceptionGroup):
         for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _leaves(each)
+            yield from leaves(each)
     else:
         yield error
 

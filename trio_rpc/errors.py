@@ -3,6 +3,7 @@
     RoomError
     ├── RpcError                         a call failed
     ├── ConnectError                     a room could not be joined
+    ├── DisconnectedError                a room was lost, or left
     ├── PublishDataError                 data was not sent
     │   ├── PublishDTMFError
     │   └── PublishTranscriptionError
@@ -133,6 +134,53 @@ class ConnectError(RoomError):
         super().__init__(message)
         self.message = message
         self.status = status
+
+
+class DisconnectReason(IntEnum):
+    """Why a participant is not in the room any more."""
+
+    UNKNOWN_REASON = 0
+    CLIENT_INITIATED = 1
+    DUPLICATE_IDENTITY = 2
+    SERVER_SHUTDOWN = 3
+    PARTICIPANT_REMOVED = 4
+    ROOM_DELETED = 5
+    STATE_MISMATCH = 6
+    JOIN_FAILURE = 7
+    MIGRATION = 8
+    SIGNAL_CLOSE = 9
+    ROOM_CLOSED = 10
+    USER_UNAVAILABLE = 11
+    USER_REJECTED = 12
+    SIP_TRUNK_FAILURE = 13
+    CONNECTION_TIMEOUT = 14
+    MEDIA_FAILURE = 15
+    AGENT_ERROR = 16
+
+    @classmethod
+    def _missing_(cls, value: object) -> DisconnectReason:  # noqa: ARG003
+        # A newer server may have reasons that we don't know.
+        return cls.UNKNOWN_REASON
+
+
+class DisconnectedError(RoomError):
+    """The participant is not in the room any more.
+
+    It comes out of the block of `Room.connect` when the room is lost, and is the `__cause__` of the
+    errors of calls, data, streams and requests that come to nothing when a room is lost or left.
+
+    Attributes:
+        reason: LiveKit's name of the reason.
+        message: The reason for people.
+    """
+
+    def __init__(self, reason: DisconnectReason, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class PublishDataError(RoomError):

@@ -20,7 +20,7 @@ from attrs import astuple, define, field, frozen
 from . import concurrency
 from .concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel, failure_in
 from .data import DataPacket, SipDTMF, TranscriptionSegment
-from .errors import EventsLostError
+from .errors import DisconnectReason, EventsLostError
 from .logs import peer_logger
 from .participant import Participant, ParticipantPermissions, RemoteParticipant
 
@@ -36,33 +36,6 @@ class ConnectionState(IntEnum):
 
     CONN_DISCONNECTED = 0
     CONN_CONNECTED = 1
-
-
-class DisconnectReason(IntEnum):
-    """Why a participant is not in the room any more."""
-
-    UNKNOWN_REASON = 0
-    CLIENT_INITIATED = 1
-    DUPLICATE_IDENTITY = 2
-    SERVER_SHUTDOWN = 3
-    PARTICIPANT_REMOVED = 4
-    ROOM_DELETED = 5
-    STATE_MISMATCH = 6
-    JOIN_FAILURE = 7
-    MIGRATION = 8
-    SIGNAL_CLOSE = 9
-    ROOM_CLOSED = 10
-    USER_UNAVAILABLE = 11
-    USER_REJECTED = 12
-    SIP_TRUNK_FAILURE = 13
-    CONNECTION_TIMEOUT = 14
-    MEDIA_FAILURE = 15
-    AGENT_ERROR = 16
-
-    @classmethod
-    def _missing_(cls, value: object) -> DisconnectReason:  # noqa: ARG003
-        # A newer server may have reasons that we don't know.
-        return cls.UNKNOWN_REASON
 
 
 class RoomEvent:

@@ -32,7 +32,7 @@ async def test_what_the_block_raises_comes_out_as_it_is_over_a_websocket(
 
 
 async def _be_removed(join: Join, server: RoomServer, url: str) -> None:
-    async with join("alice", to=url) as room:
+    async with join("alice", to=url, on_disconnect="continue") as room:
         server.remove_participant(ROOM, "alice")
         assert await room.wait_disconnected() is DisconnectReason.PARTICIPANT_REMOVED
 
@@ -48,7 +48,10 @@ async def test_no_socket_is_left_when_the_server_ended_the_stay(
 async def test_the_iterator_of_events_ends_when_the_server_ends_the_stay(
     join: Join, server: RoomServer
 ) -> None:
-    async with join("alice") as room, room.events() as events:
+    async with (
+        join("alice", on_disconnect="continue") as room,
+        room.events() as events,
+    ):
         server.remove_participant(ROOM, "alice")
         names = [event.name async for event in events]
     assert names == ["connection_state_changed", "disconnected"]
@@ -57,7 +60,7 @@ async def test_the_iterator_of_events_ends_when_the_server_ends_the_stay(
 async def test_an_iterator_of_events_that_comes_too_late_is_at_its_end(
     join: Join, server: RoomServer
 ) -> None:
-    async with join("alice") as room:
+    async with join("alice", on_disconnect="continue") as room:
         server.remove_participant(ROOM, "alice")
         await room.wait_disconnected()
         with anyio.fail_after(1):

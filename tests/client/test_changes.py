@@ -210,8 +210,7 @@ async def test_changes_fail_when_we_leave_meanwhile(change: Change) -> None:
         task_group.start_soon(ask)
         await server.receive_request()
         await room.disconnect()
-    with pytest.raises(RuntimeError, match=r"^not in the room any more: we left the room$"):
-        await change(room.local_participant)
+    await ask()
 
 
 async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
@@ -222,8 +221,8 @@ async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
         async def change(name: str) -> None:
             try:
                 await room.local_participant.set_name(name)
-            except (SignalRequestError, RuntimeError) as error:
-                failures.append(f"{type(error).__name__}: {error}")
+            except SignalRequestError as error:
+                failures.append(f"{error.reason}: {error}")
 
         task_group.start_soon(change, "first")
         await server.receive_request()
@@ -231,8 +230,8 @@ async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
         await anyio.wait_all_tasks_blocked()
         await room.disconnect()
     assert failures == [
-        "SignalRequestError: not changed: we left the room",
-        "RuntimeError: not in the room any more: we left the room",
+        "DISCONNECTED: not changed: we left the room",
+        "DISCONNECTED: not changed: we left the room",
     ]
 
 

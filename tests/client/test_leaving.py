@@ -12,8 +12,10 @@ from livekit.protocol import models, rtc
 from trio_rpc import (
     ConnectionState,
     DisconnectReason,
+    PublishDataError,
     Room,
     RoomStatistics,
+    RpcError,
 )
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer
@@ -26,10 +28,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def refuse_to_call(room: Room) -> None:
-    with pytest.raises(RuntimeError, match=r"^not in the room any more: "):
+    with pytest.raises(RpcError) as caught:
         await room.local_participant.perform_rpc(
             destination_identity="bob", method="greet", payload=""
         )
+    assert caught.value.code == RpcError.ErrorCode.RECIPIENT_DISCONNECTED
 
 
 async def test_leaving_inside_the_block(join: Join) -> None:
@@ -81,14 +84,14 @@ async def test_leaving_tells_the_server() -> None:
     ],
     ids=["removed", "room deleted", "server shut down"],
 )
-async def test_the_block_goes_on_when_the_server_ends_our_stay(
+async def test_the_block_goes_on_if_that_is_asked_for_when_the_server_ends_our_stay(
     end: Callable[[RoomServer], Any], reason: DisconnectReason, server: RoomServer, join: Join
 ) -> None:
     told: list[object] = []
     room = Room()
     room.on("disconnected", told.append)
     room.on("connection_state_changed", told.append)
-    async with join("alice", room=room):
+    async with join("alice", room=room, on_disconnect="continue"):
         told.clear()
         if (result := end(server)) is not None:
             await result
@@ -101,7 +104,7 @@ async def test_the_block_goes_on_when_the_server_ends_our_stay(
 
 async def test_reasons_that_we_do_not_know_are_unknown() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", on_disconnect="continue") as room:
         server.say(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
         assert await room.wait_disconnected() is DisconnectReason.UNKNOWN_REASON
 
@@ -109,10 +112,10 @@ async def test_reasons_that_we_do_not_know_are_unknown() -> None:
 @pytest.mark.rule("C8")
 async def test_a_lost_connection_is_a_disconnection() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", on_disconnect="continue") as room:
         await server.link.aclose("broken")
         assert await room.wait_disconnected() is DisconnectReason.SIGNAL_CLOSE
-        with pytest.raises(RuntimeError, match=r"more: the connection was lost: broken$"):
+        with pytest.raises(PublishDataError, match=r"^not sent: the connection was lost: broken$"):
             await room.local_participant.publish_data("x")
 
 
@@ -121,14 +124,14 @@ async def test_a_lost_connection_is_a_disconnection() -> None:
 
 async def test_a_server_that_falls_silent_is_left_at_its_ping_timeout() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", on_disconnect="continue") as room:
         await anyio.sleep(3)
         server.announce(participant_info("carol"))
         await room.wait_for_participant("carol")
         last_received = anyio.current_time()
         assert await room.wait_disconnected() is DisconnectReason.CONNECTION_TIMEOUT
         assert anyio.current_time() - last_received == pytest.approx(15)
-        with pytest.raises(RuntimeError, match=r"more: the server was silent for 15 s$"):
+        with pytest.raises(PublishDataError, match=r"^not sent: the server was silent for 15 s$"):
             await room.local_participant.publish_data("x")
 
 

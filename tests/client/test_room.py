@@ -14,6 +14,7 @@ from livekit.protocol import models, rtc
 from trio_rpc import (
     AccessToken,
     ConnectError,
+    DisconnectedError,
     LocalParticipant,
     ParticipantKind,
     ParticipantPermissions,
@@ -338,13 +339,13 @@ async def test_waiting_ends_when_we_leave(join: Join) -> None:
     async with join("alice") as alice, anyio.create_task_group() as task_group:
 
         async def wait() -> None:
-            with pytest.raises(RuntimeError, match=r"^not in the room any more: we left the room$"):
+            with pytest.raises(DisconnectedError, match=r"^we left the room$"):
                 await alice.wait_for_participant("nobody")
 
         task_group.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         await alice.disconnect()
-    with pytest.raises(RuntimeError, match=r"^not in the room any more: we left the room$"):
+    with pytest.raises(DisconnectedError, match=r"^we left the room$"):
         await alice.wait_for_participant("nobody")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from livekit.protocol import models
 
-from trio_rpc import Room, RpcError, RpcInvocationData
+from trio_rpc import DisconnectedError, DisconnectReason, Room, RpcError, RpcInvocationData
 
 from ..conftest import Join
 from ..support.callee import leave
@@ -177,15 +177,22 @@ async def test_a_call_that_nobody_could_mean_is_refused(
 
 
 @pytest.mark.rule("C11")
-async def test_there_are_no_calls_before_joining_and_after_leaving() -> None:
+async def test_there_are_no_calls_before_joining() -> None:
     room = Room()
     with pytest.raises(RuntimeError, match="the room is not joined"):
         _ = room.local_participant
-    async with caller(room=room) as alice:
+
+
+@pytest.mark.rule("C8")
+async def test_after_leaving_calls_are_1503() -> None:
+    async with caller() as alice:
         assert await sent(alice) == []
         error = await refusal(alice)
-        assert isinstance(error, RuntimeError)
-        assert str(error) == "not in the room any more: we left the room"
+        assert isinstance(error, RpcError)
+        assert error.code == RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+        assert error.data == "we left the room"
+        assert isinstance(error.__cause__, DisconnectedError)
+        assert error.__cause__.reason is DisconnectReason.CLIENT_INITIATED
 
 
 # Who may call

@@ -246,7 +246,7 @@ async def test_a_handler_that_leaves_the_room_is_cancelled_by_that() -> None:
 @pytest.mark.rule("A12")
 async def test_handlers_still_answer_when_the_server_ends_our_stay() -> None:
     gate = Gate()
-    async with callee(gate) as (room, server):
+    async with callee(gate, on_disconnect="continue") as (room, server):
         await send_acknowledged(server, "1")
         server.say(leave=rtc.LeaveRequest(reason=models.SERVER_SHUTDOWN))
         assert failure(await receive_response(server)) == DISCONNECTED
@@ -258,7 +258,7 @@ async def test_handlers_still_answer_when_the_server_ends_our_stay() -> None:
 @pytest.mark.rule("A12")
 async def test_handlers_are_cancelled_when_the_connection_is_lost() -> None:
     gate = Gate()
-    async with callee(gate) as (room, server):
+    async with callee(gate, on_disconnect="continue") as (room, server):
         await send_acknowledged(server, "1")
         await server.link.aclose()
         await room.wait_disconnected()

@@ -154,7 +154,7 @@ async def test_a_participant_may_be_of_an_unknown_kind_and_state() -> None:
 
 @pytest.mark.rule("P8")
 async def test_the_server_may_let_us_go_for_an_unknown_reason() -> None:
-    async with caller() as alice:
+    async with caller(on_disconnect="continue") as alice:
         unknown: Any = 99
         alice.server.say(leave=rtc.LeaveRequest(reason=unknown))
         assert await alice.room.wait_disconnected() is DisconnectReason.UNKNOWN_REASON
@@ -204,7 +204,7 @@ async def test_a_hundred_malformed_messages_are_borne() -> None:
 )
 @pytest.mark.parametrize("count", [101, 1_000])
 async def test_a_flood_ends_the_connection_and_says_why(message: bytes, count: int) -> None:
-    async with caller() as alice:
+    async with caller(on_disconnect="continue") as alice:
         # Once the participant has left it reads no more.
         with suppress(LinkClosedError):
             for _ in range(count):
@@ -223,7 +223,7 @@ async def _receive_to_the_end(alice: Caller) -> None:
 
 @pytest.mark.rule("P8")
 async def test_a_flood_within_one_message_ends_the_connection() -> None:
-    async with caller() as alice:
+    async with caller(on_disconnect="continue") as alice:
         nonsense = Frame(Channel.RELIABLE, b"nonsense")
         await alice.server.send_message(encode_frames([nonsense] * 101))
         assert await alice.room.wait_disconnected() is DisconnectReason.STATE_MISMATCH

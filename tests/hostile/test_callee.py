@@ -278,8 +278,7 @@ async def test_a_failure_of_ours_concerns_one_packet(
 @pytest.mark.rule("B5", "A9")
 async def test_requests_that_wait_are_bounded_per_caller() -> None:
     handler = Handler()
-    limits = {"max_concurrent_handlers": 1, "max_waiting_requests": 3}
-    async with callee(handler, **limits) as (room, server):
+    async with callee(handler, max_concurrent_handlers=1, max_waiting_requests=3) as (room, server):
         for number in range(6):
             send_request(server, str(number))
         request = models.RpcRequest(id="9", method=METHOD, response_timeout_ms=5_000, version=1)

@@ -287,7 +287,11 @@ async def test_the_others_hear_that_somebody_was_removed(server: RoomServer) -> 
 
 @pytest.mark.rule("V6", "C8")
 async def test_everybody_in_a_deleted_room_is_told(server: RoomServer, join: Join) -> None:
-    async with join("alice") as alice, join("bob") as bob, join_raw(server, "x", room="other"):
+    async with (
+        join("alice", on_disconnect="continue") as alice,
+        join("bob", on_disconnect="continue") as bob,
+        join_raw(server, "x", room="other"),
+    ):
         server.delete_room(ROOM)
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
         for room in (alice, bob):
@@ -350,7 +354,10 @@ def test_a_server_without_a_usable_key_is_a_value_error(api_keys: dict[str, str]
 async def test_shutting_down_tells_everybody_and_lets_nobody_in(
     server: RoomServer, join: Join
 ) -> None:
-    async with join("alice") as alice, join_raw(server, "bob", room="other") as bob:
+    async with (
+        join("alice", on_disconnect="continue") as alice,
+        join_raw(server, "bob", room="other") as bob,
+    ):
         await server.shut_down()
         assert server.statistics() == ServerStatistics(rooms=0, participants=0)
         assert await alice.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN

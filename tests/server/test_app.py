@@ -156,7 +156,7 @@ async def test_an_app_may_shut_the_server_down_while_it_runs_on(
     server: RoomServer, join: Join
 ) -> None:
     async with serving(starlette_app(server)) as url:
-        async with join("alice", to=f"{url}/rooms") as alice:
+        async with join("alice", to=f"{url}/rooms", on_disconnect="continue") as alice:
             await server.shut_down()
             with anyio.fail_after(10):
                 assert await alice.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN

@@ -208,8 +208,8 @@ async def service(server: RoomServer) -> AsyncIterator[Service]:
 async def test_cancelling_tells_every_participant_why(server: RoomServer, join: Join) -> None:
     async with (
         service(server) as running,
-        join("alice", to=running.url) as alice,
-        join("bob") as bob,
+        join("alice", to=running.url, on_disconnect="continue") as alice,
+        join("bob", on_disconnect="continue") as bob,
     ):
         running.cancel()
         for room in (alice, bob):

@@ -283,7 +283,8 @@ async def test_one_participant_too_many_is_refused_with_429(
     server: RoomServer, url: str, join: Join
 ) -> None:
     text = "room 'the room' has 2 participants, which is its limit"
-    async with join("alice"), join("ghost", hidden=True) as ghost:
+    ghosts = join("ghost", hidden=True, on_disconnect="continue")
+    async with join("alice"), ghosts as ghost:
         for to in (server, url):
             await assert_refused(to, make_token("bob"), 429, text)
         async with join("ghost", to=url):

@@ -122,7 +122,10 @@ async def test_what_a_client_says_of_itself_is_passed_on(server: RoomServer, joi
 
 @pytest.mark.rule("V5", "V6")
 async def test_a_participant_is_told_why_it_has_to_go(server: RoomServer, join: Join) -> None:
-    async with serving_stream(server) as tcp, join("alice", to=tcp) as alice:
+    async with (
+        serving_stream(server) as tcp,
+        join("alice", to=tcp, on_disconnect="continue") as alice,
+    ):
         server.remove_participant(ROOM, "alice")
         assert await alice.wait_disconnected() is DisconnectReason.PARTICIPANT_REMOVED
 
@@ -442,7 +445,10 @@ async def test_cancelling_tells_every_participant_why(server: RoomServer, join: 
             await services.start(serve_stream, server, "tcp://127.0.0.1:0") for _ in range(2)
         ]
         with anyio.CancelScope(shield=True):
-            async with join("alice", to=tcp) as alice, join("bob", to=other) as bob:
+            async with (
+                join("alice", to=tcp, on_disconnect="continue") as alice,
+                join("bob", to=other, on_disconnect="continue") as bob,
+            ):
                 services.cancel_scope.cancel()
                 for room in (alice, bob):
                     assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN

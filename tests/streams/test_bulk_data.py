@@ -215,7 +215,11 @@ async def test_a_receiver_that_leaves_with_much_unread_holds_up_nobody(join: Joi
 async def test_a_sender_that_is_removed_while_it_waits_is_told(
     join: Join, server: RoomServer
 ) -> None:
-    async with join("alice") as alice, bob_who(server), anyio.create_task_group() as tasks:
+    async with (
+        join("alice", on_disconnect="continue") as alice,
+        bob_who(server),
+        anyio.create_task_group() as tasks,
+    ):
         await alice.wait_for_participant("bob")
         errors: list[str] = []
 

@@ -11,6 +11,7 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import ByteStreamWriter, Room, StreamError, TextStreamWriter
+from trio_rpc.client.loss import OnDisconnect
 
 from ..support.clients import Holding, HoldingLink
 from ..support.scripted_server import ScriptedServer
@@ -26,18 +27,22 @@ def is_chunk(packet: models.DataPacket) -> bool:
 
 
 @asynccontextmanager
-async def alice() -> AsyncIterator[tuple[Room, ScriptedServer, HoldingLink]]:
+async def alice(
+    on_disconnect: OnDisconnect = "raise",
+) -> AsyncIterator[tuple[Room, ScriptedServer, HoldingLink]]:
     """Alice; until the link is released, it has no room for chunks."""
     server, room = server_with(peer("bob")), Room()
     holding = Holding(server, is_chunk)
-    async with room.connect(holding, "a token"):
+    async with room.connect(holding, "a token", on_disconnect=on_disconnect):
         yield room, server, holding.link
 
 
 @asynccontextmanager
-async def writing() -> AsyncIterator[tuple[TextStreamWriter, ScriptedServer, HoldingLink]]:
+async def writing(
+    on_disconnect: OnDisconnect = "raise",
+) -> AsyncIterator[tuple[TextStreamWriter, ScriptedServer, HoldingLink]]:
     """Open a writer of Alice's, with room for everything that it writes."""
-    async with alice() as (room, server, link):
+    async with alice(on_disconnect) as (room, server, link):
         link.released.set()
         yield await room.local_participant.stream_text(topic="notes"), server, link
 
@@ -216,7 +221,7 @@ async def test_a_write_that_waits_is_told_that_we_left() -> None:
 
 @pytest.mark.rule("S6")
 async def test_a_write_after_the_server_is_gone_fails() -> None:
-    async with writing() as (writer, server, _):
+    async with writing("continue") as (writer, server, _):
         await server.link.aclose("the server is gone")
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(StreamError, match=r"not sent: .*the server is gone"):

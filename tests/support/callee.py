@@ -9,6 +9,7 @@ from typing import Any, Final
 from livekit.protocol import models, rtc
 
 from trio_rpc import Room
+from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.links import Channel
 
 from .scripted_server import ScriptedServer
@@ -18,11 +19,13 @@ METHOD: Final = "greet"
 
 
 @asynccontextmanager
-async def callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
+async def callee(
+    handler: Any, *, on_disconnect: OnDisconnect = "raise", **limits: Any
+) -> AsyncIterator[tuple[Room, ScriptedServer]]:
     """Connect "alice", who answers to `METHOD` with `handler`, to a scripted server."""
     room, server = Room(**limits), ScriptedServer()
     room.register_rpc_method(METHOD, handler)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", on_disconnect=on_disconnect):
         yield room, server
 
 

@@ -11,6 +11,7 @@ from attrs import define, field
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, concurrency
+from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.concurrency import Nursery, open_service_nursery
 from trio_rpc.links.packet_sender import PacketSender
 from trio_rpc.protocol.budgets import Budget
@@ -132,9 +133,15 @@ class Caller:
 
 @asynccontextmanager
 async def caller(
-    server: ScriptedServer | None = None, *, room: Room | None = None
+    server: ScriptedServer | None = None,
+    *,
+    room: Room | None = None,
+    on_disconnect: OnDisconnect = "raise",
 ) -> AsyncIterator[Caller]:
     """Connect "alice" to a room with "bob"; her calls end with the block."""
     server, room = server or ScriptedServer(), room or Room()
-    async with room.connect(server, "a token"), open_service_nursery() as nursery:
+    async with (
+        room.connect(server, "a token", on_disconnect=on_disconnect),
+        open_service_nursery() as nursery,
+    ):
         yield Caller(room, server, nursery)

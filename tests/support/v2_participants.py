@@ -26,7 +26,7 @@ async def v2_caller(
 
 @asynccontextmanager
 async def v2_callee(
-    handler: Any, client_protocol: int = 2, **limits: int
+    handler: Any, client_protocol: int = 2, **limits: Any
 ) -> AsyncIterator[tuple[Room, ScriptedServer]]:
     """Alice, who answers to "greet", with a Bob who speaks v2."""
     async with callee(handler, **limits) as (room, server):

@@ -65,7 +65,9 @@ async def test_grants_are_given_by_identity() -> None:
 async def test_a_participant_may_go_through_another_connector() -> None:
     server = InMemoryServer()
     link = FaultyConnector(server)
-    async with open_rooms("alice", "bob", server=server, through={"bob": link}) as (alice, bob):
+    async with open_rooms(
+        "alice", "bob", server=server, through={"bob": link}, on_disconnect="continue"
+    ) as (alice, bob):
         link.cut()
         await bob.wait_disconnected()
         assert alice.isconnected()

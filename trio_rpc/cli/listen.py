@@ -16,8 +16,7 @@ import attrs
 import trio
 
 from ..client.room import Room
-from ..errors import StreamError
-from ..events import DisconnectReason
+from ..errors import DisconnectReason, StreamError
 from ..participant import Participant
 from ..streams import ByteStreamReader, TextStreamReader
 from .exits import UsageError

@@ -9,8 +9,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
-from ..errors import ConnectError
-from ..events import DisconnectReason
+from ..errors import ConnectError, DisconnectReason
 from ..links import Channel, Frame, Link, LinkClosedError
 from ..protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 

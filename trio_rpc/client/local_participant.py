@@ -78,15 +78,16 @@ class LocalParticipant(Participant):
         Raises:
             RpcError: the call failed; `code` says how. As the handler raised it, or one of
                 `RpcError.ErrorCode`, with the particulars in `data`.
-            RuntimeError: the room is not joined.
             TypeError: `method` or `payload` is not a `str`.
             ValueError: `method` is empty or too long, or `response_timeout` not above 0.
 
         Source: LiveKit's documentation of remote method calls; rules C1 to C14.
         """
         outbound = self._outbound
-        outbound.require_joined()
         check_call(method, payload, response_timeout)
+        if (gone := outbound.disconnection) is not None:
+            code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+            raise RpcError.built_in(code, str(gone)) from gone
         if not server_carries_rpc(outbound.server_version):
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
@@ -145,8 +146,8 @@ class LocalParticipant(Participant):
             topic: What it is about, for the receivers to tell by.
 
         Raises:
-            PublishDataError: it is too large, we may not send data, or the connection was lost.
-            RuntimeError: the room is not joined.
+            PublishDataError: it is too large, we may not send data, or we are not in the room any
+                more.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         destinations = _identities(destination_identities)
@@ -161,8 +162,7 @@ class LocalParticipant(Participant):
             digit: The key as it is printed, `"0"` to `"9"`, `"*"`, `"#"`, `"A"` to `"D"`.
 
         Raises:
-            PublishDTMFError: we may not send data, or the connection was lost.
-            RuntimeError: the room is not joined.
+            PublishDTMFError: we may not send data, or we are not in the room any more.
             ValueError: there is no such key.
         """
         if code not in range(16) or len(digit) != 1 or digit not in _DTMF_DIGITS:
@@ -173,9 +173,8 @@ class LocalParticipant(Participant):
         """Tell everybody what somebody said, as text.
 
         Raises:
-            PublishTranscriptionError: it is too large, we may not send data, or the connection was
-                lost.
-            RuntimeError: the room is not joined.
+            PublishTranscriptionError: it is too large, we may not send data, or we are not in the
+                room any more.
         """
         await self._publish(packets.transcription(transcription), PublishTranscriptionError)
 
@@ -200,8 +199,7 @@ class LocalParticipant(Participant):
             reply_to_id: The id of the stream that it answers.
 
         Raises:
-            StreamError: we may not send data, or the connection was lost.
-            RuntimeError: the room is not joined.
+            StreamError: we may not send data, or we are not in the room any more.
         """
         return await self._streams().send_text(
             text,
@@ -260,9 +258,8 @@ class LocalParticipant(Participant):
 
         Raises:
             OSError: the file can't be read.
-            StreamError: we may not send data, the connection was lost, or the file changed its
-                size meanwhile.
-            RuntimeError: the room is not joined.
+            StreamError: we may not send data, we are not in the room any more, or the file changed
+                its size meanwhile.
         """
         return await self._streams().send_file(
             file_path,
@@ -297,6 +294,9 @@ class LocalParticipant(Participant):
 
         Returns:
             What opens the stream, with `async with` or `await`; see `StreamOpening`.
+
+        Raises:
+            StreamError: we may not send data, or we are not in the room any more.
         """
         info = ByteStreamInfo(
             name=name,
@@ -309,7 +309,8 @@ class LocalParticipant(Participant):
         return StreamOpening(lambda: self._streams().stream_bytes(info, destinations))
 
     def _streams(self) -> OutgoingStreams:
-        self._outbound.require_joined()
+        if (gone := self._outbound.disconnection) is not None:
+            raise StreamError(f"not sent: {gone}") from gone
         if denied_reason := self.permissions.publish_denied_reason(self.identity):
             raise StreamError(denied_reason)
         return self._outbound.streams
@@ -322,7 +323,6 @@ class LocalParticipant(Participant):
         Raises:
             SignalRequestError: we may not (the grant is `canUpdateOwnMetadata`), it is too large,
                 or the server did not answer.
-            RuntimeError: the room is not joined.
         """
         await self._update(metadata=metadata)
 
@@ -346,14 +346,12 @@ class LocalParticipant(Participant):
         name: str | None = None,
         attributes: dict[str, str] | None = None,
     ) -> None:
-        self._outbound.require_joined()
         if not self.permissions.can_update_metadata:
             raise SignalRequestError(
                 f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
                 reason="NOT_ALLOWED",
             )
         async with self._outbound.server_requests.changing:
-            self._outbound.require_joined()
             await self._outbound.server_requests.update_metadata(
                 rtc.UpdateParticipantMetadata(
                     metadata=self.metadata if metadata is None else metadata,
@@ -363,13 +361,16 @@ class LocalParticipant(Participant):
             )
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
-        self._outbound.require_joined()
+        if (gone := self._outbound.disconnection) is not None:
+            raise failure(f"not sent: {gone}") from gone
         if denied_reason := self.permissions.publish_denied_reason(self.identity):
             raise failure(denied_reason)
         try:
             check_bounds(packet, packet.WhichOneof("value") or "", packet.ByteSize())
             await self._outbound.packet_sender.send(packet)
-        except (LinkClosedError, ValueError) as error:
+        except LinkClosedError as error:
+            raise failure(f"not sent: {error}") from error
+        except ValueError as error:
             raise failure(f"not sent: {error}") from None
 
 

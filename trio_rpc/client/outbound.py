@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from livekit.protocol import rtc
 
+from ..errors import DisconnectedError
 from ..links import Link
 from ..links.packet_sender import PacketSender
 from ..participant import RemoteParticipant
@@ -34,7 +35,7 @@ class Outbound:
         server_requests: Our requests to the server.
         streams: The data streams that we send.
         calls: Our calls that wait for an answer.
-        close_reason: Why we are not in the room any more, for people; empty while we are.
+        disconnection: The end of the session; None while we are in the room.
     """
 
     def __init__(
@@ -48,25 +49,12 @@ class Outbound:
         self.server_requests = ServerRequests(backend, self.packet_sender)
         self.streams = OutgoingStreams(backend, self.packet_sender, self)
         self.calls = Calls(self.packet_sender, self.streams, limits, context)
-        self.close_reason = ""
+        self.disconnection: DisconnectedError | None = None
 
-    def require_joined(self) -> None:
-        """Refuse what makes sense in a room only.
-
-        Raises:
-            RuntimeError: we are not in the room any more.
-        """
-        if self.close_reason:
-            raise RuntimeError(f"not in the room any more: {self.close_reason}")
-
-    def end(self, reason: str) -> None:
-        """Fail our requests to the server; nothing is sent from now on.
-
-        Args:
-            reason: Why we are not in the room any more, for people.
-        """
-        self.close_reason = reason
-        self.server_requests.fail(reason)
+    def end(self, disconnection: DisconnectedError) -> None:
+        """Fail our requests to the server, and whatever is asked for from now on."""
+        self.disconnection = disconnection
+        self.server_requests.end(disconnection)
 
     # The receivers of a stream: `Receivers`
 

@@ -15,13 +15,12 @@ from livekit.protocol import rtc
 
 from .. import concurrency
 from ..concurrency import Nursery, failure_in
-from ..errors import ConnectError
+from ..errors import ConnectError, DisconnectedError, DisconnectReason
 from ..events import (
     Connected,
     ConnectionState,
     ConnectionStateChanged,
     DataReceived,
-    DisconnectReason,
     EventEmitter,
     RoomEvent,
 )
@@ -39,6 +38,7 @@ from ..rpc.methods import H, MethodRegistry
 from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
+from .loss import LossGuard, OnDisconnect
 from .session import Session
 from .stream_handlers import B, StreamHandlers, T
 
@@ -156,12 +156,18 @@ class Room(EventEmitter):
         *,
         ssl_context: ssl.SSLContext | None = None,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        on_disconnect: OnDisconnect = "raise",
     ) -> AsyncGenerator[Room]:
         """Be in the room for as long as the block runs.
 
         When the block ends, handlers that still run are cancelled and answer 1503, and the server
-        is told. Should the server end our stay before, the block goes on: the `disconnected` event
-        tells, pending calls get 1503, and further ones raise `RuntimeError`.
+        is told.
+
+        Should the room be lost before, by the server's doing or the network's, the block is
+        cancelled and `DisconnectedError` comes out of it. What the block raises of its own at the
+        same time comes out in its place, with a note about the loss. With
+        `on_disconnect="continue"` the block goes on: calls fail with 1503, and the `disconnected`
+        event tells.
 
         Args:
             url: The server's, `ws://` or `wss://`; or of its stream link, `tcp://host:port`,
@@ -171,11 +177,16 @@ class Room(EventEmitter):
             ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's
                 unless given.
             connect_timeout: Seconds that joining may take.
+            on_disconnect: The effect of losing the room on the block: `"raise"` or `"continue"`.
+                `disconnect` in the block, and the end of the block, are no loss.
 
         Raises:
             ConnectError: no server answered, or it refused; the text says why.
+            DisconnectedError: the room was lost.
             RuntimeError: the room is joined already.
+            ValueError: `on_disconnect` is neither of the two.
         """
+        guard = LossGuard(concurrency.current(), on_disconnect)
         if self._connecting:
             raise RuntimeError("this Room is joined already: use another Room object")
         self._connecting = True
@@ -188,7 +199,7 @@ class Room(EventEmitter):
                         # Too late by a moment: be cancelled here, not somewhere in the block.
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
-                    async with self._stay(link, join, early_frames):
+                    async with self._stay(link, join, early_frames, guard):
                         yield self
             if scope.cancelled_caught:
                 raise ConnectError(f"the room was not joined within {connect_timeout:g} s")
@@ -197,7 +208,7 @@ class Room(EventEmitter):
 
     @asynccontextmanager
     async def _stay(
-        self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame]
+        self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame], guard: LossGuard
     ) -> AsyncGenerator[None]:
         backend = concurrency.current()
         session = self._session = Session(
@@ -206,6 +217,7 @@ class Room(EventEmitter):
             join,
             self._registry,
             self._emit_from_session,
+            guard.on_lost,
             self._run_stream_handler,
             stream_handlers=self._stream_handlers,
             sequences=self._sequences,
@@ -216,9 +228,10 @@ class Room(EventEmitter):
             self._emit(Connected())
             self._nursery.start_soon(session.run, early_frames)
             try:
-                yield
+                async with guard.block(session.wait_closed):
+                    yield
             finally:
-                session.leave(DisconnectReason.CLIENT_INITIATED)
+                session.leave()
                 with backend.cancel_scope(shield=True):
                     await session.wait_closed()
                 self._end_streams()
@@ -227,7 +240,7 @@ class Room(EventEmitter):
     async def disconnect(self) -> None:
         """Leave the room before the block of `connect` ends; leaving twice is no error."""
         if self._session is not None:
-            self._session.leave(DisconnectReason.CLIENT_INITIATED)
+            self._session.leave()
             await self._session.wait_closed()
 
     async def wait_disconnected(self) -> DisconnectReason:
@@ -406,11 +419,13 @@ class Room(EventEmitter):
         """Wait until a participant is in the room and can be called.
 
         Raises:
-            RuntimeError: the room is not joined, or was left while this waited.
+            DisconnectedError: we are not in the room any more.
+            RuntimeError: the room was never joined.
         """
         session = self._require_session()
         while True:
-            session.outbound.require_joined()
+            if (gone := session.outbound.disconnection) is not None:
+                raise DisconnectedError(gone.reason, gone.message)
             participant = session.roster.remote.get(identity)
             if participant is not None and participant.is_active:
                 return participant

@@ -7,7 +7,7 @@ from typing import Final
 from livekit.protocol import rtc
 
 from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
-from ..errors import SignalRequestError
+from ..errors import DisconnectedError, SignalRequestError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
@@ -27,15 +27,17 @@ class ServerRequests:
         # One change at a time: each repeats what it does not change, which must be up to date
         self.changing = backend.lock()
         self._last_id = 0
-        self._close_reason = ""
+        self._disconnection: DisconnectedError | None = None
         self._pending: dict[int, SendChannel[rtc.RequestResponse]] = {}
 
     async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
         """Ask for a change, and wait until it is made.
 
         Raises:
-            SignalRequestError: the server refused, or did not answer.
+            SignalRequestError: the server refused, or did not answer; or the session is over.
         """
+        if self._disconnection is not None:
+            raise _not_changed(self._disconnection) from self._disconnection
         self._last_id += 1
         request_id = update.request_id = self._last_id
         send_channel, receive_channel = self._backend.open_memory_channel(1)
@@ -46,11 +48,10 @@ class ServerRequests:
                 self._packet_sender.send_signal(rtc.SignalRequest(update_metadata=update))
                 response = await receive_channel.receive()
         except (LinkClosedError, LinkFullError) as error:
-            raise SignalRequestError(f"not changed: {error}", reason="DISCONNECTED") from None
+            raise _not_changed(error) from error
         except CHANNEL_CLOSED:
-            raise SignalRequestError(
-                f"not changed: {self._close_reason}", reason="DISCONNECTED"
-            ) from None
+            assert self._disconnection is not None
+            raise _not_changed(self._disconnection) from self._disconnection
         finally:
             self._pending.pop(request_id, None)
             send_channel.close()
@@ -72,11 +73,15 @@ class ServerRequests:
                 "the server refused: %s: %s", _reason_name(response.reason), response.message
             )
 
-    def fail(self, text: str) -> None:
-        """The server will not answer any more; `text` says why."""
-        self._close_reason = text
+    def end(self, disconnection: DisconnectedError) -> None:
+        """Fail all requests, and those that come later: the session is over."""
+        self._disconnection = disconnection
         for channel in self._pending.values():
             channel.close()
+
+
+def _not_changed(error: Exception) -> SignalRequestError:
+    return SignalRequestError(f"not changed: {error}", reason="DISCONNECTED")
 
 
 def _reason_name(reason: int) -> str:

@@ -6,8 +6,8 @@ The session owns the link once it is open, and the nursery of the participant, i
 * the ping loop, which keeps the connection alive and measures the round trip,
 * a task for each invocation of a method.
 
-`Session.leave` ends it from wherever it is called, at once for callers and events; the tasks then
-end, handlers answer 1503, and the link is closed.
+When we leave or the room is lost, the session is over at once for callers and events; the tasks
+then end, handlers answer 1503, and the link is closed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from livekit.protocol import models, rtc
 
 from ..concurrency import Backend, Nursery
 from ..data import DataPacket, DataPacketKind, SipDTMF, TranscriptionSegment
+from ..errors import DisconnectedError, DisconnectReason
 from ..events import (
     DataReceived,
     Disconnected,
-    DisconnectReason,
     ParticipantDisconnected,
     RoomEvent,
     RoomMetadataChanged,
@@ -63,6 +63,7 @@ class Session:
         join: What the server said on joining.
         registry: The methods that we answer to.
         emit: Takes the events, in order.
+        on_lost: Called first of all when the room is lost.
         sequences: The packets that have come already, in earlier sessions too (P6).
     """
 
@@ -73,6 +74,7 @@ class Session:
         join: rtc.JoinResponse,
         registry: MethodRegistry,
         emit: Callable[[RoomEvent], None],
+        on_lost: Callable[[DisconnectedError], None],
         run_stream_handler: RunHandler,
         *,
         stream_handlers: StreamHandlers,
@@ -82,6 +84,7 @@ class Session:
         self._backend = backend
         self._link = link
         self._emit = emit
+        self._on_lost = on_lost
         self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
         context = BufferContext(backend, self.budget, limits.max_stream_bytes)
         self.outbound = Outbound(link, join, limits, context)
@@ -117,7 +120,6 @@ class Session:
         self._nursery: Nursery
         self._leaving = backend.event()
         self._closed = backend.event()
-        self.disconnect_reason: DisconnectReason | None = None
 
     # Its life
 
@@ -135,30 +137,46 @@ class Session:
                 await self._leaving.wait()
                 self._nursery.cancel_scope.cancel()
         finally:
-            self.leave(DisconnectReason.CLIENT_INITIATED)
+            self.leave()
             if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
                 # After the last words of our handlers: the server listens to nothing that follows.
                 self._say_goodbye()
             try:
-                await self._link.aclose(self.outbound.close_reason)
+                await self._link.aclose(str(self.outbound.disconnection))
             finally:
                 self._closed.set()
 
-    def leave(self, reason: DisconnectReason, text: str = "we left the room") -> None:
-        """Be out of the room from now on; only the first call counts.
+    @property
+    def disconnect_reason(self) -> DisconnectReason | None:
+        """The reason why the session is over; None while it is not."""
+        disconnection = self.outbound.disconnection
+        return None if disconnection is None else disconnection.reason
+
+    def leave(self) -> None:
+        """Leave the room, if we are still in it."""
+        if self.outbound.disconnection is None:
+            reason = DisconnectReason.CLIENT_INITIATED
+            self._end(DisconnectedError(reason, "we left the room"))
+
+    def _lose(self, reason: DisconnectReason, text: str) -> None:
+        """Record that the room is lost, if we are still in it.
 
         Args:
-            reason: LiveKit's word for it.
-            text: The same for people: what pending calls and the server are told.
+            reason: LiveKit's name of the reason.
+            text: The reason for people: for those whose calls fail, and for the server.
         """
-        if self.disconnect_reason is not None:
-            return
-        self.disconnect_reason = reason
+        if self.outbound.disconnection is None:
+            loss = DisconnectedError(reason, text)
+            # First of all: what waits in the block is cancelled, and does not fail before that.
+            self._on_lost(loss)
+            self._end(loss)
+
+    def _end(self, disconnection: DisconnectedError) -> None:
         self._leaving.set()
-        self.outbound.end(text)
-        self.rpc.end(text)
+        self.outbound.end(disconnection)
+        self.rpc.end(str(disconnection), disconnection)
         self.announce_roster_change()
-        self._emit(Disconnected(reason))
+        self._emit(Disconnected(disconnection.reason))
 
     async def wait_closed(self) -> None:
         """Wait until the link is closed and all tasks are gone."""
@@ -180,7 +198,7 @@ class Session:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
-                self.leave(DisconnectReason.SIGNAL_CLOSE, f"the connection was lost: {error}")
+                self._lose(DisconnectReason.SIGNAL_CLOSE, f"the connection was lost: {error}")
                 return
             except ValueError as error:
                 self._on_malformed(str(error))
@@ -188,7 +206,7 @@ class Session:
     def _on_frames(self, frames: list[Frame]) -> None:
         self._last_received = self._backend.current_time()
         for channel, body in frames:
-            if self.disconnect_reason is not None:
+            if self.outbound.disconnection is not None:
                 return
             try:
                 if channel is Channel.SIGNAL:
@@ -210,7 +228,7 @@ class Session:
     def _on_malformed(self, what: str) -> None:
         logger.warning("ignored what the server sent: %s", what)
         if not self._malformed_limiter.allow(self._backend.current_time()):
-            self.leave(
+            self._lose(
                 DisconnectReason.STATE_MISMATCH,
                 f"the server sent more than {self._malformed_limiter.limit} malformed messages",
             )
@@ -280,7 +298,7 @@ class Session:
                     self._emit(RoomMetadataChanged(old.metadata, self.room.metadata))
             case "leave":
                 why = DisconnectReason(response.leave.reason)
-                self.leave(why, f"the server ended our stay: {why.name}")
+                self._lose(why, f"the server ended our stay: {why.name}")
             case kind:
                 logger.debug("ignored signalling of kind %s", kind)
 
@@ -305,7 +323,7 @@ class Session:
             # A moment, since the rest of a duration may be too short for the clock to advance by.
             gone_at = self._last_received + self._ping_timeout
             if now >= gone_at:
-                self.leave(
+                self._lose(
                     DisconnectReason.CONNECTION_TIMEOUT,
                     f"the server was silent for {self._ping_timeout:g} s",
                 )

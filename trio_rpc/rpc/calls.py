@@ -24,7 +24,7 @@ from attrs import define, frozen
 from livekit.protocol import models
 
 from ..concurrency import WOULD_BLOCK, CancelScope, ChannelEnds, ReceiveChannel, SendChannel
-from ..errors import RpcError, StreamError
+from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
@@ -127,11 +127,13 @@ class _PendingCall:
             self.outcome = outcome
             self.scope.deadline = self.respond_by
 
-    def break_off(self, reason: str) -> None:
+    def break_off(self, reason: str, cause: DisconnectedError | None = None) -> None:
         """Finish with 1503: the callee will not answer any more."""
         if self.held_back:
             self.finished = self.held_back = False
-        self.finish(RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason))
+        error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason)
+        error.__cause__ = cause
+        self.finish(error)
 
 
 class _ResponseBody(StreamBuffer):
@@ -304,7 +306,9 @@ class Calls:
         except (LinkClosedError, StreamError) as error:
             # Unless we left while the request waited for room: that is 1503, and comes first.
             what = f"the request to {call.callee.identity!r} was not sent: {error}"
-            call.finish(RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what))
+            failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+            failure.__cause__ = error
+            call.finish(failure)
             assert call.outcome is not None
             return call.outcome
         return outcome
@@ -370,10 +374,15 @@ class Calls:
             if call.callee.identity == destination:
                 call.break_off(reason)
 
-    def end(self, reason: str) -> None:
-        """Fail all calls with 1503: the session is over."""
+    def end(self, reason: str, cause: DisconnectedError | None = None) -> None:
+        """Fail all calls with 1503: the session is over.
+
+        Args:
+            reason: The data of the errors.
+            cause: Their `__cause__`.
+        """
         for call in self._pending.values():
-            call.break_off(reason)
+            call.break_off(reason, cause)
 
     def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
         call = self._pending.get(request_id)

@@ -15,6 +15,7 @@ from typing import Final
 
 from livekit.protocol import models
 
+from ..errors import DisconnectedError
 from ..logs import peer_logger
 from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
 from ..streams.buffer import BufferContext, StreamBuffer
@@ -114,16 +115,17 @@ class RpcEndpoint:
         if self._invocations is not None:
             self._invocations.forget_expired()
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, cause: DisconnectedError | None = None) -> None:
         """Fail all calls, answer all waiting requests, and end all streams.
 
         Args:
             reason: The reason for people.
+            cause: The `__cause__` of the errors.
         """
-        self._calls.end(reason)
+        self._calls.end(reason, cause)
         if self._invocations is not None:
             self._invocations.end()
-        self._incoming_streams.end_all(reason)
+        self._incoming_streams.end_all(reason, cause)
 
     # Streams
 

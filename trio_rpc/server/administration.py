@@ -8,8 +8,7 @@ from typing import Final
 from livekit.protocol import models
 
 from .. import concurrency
-from ..errors import RpcError
-from ..events import DisconnectReason
+from ..errors import DisconnectReason, RpcError
 from ..participant import ParticipantPermissions
 from ..protocol.budgets import Budget
 from ..protocol.limits import utf8_length

@@ -10,8 +10,7 @@ from attrs import frozen
 from livekit.protocol import rtc
 
 from .. import concurrency
-from ..errors import ConnectError, RefusedError
-from ..events import DisconnectReason
+from ..errors import ConnectError, DisconnectReason, RefusedError
 from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
 from .administration import Administration

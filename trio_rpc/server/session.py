@@ -13,8 +13,7 @@ from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..concurrency import Backend, Nursery
-from ..errors import RefusedError
-from ..events import DisconnectReason
+from ..errors import DisconnectReason, RefusedError
 from ..links import Channel, Frame, LinkClosedError, ServedLink
 from ..links.frames import FRAME_OVERHEAD
 from ..logs import peer_logger

@@ -10,7 +10,7 @@ from attrs import define
 from livekit.protocol import models
 
 from ..concurrency import Backend
-from ..errors import StreamError
+from ..errors import DisconnectedError, StreamError
 from ..logs import peer_logger
 from ..protocol.stream_assembly import StreamAssembly
 from .buffer import StreamBuffer
@@ -149,11 +149,18 @@ class IncomingStreams:
                     error = StreamError(f"nothing of it came for {SILENCE_TIMEOUT:g} s")
                     self._end(sender, stream_id, error)
 
-    def end_all(self, reason: str) -> None:
-        """End every stream."""
+    def end_all(self, reason: str, cause: DisconnectedError | None = None) -> None:
+        """End every stream.
+
+        Args:
+            reason: The reason for people.
+            cause: The `__cause__` of the errors.
+        """
         for sender, streams in tuple(self._open.items()):
             for stream_id in tuple(streams):
-                self._end(sender, stream_id, StreamError(reason))
+                error = StreamError(reason)
+                error.__cause__ = cause
+                self._end(sender, stream_id, error)
 
     def _find(self, sender: str, stream_id: str) -> _OpenStream | None:
         streams = self._open.get(sender)

@@ -139,7 +139,7 @@ class OutgoingStreams:
         try:
             return await self._packet_sender.send_within(CHUNK_BYTES, packet, refresh)
         except LinkClosedError as error:
-            raise StreamError(f"not sent: {error}") from None
+            raise StreamError(f"not sent: {error}") from error
 
     async def stream_text(
         self, info: TextStreamInfo, destinations: Sequence[str]

@@ -126,7 +126,7 @@ class StreamWriter(Generic[I]):
         try:
             await self._packet_sender.send(packet, refresh)
         except LinkClosedError as error:
-            raise StreamError(f"not sent: {error}") from None
+            raise StreamError(f"not sent: {error}") from error
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+from ..client.loss import OnDisconnect
 from ..client.room import Room
 from ..links import Connector
 from ..server import RoomServer, ServerLimits
@@ -53,6 +54,7 @@ class InMemoryServer(RoomServer):
         room: Room | None = None,
         *,
         through: Connector | None = None,
+        on_disconnect: OnDisconnect = "raise",
         **grants: Any,
     ) -> AsyncGenerator[Room]:
         """Be in a room as `identity`, for as long as the block runs.
@@ -61,9 +63,12 @@ class InMemoryServer(RoomServer):
             identity: Who joins.
             room: The `Room` to join with, where the program under test has made one.
             through: The way to this server, a `FaultyConnector` say; directly unless given.
+            on_disconnect: As for `Room.connect`.
             grants: What `token` takes.
         """
-        async with (room or Room()).connect(through or self, self.token(identity, **grants)) as it:
+        async with (room or Room()).connect(
+            through or self, self.token(identity, **grants), on_disconnect=on_disconnect
+        ) as it:
             yield it
 
 
@@ -74,6 +79,7 @@ async def open_rooms(
     rooms: Mapping[str, Room] | None = None,
     through: Mapping[str, Connector] | None = None,
     grants: Mapping[str, Mapping[str, Any]] | None = None,
+    on_disconnect: OnDisconnect = "raise",
 ) -> AsyncGenerator[tuple[Room, ...]]:
     """The rooms of participants who have joined and can call each other.
 
@@ -86,6 +92,7 @@ async def open_rooms(
         rooms: By identity, a `Room` to join with, where the program under test has made one.
         through: By identity, a way to the server that is not the direct one; needs `server`.
         grants: By identity, what `InMemoryServer.token` takes.
+        on_disconnect: As for `Room.connect`, of each.
     """
     server = server or InMemoryServer()
     rooms, through, grants = rooms or {}, through or {}, grants or {}
@@ -98,6 +105,7 @@ async def open_rooms(
                     identity,
                     rooms.get(identity),
                     through=through.get(identity),
+                    on_disconnect=on_disconnect,
                     **grants.get(identity, {}),
                 )
             )

@@ -105,7 +105,10 @@ async def test_participants_are_looked_at_changed_spoken_to_and_removed(
         )
         await rooms.remove_participant(bob)
 
-    async with join("bob", to=url) as bob, bob.events() as events:
+    async with (
+        join("bob", to=url, on_disconnect="continue") as bob,
+        bob.events() as events,
+    ):
         await with_livekit_api(url, use)
         reason = await bob.wait_disconnected()
         assert (bob.local_participant.name, bob.local_participant.attributes) == (

@@ -232,7 +232,10 @@ async def test_a_server_that_shuts_down_does_not_wait_for_empty_rooms(server: Ro
 @pytest.mark.rule("R2")
 async def test_a_room_is_deleted_with_everybody_in_it(server: RoomServer, join: Join) -> None:
     server.create_room(ROOM)
-    async with join("alice") as alice, join("bob") as bob:
+    async with (
+        join("alice", on_disconnect="continue") as alice,
+        join("bob", on_disconnect="continue") as bob,
+    ):
         assert await answer_to(server, "DeleteRoom") == {}
         for each in (alice, bob):
             assert await each.wait_disconnected() is DisconnectReason.ROOM_DELETED

@@ -13,6 +13,7 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import ParticipantPermissions, Room, RpcError, RpcInvocationData
+from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.links import Connector, LinkFullError
 from trio_rpc.server import RoomServer, ServerLimits, create_app
 
@@ -29,7 +30,12 @@ Handler = Callable[[RpcInvocationData], Any]
 
 @asynccontextmanager
 async def callee(
-    join: Join, handler: Handler, *, to: Connector | None = None, **options: Any
+    join: Join,
+    handler: Handler,
+    *,
+    to: Connector | None = None,
+    on_disconnect: OnDisconnect = "raise",
+    **options: Any,
 ) -> AsyncIterator[Room]:
     """Bob, who answers to "greet"; on the server of `join`, or through another connector."""
     room = Room(**options)
@@ -41,7 +47,7 @@ async def callee(
         return await result if inspect.isawaitable(result) else result
 
     where = {} if to is None else {"to": to}
-    async with join("bob", room=room, **where) as joined:
+    async with join("bob", room=room, on_disconnect=on_disconnect, **where) as joined:
         yield joined
 
 
@@ -323,7 +329,10 @@ async def test_a_participant_that_goes_fails_its_calls_at_once(
     async def call() -> None:
         failed.append(await failure(greet(server)))
 
-    async with callee(join, handler) as bob, anyio.create_task_group() as task_group:
+    async with (
+        callee(join, handler, on_disconnect="continue") as bob,
+        anyio.create_task_group() as task_group,
+    ):
         task_group.start_soon(call)
         await called.wait()
         started = anyio.current_time()

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from attrs import define, field
 from livekit.protocol import models, rtc
 
-from ...events import DisconnectReason
+from ...errors import DisconnectReason
 from ...links import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError, packet_sender
 from ...participant import ParticipantKind, ParticipantPermissions
 from ...protocol.budgets import Budget

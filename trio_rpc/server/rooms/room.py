@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 from livekit.protocol import models, rtc
 
-from ...events import DisconnectReason
+from ...errors import DisconnectReason
 from ...links import Channel, Frame
 from ...participant import ParticipantPermissions
 from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
