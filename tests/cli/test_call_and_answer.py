@@ -193,7 +193,10 @@ def test_answer_ends_with_3_when_the_server_does() -> None:
         server.process.send_signal(signal.SIGTERM)
         code, _output, errors = alice.wait()
     assert code == 3
-    assert one_line(errors) == "trio-rpc answer: error: the room was left: SERVER_SHUTDOWN"
+    assert (
+        one_line(errors)
+        == "trio-rpc answer: error: the room was lost: the server ended our stay: SERVER_SHUTDOWN"
+    )
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_listen_ends_with_3_when_another_takes_its_place(url: str) -> None:
     with listen(url) as first, listen(url):
         code, _output, errors = first.wait()
     assert code == 3
-    assert one_line(errors) == "trio-rpc listen: error: the room was left: DUPLICATE_IDENTITY"
+    assert one_line(errors) == "trio-rpc listen: error: the room was lost: DUPLICATE_IDENTITY"
 
 
 def test_listen_ends_when_nobody_reads_it(url: str) -> None:

@@ -58,7 +58,8 @@ async def test_a_signal_ends_it_after_the_participants_were_told(
     backend: str, number: signal.Signals
 ) -> None:
     async with serving("--dev", "--backend", backend) as server:
-        async with Room().connect(server.field("URL"), server.token) as room:
+        connecting = Room().connect(server.field("URL"), server.token, on_disconnect="continue")
+        async with connecting as room:
             assert (room.name, room.local_participant.identity) == ("demo", "alice")
             server.process.send_signal(number)
             assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
@@ -228,7 +229,7 @@ async def test_it_serves_stream_links_besides(backend: str, tmp_path: Path) -> N
         for url in (tcp, unix, tls):
             async with Room().connect(url, server.token, ssl_context=context) as room:
                 assert room.isconnected()
-        async with Room().connect(tcp, server.token) as room:
+        async with Room().connect(tcp, server.token, on_disconnect="continue") as room:
             server.process.send_signal(signal.SIGTERM)
             assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
         code, _, errors = await server.end()

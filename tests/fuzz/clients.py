@@ -19,7 +19,7 @@ import trio.socket
 from attrs import define, field
 from livekit.protocol import rtc
 
-from trio_rpc import ConnectError
+from trio_rpc import ConnectError, DisconnectedError
 from trio_rpc.links import stream as stream_links
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.links.stream import StreamAddress
@@ -37,11 +37,11 @@ _WS: Final = "ws://127.0.0.1:1"
 
 
 async def _join(url: str) -> None:
-    """Join for a minute, which nothing but `ConnectError` may prevent."""
+    """Join for a minute, which nothing but `ConnectError` and `DisconnectedError` may prevent."""
     try:
         async with honest_room().connect(url, "a-token"):
             await anyio.sleep(60)
-    except ConnectError:
+    except (ConnectError, DisconnectedError):
         pass
 
 

@@ -40,7 +40,7 @@ async def _attack(data: bytes) -> None:
     choices = Choices(data)
     server = RoomServer(API_KEYS, LIMITS)
     app = create_app(server)
-    async with honest_room().connect(server, token("alice")):
+    async with honest_room().connect(server, token("alice"), on_disconnect="continue"):
         for _ in range(_MAX_REQUESTS):
             if not choices:
                 break

@@ -34,8 +34,6 @@ def missing_cause(record: CallRecord) -> str | None:
         if outcome.code >= 2000:
             return _why_not_raised(record, outcome)
         return _CHECKS[codes(outcome.code)](record, outcome)
-    if isinstance(outcome, RuntimeError):
-        return None if caller_left(record) else "its caller was in the room"
     if record.outcome_name == CANCELLED:
         return why_not_cancelled(record)
     return "nothing of that kind may come out of a call"

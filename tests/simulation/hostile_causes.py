@@ -37,8 +37,6 @@ def missing_hostile_cause(record: CallRecord) -> str | None:
         return _why_not_returned(record, outcome)
     if isinstance(outcome, RpcError):
         return _why_not_raised(record, outcome)
-    if isinstance(outcome, RuntimeError):
-        return None if caller_left(record) else "its caller was in the room"
     if record.outcome_name == CANCELLED:
         return why_not_cancelled(record)
     return "nothing of that kind may come out of a call"

@@ -177,9 +177,12 @@ class CallRecord:
     def outcome_name(self) -> str:
         if isinstance(self.outcome, RpcError):
             code = self.outcome.code
+            ended = self.stay.ended
+            if code == RpcError.ErrorCode.RECIPIENT_DISCONNECTED and (
+                ended is not None and ended < self.started
+            ):
+                return "not in the room"
             return "raised by handler" if code >= 2000 else f"{code}"
         if isinstance(self.outcome, (trio.Cancelled, asyncio.CancelledError)):
             return CANCELLED
-        if isinstance(self.outcome, RuntimeError):
-            return "not in the room"
         return "returned" if isinstance(self.outcome, str) else repr(self.outcome)

@@ -59,7 +59,12 @@ async def test_a_request_that_reaches_the_server_twice_is_brought_to_one_callee(
     link = FaultyConnector(server, Faults(duplicate=1, reorder=1, reorder_delay=(1, 1)))
     first, second = counting_room(), counting_room()
     async with open_rooms(
-        "alice", "bob", server=server, rooms={"bob": first[0]}, through={"alice": link}
+        "alice",
+        "bob",
+        server=server,
+        rooms={"bob": first[0]},
+        through={"alice": link},
+        on_disconnect="continue",
     ) as (alice, bob):
         await alice.local_participant.perform_rpc(
             destination_identity="bob", method="count", payload=""
@@ -103,7 +108,7 @@ async def test_silence_is_noticed_at_any_moment_of_the_clock(direction: str) -> 
 
 async def _client_of_a_silent_server() -> None:
     room, started = Room(), anyio.current_time()
-    async with room.connect(ScriptedServer(), "a token"):
+    async with room.connect(ScriptedServer(), "a token", on_disconnect="continue"):
         assert await room.wait_disconnected() is DisconnectReason.CONNECTION_TIMEOUT
     assert anyio.current_time() - started == pytest.approx(15)
 

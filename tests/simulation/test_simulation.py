@@ -166,7 +166,7 @@ def built_in(name: str) -> RpcError:
         (built_in("RECIPIENT_DISCONNECTED"), 1.0, "neither side had left"),
         (built_in("RESPONSE_PAYLOAD_TOO_LARGE"), 1.0, "its answer was not too large"),
         (built_in("SEND_FAILED"), 0.0, "the connection was there"),
-        (RuntimeError("not joined"), 0.0, "its caller was in the room"),
+        (RuntimeError("not joined"), 0.0, "nothing of that kind"),
         (ValueError("?"), 0.0, "nothing of that kind"),
     ],
 )

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 from livekit.protocol import models, rtc
 
-from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
+from trio_rpc import ConnectError, DisconnectedError, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector, Link
 from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
 from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
@@ -154,7 +154,7 @@ class World:
                     )
                 except BaseException as error:
                     outcome = error
-                    if not isinstance(error, (RpcError, RuntimeError)):
+                    if not isinstance(error, RpcError):
                         raise
             assert outcome is not None or patience.cancelled_caught
         finally:
@@ -305,6 +305,9 @@ class _Player:
                 self._checker.disturbed(
                     anyio.current_time(), f"{self.actor.profile.identity} can't join: {error}"
                 )
+            except DisconnectedError:
+                # The event came before it, and told the checker.
+                pass
             await anyio.sleep(_RETRY_SECONDS)
 
     async def _stay_once(self) -> None:

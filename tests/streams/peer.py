@@ -56,7 +56,7 @@ async def run_server() -> None:
 
 async def send(url: str, path: str) -> None:
     room = Room()
-    async with room.connect(url, make_token("sender")):
+    async with room.connect(url, make_token("sender"), on_disconnect="continue"):
         await room.wait_for_participant("receiver")
         before = peak()
         announced = False

@@ -27,7 +27,7 @@ from ..errors import RpcError
 from ..protocol.limits import utf8_length
 from ..rpc.methods import RpcInvocationData
 from .exits import UsageError
-from .joining import Destination, add_room_options, destination_of, disconnection, staying
+from .joining import Destination, add_room_options, destination_of, staying
 from .options import add_command
 from .output import note
 
@@ -104,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 async def _stay(room: Room, destination: Destination, method: str) -> None:
     async with staying(room, destination, f"answers to {method!r}"):
-        raise await disconnection(room)
+        await trio.sleep_forever()
 
 
 async def _answer(method: str, command: Sequence[str], data: RpcInvocationData) -> str:

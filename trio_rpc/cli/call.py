@@ -19,7 +19,6 @@ from .joining import (
     Destination,
     add_room_options,
     destination_of,
-    disconnection,
     seconds,
     text_in,
     wait_for,
@@ -128,8 +127,6 @@ class _Calls:
                 return
             with ProgressBar("calls") as progress:
                 for number in range(1, self.arguments.repeat + 1):
-                    if not room.isconnected():
-                        raise await disconnection(room)
                     started = trio.current_time()
                     try:
                         answer = await call()

@@ -9,7 +9,7 @@ import sys
 from enum import IntEnum
 from typing import cast
 
-from ..errors import ConnectError, RpcError
+from ..errors import ConnectError, DisconnectedError, PublishDataError, RpcError, StreamError
 from .output import one_line
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,9 @@ def _explain(error: BaseException) -> tuple[ExitCode, str]:
         return error.exit_code, str(error)
     if isinstance(error, ConnectError):
         return ExitCode.CONNECTION, str(error)
-    if isinstance(error, RpcError):
+    if isinstance(error, DisconnectedError):
+        return ExitCode.CONNECTION, f"the room was lost: {error}"
+    if isinstance(error, RpcError | PublishDataError | StreamError):
         return ExitCode.RPC, str(error)
     return ExitCode.UNEXPECTED, (
         f"unexpected {type(error).__name__}: {error} (--verbose shows where it comes from)"

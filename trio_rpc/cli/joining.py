@@ -14,6 +14,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
+from ..client.loss import OnDisconnect
 from ..client.room import Room
 from ..tokens import AccessToken, VideoGrants
 from .exits import CommandError, ExitCode, UsageError
@@ -94,7 +95,7 @@ async def wait_for(room: Room, identities: Iterable[str], patience: float | None
         patience: Seconds to wait; None for not at all.
 
     Raises:
-        CommandError: one of them is not there, or the room was left meanwhile.
+        CommandError: one of them is not there.
     """
     for identity in identities:
         if patience is None:
@@ -106,10 +107,7 @@ async def wait_for(room: Room, identities: Iterable[str], patience: float | None
             continue
         started = trio.current_time()
         with trio.move_on_after(patience) as scope:
-            try:
-                await room.wait_for_participant(identity)
-            except RuntimeError:
-                raise await disconnection(room) from None
+            await room.wait_for_participant(identity)
         if scope.cancelled_caught:
             raise CommandError(
                 f"{identity!r} did not join room {room.name!r} in time", ExitCode.RPC
@@ -117,14 +115,10 @@ async def wait_for(room: Room, identities: Iterable[str], patience: float | None
         patience = max(0.0, patience - (trio.current_time() - started))
 
 
-async def disconnection(room: Room) -> CommandError:
-    """That the room was left although the command was not done, which is to be raised."""
-    reason = await room.wait_disconnected()
-    return CommandError(f"the room was left: {reason.name}", ExitCode.CONNECTION)
-
-
 @asynccontextmanager
-async def staying(room: Room, destination: Destination, purpose: str) -> AsyncGenerator[None]:
+async def staying(
+    room: Room, destination: Destination, purpose: str, *, on_disconnect: OnDisconnect = "raise"
+) -> AsyncGenerator[None]:
     """Be in the room until the block ends or a signal comes, either of which is a proper end.
 
     Args:
@@ -137,7 +131,7 @@ async def staying(room: Room, destination: Destination, purpose: str) -> AsyncGe
 
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signal)
-        async with room.connect(destination.url, destination.token):
+        async with room.connect(destination.url, destination.token, on_disconnect=on_disconnect):
             note(f"{purpose} as {room.local_participant.identity!r} in room {room.name!r}")
             yield
         nursery.cancel_scope.cancel()

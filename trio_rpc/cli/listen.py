@@ -19,8 +19,8 @@ from ..client.room import Room
 from ..errors import DisconnectReason, StreamError
 from ..participant import Participant
 from ..streams import ByteStreamReader, TextStreamReader
-from .exits import UsageError
-from .joining import Destination, add_room_options, destination_of, disconnection, staying
+from .exits import CommandError, ExitCode, UsageError
+from .joining import Destination, add_room_options, destination_of, staying
 from .options import add_command
 from .output import one_line, write_line
 from .saving import save
@@ -96,15 +96,17 @@ async def _listen(destination: Destination, arguments: argparse.Namespace) -> No
     for topic in dict.fromkeys(arguments.topics):
         room.register_text_stream_handler(topic, partial(_take_text, send_lines))
         room.register_byte_stream_handler(topic, partial(_take_file, send_lines, arguments.save_to))
-    async with staying(room, destination, "listens"), trio.open_nursery() as nursery:
+    # Should the room be lost, what has come of it is still written.
+    async with (
+        staying(room, destination, "listens", on_disconnect="continue"),
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(_read_events, room, send_lines)
         async for line in lines:
             write_line(json.dumps(line, ensure_ascii=False) if arguments.json else _readable(line))
-    if not room.isconnected() and await room.wait_disconnected() not in (
-        *_ENDS_OF_ROOM,
-        DisconnectReason.CLIENT_INITIATED,
-    ):
-        raise await disconnection(room)
+    reason = await room.wait_disconnected()
+    if reason not in (*_ENDS_OF_ROOM, DisconnectReason.CLIENT_INITIATED):
+        raise CommandError(f"the room was lost: {reason.name}", ExitCode.CONNECTION)
 
 
 async def _read_events(room: Room, send_lines: trio.MemorySendChannel[dict[str, Any]]) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..client.room import Room
-from ..errors import PublishDataError, StreamError
-from .exits import CommandError, ExitCode, UsageError
+from .exits import UsageError
 from .joining import (
     Destination,
     add_room_options,
@@ -111,11 +110,7 @@ async def _join_and_send(
 ) -> None:
     async with Room().connect(destination.url, destination.token) as room:
         await wait_for(room, arguments.identities, arguments.wait)
-        try:
-            await _send(room, arguments, content)
-        except (PublishDataError, StreamError) as error:
-            code = ExitCode.RPC if room.isconnected() else ExitCode.CONNECTION
-            raise CommandError(str(error), code) from None
+        await _send(room, arguments, content)
 
 
 async def _send(room: Room, arguments: argparse.Namespace, content: bytes | str | Path) -> None:

@@ -30,7 +30,7 @@ async def main() -> None:
     token = AccessToken().with_identity("backend").with_grants(grants).to_jwt()
     async with room.connect(os.environ["LIVEKIT_URL"], token):
         print("Waiting for orders", flush=True)
-        await room.wait_disconnected()
+        await trio.sleep_forever()
 
 
 trio.run(main)

@@ -46,7 +46,10 @@ def serve_rooms(control: Control, room_server: RoomServer, link: str, backend: s
 
 def callee(control: Control, *, link: str, backend: str) -> None:
     async def main() -> None:
-        async with make_callee().connect(control.address, make_token("callee")) as room:
+        connecting = make_callee().connect(
+            control.address, make_token("callee"), on_disconnect="continue"
+        )
+        async with connecting as room:
             control.ready()
             await room.wait_disconnected()
 

@@ -31,7 +31,7 @@ class OurParticipant(Participant):
 
     async def _stay(self, url: str, token: str, *, task_status: TaskStatus[None]) -> None:
         try:
-            async with self.room.connect(url, token):
+            async with self.room.connect(url, token, on_disconnect="continue"):
                 for identity in self.room.remote_participants:
                     self.say("sees", who=identity)
                 task_status.started()

@@ -18,7 +18,7 @@ import anyio
 from attrs import define, field
 
 from ... import Room, RpcError, RpcInvocationData
-from ..exits import CommandError, ExitCode, end_with
+from ..exits import ExitCode, end_with
 from ..logs import configure_logging
 from .scenes import CAST, SCENES
 
@@ -79,8 +79,7 @@ class Participant:
     async def _wait_for_scene(self, number: int) -> None:
         async with self.room.events() as events:
             while int(self.room.metadata or 0) < number:
-                if await anext(events, None) is None:
-                    raise CommandError("the room ended before the play did", ExitCode.RPC)
+                await anext(events)
 
     async def _call(
         self, callee: str, method: str, payload: str, response_timeout: float = 10.0
