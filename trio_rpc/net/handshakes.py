@@ -10,6 +10,7 @@ reading theirs; with one more, the one that has been reading for longest is clos
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ from ..concurrency import Backend, CancelScope
 
 #: The first half of an IPv6 address is the network's; its owner may use all of the other half.
 _IPV6_NETWORK_BYTES: Final = 8
+#: Logins that are further apart than these seconds need no pause between them.
+_LONGEST_PAUSE: Final = 0.02
 
 
 @define(eq=False)
@@ -58,6 +61,7 @@ class PendingHandshakes:
     _pending: _Queue = field(init=False)
     _closing: _Queue = field(init=False)
     _turn: AbstractAsyncContextManager[None] = field(init=False)
+    _last_login_at: float = field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pending = _Queue(self.max_pending, self.max_per_address, self._backend)
@@ -72,6 +76,19 @@ class PendingHandshakes:
         """
         async with self._turn:
             pass
+
+    async def take_login_turn(self) -> None:
+        """Wait for the turn of a connection that asks to join a room (B11).
+
+        After a login, as much time as it took is left to the participants of rooms: in a storm of
+        logins, these take no more than half of the event loop's time.
+        """
+        clock = self._backend.current_time
+        async with self._turn:
+            elapsed = clock() - self._last_login_at
+            if elapsed < _LONGEST_PAUSE:
+                await self._backend.sleep(elapsed)
+            self._last_login_at = clock()
 
     def open(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
         """A block in which a connection identifies itself.

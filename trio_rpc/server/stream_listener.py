@@ -160,7 +160,7 @@ class _StreamServer:
     async def _receive_hello(self, records: RecordStream) -> tuple[Claims, JoinParameters]:
         try:
             kind, body = await records.receive_record()
-            await self._handshakes.take_turn()
+            await self._handshakes.take_login_turn()
             if kind is not RecordKind.HELLO:
                 raise RefusedError(400, f"it began with {kind.name} in place of HELLO")
             token, _, request = body.partition(b"\n")

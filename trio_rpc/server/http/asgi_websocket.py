@@ -35,18 +35,6 @@ _protocol_logger: Final = peer_logger(f"{__name__}.protocol")
 _protocol_logger.setLevel(logging.WARNING)
 
 
-def asks_for_websocket(request: h11.Request) -> bool:
-    """Whether a request asks for an upgrade to a WebSocket."""
-    upgrade: set[bytes] = set()
-    connection: set[bytes] = set()
-    for name, value in request.headers:
-        if name == b"upgrade":
-            upgrade.add(value.strip().lower())
-        elif name == b"connection":
-            connection.update(option.strip().lower() for option in value.split(b","))
-    return request.method == b"GET" and upgrade == {b"websocket"} and b"upgrade" in connection
-
-
 class WebSocketExchange:
     """A WebSocket from its handshake to its end, as an app sees it."""
 

@@ -97,7 +97,10 @@ class HttpConnection:
                 if not isinstance(event, h11.Request):
                     return None
                 # The next requests may be here already, of this connection and of many others.
-                await self.handshakes.take_turn()
+                if asks_for_websocket(event):
+                    await self.handshakes.take_login_turn()
+                else:
+                    await self.handshakes.take_turn()
                 self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
                 return event
         except h11.RemoteProtocolError as error:
@@ -256,3 +259,15 @@ def response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> h11.Respons
     """Return the head of a response, with the date that HTTP requires."""
     date = (b"date", formatdate(usegmt=True).encode())
     return h11.Response(status_code=status, headers=[date, *headers])
+
+
+def asks_for_websocket(request: h11.Request) -> bool:
+    """Whether a request asks for an upgrade to a WebSocket."""
+    upgrade: set[bytes] = set()
+    connection: set[bytes] = set()
+    for name, value in request.headers:
+        if name == b"upgrade":
+            upgrade.add(value.strip().lower())
+        elif name == b"connection":
+            connection.update(option.strip().lower() for option in value.split(b","))
+    return request.method == b"GET" and upgrade == {b"websocket"} and b"upgrade" in connection

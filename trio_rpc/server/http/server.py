@@ -16,8 +16,8 @@ from ...net.handshakes import PendingHandshakes, address_of
 from ...net.listening import serve_connections
 from ...net.tls import TlsByteStream
 from .asgi import Address, Endpoints, HttpExchange
-from .asgi_websocket import WebSocketExchange, asks_for_websocket
-from .connection import HttpConnection, HttpLimits, PeerGoneError
+from .asgi_websocket import WebSocketExchange
+from .connection import HttpConnection, HttpLimits, PeerGoneError, asks_for_websocket
 
 
 async def serve_http(
