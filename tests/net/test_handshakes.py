@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from trio_rpc import concurrency
 from trio_rpc.net.handshakes import Handshake, PendingHandshakes, address_of
@@ -203,3 +203,63 @@ async def test_however_many_come_together_one_has_its_turn_at_a_time() -> None:
     assert turns_at == sorted(turns_at)
     # trio runs tasks in any order: some other may have its turn before two of them, and after them.
     assert all(turns_at.count(each) <= 2 for each in turns_at)
+
+
+@define(eq=False)
+class Clock:
+    """A clock that a test moves, and pauses that move it."""
+
+    now: float = 1_000.0
+    pauses: list[float] = field(factory=list[float])
+
+    def current_time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def paced(clock: Clock) -> PendingHandshakes:
+    backend = evolve(concurrency.current(), current_time=clock.current_time, sleep=clock.sleep)
+    return PendingHandshakes(10_000, 10_000, backend)
+
+
+@pytest.mark.rule("B7")
+async def test_logins_leave_time_to_others_in_proportion_to_what_they_take() -> None:
+    clock = Clock()
+    handshakes = paced(clock)
+
+    async def log_in(seconds: float) -> None:
+        await handshakes.take_login_turn()
+        clock.now += seconds
+
+    began = clock.now
+    for _ in range(100):
+        await log_in(0.002)
+    assert clock.pauses == pytest.approx([0.004] * 99)
+    assert clock.now - began == pytest.approx(100 * 0.002 + 99 * 0.004)
+    for _ in range(3):
+        await log_in(0.04)
+    assert clock.pauses[99:] == pytest.approx([0.004, 0.01, 0.01])
+
+
+async def test_a_login_that_follows_no_other_closely_needs_no_pause() -> None:
+    clock = Clock()
+    handshakes = paced(clock)
+    for _ in range(3):
+        await handshakes.take_login_turn()
+        clock.now += 0.051
+    assert not clock.pauses
+
+
+async def test_who_gives_up_in_a_pause_holds_up_nobody() -> None:
+    handshakes = unlimited()
+    backend = concurrency.current()
+    await handshakes.take_login_turn()
+    await backend.sleep(0.015)
+    with anyio.move_on_after(0.005) as scope:
+        await handshakes.take_login_turn()
+    assert scope.cancelled_caught
+    with anyio.fail_after(1):
+        await handshakes.take_login_turn()

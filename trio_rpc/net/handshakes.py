@@ -23,8 +23,13 @@ from ..concurrency import Backend, CancelScope
 
 #: The first half of an IPv6 address is the network's; its owner may use all of the other half.
 _IPV6_NETWORK_BYTES: Final = 8
-#: Logins that are further apart than these seconds need no pause between them.
-_LONGEST_PAUSE: Final = 0.02
+#: The pause after a login, as a multiple of what it took so far. More of it follows in later passes
+#: of the event loop, so this leaves about half of the time to others.
+_PAUSE: Final = 2
+#: The most that it is, in seconds: it must not slow down by much those who come back together.
+_LONGEST_PAUSE: Final = 0.01
+#: Seconds after which a login is no part of a storm, and needs no pause before it.
+_SPACING: Final = 0.05
 
 
 @define(eq=False)
@@ -80,14 +85,14 @@ class PendingHandshakes:
     async def take_login_turn(self) -> None:
         """Wait for the turn of a connection that asks to join a room (B11).
 
-        After a login, as much time as it took is left to the participants of rooms: in a storm of
-        logins, these take no more than half of the event loop's time.
+        After each login is a pause in proportion to it, so that a storm of logins leaves about half
+        of the event loop's time to the participants of rooms.
         """
         clock = self._backend.current_time
         async with self._turn:
             elapsed = clock() - self._last_login_at
-            if elapsed < _LONGEST_PAUSE:
-                await self._backend.sleep(elapsed)
+            if elapsed < _SPACING:
+                await self._backend.sleep(min(_PAUSE * elapsed, _LONGEST_PAUSE))
             self._last_login_at = clock()
 
     def open(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
