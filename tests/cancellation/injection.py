@@ -17,7 +17,7 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -26,6 +26,8 @@ import pytest
 import sniffio
 import trio.lowlevel
 from attrs import define
+
+from ..support.waiting import wait_until
 
 
 class Moment(Enum):
@@ -220,6 +222,5 @@ async def cancel_at_each_step(
 
 async def _settle(tasks: Counter[str]) -> None:
     """Let tasks end that have nothing to wait for any more, as those of a closed socket."""
-    with anyio.move_on_after(1):
-        while living_tasks() - tasks:  # noqa: ASYNC110 (no task tells when it is gone)
-            await anyio.sleep(0.005)
+    with suppress(TimeoutError):
+        await wait_until(lambda: not living_tasks() - tasks)

@@ -11,6 +11,7 @@ from trio_rpc import Room, RoomStatistics, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerStatistics
 
 from ..conftest import Join
+from ..support.waiting import wait_until
 
 AT_REST = RoomStatistics(pending_calls=0, running_handlers=0)
 
@@ -40,13 +41,10 @@ async def call(room: Room, destination: str = "bob", *, payload: str = "hi") -> 
 
 async def at_rest(*rooms: Room) -> None:
     """Wait until invocations whose caller has forgotten them are over."""
-    with anyio.fail_after(5):
-        while any(room.statistics() != AT_REST for room in rooms):
-            await anyio.lowlevel.checkpoint()
+    await wait_until(lambda: all(room.statistics() == AT_REST for room in rooms))
 
 
 async def nobody_left(server: RoomServer, *, but: int = 0) -> None:
     """Wait until the server has seen everybody leave, which is soon."""
-    with anyio.fail_after(5):
-        while server.statistics() != ServerStatistics(rooms=min(but, 1), participants=but):
-            await anyio.lowlevel.checkpoint()
+    expected = ServerStatistics(rooms=min(but, 1), participants=but)
+    await wait_until(lambda: server.statistics() == expected)

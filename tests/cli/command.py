@@ -72,12 +72,11 @@ class Server:
 
     async def end(self) -> tuple[int, str, str]:
         """Wait for its end: the exit code, and the rest of stdout and stderr."""
-        with anyio.fail_after(PATIENCE):
-            assert self.process.stdout is not None
-            assert self.process.stderr is not None
-            rest = b"".join([chunk async for chunk in self.process.stdout])
-            errors = b"".join([chunk async for chunk in self.process.stderr])
-            return await self.process.wait(), rest.decode(), errors.decode()
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        rest = b"".join([chunk async for chunk in self.process.stdout])
+        errors = b"".join([chunk async for chunk in self.process.stderr])
+        return await self.process.wait(), rest.decode(), errors.decode()
 
 
 @asynccontextmanager
@@ -88,8 +87,7 @@ async def serving(*arguments: str, **variables: str) -> AsyncIterator[Server]:
         try:
             assert process.stdout is not None
             stdout = BufferedByteReceiveStream(process.stdout)
-            with anyio.fail_after(PATIENCE):
-                said = await stdout.receive_until(b"Press Ctrl-C to stop.", 100_000)
+            said = await stdout.receive_until(b"Press Ctrl-C to stop.", 100_000)
             yield Server(process, said.decode())
         finally:
             if process.returncode is None:

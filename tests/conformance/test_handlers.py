@@ -25,6 +25,7 @@ from ..support.callee import (
     send_request,
 )
 from ..support.scripted_server import ScriptedServer
+from ..support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -160,10 +161,8 @@ async def test_a_coroutine_that_a_function_returns_too_late_is_closed() -> None:
         finally:
             release.set()
         await anyio.to_thread.run_sync(returned.wait)
-        with anyio.fail_after(5):
-            # By the thread, which has nobody left to tell.
-            while inspect.getcoroutinestate(coroutine) != inspect.CORO_CLOSED:  # noqa: ASYNC110
-                await anyio.sleep(0.001)
+        # By the thread, which has nobody left to tell.
+        await wait_until(lambda: inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED)
         assert await leave(room, server) == []
 
 

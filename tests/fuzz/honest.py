@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any, Final
 
 import anyio
@@ -10,6 +11,7 @@ import anyio
 from trio_rpc import Room, RoomStatistics, RpcError, RpcInvocationData, StreamError
 
 from ..support.tokens import make_token
+from ..support.waiting import wait_until
 from .target import require
 
 #: Bytes that one stream may hold unread: little, so that it is reached.
@@ -88,12 +90,13 @@ async def check_at_rest(*rooms: Room) -> None:
     await anyio.sleep(1)
     for room in rooms:
         require(room.isconnected(), f"{room!r} was ended")
-        for _ in range(_REST):
-            if room.statistics() == _AT_REST and not room.statistics().held_bytes:
-                break
-            await anyio.sleep(1)
-        left = room.statistics()
-        require(left == _AT_REST and not left.held_bytes, f"{left} is left after {_REST} s")
+        with suppress(TimeoutError):
+            await wait_until(partial(_is_at_rest, room), within=_REST)
+        require(_is_at_rest(room), f"{room.statistics()} is left after {_REST} s")
+
+
+def _is_at_rest(room: Room) -> bool:
+    return room.statistics() == _AT_REST and not room.statistics().held_bytes
 
 
 async def check_calls(first: Room, second: Room) -> None:

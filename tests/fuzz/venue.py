@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import anyio
 from attrs import define
 
 from trio_rpc import Room
 from trio_rpc.server import RoomServer, ServerLimits
 
 from ..support.tokens import API_KEYS
+from ..support.waiting import wait_until
 from .honest import check_at_rest, check_calls, honest_room, token
 
 #: Little, so that an input reaches it.
@@ -38,9 +38,7 @@ class Venue:
 
     async def check(self) -> None:
         """Check that the honest ones are alone again, and well."""
-        with anyio.fail_after(60):
-            # The server tells nobody when somebody is gone who was hidden.
-            while self.server.statistics().participants != 2:  # noqa: ASYNC110
-                await anyio.sleep(0.1)
+        # The server tells nobody when somebody is gone who was hidden.
+        await wait_until(lambda: self.server.statistics().participants == 2)
         await check_at_rest(self.alice, self.bob)
         await check_calls(self.alice, self.bob)

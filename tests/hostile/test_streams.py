@@ -159,8 +159,7 @@ async def test_a_bomb_comes_out_in_pieces() -> None:
         bomb = deflated(content)
         header = byte_header(topic="bomb", total_length=len(content), compression=1)
         say_stream(server, header, [bomb[at : at + 15_000] for at in range(0, len(bomb), 15_000)])
-        with anyio.fail_after(60):
-            await ended.wait()
+        await ended.wait()
     assert sum(sizes) == 50_000_000
     assert max(sizes) <= 64 * 1024
     assert max(held) < 1_000_000

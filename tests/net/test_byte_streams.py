@@ -11,6 +11,8 @@ import pytest
 from trio_rpc.concurrency import open_service_nursery
 from trio_rpc.net.byte_streams import ByteStream, open_byte_stream
 
+from ..support.waiting import wait_until
+
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
 #: Closing the socket resets the connection.
@@ -95,8 +97,11 @@ async def test_all_is_sent_to_a_peer_that_reads(
 
 async def settle(stream: ByteStream) -> None:
     """Wait until the socket takes nothing more."""
-    unsent = -1
-    while unsent != stream.unsent_bytes:
-        unsent = stream.unsent_bytes
+    seen = [-1]
+
+    def is_steady() -> bool:
         # The kernel needs a moment to hand on what it took.
-        await anyio.sleep(0.003)
+        seen.append(stream.unsent_bytes)
+        return seen[-1] == seen[-2]
+
+    await wait_until(is_steady)

@@ -155,8 +155,7 @@ async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> No
             assert texts(await bob.settle()) == [str(number)]
             assert anyio.current_time() == now
             await anyio.sleep(1)
-        with anyio.fail_after(60):
-            await reader.wait_until(lambda: len([text for text in reader.texts if text]) == 20)
+        await reader.wait_until(lambda: len([text for text in reader.texts if text]) == 20)
         assert [text for text in reader.texts if text] == [str(each) for each in range(20)]
         assert reader.closed_because is None
         tasks.cancel_scope.cancel()
@@ -238,8 +237,7 @@ async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
         for number in range(4):
             alice.send(user(str(number), "sloth"))
             await anyio.wait_all_tasks_blocked()
-        with anyio.fail_after(30):
-            await reader.wait_updates(1)
+        await reader.wait_updates(1)
 
 
 async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads(
@@ -254,8 +252,7 @@ async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads
         tasks.start_soon(send_all, sloth, pings)
         await anyio.sleep(1)
         assert QUEUE // 2 < queued_for(server, "sloth") < QUEUE * 3 // 4
-        with anyio.fail_after(30):
-            await reader.wait_updates(1)
+        await reader.wait_updates(1)
         tasks.cancel_scope.cancel()
 
 
@@ -304,8 +301,7 @@ async def test_two_who_send_to_each_other_at_full_speed_never_stop(
         await alice.wait_for_participant("bob")
         tasks.start_soon(exchange, alice, "bob")
         tasks.start_soon(exchange, bob, "alice")
-        with anyio.fail_after(10):
-            await all_heard.wait()
+        await all_heard.wait()
 
 
 async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(

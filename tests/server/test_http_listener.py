@@ -185,8 +185,7 @@ class Service:
 
     async def wait_ended(self) -> None:
         """Wait as long as a service manager would."""
-        with anyio.fail_after(15):
-            await self._ended.wait()
+        await self._ended.wait()
 
 
 @asynccontextmanager

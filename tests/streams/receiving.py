@@ -38,12 +38,11 @@ class Collected:
         if self._changed is not None:
             self._changed.set()
 
-    async def outcome(self, key: str, within: float = 60) -> str | bytes | StreamError:
+    async def outcome(self, key: str) -> str | bytes | StreamError:
         """Wait for the outcome of a stream."""
-        with anyio.fail_after(within):
-            while key not in self.outcomes:
-                self._changed = anyio.Event()
-                await self._changed.wait()
+        while key not in self.outcomes:
+            self._changed = anyio.Event()
+            await self._changed.wait()
         return self.outcomes[key]
 
     async def failure(self, key: str = "S") -> str:

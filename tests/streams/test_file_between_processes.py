@@ -34,10 +34,9 @@ class Peer:
     process: anyio.abc.Process
     _stdout: BufferedByteReceiveStream
 
-    async def hear(self, within: float = 60) -> dict[str, Any]:
+    async def hear(self) -> dict[str, Any]:
         """Receive the next line of the process."""
-        with anyio.fail_after(within):
-            line = await self._stdout.receive_until(b"\n", 10_000)
+        line = await self._stdout.receive_until(b"\n", 10_000)
         said: dict[str, Any] = json.loads(line)
         return said
 

@@ -15,7 +15,7 @@ from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 from ..cancellation.injection import living_tasks
 from ..conftest import Join
 from ..support.tokens import API_KEYS
-from .waiting import until
+from ..support.waiting import wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
@@ -60,7 +60,7 @@ def server() -> RoomServer:
 
 
 async def everybody_known(room: Room) -> None:
-    await until(lambda: len(room.remote_participants) == PARTICIPANTS - 1)
+    await wait_until(lambda: len(room.remote_participants) == PARTICIPANTS - 1)
 
 
 async def everybody_calls(join: Join, server: RoomServer, to: Any) -> None:
@@ -83,14 +83,14 @@ async def everybody_calls(join: Join, server: RoomServer, to: Any) -> None:
                 task_group.start_soon(participate, number)
         assert own_answers == [CALLS] * PARTICIPANTS
         assert {room.statistics() for room in rooms} == {RoomStatistics(0, 0)}
-    await until(lambda: server.statistics() == ServerStatistics(rooms=0, participants=0))
+    await wait_until(lambda: server.statistics() == ServerStatistics(rooms=0, participants=0))
 
 
 async def everybody_calls_and_nothing_is_left(join: Join, server: RoomServer, to: Any) -> None:
     await anyio.wait_all_tasks_blocked()
     tasks_before = living_tasks()
     await everybody_calls(join, server, to)
-    await until(lambda: not living_tasks() - tasks_before)
+    await wait_until(lambda: not living_tasks() - tasks_before)
     gc.collect()  # whatever was not closed warns, and warnings are errors
 
 

@@ -52,16 +52,17 @@ async def bystander(look: Callable[[], int]) -> AsyncIterator[list[int]]:
     """
     backend = concurrency.current()
     seen: list[int] = []
+    has_begun = backend.event()
 
     async def stand_by() -> None:
         while True:
             seen.append(look())
+            has_begun.set()
             await backend.checkpoint()
 
     async with concurrency.open_service_nursery() as nursery:
         nursery.start_soon(stand_by)
-        while not seen:
-            await backend.checkpoint()
+        await has_begun.wait()
         yield seen
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import anyio
 import pytest
 from attrs import define, field
 from livekit.protocol import models, rtc
@@ -20,6 +19,7 @@ from trio_rpc.server.rooms.router import PacketRouter
 
 from ...support.tokens import ROOM
 from ...support.turns import CountedTurns
+from ...support.waiting import wait_until
 from ..raw import join_all, leave_reasons, settle_all, texts, told, user
 
 pytestmark = pytest.mark.anyio
@@ -147,8 +147,7 @@ async def test_who_does_not_read_leaves_together_with_all_others_who_do_not(
         [room] = server._rooms
         for identity in crowd:
             room.members[identity].disconnect(DisconnectReason.STATE_MISMATCH, "it does not read")
-        while server.statistics().participants > 1:
-            await anyio.wait_all_tasks_blocked()
+        await wait_until(lambda: server.statistics().participants == 1)
         messages = await alice.settle()
         assert len(messages) == 1
         assert told(messages) == [(identity, "DISCONNECTED") for identity in crowd]

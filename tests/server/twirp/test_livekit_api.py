@@ -200,5 +200,4 @@ async def test_a_client_that_hangs_up_cancels_the_handler(url: str, join: Join) 
 
     async with join("bob", to=url, room=room):
         await with_livekit_api(url, use)
-        with anyio.fail_after(5):
-            await cancelled.wait()
+        await cancelled.wait()

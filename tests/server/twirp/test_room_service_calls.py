@@ -20,6 +20,7 @@ from trio_rpc.server import RoomServer, ServerLimits, create_app
 from ...conftest import Join
 from ...support.clients import As, client
 from ...support.tokens import API_KEYS, ROOM
+from ...support.waiting import wait_until
 from ..raw import RawMember, join_all, join_raw, packets, settle_all
 from .client import JSON, admin_token, ask, path_of, refusal_of
 
@@ -348,8 +349,7 @@ async def test_a_participant_that_goes_fails_its_calls_at_once(
                 server.delete_room(ROOM)
             case "shutdown":
                 await server.shut_down()
-        while not failed:
-            await anyio.lowlevel.checkpoint()
+        await wait_until(lambda: failed, within=1)
     assert anyio.current_time() - started < 1
     [(code, message, data)] = failed
     assert (code, message) == (1503, "Recipient disconnected")

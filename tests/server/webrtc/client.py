@@ -33,7 +33,7 @@ from ...support.tokens import make_token
 T = TypeVar("T")
 
 #: Seconds in which whatever is waited for must have come.
-PATIENCE: Final = 10
+PATIENCE: Final = 120
 
 
 def join_request(offer: str = "", *, compress: bool = True, **fields: Any) -> str:

@@ -21,6 +21,7 @@ from trio_rpc.webrtc.peer import Peer
 
 from ...conftest import Join
 from ...support.tokens import API_KEYS
+from ...support.waiting import wait_until
 from ...webrtc.descriptions import CREDENTIALS, OFFER, SESSION, data, media
 from ..raw import join_raw, packets, serving, told, user
 from .client import WebRTCClient, webrtc_client
@@ -194,10 +195,9 @@ async def test_garbage_on_a_channel_is_dropped_and_a_flood_of_it_is_the_end(
     ):
         await client.send(body, label, times=50)
         await client.send_packet(user("still here", "raw"))
-        with anyio.fail_after(10):
-            heard: list[models.DataPacket] = []
-            while not heard:
-                heard += packets([await raw.receive()])
+        heard: list[models.DataPacket] = []
+        while not heard:
+            heard += packets([await raw.receive()])
         assert heard[0].user.payload == b"still here"
         # Lossy ones may be lost.
         await client.send(body, label, times=400)
@@ -266,16 +266,13 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
         for chunk in chunks:
             await client.send_packet(chunk)
         peers = [each for each in gc.get_objects() if type(each) is Peer]
-        with anyio.fail_after(10):
-            while max(each._unread for each in peers) < window:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+        await wait_until(lambda: max(each._unread for each in peers) >= window)
         # More than the window where one chunk completed what had come before it.
         assert max(each._unread for each in peers) < 5 * window
         heard: list[int] = []
-        with anyio.fail_after(30):
-            while len(heard) < len(chunks):
-                packet_list = packets([await slow.receive()])
-                heard += [packet.stream_chunk.chunk_index for packet in packet_list]
+        while len(heard) < len(chunks):
+            packet_list = packets([await slow.receive()])
+            heard += [packet.stream_chunk.chunk_index for packet in packet_list]
         assert heard == [*range(60)]
         assert client.asyncio.closed is None
 
@@ -297,12 +294,11 @@ async def test_a_client_that_takes_nothing_is_let_go_and_who_sends_to_it_goes_on
         # It goes on saying that it lives.
         task_group.start_soon(_ping, client)
         await client.run(_take_nothing, client.asyncio.subscriber or client.asyncio.publisher)
-        with anyio.fail_after(30):
-            while "sdk" in caller.remote_participants:
-                await caller.local_participant.publish_data(
-                    b"x" * 50_000, destination_identities=["sdk"]
-                )
-                await anyio.lowlevel.checkpoint()
+        while "sdk" in caller.remote_participants:
+            await caller.local_participant.publish_data(
+                b"x" * 50_000, destination_identities=["sdk"]
+            )
+            await anyio.lowlevel.checkpoint()
         reason, why = await client.wait_closed()
         assert (reason, why) == ("STATE_MISMATCH", "it does not read: it took nothing for 3 s")
         assert caller.isconnected()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import pytest
 import wsproto.events
 from livekit.protocol import models, rtc
@@ -15,6 +14,7 @@ from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer
 
 from ...support.tokens import make_token
+from ...support.waiting import wait_until
 from ...webrtc.descriptions import media
 from ..raw import RawMember, connect_websocket, join_raw, packets, told, updates, user
 from .client import join_request, webrtc_client
@@ -34,18 +34,16 @@ async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[RawMem
 async def hear(raw: RawMember, count: int) -> list[models.DataPacket]:
     """Receive the next packets."""
     heard: list[models.DataPacket] = []
-    with anyio.fail_after(20):
-        while len(heard) < count:
-            heard += packets([await raw.receive()])
+    while len(heard) < count:
+        heard += packets([await raw.receive()])
     return heard
 
 
 async def wait_told(raw: RawMember, *states: str) -> None:
     """Wait until somebody is told these states of the client, one after another."""
     heard: list[tuple[str, str]] = []
-    with anyio.fail_after(20):
-        while len(heard) < len(states):
-            heard += [each for each in told([await raw.receive()]) if each[0] == "sdk"]
+    while len(heard) < len(states):
+        heard += [each for each in told([await raw.receive()]) if each[0] == "sdk"]
     assert heard == [("sdk", state) for state in states]
 
 
@@ -87,10 +85,13 @@ async def test_packets_go_both_ways_on_both_channels(
         assert heard.user.payload == b"to raw"
         assert heard.participant_identity == "sdk"
         assert heard.participant_sid == join.participant.sid
-        # A lossy packet may be lost where no channel is open yet.
-        while not client.asyncio.packets:
+
+        def has_received() -> bool:
+            # A lossy packet may be lost where no channel is open yet.
             raw.send(user("to sdk", "sdk"), channel)
-            await anyio.sleep(0.05)
+            return bool(client.asyncio.packets)
+
+        await wait_until(has_received)
         [(heard_on, heard_packet), *_] = client.asyncio.packets
         assert heard_on == label
         assert heard_packet.participant_identity == "raw"

@@ -15,6 +15,7 @@ from trio_rpc.server import PeerThread, RoomServer, open_peer_thread, serve
 
 from ...conftest import Join
 from ...support.tokens import make_token
+from ...support.waiting import wait_until
 from ...webrtc.descriptions import OFFER
 from ..raw import connect_websocket, join_raw, serving, user
 from .client import join_request, webrtc_client
@@ -63,17 +64,16 @@ async def test_it_runs_for_all_and_ends_with_the_server(
 
 
 async def test_the_server_ends_though_clients_are_there(server: RoomServer) -> None:
-    with anyio.fail_after(15):
-        async with anyio.create_task_group() as task_group:
-            url = await task_group.start(serve, server, "127.0.0.1", 0)
-            async with webrtc_client(url, "one") as one, webrtc_client(url, "two") as two:
-                task_group.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    for client in (one, two):
-                        assert await client.wait_closed() == (
-                            "SERVER_SHUTDOWN",
-                            "the server shuts down",
-                        )
+    async with anyio.create_task_group() as task_group:
+        url = await task_group.start(serve, server, "127.0.0.1", 0)
+        async with webrtc_client(url, "one") as one, webrtc_client(url, "two") as two:
+            task_group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                for client in (one, two):
+                    assert await client.wait_closed() == (
+                        "SERVER_SHUTDOWN",
+                        "the server shuts down",
+                    )
 
 
 @pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
@@ -94,8 +94,7 @@ async def test_a_thread_that_fails_is_the_end_of_its_clients_alone(
                 "it closed its reliable data channel",
             }
         assert alice.remote_participants.keys() == {"raw"}
-        while thread._loop is not None:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await wait_until(lambda: thread._loop is None)
         # The next one gets another.
         async with webrtc_client(url, "next", version=version) as client:
             raw.send(user("hi", "next"))
@@ -144,9 +143,7 @@ async def test_who_leaves_before_it_is_answered_bothers_nobody(
                     await websocket.send(
                         wsproto.events.BytesMessage(data=request.SerializeToString())
                     )
-        with anyio.fail_after(10):
-            while alice.remote_participants.keys() != {"other"}:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+        await wait_until(lambda: alice.remote_participants.keys() == {"other"})
 
 
 async def test_clients_leave_nothing_behind(url: str) -> None:
@@ -155,9 +152,7 @@ async def test_clients_leave_nothing_behind(url: str) -> None:
         for number in range(5):
             async with webrtc_client(url, f"sdk {number}", version=number % 2):
                 pass
-        with anyio.fail_after(10):
-            while len(thread._peers) > 1:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+        await wait_until(lambda: len(thread._peers) == 1)
 
 
 async def test_the_addresses_are_those_that_were_asked_for(server: RoomServer) -> None:
