@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 from livekit.protocol import models
+
+#: Seconds that a call may take, unless its caller says otherwise (C1).
+DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
 
 _NO_TRACKS: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -154,8 +157,51 @@ class Participant:
         return f"<{type(self).__name__} {self.identity!r} {self.sid}>"
 
 
+class PerformRpc(Protocol):
+    """The call of a method, as `LocalParticipant.perform_rpc` makes it."""
+
+    async def __call__(
+        self,
+        *,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float,
+    ) -> str: ...
+
+
 class RemoteParticipant(Participant):
     """Another participant of the room."""
+
+    def __init__(self, info: models.ParticipantInfo, perform_rpc: PerformRpc) -> None:
+        super().__init__(info)
+        self._perform_rpc = perform_rpc
+
+    async def perform_rpc(
+        self, method: str, payload: str, *, response_timeout: float = DEFAULT_RESPONSE_TIMEOUT
+    ) -> str:
+        """Call a method of this participant and wait for its answer.
+
+        The same as `LocalParticipant.perform_rpc` with the identity of this participant, which says
+        what is raised as well.
+
+        Args:
+            method: The name of the method, 1 to 64 UTF-8 bytes.
+            payload: The argument, in whichever format both sides use.
+            response_timeout: Seconds that the whole call may take.
+
+        Returns:
+            What the handler returned.
+
+        Raises:
+            RpcError: the call failed; `code` says how.
+        """
+        return await self._perform_rpc(
+            destination_identity=self.identity,
+            method=method,
+            payload=payload,
+            response_timeout=response_timeout,
+        )
 
     @property
     def is_active(self) -> bool:

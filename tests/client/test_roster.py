@@ -15,9 +15,15 @@ from trio_rpc.participant import Participant
 from ..support.scripted_server import participant_info
 
 
+async def never_call(
+    *, destination_identity: str, method: str, payload: str, response_timeout: float
+) -> str:
+    raise AssertionError("nobody is called")
+
+
 @pytest.fixture
 def roster() -> Roster:
-    return Roster(Participant(participant_info("alice")), {})
+    return Roster(Participant(participant_info("alice")), {}, never_call)
 
 
 def bob(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
-from trio_rpc import RemoteParticipant, RpcError, RpcInvocationData
+from trio_rpc import Participant, RpcError, RpcInvocationData
 from trio_rpc.links import Frame
 from trio_rpc.rpc.calls import Calls
 
@@ -118,7 +118,7 @@ class AnsweringLink:
 async def test_a_response_may_come_before_the_request_is_sent(said: tuple[str, ...]) -> None:
     link = AnsweringLink(*said)
     link.calls = calls_through(link)
-    bob = RemoteParticipant(participant_info("bob"))
+    bob = Participant(participant_info("bob"))
     assert await link.calls.perform(bob, METHOD, "hi", 10.0) == RESPONSE
     assert len(link.calls) == 0
 

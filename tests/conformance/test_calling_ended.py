@@ -10,7 +10,7 @@ import anyio
 import pytest
 from livekit.protocol import models, rtc
 
-from trio_rpc import RemoteParticipant, Room, RpcError, RpcInvocationData
+from trio_rpc import Participant, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Frame, LinkClosedError, LinkFullError
 from trio_rpc.rpc.calls import Calls
 from trio_rpc.server import RoomServer
@@ -245,7 +245,7 @@ class FullLink:
 
 async def call_through(calls: Calls) -> Failure:
     with pytest.raises(RpcError) as caught:
-        await calls.perform(RemoteParticipant(participant_info("bob")), METHOD, "hi", 10.0)
+        await calls.perform(Participant(participant_info("bob")), METHOD, "hi", 10.0)
     assert len(calls) == 0
     return caught.value.code, caught.value.message, caught.value.data
 

@@ -13,7 +13,8 @@ from attrs import Factory, define
 
 from ..client.room import Room
 from ..errors import RpcError
-from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..participant import DEFAULT_RESPONSE_TIMEOUT
+from ..rpc.calls import check_call
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,

@@ -18,12 +18,12 @@ from ..errors import (
     StreamError,
 )
 from ..links import LinkClosedError
-from ..participant import Participant
+from ..participant import DEFAULT_RESPONSE_TIMEOUT, Participant
 from ..protocol import packets
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
 from ..protocol.stream_info import BYTES_MIME_TYPE
-from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..rpc.calls import check_call
 from ..rpc.methods import H, MethodRegistry
 from ..streams import (
     ByteStreamInfo,

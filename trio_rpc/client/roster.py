@@ -19,7 +19,7 @@ from ..events import (
     ParticipantPermissionsChanged,
     RoomEvent,
 )
-from ..participant import Participant, RemoteParticipant
+from ..participant import Participant, PerformRpc, RemoteParticipant
 
 
 class Roster:
@@ -28,11 +28,18 @@ class Roster:
     Args:
         local: Ourselves, whose changes come in the same updates.
         remote: The others, by identity, to be kept up to date.
+        perform_rpc: Calls a method of one of them.
     """
 
-    def __init__(self, local: Participant, remote: dict[str, RemoteParticipant]) -> None:
+    def __init__(
+        self,
+        local: Participant,
+        remote: dict[str, RemoteParticipant],
+        perform_rpc: PerformRpc,
+    ) -> None:
         self.local = local
         self.remote = remote
+        self._perform_rpc = perform_rpc
 
     def apply(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
         """What an update about one participant changes; each change is made when it is yielded."""
@@ -60,7 +67,7 @@ class Roster:
                 yield ParticipantActive(known)
 
     def _add(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
-        participant = self.remote[info.identity] = RemoteParticipant(info)
+        participant = self.remote[info.identity] = RemoteParticipant(info, self._perform_rpc)
         yield ParticipantConnected(participant)
         if participant.is_active:
             yield ParticipantActive(participant)

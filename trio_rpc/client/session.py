@@ -91,7 +91,11 @@ class Session:
         # The room and who is in it
         self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
-        self.roster = Roster(self.local_participant, self.outbound.remote_participants)
+        self.roster = Roster(
+            self.local_participant,
+            self.outbound.remote_participants,
+            self.local_participant.perform_rpc,
+        )
         for info in join.other_participants:
             for _ in self.roster.apply(info):
                 pass

@@ -56,8 +56,6 @@ logger = peer_logger(__name__)
 _GAVE_UP_WITHIN: Final = 0.05
 #: The channels kept for further calls: opening one is a tenth of a call.
 _MAX_SPARE_CHANNELS: Final = 100
-#: Seconds that a call may take, unless its caller says otherwise (C1).
-DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
 #: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
 DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
 

@@ -9,10 +9,10 @@ from livekit.protocol import models
 
 from .. import concurrency
 from ..errors import DisconnectReason, RpcError
-from ..participant import ParticipantPermissions
+from ..participant import DEFAULT_RESPONSE_TIMEOUT, ParticipantPermissions
 from ..protocol.budgets import Budget
 from ..protocol.limits import utf8_length
-from ..rpc.calls import DEFAULT_RESPONSE_TIMEOUT, check_call
+from ..rpc.calls import check_call
 from .caller import ServerCaller
 from .limits import ServerLimits
 from .rooms.member import Member

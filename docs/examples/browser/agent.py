@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import trio
 
-from trio_rpc import AccessToken, Room, RpcError, VideoGrants
+from trio_rpc import AccessToken, RemoteParticipant, Room, RpcError, VideoGrants
 
 Message = dict[str, Any]
 
@@ -63,19 +63,15 @@ class ScriptedModel:
 class Page:
     """The page, as the tools of a model."""
 
-    def __init__(self, room: Room, identity: str) -> None:
-        self._room = room
-        self._identity = identity
+    def __init__(self, participant: RemoteParticipant) -> None:
+        self._participant = participant
 
     async def run(self, call: Message) -> Message:
         """Forward a tool call to the page, and return the result for the model."""
         result = {"type": "tool_result", "tool_use_id": call["id"]}
         try:
-            answer = await self._room.local_participant.perform_rpc(
-                destination_identity=self._identity,
-                method=call["name"],
-                payload=json.dumps(call["input"]),
-                response_timeout=60,
+            answer = await self._participant.perform_rpc(
+                call["name"], json.dumps(call["input"]), response_timeout=60
             )
         except RpcError as error:
             # The model can read it, and do something else.
@@ -118,8 +114,7 @@ async def joined(identity: str) -> AsyncIterator[Room]:
 
 async def main() -> None:
     async with joined("agent") as room:
-        await room.wait_for_participant("page")
-        page = Page(room, "page")
+        page = Page(await room.wait_for_participant("page"))
         print(await converse(ScriptedModel(), page, "Let us paint the kitchen."))
 
 

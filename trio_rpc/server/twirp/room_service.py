@@ -16,8 +16,7 @@ from starlette.types import ASGIApp
 
 from ... import concurrency
 from ...errors import QueueFullError, RefusedError, RpcError
-from ...participant import ParticipantPermissions
-from ...rpc.calls import DEFAULT_RESPONSE_TIMEOUT
+from ...participant import DEFAULT_RESPONSE_TIMEOUT, ParticipantPermissions
 from ...tokens import Claims
 from ..administration import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
 from ..back_pressure import wait_for_room
