@@ -33,11 +33,13 @@ def little_between_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_rpc.links.memory._BUFFERED_MESSAGES", 1)
 
 
-async def call_and_never_read(mallory: RawMember, callee: str, count: int) -> None:
+async def call_and_never_read(
+    mallory: RawMember, callee: str, count: int, *, method: str = "unknown", prefix: str = ""
+) -> None:
     """Call an unknown method, and ping so as not to count as gone."""
     for number in range(count):
         request = models.RpcRequest(
-            id=str(number), method="unknown", response_timeout_ms=60_000, version=1
+            id=f"{prefix} {number}", method=method, response_timeout_ms=60_000, version=1
         )
         mallory.send(models.DataPacket(destination_identities=[callee], rpc_request=request))
         if number % 100 == 0:
@@ -103,6 +105,40 @@ async def test_who_calls_one_who_does_not_read_goes_on_beside_a_crowd(
             )
             assert answer == "hello"
         assert anyio.current_time() - started < 1
+
+
+@pytest.mark.rule("B8")
+@pytest.mark.parametrize("leaves", [1, 3])
+async def test_a_callee_goes_on_whose_caller_left_came_back_and_does_not_read(
+    server: RoomServer, join: Join, leaves: int
+) -> None:
+    may_answer = anyio.Event()
+    async with join("alice") as alice, join("bob") as bob:
+
+        @alice.register_rpc_method("later")
+        async def later(_data: object) -> str:
+            await may_answer.wait()
+            return "later"
+
+        @alice.register_rpc_method("hello")
+        async def hello(_data: object) -> str:
+            return "hello"
+
+        for number in range(leaves):
+            async with join_raw(server, "mallory") as mallory:
+                await alice.wait_for_participant("mallory")
+                await call_and_never_read(mallory, "alice", 50, method="later", prefix=f"{number}")
+        async with join_raw(server, "mallory") as mallory:
+            await call_and_never_read(mallory, "alice", 5_000)
+            may_answer.set()
+            await anyio.wait_all_tasks_blocked()
+            started = anyio.current_time()
+            for _ in range(100):
+                answer = await bob.local_participant.perform_rpc(
+                    destination_identity="alice", method="hello", payload=""
+                )
+                assert answer == "hello"
+            assert anyio.current_time() - started < 1
 
 
 # Answers that come in chunks

@@ -20,6 +20,7 @@ from ...protocol.sequences import SequenceFilter
 from ...tokens import Claims
 from ..limits import ServerLimits
 from .backlog import Backlog, BacklogFullError, Cause
+from .debts import Debts
 from .directed_streams import DirectedStreams
 
 #: Returned by `Member.offer` for a full queue: more bytes than any queue holds.
@@ -61,7 +62,7 @@ class Member:
         sequences: The filter of packets that are sent again (P6).
         directed_streams: The destinations of its open streams.
         server_calls: The server's own calls to it.
-        owed: The number of acks and answers that it has yet to send, by caller.
+        debts: The acks and answers that it has yet to send, by caller.
         answering: The cause that is charged for the chunks of its answers: they were asked for, and
             the participant's own calls do not wait for callers that do not read.
         impatient_until: The time until which no packet of a call waits for the participant, since
@@ -90,7 +91,7 @@ class Member:
     sequences: SequenceFilter = field(factory=SequenceFilter)
     directed_streams: DirectedStreams = field(init=False)
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
-    owed: dict[str, int] = field(factory=dict[str, int])
+    debts: Debts = field(factory=Debts)
     answering: Cause = field(factory=object)
     impatient_until: float = 0.0
     stamp: bytes = field(init=False)
@@ -231,19 +232,6 @@ class Member:
         # A lossy packet may have been dropped.
         if queued > queued_before:
             self.backlog.charge(cause, queued - queued_before, queued)
-
-    def owe(self, asker: str) -> None:
-        """Count a request to the participant, which now owes an ack and an answer."""
-        self.owed[asker] = self.owed.get(asker, 0) + 2
-
-    def pay(self, asker: str) -> bool:
-        """Count an ack or an answer of the participant; return whether it was owed."""
-        left = self.owed.get(asker, 0)
-        if left > 1:
-            self.owed[asker] = left - 1
-        elif left:
-            del self.owed[asker]
-        return left > 0
 
     def holds_back(self, cause: Cause) -> bool:
         """Whether a cause has to wait before it sends more to the participant (B8)."""

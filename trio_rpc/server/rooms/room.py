@@ -140,9 +140,7 @@ class ServerRoom:
         for each in departed:
             del self.members[each.identity]
         for other in self.members.values():
-            if other.owed:
-                for each in departed:
-                    other.owed.pop(each.identity, None)
+            other.debts.on_departures(each.identity for each in departed)
         if not self.members:
             self._on_empty()
         self._announce_departures(departed, self.members.values())

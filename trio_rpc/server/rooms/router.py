@@ -101,8 +101,9 @@ class PacketRouter:
             caller.on_packet(sender.identity, packet)
             return TO_NOBODY
         receiver = self._members.get(identity)
+        is_owed = is_answer(packet, kind) and sender.debts.pay(identity)
         if receiver is not None and receiver is not sender:
-            if is_answer(packet, kind) and sender.pay(identity):
+            if is_owed:
                 if (stream := begun_stream(packet, kind, sender)) is not None:
                     stream.answers = answered_id(packet, kind)
                 # Charged to the caller: callees must not wait for a caller that does not read.
@@ -118,7 +119,7 @@ class PacketRouter:
         elif callee is sender:
             what = f"{identity!r} cannot call itself"
         else:
-            callee.owe(sender.identity)
+            callee.debts.incur(sender.identity)
             # If it is leaving, its caller will get an update about it.
             return self._route_brief(callee, frame, sender)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
