@@ -1,7 +1,7 @@
 """The command line `trio-rpc`: its parser, and the entry point `main`.
 
-Each command is a module with a function `add_parser`, listed in `COMMANDS`. What it runs gets the
-parsed arguments, and raises what went wrong; `exits` makes an exit code and one line of it.
+Each command is a module with a function `add_parser`, listed in `COMMANDS`. Its function `run` gets
+the parsed arguments, and raises errors, which `exits` turns into an exit code and one line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: Its arguments; those of the process unless given.
+        argv: The arguments; by default, those of the process.
 
     Returns:
         The exit code.
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.command = command
     configure_logging(verbose=arguments.verbose)
     with warnings.catch_warnings():
-        # PyJWT's words about short secrets; the commands have their own (`options.hint_at_length`).
+        # PyJWT warns of short secrets; the commands do so themselves (`options.hint_at_length`).
         warnings.filterwarnings("ignore", "The HMAC key is")
         try:
             arguments.run(arguments)
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Our own arguments, and the command that `answer` is given after the first `--`.
+    """Return our own arguments, and the command that follows the first `--` of `answer`.
 
-    argparse would take a further `--` away, which belongs to that command.
+    argparse would remove a further `--`, which belongs to that command.
     """
     if "--" not in argv or argv[0] != answer.NAME:
         return argv, ()

@@ -1,11 +1,11 @@
-"""`trio-rpc answer`: answer to a method with a command of the shell's.
+"""`trio-rpc answer`: answer calls of a method by running a command.
 
-What the command does becomes what the caller gets:
+The outcome of the command is the outcome of the call:
 
-    it ends with 0 ──────────────► its stdout, without the newline that ends it
+    it ends with 0 ──────────────► its stdout, without the final newline
     it ends with another status ─► an error of code 3000 and the status
-    its stdout is no UTF-8 ──────► an error of code 3000
-    the caller's time is over ───► it is terminated, with all processes that it has started
+    its stdout is not UTF-8 ─────► an error of code 3000
+    the call times out ──────────► it is terminated, with all processes that it has started
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import RpcError
 from ..protocol.limits import utf8_length
 from ..rpc.methods import RpcInvocationData
 from .exits import UsageError
-from .joining import Destination, add_room_options, destination_of, staying
+from .joining import Destination, add_room_options, destination_of, joined_until_signal
 from .options import add_command
 from .output import note
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 #: The name of this command.
 NAME: Final = "answer"
-#: The code of an error is this and the exit status of the command.
+#: Added to the exit status of the command, this is the code of an error.
 _FIRST_CODE: Final = 3000
-#: What a shell adds to the number of the signal that ended a command.
+#: Added to the number of the signal that ended a command, as in a shell, this is its status.
 _SIGNAL_STATUS: Final = 128
 #: Seconds for a command to end when it is told to, before it is killed.
 _GRACE: Final = 2.0
@@ -99,11 +99,11 @@ def _run(arguments: argparse.Namespace) -> None:
         room.register_rpc_method(arguments.method, partial(_answer, arguments.method, command))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    trio.run(_stay, room, destination_of(arguments), arguments.method)
+    trio.run(_answer_calls, room, destination_of(arguments), arguments.method)
 
 
-async def _stay(room: Room, destination: Destination, method: str) -> None:
-    async with staying(room, destination, f"answers to {method!r}"):
+async def _answer_calls(room: Room, destination: Destination, method: str) -> None:
+    async with joined_until_signal(room, destination, f"answers to {method!r}"):
         await trio.sleep_forever()
 
 
@@ -134,7 +134,7 @@ async def _run_command(method: str, command: Sequence[str], data: RpcInvocationD
         capture_stderr=True,
         check=False,
         deliver_cancel=_end_group,
-        # A group of its own: Ctrl-C is ours, and its children end with it.
+        # A process group of its own: Ctrl-C does not reach it, and its children end with it.
         start_new_session=True,
         env={
             **os.environ,

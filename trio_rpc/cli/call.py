@@ -1,4 +1,4 @@
-"""`trio-rpc call`: call a method of a participant, once or often."""
+"""`trio-rpc call`: call a method of a participant, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class _Calls:
 
         Raises:
             RpcError: the only call failed.
-            CommandError: some of several calls failed, or nobody is there to call.
+            CommandError: some of several calls failed, or the callee is not in the room.
         """
         async with Room().connect(self.destination.url, self.destination.token) as room:
             if self.arguments.wait is not None:
@@ -159,5 +159,5 @@ def _in_one_line(answer: str) -> str:
 
 
 def _percentile(values: list[float], share: float) -> float:
-    """The smallest value that is not below `share` of them."""
+    """Return the smallest of `values` that is not below `share` of them."""
     return sorted(values)[math.ceil(share * len(values)) - 1]

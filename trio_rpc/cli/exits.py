@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the one place where an error becomes a line."""
+"""The end of a command: exit codes, and the one place where an error becomes a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
-    """What the exit code of a command says."""
+    """The exit codes of the commands."""
 
     OK = 0
     UNEXPECTED = 1
@@ -27,10 +27,10 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command can't go on; the text says why, in one line.
+    """The failure of a command; the text says why, in one line.
 
     Attributes:
-        exit_code: What it ends with.
+        exit_code: The exit code of the command.
     """
 
     def __init__(self, message: str, exit_code: ExitCode) -> None:
@@ -39,7 +39,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The arguments of a command, or what they name, make no sense."""
+    """The arguments of a command, or the files that they name, are invalid."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.USAGE)
@@ -54,11 +54,11 @@ class InterruptedBySignalError(Exception):
 
 
 def end_with(error: BaseException, prog: str) -> int:
-    """Say on stderr what went wrong, and return the exit code.
+    """Describe an error on stderr, and return the exit code.
 
     Args:
-        error: What a command raised.
-        prog: The command, as it is called.
+        error: The exception of a command.
+        prog: The name of the command, for the message.
     """
     error = _cause_in(error)
     logger.debug("%s failed", prog, exc_info=error)
@@ -67,7 +67,7 @@ def end_with(error: BaseException, prog: str) -> int:
     if isinstance(error, InterruptedBySignalError):
         return 128 + error.signal_number
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone. Python would complain once more when it exits.
+        # The reader of our output is gone. Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.UNEXPECTED
     code, text = _explain(error)
@@ -90,7 +90,7 @@ def _explain(error: BaseException) -> tuple[ExitCode, str]:
 
 
 def _cause_in(error: BaseException) -> BaseException:
-    """The error that a group of errors is about: an interruption, or else the first."""
+    """Return the decisive error of a group: an interruption, or else the first."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)

@@ -1,4 +1,4 @@
-"""What the commands that join a room share: its options, being in it, and how they stop."""
+"""The common part of commands that join a room: options, the session, and how they stop."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _DEFAULT_URL: Final = "ws://127.0.0.1:7880"
 
 @frozen
 class Destination:
-    """Where to join, and with which token."""
+    """The URL and the token to join with."""
 
     url: str
     token: str
 
 
 def add_room_options(parser: argparse.ArgumentParser) -> None:
-    """The options for `destination_of`."""
+    """Add the options for `destination_of`."""
     group = parser.add_argument_group("the room, by a token or by an API key")
     group.add_argument(
         "--url",
@@ -50,10 +50,10 @@ def add_room_options(parser: argparse.ArgumentParser) -> None:
 
 
 def destination_of(arguments: argparse.Namespace) -> Destination:
-    """Where to join: what the options say, or else the environment.
+    """Return the URL and the token from the options, or else the environment.
 
     Raises:
-        UsageError: they don't say it, or say it twice.
+        UsageError: neither has them, or the options have a token and an API key.
     """
     url: str = arguments.url or os.environ.get("LIVEKIT_URL") or _DEFAULT_URL
     names = ("room", "identity", "api_key", "api_secret", "dev")
@@ -116,13 +116,13 @@ async def wait_for(room: Room, identities: Iterable[str], patience: float | None
 
 
 @asynccontextmanager
-async def staying(
+async def joined_until_signal(
     room: Room, destination: Destination, purpose: str, *, on_disconnect: OnDisconnect = "raise"
 ) -> AsyncGenerator[None]:
-    """Be in the room until the block ends or a signal comes, either of which is a proper end.
+    """Join the room for the block, which a signal ends properly too.
 
     Args:
-        purpose: What we do there, for a line on stderr when we are in.
+        purpose: The activity in the room, for a line on stderr once it is joined.
     """
 
     async def stop_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
@@ -137,21 +137,21 @@ async def staying(
         nursery.cancel_scope.cancel()
 
 
-# Types of arguments and what they name
+# Types of arguments
 
 
 def seconds(text: str) -> float:
-    """A number of seconds above 0."""
+    """Parse a number of seconds above 0."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) or float(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return float(text)
 
 
 def text_in(argument: str, what: str) -> str:
-    """A text that an argument gives; `-` is stdin, without the newline that ends it.
+    """Return the text of an argument; `-` stands for stdin, without the final newline.
 
     Raises:
-        UsageError: it is not UTF-8.
+        UsageError: the text is not UTF-8.
     """
     data = bytes_in(argument)
     if argument == "-":
@@ -163,7 +163,7 @@ def text_in(argument: str, what: str) -> str:
 
 
 def bytes_in(argument: str) -> bytes:
-    """The bytes that an argument gives; `-` is stdin, as it is."""
+    """Return the bytes of an argument; `-` stands for stdin, unchanged."""
     if argument == "-":
         return sys.stdin.buffer.read()
     return os.fsencode(argument)

@@ -1,4 +1,4 @@
-"""`trio-rpc listen`: show what happens in a room, and take what is sent."""
+"""`trio-rpc listen`: show the events of a room, and receive texts and files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import DisconnectReason, StreamError
 from ..participant import Participant
 from ..streams import ByteStreamReader, TextStreamReader
 from .exits import CommandError, ExitCode, UsageError
-from .joining import Destination, add_room_options, destination_of, staying
+from .joining import Destination, add_room_options, destination_of, joined_until_signal
 from .options import add_command
 from .output import one_line, write_line
 from .saving import save
@@ -28,7 +28,7 @@ from .saving import save
 if TYPE_CHECKING:
     from .options import Commands
 
-#: What ends a room for everybody in it, so that there is nothing more to listen to.
+#: The reasons that end a room for everybody in it, so that there is nothing more to listen to.
 _ENDS_OF_ROOM: Final = (
     DisconnectReason.SERVER_SHUTDOWN,
     DisconnectReason.ROOM_DELETED,
@@ -90,15 +90,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
 async def _listen(destination: Destination, arguments: argparse.Namespace) -> None:
     room = Room()
-    # One loop writes all lines, and fails when nobody reads them. They end with the last who has
-    # some: the events, or a stream that ends with them.
+    # One loop writes all lines, and fails when nobody reads them. They end with the last of their
+    # senders: the events, or a stream that ends with them.
     send_lines, lines = trio.open_memory_channel[dict[str, Any]](0)
     for topic in dict.fromkeys(arguments.topics):
         room.register_text_stream_handler(topic, partial(_take_text, send_lines))
         room.register_byte_stream_handler(topic, partial(_take_file, send_lines, arguments.save_to))
     # Should the room be lost, what has come of it is still written.
     async with (
-        staying(room, destination, "listens", on_disconnect="continue"),
+        joined_until_signal(room, destination, "listens", on_disconnect="continue"),
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(_read_events, room, send_lines)
@@ -156,11 +156,11 @@ def _about(reader: TextStreamReader | ByteStreamReader, sender: str) -> dict[str
     return {"participant": sender, "topic": info.topic, "attributes": info.attributes}
 
 
-# How it looks
+# Formatting
 
 
 def _fields(instance: object) -> dict[str, Any]:
-    """The fields of an event, or of what is in one, as JSON has them."""
+    """Return the fields of an event, or of a value in one, for JSON."""
     fields: dict[str, Any] = {}
     for attribute in attrs.fields(type(instance)):  # type: ignore[arg-type]
         value = getattr(instance, attribute.name)
@@ -197,7 +197,7 @@ def _readable(line: Mapping[str, Any]) -> str:
 
 
 def _flat(line: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
-    """The fields, with those of a field that has some of its own in its place."""
+    """Flatten nested fields."""
     pairs: list[tuple[str, Any]] = []
     for name, value in line.items():
         if isinstance(value, dict) and "attributes" not in name:

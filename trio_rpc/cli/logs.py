@@ -1,4 +1,4 @@
-"""What the commands log, on stderr: warnings in one line each, or everything when asked to."""
+"""The log of the commands, on stderr: warnings in one line each, or everything on request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _VERBOSE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class _OneLineFormatter(logging.Formatter):
-    """A message without the traceback; the exception's own text stays."""
+    """A formatter that leaves out tracebacks, and keeps the text of exceptions."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -18,10 +18,10 @@ class _OneLineFormatter(logging.Formatter):
 
 
 def configure_logging(*, verbose: bool) -> None:
-    """Say what is logged, and how.
+    """Configure the log.
 
     Args:
-        verbose: All that trio_rpc does, with times and tracebacks; else warnings only.
+        verbose: Whether to log everything, with times and tracebacks; otherwise warnings only.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(_VERBOSE_FORMAT) if verbose else _OneLineFormatter())

@@ -1,4 +1,4 @@
-"""What the commands share: how their help is laid out, and options that several of them have."""
+"""The common part of all commands: the layout of their help, and shared options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-#: The key and secret of `serve --dev`. They are public: whoever can reach the server can join.
+#: The key and secret of `serve --dev`. They are public: anybody who can reach the server can join.
 DEV_API_KEY: Final = "devkey"
 DEV_API_SECRET: Final = "trio-rpc-development-secret-not-for-production"
 
@@ -36,7 +36,7 @@ Formatter = argparse.RawDescriptionHelpFormatter
 def add_command(
     commands: Commands, name: str, *, summary: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
-    """A parser for a command, with a help that teaches it."""
+    """Add a parser for a command, whose help has examples and the environment."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -57,7 +57,7 @@ def add_command(
 
 
 def run_help(parser: argparse.ArgumentParser) -> None:
-    """Have a command that is given no subcommand print its help."""
+    """Have a command without a subcommand print its help."""
 
     def run(_arguments: argparse.Namespace) -> None:
         parser.print_help()
@@ -65,11 +65,11 @@ def run_help(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-# The API key of commands that make or look at tokens
+# The API key of commands that create or inspect tokens
 
 
 def add_api_key_options(parser: argparse.ArgumentParser) -> None:
-    """`--api-key`, `--api-secret` and `--dev`, for `api_key_of`."""
+    """Add `--api-key`, `--api-secret` and `--dev`, for `api_key_of`."""
     group = parser.add_argument_group("API key")
     group.add_argument("--api-key", metavar="KEY", help="(default: $LIVEKIT_API_KEY)")
     group.add_argument(
@@ -81,10 +81,10 @@ def add_api_key_options(parser: argparse.ArgumentParser) -> None:
 
 
 def api_key_of(arguments: argparse.Namespace) -> tuple[str, str] | None:
-    """The API key and its secret, from the options or the environment; None when there is none.
+    """Return the API key and its secret from the options or the environment; None without any.
 
     Raises:
-        UsageError: there is one without the other, or `--dev` and another.
+        UsageError: one is given without the other, or with `--dev`.
     """
     given = arguments.api_key, arguments.api_secret
     if arguments.dev:
@@ -97,7 +97,7 @@ def api_key_of(arguments: argparse.Namespace) -> tuple[str, str] | None:
 def complete_api_key(
     api_key: str | None = None, api_secret: str | None = None
 ) -> tuple[str, str] | None:
-    """Fill in from the environment what is not given; None when there is neither.
+    """Complete an API key from the environment; return None if there is neither key nor secret.
 
     Raises:
         UsageError: there is one without the other.
@@ -113,7 +113,7 @@ def complete_api_key(
 
 
 def hint_at_length(api_key: str, api_secret: str) -> None:
-    """Say on stderr that a secret is short, if it is."""
+    """Warn on stderr about a short secret."""
     size = len(api_secret.encode("utf-8", "surrogateescape"))
     if size < _SAFE_SECRET_BYTES:
         print(
@@ -127,7 +127,7 @@ def hint_at_length(api_key: str, api_secret: str) -> None:
 
 
 def duration(text: str) -> timedelta:
-    """`90s`, `30m`, `6h` or `7d`."""
+    """Parse a duration: `90s`, `30m`, `6h` or `7d`."""
     match = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
     if match is None or int(match[1]) == 0:
         raise argparse.ArgumentTypeError(
@@ -138,7 +138,7 @@ def duration(text: str) -> timedelta:
 
 
 def key_value(text: str) -> tuple[str, str]:
-    """`KEY=VALUE`; the value may be empty and have further equals signs."""
+    """Parse `KEY=VALUE`; the value may be empty and have further equals signs."""
     key, separator, value = text.partition("=")
     if not key or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
@@ -146,14 +146,14 @@ def key_value(text: str) -> tuple[str, str]:
 
 
 def positive_int(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def port(text: str) -> int:
-    """A TCP port, or 0 for a free one."""
+    """Parse a TCP port; 0 stands for a free one."""
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535, 0 for a free one")
     return int(text)

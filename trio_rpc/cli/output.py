@@ -1,4 +1,4 @@
-"""What the commands write: results on stdout, and progress on stderr where somebody looks at it."""
+"""The output of the commands: results on stdout, and progress on stderr if it is a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REDRAW_INTERVAL: Final = 0.1
 
 
 def one_line(text: str) -> str:
-    """`text` in one line that can't control a terminal, whoever has written it."""
+    """Return `text` as one line, with control characters escaped."""
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
@@ -22,18 +22,18 @@ def _escaped(character: str) -> str:
 
 
 def write_line(text: str) -> None:
-    """Write a line to stdout at once, in UTF-8, as others may wait for it in a pipe."""
+    """Write a line to stdout in UTF-8, and flush it: a pipe may wait for it."""
     sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.buffer.flush()
 
 
 def note(text: str) -> None:
-    """Write a line to stderr, about what goes on."""
+    """Write a line about the progress of a command to stderr."""
     print(one_line(text), file=sys.stderr, flush=True)
 
 
 class ProgressBar:
-    """How far something has come, drawn on stderr if that is a terminal, and erased at the end."""
+    """A progress bar on stderr, if that is a terminal; erased at the end."""
 
     def __init__(self, what: str) -> None:
         self._what = one_line(what)
@@ -41,7 +41,7 @@ class ProgressBar:
         self._drawn_at = -_REDRAW_INTERVAL
 
     def update(self, done: int, total: int) -> None:
-        """So much of it is done."""
+        """Draw the bar for the part that is done."""
         now = time.monotonic()
         if not self._visible or (done < total and now - self._drawn_at < _REDRAW_INTERVAL):
             return
@@ -51,7 +51,7 @@ class ProgressBar:
         self._write(f"\r\033[K{self._what} [{bar}] {done:,} of {total:,}")
 
     def erase(self) -> None:
-        """Make way for a line of text."""
+        """Erase the bar, to make way for a line of text."""
         if self._visible:
             self._write("\r\033[K")
 

@@ -1,4 +1,4 @@
-"""Saving files that others send: inside of one directory, and over no other file."""
+"""Saving received files: inside one directory, without overwriting any file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import trio
 
 from ..streams import ByteStreamReader
 
-#: How long the name of a file may be, with room for a number; file systems have 255 bytes.
+#: The longest name of a file, with room for a number; file systems allow 255 bytes.
 _MAX_NAME_BYTES: Final = 200
 _NAMELESS: Final = "unnamed"
 
 
 async def save(reader: ByteStreamReader, directory: Path) -> Path:
-    """Save a file under its own name, or one with a number where that is taken.
+    """Save a file under its own name, or with a number if that is taken; return the path.
 
     Raises:
-        StreamError: it broke off; nothing of it is left.
-        OSError: it can't be written.
+        StreamError: the stream broke off; nothing is left of the file.
+        OSError: the file can't be written.
     """
     created = await trio.to_thread.run_sync(_create, directory, safe_name(reader.info.name))
     path = Path(created.name)
@@ -38,7 +38,7 @@ async def save(reader: ByteStreamReader, directory: Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """A name of a file in a directory, whatever the sender has called it."""
+    """Turn the name that a sender gave a file into one that is safe in a directory."""
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(each for each in name if each.isprintable()).strip()
     path = Path(name)
@@ -50,7 +50,7 @@ def safe_name(name: str) -> str:
 
 def _create(directory: Path, name: str) -> BufferedWriter:
     for each in _names(name):
-        # Exclusively: neither a file nor what a link leads to is overwritten.
+        # Exclusively: neither a file nor the target of a link is overwritten.
         with suppress(FileExistsError):
             return (directory / each).open("xb")
     raise AssertionError("numbers don't end")

@@ -142,7 +142,7 @@ def _run(arguments: argparse.Namespace) -> None:
         hint_at_length(api_key, api_secret)
     limits = ServerLimits(max_participants_per_room=arguments.max_participants)
     server = RoomServer(api_keys, limits)
-    # What was imported stays: to look through it for garbage would hold everybody up for 30 ms.
+    # Imported modules live on: searching them for garbage would block the event loop for 30 ms.
     gc.freeze()
     anyio.run(_serve, server, arguments, backend=arguments.backend)
 
@@ -274,7 +274,7 @@ def _read_key_file(path: Path) -> list[tuple[str, str]]:
 def _api_key_in(text: str, where: str) -> tuple[str, str]:
     api_key, _, api_secret = (part.strip() for part in text.partition(":"))
     if not api_key or not api_secret:
-        # Without the text, which may well be a secret.
+        # Without the text, which may be a secret.
         raise UsageError(f"{where}: an API key is written KEY:SECRET")
     return api_key, api_secret
 
@@ -290,7 +290,7 @@ def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
         except OSError as error:
             raise UsageError(f"cannot read {option} {path}: {error.strerror}") from None
     try:
-        # A password is asked for on the terminal otherwise.
+        # Without a password, OpenSSL would ask for one on the terminal.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certfile, keyfile, password=lambda: "")
     except ssl.SSLError as error:

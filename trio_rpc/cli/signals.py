@@ -16,9 +16,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 async def wait_for_signal(*, task_status: TaskStatus[None]) -> int:
-    """Wait until the process is asked to end; from then on the system ends it if asked again.
+    """Wait for a signal to end; a second one then kills the process.
 
-    Run it with `nursery.start`, so that no signal comes before it is ready.
+    Run this with `nursery.start`, so that it is ready before any signal comes.
 
     Returns:
         The number of the signal.
@@ -32,7 +32,7 @@ async def wait_for_signal(*, task_status: TaskStatus[None]) -> int:
 
 
 async def run_until_signal(command: Callable[[], Awaitable[None]]) -> None:
-    """Run a command that a signal cancels.
+    """Run a command, which a signal cancels.
 
     Raises:
         InterruptedBySignalError: a signal came first.

@@ -1,4 +1,4 @@
-"""`trio-rpc token`: make access tokens, and look at them."""
+"""`trio-rpc token`: create and inspect access tokens."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _access_token(api_key: tuple[str, str], arguments: argparse.Namespace) -> Ac
 
 
 def _grants(arguments: argparse.Namespace) -> VideoGrants:
-    # Data goes by the grant for tracks unless it is granted itself.
+    # The grant for data defaults to that for tracks.
     can_publish_data = (
         False if arguments.no_publish_data else True if arguments.no_publish else None
     )
@@ -191,7 +191,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     except InvalidTokenError as error:
         raise UsageError(str(error)) from None
     text = json.dumps(claims, indent=2, ensure_ascii=False)
-    # JSON may hold halves of characters, which can't be printed.
+    # JSON may have lone surrogates, which can't be printed.
     print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
     valid_now, time_verdict = _time_verdict(claims, time.time())
     print(f"time: {time_verdict}", file=sys.stderr)
@@ -215,7 +215,11 @@ def _read_token(argument: str) -> str:
 
 
 def _check(token: str, api_key: tuple[str, str]) -> None:
-    """Fail where a server that has this API key would refuse the token."""
+    """Check that a server with this API key would accept the token.
+
+    Raises:
+        CommandError: it would refuse it.
+    """
     try:
         check_join(verify_token(token, dict([api_key])))
     except InvalidTokenError as error:
@@ -223,7 +227,7 @@ def _check(token: str, api_key: tuple[str, str]) -> None:
 
 
 def _time_verdict(claims: dict[str, Any], now: float) -> tuple[bool, str]:
-    """Whether the time is one at which the token is valid, and that in words."""
+    """Return whether the token is valid at this time, and a description of that."""
     expires_at, valid_from = _timestamp(claims, "exp"), _timestamp(claims, "nbf")
     if expires_at is None:
         return False, "no expiry"
@@ -241,7 +245,7 @@ def _timestamp(claims: dict[str, Any], claim: str) -> float | None:
 
 
 def _rough(seconds: float) -> str:
-    """A span of time in the largest unit that fits, and the next one."""
+    """Format a span of time in the largest unit that fits, and the next one."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if days:
         return f"{days:.0f} d {hours % 24:.0f} h"

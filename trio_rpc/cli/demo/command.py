@@ -1,8 +1,8 @@
 """`trio-rpc demo`: a play of two participants, to see calls happen.
 
-The room server runs in this process, each participant in one of its own. The room's metadata says
-which scene it is; a scene is over when the participants have reported as much as is expected of
-them, and the next one begins.
+The room server runs in this process, each participant in one of its own. The room's metadata is the
+number of the scene. A scene is over when the participants have sent as many reports as are
+expected, and the next one begins.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 @frozen
 class _Report:
-    """What a participant sees, and the milliseconds of a call that has ended."""
+    """A line of a participant, and the milliseconds of a call that has ended."""
 
     identity: str
     text: str
@@ -93,7 +93,7 @@ class _Play:
         """Play all scenes.
 
         Raises:
-            CommandError: something was not as expected.
+            CommandError: a scene was not as expected.
         """
         started = trio.current_time()
         serve = load_serve()
@@ -116,7 +116,7 @@ class _Play:
                 self.output.scene(number, scene.title)
                 self.server.update_room_metadata(ROOM, str(number))
                 good_scenes += await self._watch(scene)
-            # Having played, the participants end by themselves.
+            # The participants end by themselves after the last scene.
             nursery.cancel_scope.deadline = trio.current_time() + _SCENE_TIMEOUT
         if nursery.cancel_scope.cancelled_caught:
             raise CommandError("the participants did not end with the play", ExitCode.RPC)
@@ -126,13 +126,13 @@ class _Play:
         missing = set(CAST)
         with trio.move_on_after(_JOIN_TIMEOUT):
             while missing:
-                # The first thing that each of them has to report is that it is there.
+                # The first report of each participant is that it has joined.
                 missing.discard((await self._next_report()).identity)
             return
         raise CommandError(f"{' and '.join(sorted(missing))} did not join the room", ExitCode.RPC)
 
     async def _watch(self, scene: Scene) -> bool:
-        """Show a scene, and tell whether it was as expected."""
+        """Show a scene, and return whether it was as expected."""
         expected = {identity: _lines_of(identity, scene) for identity in CAST}
         seen: dict[str, list[str]] = {identity: [] for identity in CAST}
         with trio.move_on_after(_SCENE_TIMEOUT) as scope:
@@ -165,7 +165,7 @@ class _Play:
     async def _run_participant(
         self, identity: str, url: str, send_channel: trio.MemorySendChannel[_Report]
     ) -> None:
-        # -P: the directory that the demo is run from holds no modules of ours.
+        # -P: the working directory must not provide modules.
         command = [sys.executable, "-P", "-m", f"{__package__}.participant", identity]
         if self.verbose:
             command.append("--verbose")
@@ -176,7 +176,7 @@ class _Play:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # Ctrl-C reaches this process alone, which then ends them.
+            # Ctrl-C reaches this process alone, which then ends the participants.
             start_new_session=True,
         )
         try:

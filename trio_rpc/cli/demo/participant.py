@@ -1,8 +1,8 @@
 """One participant of `trio-rpc demo`, run as a process of its own.
 
-It plays the scenes in which it has a part; the room's metadata is the number of the scene. What it
-sees it reports on stdout, as lines of JSON: a text and, where a call has ended, its milliseconds.
-The same code runs on trio and on asyncio. `LIVEKIT_URL` and `LIVEKIT_TOKEN` say where to join.
+The participant plays its part in each scene, whose number is the room's metadata. Its reports go to
+stdout as lines of JSON: a text and, for a call that has ended, its milliseconds. The same code runs
+on trio and on asyncio. The environment has `LIVEKIT_URL` and `LIVEKIT_TOKEN` to join with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Handler = Callable[[RpcInvocationData], Awaitable[str | None]]
 
 
 def main() -> int:
-    """Play the part of the participant that the command line names."""
+    """Run the participant that the command line names."""
     parser = argparse.ArgumentParser(prog="trio_rpc.cli.demo.participant")
     parser.add_argument("identity", choices=tuple(CAST))
     parser.add_argument("--verbose", action="store_true")
@@ -47,13 +47,13 @@ def main() -> int:
 
 
 def report(text: str, milliseconds: float | None = None) -> None:
-    """Tell the demo what is seen here."""
+    """Send the demo a report."""
     print(json.dumps({"text": text, "milliseconds": milliseconds}), flush=True)
 
 
 @define(eq=False)
 class Participant:
-    """Who joins, answers, and calls when it is its turn."""
+    """A participant that joins, answers calls, and makes its own when the scene has some."""
 
     identity: str
     room: Room = field(factory=Room)
@@ -129,7 +129,7 @@ class Participant:
 
 
 async def _reported(name: str, handler: Handler, data: RpcInvocationData) -> str | None:
-    """Run a handler, and report how that ends."""
+    """Run a handler, and report its outcome."""
     try:
         result = await handler(data)
     except RpcError as error:
@@ -144,7 +144,7 @@ async def _reported(name: str, handler: Handler, data: RpcInvocationData) -> str
 
 def _in_words(error: RpcError) -> str:
     text = f"{error.code} {error.message}"
-    # The data of a built-in error differs from time to time, and explains more than is shown here.
+    # The data of a built-in error is not always the same, and says more than is needed here.
     return text if error.code in RpcError.ErrorMessage else f"{text}, data {error.data}"
 
 

@@ -1,6 +1,6 @@
-"""The scenes of `trio-rpc demo`: who calls whom, and what each of them then sees.
+"""The scenes of `trio-rpc demo`: calls, and the reports of their participants.
 
-The participants play from this table, and the demo holds what they report against it.
+The participants play from this table, and the demo compares their reports with it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Scene:
     """One call.
 
     Attributes:
-        title: What it shows.
-        caller: Who calls; the other one is called.
-        method, payload: What is called.
-        expected: What each sees, as identity and text: of each in order, both interleaved freely.
+        title: The headline.
+        caller: The identity of the caller; the other participant is the callee.
+        method, payload: The method and its argument.
+        expected: The reports, as identity and text, in order for each participant.
         response_timeout: Seconds that the call may take.
     """
 
@@ -36,7 +36,7 @@ class Scene:
 
     @property
     def callee(self) -> str:
-        """Who is called."""
+        """The identity of the callee."""
         return next(identity for identity in CAST if identity != self.caller)
 
 
