@@ -98,7 +98,9 @@ class LossGuard:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error, its cause, the cause of that, and so on."""
-    while error is not None:
+    """Return an error, its cause, the cause of that, and so on; each once."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
         yield error
+        seen.append(error)
         error = error.__cause__
