@@ -8,7 +8,7 @@ sockets. Figures are CPU time, the least of several runs, which other programs d
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
@@ -95,6 +95,10 @@ class _PlayedLink:
     def send_nowait(self, frame: Frame) -> None:
         if frame.channel is Channel.RELIABLE:
             self.on_packet(frame.body)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self.send_nowait(frame)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
         pass

@@ -48,7 +48,7 @@ MALFORMED: Final = {
         b"\x08\x01\x00",
         "a message with a field of tag 0x8 where a frame should be",
     ),
-    "a channel that nobody knows": (b"\x22\x01x", "a message without a frame"),
+    "a channel that nobody knows": (b"\x2a\x01x", "a message without a frame"),
     "a frame without its end": (
         frame(PACKET)[:-1],
         f"a frame of {len(PACKET)} bytes in a message that ends before it",

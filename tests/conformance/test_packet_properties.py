@@ -294,7 +294,7 @@ def test_messages_of_frames_can_be_joined(some: list[Frame], more: list[Frame]) 
 
 
 @pytest.mark.rule("P1", "P8")
-@given(_FRAME_LISTS, st.integers(4, 15), st.binary(max_size=127), st.integers(0, 8))
+@given(_FRAME_LISTS, st.integers(5, 15), st.binary(max_size=127), st.integers(0, 8))
 def test_other_fields_are_skipped(
     frames: list[Frame], number: int, body: bytes, position: int
 ) -> None:

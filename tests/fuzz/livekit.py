@@ -17,7 +17,7 @@ from livekit.protocol import models, rtc
 from trio_rpc.concurrency import open_service_nursery
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.memory import MemoryStream, open_memory_streams
-from trio_rpc.server.join_request import JoinParameters
+from trio_rpc.server.join_request import JoinParameters, Resumption
 from trio_rpc.server.webrtc import PeerThread, serve_livekit_client
 from trio_rpc.webrtc.reports import Failed, Opened, Report, Taken
 from trio_rpc.webrtc.sdp import data_only
@@ -108,7 +108,7 @@ async def _attack(venue: Venue, data: bytes) -> None:
         models.ClientInfo(client_protocol=2),
         single_peer_connection=choices.flag(),
         offer=rtc.SessionDescription(type="offer", sdp=OFFER) if choices.flag() else None,
-        reconnect=choices.below(16) == 15,
+        resumption=Resumption("PA_1") if choices.below(16) == 15 else None,
     )
 
     async def serve() -> None:

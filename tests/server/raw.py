@@ -31,11 +31,13 @@ class RawMember:
 
     Attributes:
         join: What the server said when it joined.
+        receipts: The receipts that came, in order.
     """
 
     identity: str
     link: Link
     join: rtc.JoinResponse
+    receipts: list[bytes] = field(factory=list)
     _received: list[Message] = field(factory=list)
     _last_ping: int = 0
 
@@ -56,7 +58,11 @@ class RawMember:
     async def receive(self) -> Message:
         """Receive the server's next message."""
         while not self._received:
-            self._received += map(_parse, await self.link.receive())
+            for frame in await self.link.receive():
+                if frame.channel is Channel.RECEIPT:
+                    self.receipts.append(frame.body)
+                else:
+                    self._received.append(_parse(frame))
         return self._received.pop(0)
 
     async def settle(self) -> list[Message]:
@@ -89,13 +95,16 @@ def _parse(frame: Frame) -> Message:
 
 
 @asynccontextmanager
-async def join_raw(to: Connector, identity: str, **grants: Any) -> AsyncIterator[RawMember]:
+async def join_raw(
+    to: Connector, identity: str, *, client: Any = None, **grants: Any
+) -> AsyncIterator[RawMember]:
     """Join by hand; `grants` as for `make_token`."""
-    async with to.open_link(make_token(identity, **grants), rtc.JoinRequest()) as link:
+    join_request = rtc.JoinRequest(client_info=client)
+    async with to.open_link(make_token(identity, **grants), join_request) as link:
         (first, *rest) = map(_parse, await link.receive())
         assert isinstance(first, rtc.SignalResponse)
         assert first.HasField("join"), first
-        yield RawMember(identity, link, first.join, list(rest))
+        yield RawMember(identity, link, first.join, received=list(rest))
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import models, rtc
 
-from trio_rpc.server.join_request import parse_join_request, parse_query
+from trio_rpc.server.join_request import Resumption, parse_join_request, parse_query
 
 from ..webrtc.descriptions import OFFER
 from .webrtc.client import join_request
@@ -24,13 +24,13 @@ def test_a_join_request_has_the_client_and_its_offer(compress: bool) -> None:
     assert parameters.single_peer_connection
     assert parameters.offer is not None
     assert (parameters.offer.sdp, parameters.offer.id) == (OFFER, 1)
-    assert not parameters.reconnect
+    assert parameters.resumption is None
 
 
 def test_a_join_request_may_be_without_an_offer_and_be_a_resume() -> None:
     parameters = parse_join_request({"join_request": join_request(reconnect=True)})
     assert parameters.offer is None
-    assert parameters.reconnect
+    assert parameters.resumption == Resumption("")
 
 
 @pytest.mark.rule("N1")

@@ -340,7 +340,14 @@ async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
     assert server.statistics() == ServerStatistics(rooms=0, participants=0)
 
 
-@pytest.mark.parametrize("name", [each.name for each in attrs.fields(ServerLimits)])
+@pytest.mark.parametrize(
+    "name", sorted({each.name for each in attrs.fields(ServerLimits)} - {"resume_window"})
+)
 def test_a_limit_below_one_is_a_value_error(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}' must be > 0: 0"):
         ServerLimits(**{name: 0})
+
+
+def test_a_negative_window_for_resuming_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="'resume_window' must be >= 0: -1"):
+        ServerLimits(resume_window=-1)

@@ -16,6 +16,7 @@ from trio_rpc.links import Channel, Frame, LinkClosedError, open_framed_link
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.server import RoomServer, ServerLimits, serve_stream
+from trio_rpc.server.join_request import JoinParameters
 from trio_rpc.server.session import serve_member
 
 from ..support.tokens import API_KEYS, make_token
@@ -74,7 +75,7 @@ async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocke
 
     async def serve() -> None:
         async with open_framed_link(stream) as link:
-            await serve_member(server.admission, link, claims, models.ClientInfo())
+            await serve_member(server.admission, link, claims, JoinParameters(models.ClientInfo()))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from livekit.protocol import rtc
@@ -47,3 +47,7 @@ class _TappedLink:
         if frame.channel is Channel.RELIABLE:
             self._on_packet(PacketFate("sent", frame, (0.0,)))
         self._link.send_nowait(frame)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self.send_nowait(frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -114,6 +114,9 @@ class HoldingLink:
             self.held.set()
             raise LinkFullError("held by the test")
         self.link.send_nowait(frame)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        self.link.resend_nowait(frames)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
         self.link.flush_nowait(at_least=at_least)

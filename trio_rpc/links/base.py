@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
@@ -15,13 +16,14 @@ class Channel(IntEnum):
     SIGNAL = 1
     RELIABLE = 2
     LOSSY = 3
+    RECEIPT = 4
 
 
 class Frame(NamedTuple):
     """One serialised message on one channel.
 
     `body` is a `SignalRequest` (to the server) or `SignalResponse` (from it) on the signal channel,
-    a `DataPacket` on the others.
+    a receipt (`protocol.receipts`) on the receipt channel, and a `DataPacket` on the others.
     """
 
     channel: Channel
@@ -50,6 +52,14 @@ class Link(Protocol):
 
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
+            LinkClosedError: the link has ended.
+        """
+        ...
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        """Queue frames of an earlier link, however many: they are held anyway (L4).
+
+        Raises:
             LinkClosedError: the link has ended.
         """
         ...

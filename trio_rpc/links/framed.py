@@ -15,7 +15,7 @@ lossy frame is dropped when the queue is half full.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -108,6 +108,15 @@ class FramedLink:
                 logger.debug("dropped a lossy packet: %d bytes are queued", self._queued_bytes)
                 return
             raise LinkFullError(f"{self._queued_bytes:,} bytes wait to be sent, of {limit:,}")
+        self._append(frame, size)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
+        for frame in frames:
+            self._append(frame, len(frame.body) + FRAME_OVERHEAD)
+
+    def _append(self, frame: Frame, size: int) -> None:
         if not self._queue:
             self._something_queued.set()
         self._queue.append(frame)

@@ -8,6 +8,7 @@ write for
       repeated bytes signal = 1;    // SignalRequest or SignalResponse
       repeated bytes reliable = 2;  // DataPacket
       repeated bytes lossy = 3;     // DataPacket
+      repeated bytes received = 4;  // how many reliable ones have arrived: a uint64, little-endian
     }
 
 except that the order of all frames is kept. Joining two messages gives a valid message, which makes

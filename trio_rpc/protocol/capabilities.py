@@ -17,6 +17,9 @@ CLIENT_PROTOCOL: Final = 2
 #: those that they don't know.
 CAN_INFLATE: Final[int] = models.ClientInfo.CAP_COMPRESSION_DEFLATE_RAW
 CAN_CANCEL: Final = 7201
+#: The capability of a participant that comes back after a lost connection, and remembers the
+#: outcomes of requests (L6 and L7); ours alone too.
+CAN_RESUME: Final = 7202
 CAPABILITIES: Final = (CAN_INFLATE, CAN_CANCEL)
 
 _RPC_V2: Final = 1

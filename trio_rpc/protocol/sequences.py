@@ -23,6 +23,11 @@ class SequenceFilter:
     _highest: int = 0
     _seen: int = 0
 
+    @property
+    def highest(self) -> int:
+        """The highest number seen; 0 if none was."""
+        return self._highest
+
     def is_new(self, sequence: int) -> bool:
         """Whether `sequence` was not seen before; it is recorded as seen.
 
@@ -54,6 +59,10 @@ class SequenceFilters:
     """
 
     _filters: dict[str, SequenceFilter] = Factory(dict[str, SequenceFilter])
+
+    def highest(self) -> dict[str, int]:
+        """Return the highest number seen of each publisher, by SID (L3)."""
+        return {publisher: seen.highest for publisher, seen in self._filters.items()}
 
     def is_new(self, publisher: str, sequence: int) -> bool:
         """Whether `sequence` was not seen before from a publisher; it is recorded as seen."""

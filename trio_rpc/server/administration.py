@@ -255,7 +255,11 @@ class Administration:
                 f"no participant {destination_identity!r} is in room {room!r}",
             )
         caller = ServerCaller(
-            concurrency.current(), callee, self.limits.max_message_bytes, self._budget
+            concurrency.current(),
+            callee,
+            server_room.publisher,
+            self.limits.max_message_bytes,
+            self._budget,
         )
         server_room.callers[caller.identity] = caller
         callee.server_calls[caller] = None

@@ -10,9 +10,12 @@ from typing import Final
 
 from livekit.protocol import models, rtc
 
+from .. import concurrency
 from ..errors import InvalidTokenError, RefusedError
 from ..links import Link
+from ..links.resumable import ResumableQueue
 from ..protocol.budgets import Budget
+from ..protocol.capabilities import CAN_RESUME
 from ..tokens import Claims, check_join, verify_token
 from .limits import ServerLimits
 from .rooms.member import Member
@@ -115,6 +118,20 @@ class Admission:
         server_room = self._rooms.find(room)
         return () if server_room is None else tuple(server_room.members.values())
 
+    def find_session(self, claims: Claims, sid: str) -> tuple[ServerRoom, Member]:
+        """Return the member that a token and a SID tell of, and its room (L3).
+
+        Raises:
+            RefusedError: there is none, or the server shuts down.
+        """
+        room = None if self.closed else self._rooms.find(claims.grants.room)
+        member = None if room is None else room.members.get(claims.identity)
+        if room is None or member is None or member.sid != sid or member.resumable is None:
+            raise RefusedError(404, "there is no such session (any more)")
+        if member.close_reason is not None:
+            raise RefusedError(404, f"the session has ended: {member.close_reason}")
+        return room, member
+
     def join(
         self,
         claims: Claims,
@@ -136,7 +153,13 @@ class Admission:
         """
         self.check_space(claims)
         room = self._rooms.enter(claims.grants.room)
-        member = Member.from_claims(claims, client, link, self.limits, self._budget)
+        resumable = None
+        if CAN_RESUME in client.capabilities and self.limits.resume_window:
+            backend = concurrency.current()
+            resumable = ResumableQueue(link, self.limits.max_queue_bytes, backend)
+        member = Member.from_claims(
+            claims, client, resumable or link, resumable, self.limits, self._budget
+        )
         join = self._join_response()
         if opening is not None:
             join.MergeFrom(opening)

@@ -23,6 +23,7 @@ from ..rpc.endpoint import RpcEndpoint
 from ..streams.buffer import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .rooms.member import Member
+from .rooms.publisher import ServerPublisher
 
 
 class ServerCaller:
@@ -30,6 +31,7 @@ class ServerCaller:
 
     Args:
         callee: The member that is called.
+        publisher: The numbers of the server's own packets in the callee's room.
         max_response_bytes: The largest response that is accepted.
         budget: Charged for what the callee makes us hold (B4).
 
@@ -38,12 +40,17 @@ class ServerCaller:
     """
 
     def __init__(
-        self, backend: Backend, callee: Member, max_response_bytes: int, budget: Budget
+        self,
+        backend: Backend,
+        callee: Member,
+        publisher: ServerPublisher,
+        max_response_bytes: int,
+        budget: Budget,
     ) -> None:
         self.identity = make_uuid()
         self._member = callee
         self._callee = Participant(callee.info())
-        packet_sender = _MemberPacketSender(self.identity, callee)
+        packet_sender = _MemberPacketSender(self.identity, callee, publisher)
         streams = OutgoingStreams(backend, packet_sender, self)
         context = BufferContext(backend, budget, max_response_bytes)
         limits = CallLimits(DEFAULT_MAX_ROUND_TRIP_LATENCY, MAX_PAYLOAD_BYTES)
@@ -85,14 +92,19 @@ class ServerCaller:
 class _MemberPacketSender(PacketSender):
     """A sender of packets to the callee, in the name of the call's identity.
 
-    The packets have no number (P6): every call has an identity of its own, for which no sequence
-    has to be kept.
+    The packets have the numbers of the server's own (L4): every call has an identity of its own,
+    for which no sequence has to be kept.
     """
 
-    def __init__(self, identity: str, member: Member) -> None:
-        super().__init__(member.send_queue, models.ParticipantInfo(identity=identity))
+    def __init__(self, identity: str, member: Member, publisher: ServerPublisher) -> None:
+        super().__init__(
+            member.send_queue, models.ParticipantInfo(identity=identity, sid=publisher.sid)
+        )
         self._identity = identity
+        self._publisher = publisher
 
     def _numbered(self, packet: models.DataPacket) -> bytes:
         packet.participant_identity = self._identity
+        if packet.kind == models.DataPacket.RELIABLE:
+            self._publisher.number(packet)
         return packet.SerializeToString()

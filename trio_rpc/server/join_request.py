@@ -8,15 +8,30 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 #: The most bytes of an inflated join request, which holds an offer.
 _MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 _MAX_CAPABILITIES: Final = 50
+#: The most publishers of whom a client that resumes says what it has.
+_MAX_RECEIVE_STATES: Final = 2_048
 #: zlib's parameter for gzip.
 _GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+@frozen
+class Resumption:
+    """A request to go on with a session over another connection (L3).
+
+    Attributes:
+        sid: The SID of the participant.
+        last_numbers: The number of the last packet that the client has from each publisher, by SID.
+    """
+
+    sid: str
+    last_numbers: Mapping[str, int] = field(factory=dict[str, int])
 
 
 @frozen
@@ -28,13 +43,13 @@ class JoinParameters:
         single_peer_connection: Whether it uses `/rtc/v1`, where the client's peer connection
             carries both directions; otherwise there is one for each.
         offer: The client's offer, if the request has one.
-        reconnect: Whether the client wants to resume an earlier session.
+        resumption: The session to go on with; None to begin one.
     """
 
     client: models.ClientInfo
     single_peer_connection: bool = False
     offer: rtc.SessionDescription | None = None
-    reconnect: bool = False
+    resumption: Resumption | None = None
 
 
 def parse_query(query: Mapping[str, str]) -> JoinParameters:
@@ -46,7 +61,8 @@ def parse_query(query: Mapping[str, str]) -> JoinParameters:
     capabilities = [each for each in query.get("capabilities", "")[:100].split(",") if each]
     if all(each.isascii() and each.isdigit() for each in capabilities):
         client.capabilities.extend(min(int(each), 65_535) for each in capabilities)  # type: ignore[misc]
-    return JoinParameters(client, reconnect=query.get("reconnect") in ("1", "true"))
+    resumes = query.get("reconnect") in ("1", "true")
+    return JoinParameters(client, resumption=Resumption(query.get("sid", "")) if resumes else None)
 
 
 def parse_join_request(query: Mapping[str, str]) -> JoinParameters:
@@ -77,7 +93,14 @@ def join_parameters(request: rtc.JoinRequest) -> JoinParameters:
         _within_bounds(request.client_info),
         single_peer_connection=True,
         offer=request.publisher_offer if request.HasField("publisher_offer") else None,
-        reconnect=request.reconnect,
+        resumption=_resumption(request) if request.reconnect else None,
+    )
+
+
+def _resumption(request: rtc.JoinRequest) -> Resumption:
+    states = request.sync_state.datachannel_receive_states[:_MAX_RECEIVE_STATES]
+    return Resumption(
+        request.participant_sid, {state.publisher_sid: state.last_seq for state in states}
     )
 
 

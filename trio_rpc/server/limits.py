@@ -49,6 +49,8 @@ class ServerLimits:
             with 20 seconds, a reader of 30 kB a second stays connected. Shorter than the 30 seconds
             after which receivers give up a stream: others may wait for its sender, which waits for
             this participant.
+        resume_window: Seconds that a participant whose connection was lost stays in its room, for
+            its client to come back (L6); 0 for none.
     """
 
     max_rooms: int = field(default=10_000, validator=_POSITIVE)
@@ -69,3 +71,4 @@ class ServerLimits:
     ping_interval: int = field(default=5, validator=_POSITIVE)
     ping_timeout: int = field(default=15, validator=_POSITIVE)
     read_timeout: float = field(default=20.0, validator=validators.gt(0))
+    resume_window: float = field(default=15.0, validator=validators.ge(0))

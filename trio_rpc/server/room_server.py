@@ -93,7 +93,7 @@ class RoomServer(Administration):
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
                 ) as link:
-                    await serve_member(self.admission, link, claims, parameters.client)
+                    await serve_member(self.admission, link, claims, parameters)
 
         async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)

@@ -146,7 +146,7 @@ class _Signalling:
     ) -> None:
         limit = self._admission.limits.max_queue_bytes
         async with open_framed_link(stream, max_queue_bytes=limit) as link:
-            await serve_member(self._admission, link, claims, parameters.client)
+            await serve_member(self._admission, link, claims, parameters)
 
     async def _serve_livekit_client(
         self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters

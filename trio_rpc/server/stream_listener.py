@@ -125,7 +125,7 @@ class _StreamServer:
             records, claims, parameters = joining
             limit = self._admission.limits.max_queue_bytes
             async with open_framed_link(records, max_queue_bytes=limit) as link:
-                await serve_member(self._admission, link, claims, parameters.client)
+                await serve_member(self._admission, link, claims, parameters)
 
     def stop(self) -> None:
         """Reject all pending handshakes."""

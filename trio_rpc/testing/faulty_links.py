@@ -9,7 +9,7 @@ A `FaultyConnector` stands between a participant and its way to the server:
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
@@ -151,6 +151,10 @@ class _FaultyLink:
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)
         self._sent.put(frame)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self.send_nowait(frame)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
         """A packet leaves when its time has come, not before."""

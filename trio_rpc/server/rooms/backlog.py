@@ -156,6 +156,11 @@ class Backlog:
 
     # Waiting
 
+    @property
+    def has_waiters(self) -> bool:
+        """Whether somebody waits for the queue."""
+        return bool(self._waiters)
+
     def waiting_for_room(
         self, size: int, wake: Callable[[], None], limit: int | None = None
     ) -> AbstractContextManager[None]:

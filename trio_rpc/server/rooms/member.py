@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -13,9 +13,18 @@ from attrs import define, field
 from livekit.protocol import models, rtc
 
 from ...errors import DisconnectReason
-from ...links import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError, packet_sender
+from ...links import (
+    EARLY_FRAMES,
+    Channel,
+    Frame,
+    LinkClosedError,
+    LinkFullError,
+    packet_sender,
+)
+from ...links.resumable import ResumableQueue
 from ...participant import ParticipantKind, ParticipantPermissions
 from ...protocol.budgets import Budget
+from ...protocol.receipts import Receipts
 from ...protocol.sequences import SequenceFilter
 from ...tokens import Claims
 from ..limits import ServerLimits
@@ -68,6 +77,12 @@ class Member:
         impatient_until: The time until which no packet of a call waits for the participant, since
             an earlier one waited in vain.
         stamp: The serialised fields that its packets are stamped with (P5).
+        resumable: The queue that outlives a link, which `send_queue` is then; None for a client
+            that cannot resume (L6).
+        is_detached: Whether the participant has no connection at present.
+        on_replaced: Called with the reason when another connection is to take the place of its own,
+            which waits for what is returned.
+        receipts: The count of the reliable packets of its connection, of which it is told (L5).
     """
 
     identity: str
@@ -95,6 +110,10 @@ class Member:
     answering: Cause = field(factory=object)
     impatient_until: float = 0.0
     stamp: bytes = field(init=False)
+    resumable: ResumableQueue | None = None
+    is_detached: bool = False
+    on_replaced: Callable[[str], Awaitable[None]] = field(init=False)
+    receipts: Receipts = field(factory=Receipts)
 
     def __attrs_post_init__(self) -> None:
         self.backlog = Backlog(self.limits.max_queue_bytes)
@@ -109,6 +128,7 @@ class Member:
         claims: Claims,
         client: models.ClientInfo,
         send_queue: SendQueue,
+        resumable: ResumableQueue | None,
         limits: ServerLimits,
         budget: Budget,
     ) -> Member:
@@ -131,6 +151,7 @@ class Member:
             send_queue=send_queue,
             limits=limits,
             budget=budget,
+            resumable=resumable,
         )
 
     def info(self) -> models.ParticipantInfo:
@@ -251,6 +272,12 @@ class Member:
         queued = self.send_queue.queued_bytes
         if not self._is_leaving and not self.backlog.has_room(size, queued):
             raise BacklogFullError(self.identity, self.backlog, size)
+
+    def send_receipt(self) -> None:
+        """Tell it which of its packets have arrived, unless it knows."""
+        if self.resumable is not None and (receipt := self.receipts.take()) is not None:
+            with suppress(LinkFullError, LinkClosedError):
+                self.send_queue.send_nowait(Frame(Channel.RECEIPT, receipt))
 
     def tell(self, response: rtc.SignalResponse) -> None:
         """Queue a signalling message for the participant alone, which it has caused itself."""

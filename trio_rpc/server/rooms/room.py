@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
 from livekit.protocol import models, rtc
 
 from ...errors import DisconnectReason
-from ...links import Channel, Frame
+from ...links import Channel, Frame, Link
 from ...participant import ParticipantPermissions
 from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
 from ..limits import ServerLimits
 from .backlog import SERVER, Cause
+from .detached import DetachedMembers
 from .member import Member, ServerCall, make_sid, signal_frame
+from .publisher import ServerPublisher
 from .router import PacketRouter
 
 #: The most bytes of an update besides the texts that can be large.
@@ -47,8 +49,8 @@ class ServerRoom:
         on_empty: Called when the last member is gone.
 
     Attributes:
-        callers: The server's own calls to members, by the caller's identity.
-        router: The routing of packets between members.
+            self._detached.remove(previous)
+            previous.disconnect(
     """
 
     def __init__(
@@ -64,7 +66,11 @@ class ServerRoom:
         self.settings = settings
         self.members: dict[str, Member] = {}
         self.callers: dict[str, ServerCall] = {}
-        self.router = PacketRouter(name, self.members, self.callers, limits.max_queue_bytes)
+        self.publisher = ServerPublisher(self.sid)
+        self.router = PacketRouter(
+            name, self.members, self.callers, self.publisher, limits.max_queue_bytes
+        )
+        self._detached = DetachedMembers(self.leave)
         self._limits = limits
         self._half = limits.max_queue_bytes // 2
         self._on_empty = on_empty
@@ -110,6 +116,7 @@ class ServerRoom:
         )
         member.tell(rtc.SignalResponse(join=join))
         if previous is not None:
+            self._detached.remove(previous)
             previous.disconnect(
                 DisconnectReason.DUPLICATE_IDENTITY,
                 f"another participant joined as {member.identity!r}",
@@ -123,6 +130,43 @@ class ServerRoom:
         if self.members.get(member.identity) is member:
             member.state = models.ParticipantInfo.ACTIVE
             self._announce(member, member)
+
+    def detach(self, member: Member, expires_at: float) -> None:
+        """Keep a member that has lost its connection, for its client to come back (L6).
+
+        Args:
+            expires_at: Until when it stays, on the event loop's clock.
+        """
+        if self.members.get(member.identity) is member:
+            self._detached.add(member, expires_at)
+
+    def resume(self, member: Member, link: Link, last_numbers: Mapping[str, int]) -> None:
+        """Go on with a detached member over another link, on which it is told what it missed.
+
+        Args:
+            last_numbers: The number of the last packet that it has from each publisher, by SID.
+
+        Raises:
+            NotRetainedError: it lacks packets that are not retained any more; it has left the room.
+            LinkClosedError: the link has ended already.
+        """
+        reconnect = rtc.ReconnectResponse(last_message_seq=member.sequences.highest)
+        others = [other.info() for other in self._visible() if other is not member]
+        update = rtc.ParticipantUpdate(participants=[member.info(), *others])
+        greeting = [
+            signal_frame(rtc.SignalResponse(reconnect=reconnect)),
+            signal_frame(rtc.SignalResponse(update=update)),
+            signal_frame(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))),
+        ]
+        self._detached.attach(member, link, greeting, last_numbers)
+
+    def expire_detached(self, now: float) -> float:
+        """Let the detached members leave whose time is over.
+
+        Returns:
+            When the next one's is; infinity if there is none.
+        """
+        return self._detached.expire(now)
 
     def leave(self, member: Member) -> None:
         """Remove a member that is gone, unless it was replaced or removed before.
@@ -139,6 +183,7 @@ class ServerRoom:
         ]
         for each in departed:
             del self.members[each.identity]
+            self._detached.remove(each)
         for other in self.members.values():
             other.debts.on_departures(each.identity for each in departed)
         if not self.members:
@@ -213,6 +258,8 @@ class ServerRoom:
         named_sids = {*sids}
         packet = models.DataPacket(destination_identities=sorted(named), user=user)
         packet.kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
+        if reliable:
+            self.publisher.number(packet)
         channel = Channel.RELIABLE if reliable else Channel.LOSSY
         frame = Frame(channel, packet.SerializeToString())
         check_size("a packet", len(frame.body), MAX_PACKET_BYTES, "bytes")

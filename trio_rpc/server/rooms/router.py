@@ -19,6 +19,7 @@ from ...protocol.packets import parse_packet
 from ...protocol.rpc_messages import rpc_ack, rpc_response
 from .directed_streams import OpenStream, TooManyStreamsError
 from .member import FULL, Member, ServerCall
+from .publisher import ServerPublisher
 from .routing import (
     TO_NOBODY,
     Routed,
@@ -45,6 +46,7 @@ class PacketRouter:
         room: The name of the room.
         members: The members of the room, by identity.
         callers: The server's own calls to members, by the caller's identity.
+        publisher: The numbers of the server's own packets.
         max_queue_bytes: The capacity of a member's queue; a member whose queue is more than half
             full is behind (B8).
     """
@@ -52,6 +54,7 @@ class PacketRouter:
     _room: str
     _members: Mapping[str, Member]
     _callers: Mapping[str, ServerCall]
+    _publisher: ServerPublisher
     _max_queue_bytes: int
     _half: int = field(init=False)
 
@@ -70,6 +73,10 @@ class PacketRouter:
         kind = packet.WhichOneof("value")
         if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
             return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
+        if channel is Channel.RELIABLE and not packet.sequence:
+            # Of an older SDK of LiveKit's: without a number, nobody could say that it has arrived.
+            packet.sequence = sender.sequences.highest + 1
+            body += models.DataPacket(sequence=packet.sequence).SerializeToString()
         if not sender.sequences.is_new(packet.sequence):
             # Dropped here: its receiver may have been replaced by one that cannot tell.
             logger.debug("ignored a packet of %s that came before", sender.identity)
@@ -171,6 +178,7 @@ class PacketRouter:
             # The error takes less room than the answer.
             failure = rpc_response(receiver.identity, call_id, error)
             failure.participant_identity = sender.identity
+            self._publisher.number(failure)
             with suppress(LinkFullError, LinkClosedError):
                 receiver.send_queue.send_nowait(
                     Frame(Channel.RELIABLE, failure.SerializeToString())
@@ -234,5 +242,6 @@ class PacketRouter:
             rpc_response(caller.identity, call_id, error),
         ):
             packet.participant_identity = callee
+            self._publisher.number(packet)
             caller.deliver(Frame(Channel.RELIABLE, packet.SerializeToString()), caller)
         return Routed((caller,), behind=(caller,))

@@ -41,6 +41,9 @@ class RoomTable:
         """Return the room of that name; None if there is none."""
         if name in self._expiries:
             self._forget_expired()
+        if (room := self._rooms.get(name)) is not None:
+            # Which may have been its last members.
+            room.expire_detached(self._clock())
         return self._rooms.get(name)
 
     def get(self, name: str) -> ServerRoom:
@@ -126,7 +129,9 @@ class RoomTable:
             self.forget(name)
 
     def _forget_expired(self) -> None:
+        now = self._clock()
+        for room in tuple(self._rooms.values()):
+            room.expire_detached(now)
         if self._expiries:
-            now = self._clock()
             for name in [name for name, expiry in self._expiries.items() if expiry <= now]:
                 self.forget(name)

@@ -10,7 +10,7 @@ receives pongs and close reasons.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -85,6 +85,9 @@ class WebRTCLink:
     def send_nowait(self, frame: Frame) -> None:
         link = self._signals if frame.channel is Channel.SIGNAL else self._data
         link.send_nowait(frame)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        self._data.resend_nowait(frames)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
         self._data.flush_nowait(at_least=at_least)

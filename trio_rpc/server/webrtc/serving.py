@@ -28,7 +28,7 @@ async def serve_livekit_client(
         claims: The claims of its token.
         parameters: The parameters of its request.
     """
-    if parameters.reconnect:
+    if parameters.resumption is not None:
         # A resume keeps the peer connections, under new addresses, which aiortc can't. The client
         # joins again with new ones.
         await signalling.send_message(_reconnect_request().SerializeToString())
@@ -41,7 +41,7 @@ async def serve_livekit_client(
         async with open_webrtc_link(signalling, thread, max_queue_bytes=limit) as link:
             link.start(subscriber_primary=subscriber_primary, offer=parameters.offer)
             opening = Opening(join, link.wait_open)
-            await serve_member(admission, link, claims, parameters.client, opening)
+            await serve_member(admission, link, claims, parameters, opening)
     except LinkClosedError as error:
         await signalling.aclose(str(error))
 

@@ -1,0 +1,65 @@
+"""The way back into a room: steps and delays (rules L1 and L2)."""
+
+import pytest
+
+from trio_rpc.client.reconnecting import Ending, ReconnectPolicy, Recovery, Step
+
+LOST, RECONNECT = Ending.LOST, Ending.RECONNECT
+UNAUTHORIZED, FINAL = Ending.UNAUTHORIZED, Ending.FINAL
+
+
+def steps(*endings: Ending) -> list[Step]:
+    """Return the steps that follow a connection that ended, and tries that failed, so."""
+    recovery = Recovery(ReconnectPolicy(), 0.0)
+    return [recovery.after(ending)[0] for ending in endings]
+
+
+def delays(*endings: Ending, jitter: float = 1.0) -> list[float]:
+    """Return the delays before each of those steps."""
+    recovery = Recovery(ReconnectPolicy(), 0.0, lambda: jitter)
+    return [recovery.after(ending)[1] for ending in endings]
+
+
+def test_a_lost_connection_is_resumed_until_the_server_says_otherwise() -> None:
+    assert steps(LOST, LOST, RECONNECT, LOST) == [
+        Step.RESUME,
+        Step.RESUME,
+        Step.REJOIN,
+        Step.REJOIN,
+    ]
+
+
+def test_a_server_that_says_reconnect_is_joined_again_at_once() -> None:
+    assert steps(RECONNECT) == [Step.REJOIN]
+    assert delays(RECONNECT, LOST) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("before", [[], [LOST], [RECONNECT], [LOST, LOST, RECONNECT]])
+def test_the_end_is_the_end(before: list[Ending]) -> None:
+    assert steps(*before, FINAL)[-1] is Step.END
+
+
+def test_a_token_is_asked_for_once_more() -> None:
+    assert steps(LOST, UNAUTHORIZED, UNAUTHORIZED) == [Step.RESUME, Step.REJOIN, Step.REJOIN]
+    assert steps(LOST, UNAUTHORIZED, UNAUTHORIZED, UNAUTHORIZED)[-1] is Step.END
+    assert delays(LOST, UNAUTHORIZED, UNAUTHORIZED)[1:] == [0.0, 0.0]
+
+
+def test_delays_grow_to_their_limit() -> None:
+    expected = [0.0, 0.3, 0.6, 1.2, 2.4, 4.8, 7.0, 7.0]
+    assert delays(*[LOST] * 8) == pytest.approx(expected)
+    assert delays(*[LOST] * 8, jitter=0.5) == pytest.approx([each / 2 for each in expected])
+
+
+def test_a_thousand_tries_do_not_overflow() -> None:
+    assert delays(*[LOST] * 3_000)[-1] == 7.0
+
+
+def test_the_room_is_given_up_after_a_minute() -> None:
+    assert Recovery(ReconnectPolicy(), 100.0).give_up_at == 160.0
+
+
+@pytest.mark.parametrize("setting", ["give_up_after", "first_delay", "base", "factor", "cap"])
+def test_a_policy_with_a_negative_setting_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match=setting):
+        ReconnectPolicy(**{setting: -1.0})

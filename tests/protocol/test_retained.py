@@ -1,0 +1,115 @@
+"""Packets that are retained until they have arrived (rules L4 and L5)."""
+
+from collections.abc import Callable
+
+import pytest
+from livekit.protocol import models
+
+from trio_rpc.protocol.receipts import RECEIPT_BYTES, Receipts, read_receipt
+from trio_rpc.protocol.retained import NotRetainedError, RetainedPackets
+
+
+def packet(number: int, publisher: str = "PA_1", payload: bytes = b"") -> bytes:
+    """Return a serialised packet of a publisher."""
+    user = models.UserPacket(payload=payload)
+    whole = models.DataPacket(sequence=number, participant_sid=publisher, user=user)
+    return whole.SerializeToString()
+
+
+def had(**last_numbers: int) -> Callable[[models.DataPacket], bool]:
+    """Return a test of packets by the last number had of each publisher."""
+    return lambda packet: packet.sequence <= last_numbers.get(packet.participant_sid, 0)
+
+
+def test_what_has_not_arrived_is_missed_in_order() -> None:
+    retained = RetainedPackets()
+    for number in range(1, 11):
+        retained.add(packet(number))
+    assert retained.missed(had(PA_1=7)) == [packet(8), packet(9), packet(10)]
+    assert len(retained) == 3
+
+
+@pytest.mark.parametrize("arrived", range(7))
+def test_each_publisher_has_numbers_of_its_own(arrived: int) -> None:
+    sent = [("PA_1", 5), ("PA_2", 1), ("PA_1", 9), ("RM_1", 3), ("PA_2", 2), ("PA_3", 1)]
+    packets = [packet(number, publisher) for publisher, number in sent]
+    retained = RetainedPackets()
+    for each in packets:
+        retained.add(each)
+    assert retained.missed(had(**dict(sent[:arrived]))) == packets[arrived:]
+
+
+def test_a_publisher_that_is_not_listed_has_missed_all() -> None:
+    retained = RetainedPackets()
+    retained.add(packet(1, "PA_2"))
+    assert retained.missed(had(PA_1=100)) == [packet(1, "PA_2")]
+
+
+def test_a_receipt_frees_what_has_arrived() -> None:
+    retained = RetainedPackets()
+    for number in range(1, 5):
+        retained.add(packet(number))
+    retained.on_arrived(3)
+    assert len(retained) == 1
+    retained.on_arrived(1)
+    assert len(retained) == 1
+    retained.on_arrived(4)
+    assert (len(retained), retained.retained_bytes) == (0, 0)
+
+
+def test_a_receipt_for_more_than_was_sent_is_refused() -> None:
+    retained = RetainedPackets()
+    retained.add(packet(1))
+    with pytest.raises(ValueError, match="2 packets are said to have arrived, of 1 sent"):
+        retained.on_arrived(2)
+    assert len(retained) == 1
+
+
+def test_beyond_its_limit_a_resume_is_refused() -> None:
+    retained = RetainedPackets(max_bytes=1_000)
+    for number in range(1, 101):
+        retained.add(packet(number, payload=bytes(100)))
+    assert retained.retained_bytes <= 1_000
+    with pytest.raises(NotRetainedError, match=r"1,000 bytes"):
+        retained.missed(had())
+    with pytest.raises(NotRetainedError):
+        retained.missed(had(PA_1=50))
+
+
+def test_beyond_its_limit_a_resume_works_when_what_was_dropped_has_arrived() -> None:
+    retained = RetainedPackets(max_bytes=1_000)
+    packets = [packet(number, payload=bytes(100)) for number in range(1, 101)]
+    for each in packets:
+        retained.add(each)
+    assert retained.missed(had(PA_1=98)) == packets[98:]
+    retained.on_arrived(1)
+    assert retained.missed(had(PA_1=98)) == packets[99:]
+
+
+def test_receipts_count_from_the_beginning_of_a_connection() -> None:
+    retained = RetainedPackets()
+    for number in range(1, 6):
+        retained.add(packet(number))
+    assert len(retained.missed(had(PA_1=3))) == 2
+    retained.add(packet(6))
+    with pytest.raises(ValueError, match="4 packets are said to have arrived, of 3 sent"):
+        retained.on_arrived(4)
+    retained.on_arrived(2)
+    assert retained.missed(had()) == [packet(6)]
+
+
+def test_receipts_count_and_are_sent_when_much_has_come() -> None:
+    receipts = Receipts()
+    assert receipts.take() is None
+    assert not receipts.add(100)
+    assert read_receipt(receipts.take() or b"") == 1
+    assert receipts.take() is None
+    assert receipts.add(RECEIPT_BYTES)
+    assert read_receipt(receipts.take() or b"") == 2
+    assert not receipts.add(100)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"1", bytes(9)])
+def test_what_is_no_receipt_is_refused(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match="a receipt of"):
+        read_receipt(garbage)

@@ -1,0 +1,141 @@
+"""The way back into a room whose connection was lost (rules L1 and L2).
+
+To *resume* is to go on with the same session and SID; to *rejoin* is to join again, with another.
+What is tried next depends on what was tried before, and on how it ended:
+
+    ended by        a connection      a try to resume     a try to rejoin
+    LOST            resume            resume              rejoin
+    RECONNECT       rejoin, at once   rejoin, at once     rejoin
+    UNAUTHORIZED                      rejoin, at once     rejoin, at once; the second time, end
+    FINAL           end               end                 end
+
+All else waits as the `ReconnectPolicy` says. No I/O.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+
+from attrs import define, field, frozen
+from attrs import validators as check
+
+
+class Step(Enum):
+    """What is done about a connection."""
+
+    CONNECTED = auto()
+    RESUME = auto()
+    REJOIN = auto()
+    END = auto()
+
+
+class Ending(Enum):
+    """How a connection, or a try to open one, ended.
+
+    LOST: by the network, or a server that asks us to resume. RECONNECT: by a server that asks us to
+    join again, or cannot resume. UNAUTHORIZED: by a token that is not accepted, perhaps any more.
+    FINAL: by a server that wants us out of the room.
+    """
+
+    LOST = auto()
+    RECONNECT = auto()
+    UNAUTHORIZED = auto()
+    FINAL = auto()
+
+
+_NEXT_STEP: Final = {
+    (Step.CONNECTED, Ending.LOST): Step.RESUME,
+    (Step.CONNECTED, Ending.RECONNECT): Step.REJOIN,
+    (Step.RESUME, Ending.LOST): Step.RESUME,
+    (Step.RESUME, Ending.RECONNECT): Step.REJOIN,
+    (Step.RESUME, Ending.UNAUTHORIZED): Step.REJOIN,
+    (Step.REJOIN, Ending.LOST): Step.REJOIN,
+    (Step.REJOIN, Ending.RECONNECT): Step.REJOIN,
+    (Step.REJOIN, Ending.UNAUTHORIZED): Step.REJOIN,
+}
+_AT_ONCE: Final = {
+    (Step.CONNECTED, Ending.RECONNECT),
+    (Step.RESUME, Ending.RECONNECT),
+    (Step.RESUME, Ending.UNAUTHORIZED),
+    (Step.REJOIN, Ending.UNAUTHORIZED),
+}
+
+
+@frozen(kw_only=True)
+class ReconnectPolicy:
+    """When a lost connection is opened again, and for how long that is tried.
+
+    The first try comes after `first_delay`, each further one after a random part of a delay that
+    grows from `base` by `factor` up to `cap` ("full jitter", so that the participants of a server
+    that restarts do not come back all at once).
+
+    Attributes:
+        give_up_after: Seconds after which the room is lost for good.
+        first_delay: Seconds before the first try.
+        base: The longest delay before the second try, in seconds.
+        factor: What the longest delay grows by with each further try; at least 1.
+        cap: The longest delay, in seconds.
+
+    Raises:
+        ValueError: one of them is negative, or `factor` below 1.
+    """
+
+    give_up_after: float = field(default=60.0, validator=check.ge(0))
+    first_delay: float = field(default=0.0, validator=check.ge(0))
+    base: float = field(default=0.3, validator=check.ge(0))
+    factor: float = field(default=2.0, validator=check.ge(1))
+    cap: float = field(default=7.0, validator=check.ge(0))
+
+    def delay(self, tries: int, jitter: float) -> float:
+        """Return the seconds before the next try.
+
+        Args:
+            tries: The tries so far.
+            jitter: From 0 to 1.
+        """
+        if tries == 0:
+            return self.first_delay
+        # A power that would overflow is over any cap.
+        growth = self.factor ** min(tries - 1, 64)
+        return min(self.base * growth, self.cap) * jitter
+
+
+@define(eq=False)
+class Recovery:
+    """The way back from one loss of a connection.
+
+    Args:
+        policy: The delays, and when to give up.
+        lost_at: When the connection was lost.
+        jitter: Returns random numbers from 0 to 1.
+    """
+
+    policy: ReconnectPolicy
+    lost_at: float
+    _jitter: Callable[[], float] = random.random
+    _step: Step = Step.CONNECTED
+    _tries: int = 0
+    _refusals: int = 0
+
+    @property
+    def give_up_at(self) -> float:
+        """When the room is lost for good."""
+        return self.lost_at + self.policy.give_up_after
+
+    def after(self, ending: Ending) -> tuple[Step, float]:
+        """Return the next step after a connection or a try ended so, and the seconds before it."""
+        before = self._step
+        if ending is Ending.UNAUTHORIZED:
+            self._refusals += before is Step.REJOIN
+        if ending is Ending.FINAL or self._refusals > 1:
+            self._step = Step.END
+            return Step.END, 0.0
+        self._step = _NEXT_STEP[before, ending]
+        if (before, ending) in _AT_ONCE:
+            return self._step, 0.0
+        delay = self.policy.delay(self._tries, self._jitter())
+        self._tries += 1
+        return self._step, delay

@@ -1,0 +1,125 @@
+"""The sending half of a session, over one link after another (rules L4 to L6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from livekit.protocol import models
+
+from ..concurrency import Backend
+from ..protocol.retained import RetainedPackets
+from .base import Channel, Frame, Link, LinkClosedError, LinkFullError
+from .frames import FRAME_OVERHEAD
+
+
+class ResumableQueue:
+    """The queue of a session that may outlive its link.
+
+    Reliable packets are retained until they have arrived. Without a link they are only that, up to
+    a limit; signalling is dropped then, since a session that resumes is told how things are, and so
+    are lossy packets.
+
+    Args:
+        link: The link to begin with.
+        max_queue_bytes: The most that may wait for another link.
+
+    Attributes:
+        retained: The packets that may have to be sent again.
+    """
+
+    def __init__(self, link: Link, max_queue_bytes: int, backend: Backend) -> None:
+        # As much as may wait, and as much that was in flight before.
+        self.retained = RetainedPackets(2 * max_queue_bytes)
+        self._max_queue_bytes = max_queue_bytes
+        self._link: Link | None = link
+        self._waiting_bytes = 0
+        self._backend = backend
+        self._attached = backend.event()
+        self._closed_because: str | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be sent, without those in flight."""
+        return self._waiting_bytes if self._link is None else self._link.queued_bytes
+
+    def send_nowait(self, frame: Frame) -> None:
+        """Queue a frame; see `Link`."""
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
+        is_reliable = frame.channel is Channel.RELIABLE
+        if self._link is not None:
+            # That a link has ended is seen by whoever receives from it, in a moment.
+            with suppress(LinkClosedError):
+                self._link.send_nowait(frame)
+        elif is_reliable:
+            self._count_waiting(len(frame.body) + FRAME_OVERHEAD)
+        if is_reliable:
+            self.retained.add(frame.body)
+
+    def _count_waiting(self, size: int) -> None:
+        if self._waiting_bytes and self._waiting_bytes + size > self._max_queue_bytes:
+            raise LinkFullError(
+                f"{self._waiting_bytes:,} bytes wait for a connection, of {self._max_queue_bytes:,}"
+            )
+        self._waiting_bytes += size
+
+    def flush_nowait(self, *, at_least: int = 1) -> None:
+        """Send what is queued at once; see `Link`."""
+        if self._link is not None:
+            self._link.flush_nowait(at_least=at_least)
+
+    async def wait_writable(self) -> None:
+        """Wait until some of the queue has left, or there is another link."""
+        if self._closed_because is not None:
+            return
+        if self._link is None:
+            await self._attached.wait()
+        else:
+            await self._link.wait_writable()
+
+    def discard_queued(self) -> None:
+        """Discard the queue, without what is in flight; see `Link`."""
+        self._waiting_bytes = 0
+        if self._link is not None:
+            self._link.discard_queued()
+
+    def detach(self) -> None:
+        """Be without a link from now on."""
+        self._link = None
+        self._waiting_bytes = 0
+        self._attached = self._backend.event()
+
+    def attach(
+        self,
+        link: Link,
+        greeting: Iterable[Frame],
+        has_arrived: Callable[[models.DataPacket], bool],
+    ) -> None:
+        """Go on with another link: send a greeting on it, and the packets that have not arrived.
+
+        Args:
+            link: The link, which is open.
+            greeting: The frames to begin with.
+            has_arrived: Whether the other side says that it has a packet.
+
+        Raises:
+            NotRetainedError: the other side lacks packets that are not retained any more.
+            LinkClosedError: the link has ended already.
+        """
+        missed = self.retained.missed(has_arrived)
+        link.resend_nowait(greeting)
+        link.resend_nowait(Frame(Channel.RELIABLE, packet) for packet in missed)
+        self._link = link
+        self._waiting_bytes = 0
+        self._attached.set()
+
+    def close(self, reason: str) -> None:
+        """Be without a link for good.
+
+        Args:
+            reason: The reason, for people.
+        """
+        if self._link is None and self._closed_because is None:
+            self._attached.set()
+        self._closed_because = reason

@@ -1,0 +1,85 @@
+"""The members of a room who have lost their connection and may come back (rule L6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from attrs import define, field
+from livekit.protocol import models
+
+from ...links import Frame, Link
+from ...protocol.receipts import Receipts
+from ...protocol.retained import NotRetainedError
+from .member import Member
+
+
+@define(eq=False)
+class DetachedMembers:
+    """The members of a room without a connection, and until when they stay.
+
+    Nothing is announced of them. What they are sent waits in their queues, and whoever waits for
+    room in one of these waits on.
+
+    Args:
+        leave: Lets a member leave the room.
+    """
+
+    _leave: Callable[[Member], None]
+    # The first to expire comes first, since all stay equally long.
+    _expiries: dict[Member, float] = field(init=False, factory=dict[Member, float])
+
+    def add(self, member: Member, expires_at: float) -> None:
+        """Detach a member from its connection.
+
+        Args:
+            expires_at: Until when the member stays, on the event loop's clock.
+        """
+        assert member.resumable is not None
+        member.resumable.detach()
+        member.is_detached = True
+        member.on_disconnect = lambda: self._leave(member)
+        self._expiries[member] = expires_at
+
+    def attach(
+        self, member: Member, link: Link, greeting: list[Frame], had: Mapping[str, int]
+    ) -> None:
+        """Go on with a member over another link.
+
+        Args:
+            greeting: The frames to begin with.
+            had: The number of the last packet that it has from each publisher, by SID.
+
+        Raises:
+            NotRetainedError: it lacks packets that are not retained any more; it has left the room.
+            LinkClosedError: the link has ended already.
+        """
+        assert member.resumable is not None
+        try:
+            member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
+        except NotRetainedError:
+            self._leave(member)
+            raise
+        member.receipts = Receipts()
+        member.is_detached = False
+        del self._expiries[member]
+
+    def remove(self, member: Member) -> None:
+        """Forget a member that has left the room."""
+        if self._expiries.pop(member, None) is not None:
+            assert member.resumable is not None
+            member.resumable.close("the participant has left the room")
+            member.backlog.close()
+
+    def expire(self, now: float) -> float:
+        """Let those leave whose time is over; returns when the next one's is, or infinity."""
+        while self._expiries:
+            member, expires_at = next(iter(self._expiries.items()))
+            if expires_at > now:
+                return expires_at
+            self._leave(member)
+        return math.inf
+
+
+def _is_had(packet: models.DataPacket, had: Mapping[str, int]) -> bool:
+    return packet.sequence <= had.get(packet.participant_sid, 0)
