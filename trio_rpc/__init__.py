@@ -13,7 +13,7 @@ The participants of a room call each other's methods:
             destination_identity="bob", method="greet", payload="hi"
         )
 
-`trio_rpc.server` has the room server, `trio_rpc.tokens` what makes access tokens.
+`trio_rpc.server` has the room server, `trio_rpc.tokens` the access tokens.
 """
 
 from .client.local_participant import LocalParticipant

@@ -1,4 +1,4 @@
-"""What applications send each other besides calls: data, DTMF and transcriptions."""
+"""The data of applications besides calls: data packets, DTMF and transcriptions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class DataPacket:
 
     Attributes:
         data: The bytes, as they were sent.
-        kind: How they were sent.
-        participant: Who sent them; None when the server did, or somebody whom we can't see.
-        topic: What they are about, or None.
+        kind: The kind of delivery.
+        participant: The sender; None for the server, or a hidden participant.
+        topic: The topic, or None.
     """
 
     data: bytes
@@ -46,7 +46,7 @@ class SipDTMF:
     Attributes:
         code: The number of the key, 0 to 15.
         digit: The key as it is printed: `"0"` to `"9"`, `"*"`, `"#"`, `"A"` to `"D"`.
-        participant: Who pressed it; None when the server did, or somebody whom we can't see.
+        participant: The sender; None for the server, or a hidden participant.
     """
 
     code: int
@@ -56,15 +56,15 @@ class SipDTMF:
 
 @frozen
 class TranscriptionSegment:
-    """A piece of what was said.
+    """A segment of transcribed speech.
 
     Attributes:
-        id: Segments with one id are versions of one piece; the last counts.
-        text: What was said.
-        start_time: When it began, in milliseconds of the track.
-        end_time: When it ended, in milliseconds of the track.
-        language: Its language, as a BCP 47 tag such as `"en"`.
-        final: Whether no further version will come.
+        id: The id; segments with the same id are versions of one segment, of which the last counts.
+        text: The transcribed text.
+        start_time: The beginning of the speech, in milliseconds of the track.
+        end_time: The end of the speech, in milliseconds of the track.
+        language: The language, as a BCP 47 tag such as `"en"`.
+        final: Whether this is the last version.
     """
 
     id: str
@@ -77,12 +77,12 @@ class TranscriptionSegment:
 
 @frozen
 class Transcription:
-    """What somebody said, as text.
+    """Transcribed speech of a participant.
 
     Attributes:
-        participant_identity: Who said it.
-        track_sid: On which audio track.
-        segments: The pieces, in order.
+        participant_identity: The identity of the speaker.
+        track_sid: The id of the audio track.
+        segments: The segments, in order.
     """
 
     participant_identity: str

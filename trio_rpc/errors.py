@@ -8,15 +8,15 @@
     │   ├── PublishDTMFError
     │   └── PublishTranscriptionError
     ├── StreamError                      a data stream was not sent, or broke off
-    ├── SignalRequestError               the server did not make a change
+    ├── SignalRequestError               the server refused a change, or did not answer
     ├── EventsLostError                  events came faster than they were read
     ├── InvalidTokenError                a token is not accepted
     ├── RefusedError                     a server refuses a participant or a room
-    └── QueueFullError                   a participant has not taken what a server sent it
+    └── QueueFullError                   the queue of a server's participant is full
 
 `RpcError` travels between participants (rules E1 and E2 of the protocol); the others stay here.
-An argument that makes no sense is a `TypeError` or a `ValueError`, and the use of a room that was
-never joined a `RuntimeError`: they are mistakes of the program, not to be caught.
+An invalid argument is a `TypeError` or a `ValueError`, and the use of a room that was never joined
+a `RuntimeError`: they are mistakes of the program, not to be caught.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class RoomError(Exception):
 
 
 class RpcError(RoomError):
-    """A call failed, or is to fail: raise it in a handler and the caller gets it as it is.
+    """The failure of a call. Raised in a handler, it reaches the caller unchanged.
 
     Any other exception that leaves a handler reaches the caller as 1500 `APPLICATION_ERROR`,
     without its text.
 
     Args:
-        code: What went wrong, from 0 to 2**32 - 1. 1001 to 1999 are reserved for LiveKit, whose
-            built-in ones are `RpcError.ErrorCode`.
-        message: For a person to read; cut to 256 UTF-8 bytes when it is sent.
-        data: More about it, often JSON; cut to 15,360 UTF-8 bytes when it is sent.
+        code: The code of the error, from 0 to 2**32 - 1. 1001 to 1999 are reserved for LiveKit,
+            whose built-in codes are `RpcError.ErrorCode`.
+        message: A description for people; cut to 256 UTF-8 bytes when it is sent.
+        data: Further data, often JSON; cut to 15,360 UTF-8 bytes when it is sent.
 
-    Raises:
-        TypeError: `code` is no int, `message` or `data` no text.
+        Raises:
+            TypeError: `code` is not an `int`, or `message` or `data` is not a `str`.
         ValueError: `code` does not fit into 32 bits.
     """
 
@@ -99,17 +99,17 @@ class RpcError(RoomError):
 
     @property
     def code(self) -> int:
-        """What went wrong, as a number."""
+        """The code of the error."""
         return self._code
 
     @property
     def message(self) -> str:
-        """What went wrong, for a person."""
+        """The description for people."""
         return self._message
 
     @property
     def data(self) -> str | None:
-        """More about it, or None."""
+        """Further data, or None."""
         return self._data
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ class RpcError(RoomError):
 
     @classmethod
     def built_in(cls, code: ErrorCode, data: str | None = None) -> RpcError:
-        """The error of a built-in code with its fixed message, and with `data` about this case."""
+        """Return the error of a built-in code, with its fixed message and `data`."""
         return cls(code, cls.ErrorMessage[code], data)
 
 
@@ -126,8 +126,8 @@ class ConnectError(RoomError):
     """A room could not be joined.
 
     Attributes:
-        status: The HTTP status that the server refused with (401 is a wrong token, 404 no such
-            server), None when no server answered.
+        status: The HTTP status of the server's refusal (401: the token is not valid, 404: no room
+            server at that URL); None if no server answered.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
@@ -137,7 +137,7 @@ class ConnectError(RoomError):
 
 
 class DisconnectReason(IntEnum):
-    """Why a participant is not in the room any more."""
+    """The reasons for which a participant is not in the room any more."""
 
     UNKNOWN_REASON = 0
     CLIENT_INITIATED = 1
@@ -196,7 +196,7 @@ class PublishTranscriptionError(PublishDataError):
 
 
 class StreamError(RoomError):
-    """A data stream was not sent, or did not come to its proper end; the text says why."""
+    """A data stream was not sent, or broke off; the text says why."""
 
 
 class SignalRequestError(RoomError):
@@ -216,15 +216,15 @@ class EventsLostError(RoomError):
 
 
 class InvalidTokenError(RoomError):
-    """A token is not accepted. The text says why, to a person, and tells nothing secret."""
+    """A token is not accepted. The text says why, for people, and reveals no secret."""
 
 
 class RefusedError(RoomError):
     """A server refuses a participant, or a room.
 
     Attributes:
-        status: The HTTP status that says the same.
-        reason: The same for people.
+        status: The HTTP status of the refusal.
+        reason: The reason, for people.
     """
 
     def __init__(self, status: int, reason: str) -> None:

@@ -19,8 +19,8 @@ _MAX_TRACEBACK_LINES: Final = 60
 def peer_logger(name: str) -> logging.Logger:
     """Return the logger of that name, made safe for lines that peers cause.
 
-    What a line is made of is cut and escaped, so that a peer cannot forge lines or fill a disk, and
-    lines beyond some in a second are left out, with a count when there is room again.
+    The arguments of a line are cut and escaped, so that a peer cannot forge lines or fill a disk.
+    Lines beyond a rate are left out, and counted in the next line that is written.
     """
     logger = logging.getLogger(name)
     if not any(isinstance(each, PeerFilter) for each in logger.filters):
@@ -29,14 +29,14 @@ def peer_logger(name: str) -> logging.Logger:
 
 
 class PeerFilter(logging.Filter):
-    """Cuts and escapes what lines are made of, and bounds how many there are."""
+    """A filter that cuts and escapes the arguments of lines, and limits the rate of lines."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reset()
 
     def reset(self) -> None:
-        """Let as many lines through as at the beginning."""
+        """Reset the rate limit."""
         self._left = float(_BURST)
         self._counted_at = time.monotonic()
         self._suppressed = 0
@@ -56,7 +56,7 @@ class PeerFilter(logging.Filter):
             record.args = (*(record.args or ()), self._suppressed)
             self._suppressed = 0
         if record.exc_info and record.exc_info[1] is not None:
-            # The formatter takes this as it is. A name or a payload may be in an exception's text.
+            # The formatter uses this unchanged. An exception's text may have a name or a payload.
             record.exc_text = _bounded_traceback(record.exc_info[1])
         return True
 

@@ -17,7 +17,7 @@ _NO_TRACKS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class ParticipantKind(IntEnum):
-    """What sort of program a participant is."""
+    """The kind of program that a participant is."""
 
     STANDARD = 0
     INGRESS = 1
@@ -34,7 +34,7 @@ class ParticipantKind(IntEnum):
 
 
 class ParticipantState(IntEnum):
-    """How far a participant has come. Only an active one receives data and calls."""
+    """The progress of a participant in joining. Only an active one receives data and calls."""
 
     JOINING = 0
     JOINED = 1
@@ -43,18 +43,18 @@ class ParticipantState(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> ParticipantState:  # noqa: ARG003
-        # A newer server may know states that we don't: it is in the room, and that is all.
+        # A newer server may know states that we don't; the participant is in the room at least.
         return cls.JOINED
 
 
 @frozen
 class ParticipantPermissions:
-    """What a participant may do, as its token or the server said.
+    """The permissions of a participant, from its token or the server.
 
     Attributes:
         can_publish_data: Send data, and call methods.
         can_update_metadata: Change its own metadata, name and attributes.
-        hidden: It is announced to nobody, and may not call methods.
+        hidden: Not announced to others, and so not allowed to call methods.
         can_subscribe: Receive the tracks of others.
         can_publish: Publish tracks.
     """
@@ -75,7 +75,7 @@ class ParticipantPermissions:
 
     @classmethod
     def from_proto(cls, permission: models.ParticipantPermission) -> ParticipantPermissions:
-        """What LiveKit's protobuf says."""
+        """Convert from LiveKit's protobuf."""
         return cls(
             can_publish_data=permission.can_publish_data,
             can_update_metadata=permission.can_update_metadata,
@@ -85,7 +85,7 @@ class ParticipantPermissions:
         )
 
     def to_proto(self) -> models.ParticipantPermission:
-        """The same as LiveKit's protobuf."""
+        """Convert to LiveKit's protobuf."""
         return models.ParticipantPermission(
             can_publish_data=self.can_publish_data,
             can_update_metadata=self.can_update_metadata,
@@ -96,12 +96,12 @@ class ParticipantPermissions:
 
 
 class Participant:
-    """Somebody in the room; what is known of them changes as the server tells it.
+    """A participant of the room, whose properties follow the server's updates.
 
     Attributes:
-        sid: The id that the server gave; a participant who joins again gets another.
-        identity: Who it is: unique in the room, and what calls and data are addressed to.
-        permissions: What it may do.
+        sid: The id that the server gave its session; a participant that joins again gets another.
+        identity: The identity, unique in the room, which calls and data are addressed to.
+        permissions: The permissions of the participant.
     """
 
     def __init__(self, info: models.ParticipantInfo) -> None:
@@ -130,27 +130,27 @@ class Participant:
 
     @property
     def kind(self) -> ParticipantKind:
-        """What sort of program it is."""
+        """The kind of program that the participant is."""
         return ParticipantKind(self._info.kind)
 
     @property
     def state(self) -> ParticipantState:
-        """How far it has come."""
+        """The progress of the participant in joining."""
         return ParticipantState(self._info.state)
 
     @property
     def client_protocol(self) -> int:
-        """How much of data streams and RPC it understands: 0 for RPC v1 alone (N1)."""
+        """The version of RPC and data streams that it understands: 0 for RPC v1 alone (N1)."""
         return self._info.client_protocol
 
     @property
     def capabilities(self) -> frozenset[int]:
-        """What else it understands, as the numbers that it announced."""
+        """The further abilities of the participant, as the numbers that it announced."""
         return frozenset(self._info.capabilities)
 
     @property
     def track_publications(self) -> Mapping[str, Any]:
-        """The tracks that it publishes, by their sid. Always empty: this library has no media."""
+        """The published tracks, by SID. Always empty: this library has no media."""
         return _NO_TRACKS
 
     def __repr__(self) -> str:
@@ -205,5 +205,5 @@ class RemoteParticipant(Participant):
 
     @property
     def is_active(self) -> bool:
-        """Whether it can be called."""
+        """Whether the participant can be called."""
         return self._info.state == models.ParticipantInfo.ACTIVE

@@ -1,4 +1,4 @@
-"""Making and verifying LiveKit's access tokens (rule V1), which say who may do what."""
+"""Creation and verification of LiveKit's access tokens (rule V1)."""
 
 # PyJWT's types are unknown where `cryptography`, which HS256 does without, is not installed.
 # pyright: reportUnknownMemberType=false
@@ -23,12 +23,12 @@ from .protocol.limits import utf8_length
 #: The claim `kind` of a token: a `ParticipantKind`, by its name in lower case.
 KindClaim: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
 
-MAX_IDENTITY_BYTES: Final = 256  #: How long the identity of a participant may be, in UTF-8.
-MAX_ROOM_NAME_BYTES: Final = 256  #: How long the name of a room may be, in UTF-8.
+MAX_IDENTITY_BYTES: Final = 256  #: The longest identity of a participant, in UTF-8.
+MAX_ROOM_NAME_BYTES: Final = 256  #: The longest name of a room, in UTF-8.
 
 _ALGORITHM: Final = "HS256"
 _TYPES: Final[dict[type, str]] = {bool: "true or false", str: "text", list: "a list", dict: "a map"}
-# What "the token" is or has when PyJWT refuses it, whose own texts may repeat parts of the token.
+# The rest of "the token …" for each error of PyJWT, whose own texts may repeat parts of the token.
 _REASONS: Final[dict[type[Exception], str]] = {
     jwt.InvalidAlgorithmError: f"is not signed with {_ALGORITHM}",
     jwt.InvalidKeyError: f"names API key {{!r}}, whose secret is of no use for {_ALGORITHM}",
@@ -40,18 +40,19 @@ _T = TypeVar("_T")
 
 @frozen(kw_only=True)
 class VideoGrants:
-    """What the holder of a token may do: the claim `video` of LiveKit's access tokens (rule V1).
+    """The grants of a token's holder: the claim `video` of LiveKit's access tokens (rule V1).
 
-    None leaves the decision to the server; grants read from a token have no None left.
+    None leaves the decision to the server; grants read from a token have no None.
 
     Attributes:
-        room_create, room_list, room_record: May create, list, record rooms.
-        room_admin, room_join: May manage, join the room that is named `room`.
-        can_publish, can_subscribe: May send tracks, get those of others. None means yes.
-        can_publish_data: May send data packets, and so RPC. None means the same as `can_publish`.
+        room_create, room_list, room_record: Create, list, record rooms.
+        room_admin, room_join: Manage, join the room that is named `room`.
+        can_publish, can_subscribe: Publish tracks, subscribe to those of others. None means yes.
+        can_publish_data: Send data packets, and so RPC. None means the same as `can_publish`.
         can_publish_sources: The only sources of tracks that may be published; empty for any.
-        can_update_own_metadata: May change its name, metadata and attributes. None means no.
-        hidden, agent: Is not shown to others; may register as a worker of LiveKit's agents.
+        can_update_own_metadata: Change its own name, metadata and attributes. None means no.
+        hidden: Not shown to others.
+        agent: Register as a worker of LiveKit's agents.
     """
 
     room_create: bool = False
@@ -69,7 +70,7 @@ class VideoGrants:
     agent: bool = False
 
     def to_claim(self) -> dict[str, object]:
-        """The claim `video` for these grants, without those that have their defaults."""
+        """Return the claim `video` for these grants, without defaults."""
         return {
             _claim_name(grant.name): [*value] if isinstance(value, tuple) else value
             for grant in fields(VideoGrants)
@@ -78,10 +79,10 @@ class VideoGrants:
 
     @classmethod
     def from_claim(cls, claim: Mapping[str, object]) -> VideoGrants:
-        """The grants of a decoded claim `video`; absent ones are what LiveKit takes them for.
+        """Return the grants of a decoded claim `video`; absent ones get LiveKit's defaults.
 
         Raises:
-            InvalidTokenError: A grant has the wrong type; the text names it.
+            InvalidTokenError: a grant has the wrong type; the text names it.
         """
         can_publish = _take(claim, "canPublish", True)
         sources: list[object] = _take(claim, "canPublishSources", [])
@@ -101,15 +102,15 @@ class VideoGrants:
 
 @frozen(kw_only=True)
 class Claims:
-    """What a verified token says of its holder (rule V1).
+    """The claims of a verified token about its holder (rule V1).
 
     Attributes:
         api_key: The API key whose secret signed the token.
-        identity: Who the holder is; empty only when the token does not grant joining.
-        name, metadata, attributes: What the others in the room see of the holder.
-        kind: What kind of participant, one of `KindClaim`.
-        grants: What the holder may do.
-        expires_at: When the token expires, in seconds since 1970; None when that is unknown.
+        identity: The identity of the holder; empty only if the token does not grant joining.
+        name, metadata, attributes: The holder's description for the others in the room.
+        kind: The kind of participant, one of `KindClaim`.
+        grants: The grants of the holder.
+        expires_at: The expiry of the token, in seconds since 1970; None if unknown.
     """
 
     api_key: str
@@ -123,16 +124,17 @@ class Claims:
 
 
 class AccessToken:
-    """Makes an access token step by step, as LiveKit's SDKs do (rule V1).
+    """A builder of access tokens, as in LiveKit's SDKs (rule V1).
 
-    Each `with_` method returns a new builder and leaves this one as it is.
+    Each `with_` method returns a new builder and leaves this one unchanged.
 
     Args:
-        api_key: The key that signs; None for `LIVEKIT_API_KEY` of the environment.
-        api_secret: Its secret, better 32 bytes or more; None for `LIVEKIT_API_SECRET`.
+        api_key: The API key to sign with; None for `LIVEKIT_API_KEY` of the environment.
+        api_secret: The secret of the API key, 32 bytes or more to be safe; None for
+            `LIVEKIT_API_SECRET` of the environment.
 
     Raises:
-        ValueError: One of them is neither given nor in the environment.
+        ValueError: one of them is neither given nor in the environment.
     """
 
     def __init__(self, api_key: str | None = None, api_secret: str | None = None) -> None:
@@ -144,42 +146,42 @@ class AccessToken:
         self._claims: dict[str, object] = {}
 
     def with_identity(self, identity: str) -> AccessToken:
-        """Who the holder is, unique in a room: at most 256 UTF-8 bytes."""
+        """Set the identity of the holder, unique in a room: at most 256 UTF-8 bytes."""
         return self._with("sub", identity)
 
     def with_name(self, name: str) -> AccessToken:
-        """What people call the holder."""
+        """Set the name of the holder that people see."""
         return self._with("name", name)
 
     def with_metadata(self, metadata: str) -> AccessToken:
-        """Any text about the holder, for the others in the room."""
+        """Set any text about the holder, for the others in the room."""
         return self._with("metadata", metadata)
 
     def with_attributes(self, attributes: Mapping[str, str]) -> AccessToken:
-        """Named texts about the holder, for the others in the room."""
+        """Set named texts about the holder, for the others in the room."""
         return self._with("attributes", dict(attributes))
 
     def with_kind(self, kind: KindClaim) -> AccessToken:
-        """What kind of participant the holder is; `standard` when it is not said."""
+        """Set the kind of participant; the default is `standard`."""
         return self._with("kind", kind)
 
     def with_grants(self, grants: VideoGrants) -> AccessToken:
-        """What the holder may do."""
+        """Set the grants of the holder."""
         return self._with("video", grants.to_claim())
 
     def with_ttl(self, ttl: datetime.timedelta) -> AccessToken:
-        """How long after its making the token lets its holder join; 6 hours if it is not said."""
+        """Set the time in which the holder may join, from signing on; the default is 6 hours."""
         changed = copy(self)
         changed._ttl = ttl
         return changed
 
     def to_jwt(self) -> str:
-        """The signed token, valid from now on.
+        """Sign the token, which is valid from now on.
 
         Raises:
-            ValueError: `verify_token` would always refuse it: joining is granted to no identity,
-                the identity or the room's name is too long, the kind is unknown, the secret cannot
-                sign, …
+            ValueError: `verify_token` would always refuse it: joining is granted without an
+                identity, the identity or the room's name is too long, the kind is unknown, the
+                secret cannot sign, …
         """
         now = time.time()
         times = {"nbf": int(now), "exp": int(now + self._ttl.total_seconds())}
@@ -197,17 +199,17 @@ class AccessToken:
 
 
 def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
-    """What `token` says, when it is certain that the holder of an API key says so (rule V1).
+    """Verify a token, and return its claims (rule V1).
 
-    It must name one of `api_keys`, be signed with HS256 and that key's secret (the value in
+    The token must name one of `api_keys`, be signed with HS256 and that key's secret (the value in
     `api_keys`), have an expiry, and be valid now, give or take 10 seconds.
 
     Raises:
-        InvalidTokenError: The token is not accepted; the text is the reason.
+        InvalidTokenError: the token is not accepted; the text is the reason.
     """
     api_key = _take(inspect_token(token), "iss", "")
     if api_key not in api_keys:
-        # Key and secret are easily swapped, and then the text must not tell the secret.
+        # Key and secret are easily swapped, and then the text must not reveal the secret.
         if any(compare_digest(api_key.encode(), secret.encode()) for secret in api_keys.values()):
             raise InvalidTokenError("the token has a secret where its API key belongs")
         raise InvalidTokenError(f"API key {api_key[:64]!r} is not known to this server")
@@ -218,7 +220,7 @@ def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
             algorithms=[_ALGORITHM],
             options={
                 "verify_aud": False,  # `aud` has no meaning in LiveKit
-                # PyJWT takes whatever `int` takes for a time, odd text too.
+                # PyJWT accepts everything that `int` accepts for a time, odd text too.
                 "verify_exp": False,
                 "verify_nbf": False,
                 "verify_iat": False,
@@ -232,16 +234,16 @@ def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
 
 
 def bearer_token(authorization: str) -> str:
-    """The token in an HTTP header `Authorization: Bearer …`; `""` for any other."""
+    """Return the token of an HTTP header `Authorization: Bearer …`; `""` for any other."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def check_join(claims: Claims, room: str | None = None) -> None:
-    """Makes sure that verified `claims` allow joining `room`, or just any room when it is None.
+    """Check that verified `claims` allow joining `room`, or any room if that is None.
 
     Raises:
-        InvalidTokenError: Joining is not granted (rule V1), no room is named, or another one.
+        InvalidTokenError: joining is not granted (rule V1), or no room or another one is named.
     """
     if not claims.grants.room_join:
         raise InvalidTokenError("the token does not grant joining a room (roomJoin)")
@@ -252,10 +254,10 @@ def check_join(claims: Claims, room: str | None = None) -> None:
 
 
 def inspect_token(token: str) -> dict[str, object]:
-    """What `token` claims, for a person to look at: nothing of it is verified.
+    """Return the claims of a token for inspection, without verifying it.
 
     Raises:
-        InvalidTokenError: It is not a JWT.
+        InvalidTokenError: it is not a JWT.
     """
     try:
         return jwt.decode(token.encode("ascii"), options={"verify_signature": False})
@@ -276,11 +278,11 @@ def _check_times(payload: Mapping[str, object], now: float) -> None:
 
 
 def _take_time(payload: Mapping[str, object], claim: str) -> float | None:
-    """Seconds since 1970, a JSON number; None when the claim is absent or null."""
+    """Return a claim in seconds since 1970, a JSON number; None if it is absent or null."""
     value = payload.get(claim)
     if value is None:
         return None
-    # JSON of Python's has NaN and Infinity too, and its true is an int.
+    # Python's JSON has NaN and Infinity too, and its true is an int.
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise InvalidTokenError(f"the claim {claim!r} is not a number of seconds")
     return value
@@ -317,7 +319,7 @@ def _read_claims(payload: Mapping[str, Any]) -> Claims:
 
 
 def _take(claims: Mapping[str, object], key: str, default: _T) -> _T:
-    """The claim `key`, or `default` when it is absent or null, as in LiveKit's server."""
+    """Return the claim `key`; `default` if it is absent or null, as in LiveKit's server."""
     value = claims.get(key)
     return default if value is None else _check(f"the claim {key!r}", value, default)
 
@@ -334,5 +336,5 @@ def _check(what: str, value: object, like: _T) -> _T:
 
 
 def _claim_name(name: str) -> str:
-    """LiveKit's name for a grant: roomJoin for room_join."""
+    """Return LiveKit's name for a grant: roomJoin for room_join."""
     return name[0] + name.title().replace("_", "")[1:]

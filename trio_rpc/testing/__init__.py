@@ -1,7 +1,7 @@
-"""What tests of programs that use trio_rpc need: rooms without a network, faults, virtual time.
+"""Tools for tests of programs that use trio_rpc: rooms in memory, faults, virtual time.
 
-* `rooms`: rooms in memory, and who is in them.
-* `faults`: what goes wrong on a link, decided from a seed. `faulty_links`: links on which it does.
+* `rooms`: rooms in memory, and their participants.
+* `faults`: faults of a link, decided from a seed. `faulty_links`: links with such faults.
   `lanes`: one direction of such a link.
 * `virtual_time`: an asyncio event loop whose clock jumps, as trio's autojump clock does.
 * `pytest_plugin`: the same as fixtures.

@@ -1,8 +1,8 @@
-"""What goes wrong on a link, decided from a seed. No I/O.
+"""The faults of a link, decided from a seed. No I/O.
 
 Each link has a stream of random numbers of its own for each direction, and each packet draws the
-same number of them. So what happens to the n-th packet in a direction depends on the seed alone,
-and not on what goes on elsewhere or on which other faults there are.
+same number of them. So the fate of the n-th packet in a direction depends on the seed alone, and
+not on other packets or on the other faults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attrs import Attribute, field, frozen
 
 from ..links import Channel, Frame
 
-#: As the participant sees it: what it has sent, or what it receives.
+#: The direction of a packet, as the participant sees it.
 Direction = Literal["sent", "received"]
 
 _DATA: Final = frozenset({Channel.RELIABLE, Channel.LOSSY})
@@ -41,20 +41,20 @@ def _probability() -> Any:
 
 @frozen(kw_only=True)
 class Faults:
-    """What goes wrong on a link, and how often, in both directions.
+    """The faults of a link in both directions, and their probabilities.
 
     Attributes:
         seed: The same seed and the same packets make the same faults.
-        delay: Seconds that a packet is under way, from and to; packets stay in order.
+        delay: Seconds that a packet is in flight, at least and at most; packets stay in order.
         drop: The probability that a packet never arrives.
-        duplicate: The probability that it arrives twice.
-        reorder: The probability that it is held back, so that later ones overtake it.
-        reorder_delay: Seconds that it is then held back, from and to.
-        channels: What this applies to: data packets, reliable and lossy ones. Signalling is spared
-            unless it is named here.
+        duplicate: The probability that a packet arrives twice.
+        reorder: The probability that a packet is held back, so that later ones overtake it.
+        reorder_delay: Seconds that such a packet is held back, at least and at most.
+        channels: The channels with faults; by default, reliable and lossy data packets, and not
+            signalling.
 
     Raises:
-        ValueError: a probability is not from 0 to 1, or a range of seconds not in order.
+        ValueError: a probability is not from 0 to 1, or a range of seconds is not in order.
     """
 
     seed: int = 0
@@ -68,14 +68,14 @@ class Faults:
 
 @frozen
 class PacketFate:
-    """What becomes of one packet.
+    """The fate of one packet.
 
     Attributes:
-        direction: Which way it goes.
-        frame: The packet; `livekit.protocol.models.DataPacket.FromString(frame.body)` reads it.
-        delays: Seconds that each copy is under way; none when it was dropped, two when it was
+        direction: The direction of the packet.
+        frame: The packet; `livekit.protocol.models.DataPacket.FromString(frame.body)` parses it.
+        delays: Seconds that each copy is in flight: none if the packet is dropped, two if it is
             duplicated.
-        held_back: Seconds that the first copy is held back besides; 0 when it keeps its place.
+        held_back: Further seconds that the first copy is held back; 0 if it keeps its place.
     """
 
     direction: Direction
@@ -85,10 +85,10 @@ class PacketFate:
 
 
 class FaultPlan:
-    """Decides the fates of the packets of one link in one direction.
+    """The fates of the packets of one link in one direction.
 
     Args:
-        faults: How often what goes wrong.
+        faults: The probabilities of faults.
         link: The number of the link among those with the same faults.
     """
 
@@ -98,11 +98,11 @@ class FaultPlan:
         self._random = Random(f"{faults.seed}/{link}/{direction}")
 
     def applies_to(self, channel: Channel) -> bool:
-        """Whether what goes over a channel has a fate at all."""
+        """Whether packets of a channel have faults."""
         return channel in self._faults.channels
 
     def decide(self, frame: Frame) -> PacketFate:
-        """What becomes of the next packet."""
+        """Decide the fate of the next packet."""
         faults, draw = self._faults, self._random.random
         dropped, duplicated, reordered = (
             draw() < probability for probability in (faults.drop, faults.duplicate, faults.reorder)
@@ -120,7 +120,7 @@ class FaultPlan:
 
 
 def count_faults(injected: Counter[str], fate: PacketFate) -> None:
-    """Count, by kind, what goes wrong with a packet."""
+    """Count the faults of a packet by kind."""
     injected["dropped"] += not fate.delays
     injected["delayed"] += any(fate.delays)
     injected["duplicated"] += len(fate.delays) > 1

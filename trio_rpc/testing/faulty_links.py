@@ -1,9 +1,9 @@
-"""Links on which things go wrong, from a seed or at a word.
+"""Links with faults, from a seed or on demand.
 
-A `FaultyConnector` stands between a participant and its way to the server:
+A `FaultyConnector` wraps a participant's connector:
 
-    Room ──send_nowait──► lane "sent" ──────► the link that it wraps ──► server
-    Room ◄───receive───── lane "received" ◄──          "
+    Room ──send_nowait──► lane "sent" ──────► the wrapped link ──► server
+    Room ◄───receive───── lane "received" ◄──        "
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from ..links.websocket import WebSocketConnector
 from .faults import Direction, FaultPlan, Faults
 from .lanes import Lane, OnPacket, Switches
 
-#: What may be under way in one direction of a link, unless told otherwise.
+#: The most bytes in flight in one direction of a link, unless set otherwise.
 DEFAULT_MAX_LANE_BYTES: Final = 4 * 1024 * 1024
 
 _CUT: Final = "the link was cut"
 
 
 class FaultyConnector:
-    """A way to a server on which packets are delayed, dropped, duplicated and reordered.
+    """A connector whose links delay, drop, duplicate and reorder packets.
 
         link = FaultyConnector(server, Faults(seed=7, drop=0.1, delay=(0.01, 0.05)))
         async with room.connect(link, server.token("alice")):
             link.cut()
 
-    What is asked for by a method happens to all links that were opened with it and are still open:
-    give each participant a connector of its own to treat it differently.
+    A method affects all links that were opened with the connector and are still open: give each
+    participant a connector of its own to treat it differently.
 
     Args:
-        connector: The way to the server: a server in this process, or a URL.
-        faults: What goes wrong by itself; nothing unless given.
-        on_packet: Called with what becomes of each packet, as soon as that is decided.
-        max_lane_bytes: What may be under way in one direction; then the link is full.
+        connector: The connector to wrap: a server in this process, or a URL.
+        faults: The faults from a seed; none by default.
+        on_packet: Called with the fate of each packet, as soon as that is decided.
+        max_lane_bytes: The most bytes in flight in one direction; then the link is full.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class FaultyConnector:
 
     @property
     def injected(self) -> Counter[str]:
-        """How many faults there were, by kind.
+        """The number of faults so far, by kind.
 
-        The kinds are `dropped`, `delayed`, `duplicated`, `reordered`, `lost` (still under way when
-        the link ended), `cut` and `paused`.
+        The kinds are `dropped`, `delayed`, `duplicated`, `reordered`, `lost` (in flight when the
+        link ended), `cut` and `paused`.
         """
         return +self._switches.injected
 
     @asynccontextmanager
     async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
-        """A link for as long as the block runs; see `trio_rpc.links.Connector`."""
+        """Open a link for the block; see `trio_rpc.links.Connector`."""
         async with self._connector.open_link(token, request) as link:
             number = next(self._link_numbers)
             faulty = _FaultyLink(
@@ -89,25 +89,25 @@ class FaultyConnector:
                 finally:
                     self._links.remove(faulty)
 
-    # Faults at a word
+    # Faults on demand
 
     def cut(self) -> None:
-        """End the links at once, on both sides, as a network does that breaks down."""
+        """End the links at once, on both sides, as when a network breaks down."""
         self._switches.injected["cut"] += len(self._links)
         for link in self._links:
             link.cut()
 
     def pause(self) -> None:
-        """Let nothing through in either direction, signalling included, until `resume`.
+        """Hold all frames in both directions, signalling included, until `resume`.
 
         Links that are opened meanwhile are paused too. To both sides this is a network that stalls:
-        what is sent waits, and after the ping timeout they give up the connection.
+        frames wait, and after the ping timeout both give up the connection.
         """
         self._switches.injected["paused"] += not self._switches.paused
         self._switches.paused = True
 
     def resume(self) -> None:
-        """Let everything through again, beginning with what was sent since `pause`."""
+        """Release the frames that `pause` has held, and go on."""
         self._switches.paused = False
         for link in self._links:
             link.wake()
@@ -116,7 +116,7 @@ class FaultyConnector:
         """Drop the next packets.
 
         Args:
-            packets: How many, in addition to those that are still to be dropped.
+            packets: The number, in addition to packets that are still to be dropped.
             direction: `"sent"` by the participant, or `"received"`.
         """
         self._switches.drop_next[direction] += packets
@@ -135,10 +135,10 @@ class _FaultyLink:
         self._received = Lane(
             backend, received, switches, self._arrived_frame, backend.sleep_forever
         )
-        # What can be received: frames, or that a message held none
+        # Frames that can be received, and errors of messages without any
         self._arrived: deque[Frame | ValueError] = deque()
         self._something_arrived = backend.event()
-        # How it ends
+        # The end
         self._closed_because: str | None = None
         self._cut = backend.event()
         self.tasks = (self._sent.run, self._received.run, self._pump, self._close_when_cut)
@@ -157,7 +157,7 @@ class _FaultyLink:
             self.send_nowait(frame)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
-        """A packet leaves when its time has come, not before."""
+        """Do nothing: the delay of a packet decides when it leaves."""
 
     async def wait_writable(self) -> None:
         if self._closed_because is None:
@@ -186,13 +186,13 @@ class _FaultyLink:
         await self._link.aclose(reason)
 
     def cut(self) -> None:
-        """Break down, now."""
+        """End at once, and lose what is in flight."""
         self._end(_CUT)
         self._arrived.clear()
         self._cut.set()
 
     def wake(self) -> None:
-        """Look again at what there is to do."""
+        """Wake the tasks of both lanes, whose state has changed."""
         self._sent.wake()
         self._received.wake()
 

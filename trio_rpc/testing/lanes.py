@@ -1,4 +1,4 @@
-"""One direction of a faulty link, in which packets are under way until their time has come."""
+"""One direction of a faulty link, in which packets are in flight until they arrive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OnPacket = Callable[[PacketFate], None]
 
 @define(eq=False)
 class Switches:
-    """What the lanes of a connector share: what is asked of them, and what they have done."""
+    """The common state of the lanes of a connector: faults on demand, and counters."""
 
     on_packet: OnPacket | None
     max_lane_bytes: int
@@ -29,11 +29,11 @@ class Switches:
 
 
 class Lane:
-    """Frames that are under way, by the time at which they arrive.
+    """The frames in flight, by the time at which they arrive.
 
     Args:
-        plan: Decides what becomes of each packet.
-        deliver: Takes a frame that arrives, or raises as `Link.send_nowait`.
+        plan: Decides the fate of each packet.
+        deliver: Called with a frame that arrives; raises as `Link.send_nowait`.
         wait_deliverable: Waits until it is worth trying again after a `LinkFullError`.
     """
 
@@ -62,21 +62,21 @@ class Lane:
 
     @property
     def bytes_in_flight(self) -> int:
-        """What is under way, in bytes."""
+        """The bytes in flight."""
         return self._bytes
 
     def put(self, frame: Frame) -> None:
-        """Send a frame on its way; what arrives at once is delivered at once.
+        """Send a frame; without a delay it is delivered at once.
 
         Raises:
-            LinkFullError: too much is under way already.
-            LinkClosedError: there is no link to deliver it to any more.
+            LinkFullError: too much is in flight already.
+            LinkClosedError: the link to deliver the frame to is closed.
         """
         limit = self._switches.max_lane_bytes
         if self._in_flight and self._bytes + _size(frame) > limit:
             if frame.channel is Channel.LOSSY:
                 return
-            raise LinkFullError(f"{self._bytes:,} bytes are under way, of {limit:,}")
+            raise LinkFullError(f"{self._bytes:,} bytes are in flight, of {limit:,}")
         now = self._backend.current_time()
         if not self._plan.applies_to(frame.channel):
             self._send_on(frame, now, now)
@@ -91,23 +91,23 @@ class Lane:
             held_back = 0.0
 
     def discard(self) -> None:
-        """Lose what is under way."""
+        """Lose everything in flight."""
         self._switches.injected["lost"] += len(self._in_flight)
         self._in_flight.clear()
         self._bytes = 0
         self.wake()
 
     def wake(self) -> None:
-        """Look again at what there is to do."""
+        """Wake the tasks that wait for a change."""
         self._changed.set()
         self._changed = self._backend.event()
 
     async def wait_changed(self) -> None:
-        """Wait until something has arrived, or come in, or was lost."""
+        """Wait until a frame was put, delivered or lost, or the lane was resumed."""
         await self._changed.wait()
 
     async def run(self) -> None:
-        """Deliver what arrives later than it was put, until cancelled."""
+        """Deliver delayed frames, until cancelled."""
         while True:
             await self._wait_arrival()
             _, _, frame = self._in_flight[0]

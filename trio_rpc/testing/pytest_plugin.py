@@ -1,8 +1,8 @@
 """Fixtures for tests of programs that use trio_rpc.
 
-They are plain fixtures that give objects and factories of `async with` blocks, and so work with any
-plugin that runs async tests: anyio's, pytest-trio, pytest-asyncio. What they need is imported when
-one is used.
+They are plain fixtures, whose values are objects and factories of `async with` blocks, and so work
+with any plugin that runs async tests: anyio's, pytest-trio, pytest-asyncio. Their imports are made
+when one is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def rpc_server() -> InMemoryServer:
 def join_room(rpc_server: InMemoryServer) -> Callable[..., AbstractAsyncContextManager[Room]]:
     """Join a room of `rpc_server`: `async with join_room("alice") as room`.
 
-    It is `InMemoryServer.open_room`: it takes a `Room`, the way to the server, and grants as well.
+    This is `InMemoryServer.open_room`, which takes a `Room`, a connector, and grants as well.
     """
     return rpc_server.open_room
 
@@ -45,7 +45,7 @@ def rpc_rooms(
 ) -> Callable[..., AbstractAsyncContextManager[tuple[Room, ...]]]:
     """Several participants of `rpc_server`: `async with rpc_rooms("alice", "bob") as (alice, bob)`.
 
-    It is `open_rooms`, and takes the same.
+    This is `open_rooms`, with the same arguments.
     """
     from .rooms import open_rooms
 

@@ -1,4 +1,4 @@
-"""Rooms in memory: a server in the same process, and participants who have joined."""
+"""Rooms in memory: a server in the same process, and participants that have joined."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _API_SECRET: Final = "the secret of a server that only tests know"
 
 
 class InMemoryServer(RoomServer):
-    """A room server with an API key of its own, and tokens for whoever asks.
+    """A room server with an API key of its own, which makes tokens for any identity.
 
     `Room.connect` takes it in place of a URL. It is a `RoomServer` in every other respect, so
     `trio_rpc.server.serve` serves it on a socket too.
 
     Args:
-        limits: What the server bears.
+        limits: The limits of the server.
     """
 
     def __init__(self, limits: ServerLimits | None = None) -> None:
         super().__init__({_API_KEY: _API_SECRET}, limits)
 
     def token(self, identity: str, *, room_name: str = DEFAULT_ROOM, **grants: Any) -> str:
-        """A token that lets `identity` join.
+        """Return a token that lets `identity` join.
 
         Args:
-            identity: Who it is.
-            room_name: Which room.
-            grants: What else it may or may not do, as `VideoGrants` has it: `hidden=True`.
+            identity: The identity of the participant.
+            room_name: The name of the room.
+            grants: Further grants of `VideoGrants`, such as `hidden=True`.
         """
         return (
             AccessToken(_API_KEY, _API_SECRET)
@@ -57,14 +57,15 @@ class InMemoryServer(RoomServer):
         on_disconnect: OnDisconnect = "raise",
         **grants: Any,
     ) -> AsyncGenerator[Room]:
-        """Be in a room as `identity`, for as long as the block runs.
+        """Join a room as `identity` for the block.
 
         Args:
-            identity: Who joins.
-            room: The `Room` to join with, where the program under test has made one.
-            through: The way to this server, a `FaultyConnector` say; directly unless given.
+            identity: The identity to join as.
+            room: The `Room` to join with, if the program under test has made one.
+            through: A connector to this server, such as a `FaultyConnector`; by default, the server
+                itself.
             on_disconnect: As for `Room.connect`.
-            grants: What `token` takes.
+            grants: As for `token`.
         """
         async with (room or Room()).connect(
             through or self, self.token(identity, **grants), on_disconnect=on_disconnect
@@ -81,18 +82,19 @@ async def open_rooms(
     grants: Mapping[str, Mapping[str, Any]] | None = None,
     on_disconnect: OnDisconnect = "raise",
 ) -> AsyncGenerator[tuple[Room, ...]]:
-    """The rooms of participants who have joined and can call each other.
+    """Join as several participants, which can call each other; yield their rooms.
 
         async with open_rooms("alice", "bob") as (alice, bob):
             ...
 
     Args:
-        identities: Who joins, in this order.
-        server: Where; a server of their own unless given.
-        rooms: By identity, a `Room` to join with, where the program under test has made one.
-        through: By identity, a way to the server that is not the direct one; needs `server`.
-        grants: By identity, what `InMemoryServer.token` takes.
-        on_disconnect: As for `Room.connect`, of each.
+        identities: The identities to join as, in this order.
+        server: The server; by default, one of their own.
+        rooms: By identity, the `Room` to join with, if the program under test has made one.
+        through: By identity, a connector to the server, as for `InMemoryServer.open_room`; requires
+            `server`.
+        grants: By identity, grants as for `InMemoryServer.token`.
+        on_disconnect: As for `Room.connect`, for each.
     """
     server = server or InMemoryServer()
     rooms, through, grants = rooms or {}, through or {}, grants or {}

@@ -1,6 +1,6 @@
-"""Time that jumps: when nothing is ready to run, it is at once the time of the next timer.
+"""Virtual time: when no task is ready to run, the clock jumps to the next timer.
 
-trio has that as `trio.testing.MockClock(autojump_threshold=0)`; `VirtualTimeLoop` is the same for
+trio has `trio.testing.MockClock(autojump_threshold=0)` for that; `VirtualTimeLoop` is the same for
 asyncio. A test that waits for a minute then takes no time, and sees the clock advance by exactly a
 minute.
 """
@@ -35,11 +35,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             runner.run(main())
 
-    What comes from outside of the loop, from a socket or a worker thread, does not keep time from
-    jumping while it is waited for. A test that needs it runs in real time, or has a threshold.
+    The clock also jumps while a task waits for something outside of the loop, such as a socket or a
+    worker thread. A test with such waits runs in real time, or with a threshold.
 
     Args:
-        autojump_threshold: Real seconds of nothing to do after which time jumps.
+        autojump_threshold: Idle seconds in real time after which the clock jumps.
     """
 
     def __init__(self, *, autojump_threshold: float = 0.0) -> None:
@@ -47,25 +47,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping_selector)
 
     def time(self) -> float:
-        """The time in seconds since the loop was made, all of them skipped."""
+        """Return the virtual seconds since the loop was created."""
         return self._jumping_selector.now
 
     def jump(self, seconds: float) -> None:
-        """Let time pass at once, as a callback that blocks does; `MockClock` has the same."""
+        """Advance the clock at once, as a callback that blocks does; as `MockClock.jump`."""
         self._jumping_selector.now += seconds
 
 
 def virtual_time_backend(name: Literal["trio", "asyncio"]) -> tuple[str, dict[str, Any]]:
-    """What the fixture `anyio_backend` of anyio's pytest plugin returns for virtual time.
+    """Return the value of the fixture `anyio_backend` of anyio's pytest plugin for virtual time.
 
-    Also the `backend` and `backend_options` of `anyio.run`. The clock is used up by one run: call
-    this for each.
+    It also has the `backend` and `backend_options` of `anyio.run`. A clock is for one run: call
+    this function for each.
 
     Args:
         name: The event loop.
 
     Raises:
-        ValueError: it is neither of the two.
+        ValueError: the name is neither of the two.
     """
     match name:
         case "trio":
