@@ -251,6 +251,49 @@ async def test_iterators_are_independent() -> None:
     assert changes == ["..", "..."]
 
 
+async def test_an_iterator_has_the_classes_that_are_asked_for() -> None:
+    server = ScriptedServer()
+    async with (
+        Room().connect(server, "a token") as room,
+        room.events(events.RoomMetadataChanged) as changes,
+        room.events(events.ParticipantConnected, events.RoomMetadataChanged) as both,
+        room.events(RoomEvent) as everything,
+    ):
+        server.say(update=rtc.ParticipantUpdate(participants=[CAROL]))
+        await settle(room, server)
+        await room.disconnect()
+        assert [each.new_metadata async for each in changes] == ["."]
+        assert [each.name async for each in both] == [
+            "participant_connected",
+            "room_metadata_changed",
+        ]
+        assert [each.name async for each in everything] == [
+            "participant_connected",
+            "participant_active",
+            "room_metadata_changed",
+            "connection_state_changed",
+            "disconnected",
+        ]
+
+
+async def test_events_that_are_not_asked_for_take_no_room() -> None:
+    server = ScriptedServer()
+    async with (
+        Room().connect(server, "a token") as room,
+        room.events(events.ParticipantConnected, max_buffered=1) as connected,
+    ):
+        for _ in range(3):
+            await settle(room, server)
+        server.say(update=rtc.ParticipantUpdate(participants=[CAROL]))
+        assert (await anext(connected)).participant.identity == "carol"
+
+
+@pytest.mark.parametrize("wrong", ["data_received", int, events.Connected()], ids=repr)
+async def test_what_is_no_class_of_events_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^events are read by their classes, such as DataReceived"):
+        Room().events(wrong)
+
+
 async def test_closing_ends_the_iterator_for_its_reader() -> None:
     server = ScriptedServer()
     async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:

@@ -16,6 +16,7 @@ The participants of a room call each other's methods:
 `trio_rpc.server` has the room server, `trio_rpc.tokens` the access tokens.
 """
 
+from .client.emitter import EventStream
 from .client.local_participant import LocalParticipant
 from .client.room import Room, RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
@@ -36,7 +37,7 @@ from .errors import (
     SignalRequestError,
     StreamError,
 )
-from .events import ConnectionState, EventStream, RoomEvent
+from .events import ConnectionState, RoomEvent
 from .participant import (
     Participant,
     ParticipantKind,

@@ -10,6 +10,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import (
+    EventStream,
     LocalParticipant,
     Room,
     RoomEvent,
@@ -34,7 +35,7 @@ def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
     return info
 
 
-async def next_event(stream: events.EventStream, kind: type[RoomEvent]) -> Any:
+async def next_event(stream: EventStream[RoomEvent], kind: type[RoomEvent]) -> Any:
     while not isinstance(event := await anext(stream), kind):
         pass
     return event

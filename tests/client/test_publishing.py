@@ -13,6 +13,7 @@ from livekit.protocol import models
 from trio_rpc import (
     DataPacket,
     DataPacketKind,
+    EventStream,
     LocalParticipant,
     PublishDataError,
     PublishDTMFError,
@@ -40,7 +41,7 @@ def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
     return info
 
 
-async def next_event(stream: events.EventStream, kind: type[RoomEvent]) -> Any:
+async def next_event(stream: EventStream[RoomEvent], kind: type[RoomEvent]) -> Any:
     while not isinstance(event := await anext(stream), kind):
         pass
     return event

@@ -1,6 +1,8 @@
 """A participant of a room.
 
-* `room`: `Room`, joining and leaving. `joining`: the first message of the server.
+* `room`: `Room`, joining and leaving. `registrations`: what a program registers with it.
+  `emitter`: its listeners. `callbacks`: calling the program's functions.
+* `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
   `outbound`: its sending half.
 * `local_participant`: ourselves. `roster`: the others.

@@ -2,72 +2,50 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, overload
+from typing import Final
 
 from attrs import field, frozen
 from livekit.protocol import rtc
 
 from .. import concurrency
-from ..concurrency import Nursery, failure_in
 from ..errors import ConnectError, DisconnectedError, DisconnectReason
 from ..events import (
     Connected,
     ConnectionState,
     ConnectionStateChanged,
-    DataReceived,
-    EventEmitter,
+    Disconnected,
     RoomEvent,
 )
 from ..links import Connector, Frame, Link
 from ..links.urls import connector_for
-from ..logs import peer_logger
 from ..participant import RemoteParticipant
-from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES, BudgetExceededError
+from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES, Budget
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
 from ..protocol.sequences import SequenceFilters
 from ..protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from ..rpc.invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
-from ..rpc.methods import H, MethodRegistry
 from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
+from .callbacks import Callbacks
 from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
+from .registrations import Registrations
 from .session import Session
-from .stream_handlers import B, StreamHandlers, T
 
-logger = peer_logger(__name__)
-
-#: What the task of an async callback costs us.
-_CALLBACK_BYTES: Final = 8 * 1024
 #: Seconds that joining may take, unless told otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 
 
-def _cost_of(event: RoomEvent | None) -> tuple[str, int]:
-    """Return who caused an event, and what it costs to hold it for a callback that runs (B4)."""
-    if isinstance(event, DataReceived):
-        sender = event.data_packet.participant
-        return (sender.identity if sender else "", _CALLBACK_BYTES + len(event.data_packet.data))
-    # What the server tells is bounded; the handlers of streams are charged with their streams.
-    return "", 0
-
-
-def _at_least_1(name: str, limit: int) -> int:
-    if limit < 1:
-        raise ValueError(f"{name} is at least 1, not {limit}")
-    return limit
-
-
 @frozen
 class RoomStatistics:
-    """What a room is busy with at a moment; all zero when it is at rest.
+    """The counts of what a room is busy with; all zero when it is at rest.
 
     Attributes:
         pending_calls: Calls of ours that wait for an answer.
@@ -83,7 +61,7 @@ class RoomStatistics:
     held_bytes: int = field(default=0, eq=False)
 
 
-class Room(EventEmitter):
+class Room(Registrations):
     """A room of participants who call each other's methods.
 
     Args:
@@ -120,30 +98,25 @@ class Room(EventEmitter):
         max_peer_bytes: int | None = None,
         max_peers_bytes: int | None = None,
     ) -> None:
-        if not max_round_trip_latency > 0:
-            raise ValueError(f"max_round_trip_latency is above 0, not {max_round_trip_latency}")
+        super().__init__()
         if max_peer_bytes is None:
             max_peer_bytes = max(DEFAULT_MAX_PEER_BYTES, 2 * max_stream_bytes)
         if max_peers_bytes is None:
             max_peers_bytes = max(DEFAULT_MAX_PEERS_BYTES, max_peer_bytes)
         self._limits = SessionLimits(
             max_round_trip_latency=max_round_trip_latency,
-            max_concurrent_handlers=_at_least_1("max_concurrent_handlers", max_concurrent_handlers),
-            max_waiting_requests=_at_least_1("max_waiting_requests", max_waiting_requests),
-            max_payload_bytes=_at_least_1("max_payload_bytes", max_payload_bytes),
-            max_stream_bytes=_at_least_1("max_stream_bytes", max_stream_bytes),
-            max_peer_streams=_at_least_1("max_peer_streams", max_peer_streams),
-            max_streams=_at_least_1("max_streams", max_streams),
-            max_peer_bytes=_at_least_1("max_peer_bytes", max_peer_bytes),
-            max_peers_bytes=_at_least_1("max_peers_bytes", max_peers_bytes),
+            max_concurrent_handlers=max_concurrent_handlers,
+            max_waiting_requests=max_waiting_requests,
+            max_payload_bytes=max_payload_bytes,
+            max_stream_bytes=max_stream_bytes,
+            max_peer_streams=max_peer_streams,
+            max_streams=max_streams,
+            max_peer_bytes=max_peer_bytes,
+            max_peers_bytes=max_peers_bytes,
         )
-        super().__init__()
-        self._registry = MethodRegistry()
-        self._stream_handlers = StreamHandlers()
         self._sequences = SequenceFilters()
         # Set while connected; the last stay can still be asked about after it
         self._connecting = False
-        self._nursery: Nursery | None = None
         self._session: Session | None = None
 
     # Joining and leaving
@@ -211,22 +184,24 @@ class Room(EventEmitter):
         self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame], guard: LossGuard
     ) -> AsyncGenerator[None]:
         backend = concurrency.current()
-        session = self._session = Session(
-            backend,
-            link,
-            join,
-            self._registry,
-            self._emit_from_session,
-            guard.on_lost,
-            self._run_stream_handler,
-            stream_handlers=self._stream_handlers,
-            sequences=self._sequences,
-            limits=self._limits,
-        )
-        async with concurrency.open_service_nursery() as self._nursery:
-            self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
-            self._emit(Connected())
-            self._nursery.start_soon(session.run, early_frames)
+        budget = Budget(self._limits.max_peer_bytes, self._limits.max_peers_bytes)
+        async with concurrency.open_service_nursery() as nursery:
+            callbacks = Callbacks(nursery, budget)
+            session = self._session = Session(
+                backend,
+                link,
+                join,
+                self._registry,
+                partial(self._on_event, callbacks),
+                guard.on_lost,
+                callbacks.call,
+                stream_handlers=self._stream_handlers,
+                sequences=self._sequences,
+                limits=self._limits,
+                budget=budget,
+            )
+            self._on_event(callbacks, Connected())
+            nursery.start_soon(session.run, early_frames)
             try:
                 async with guard.block(session.wait_closed):
                     yield
@@ -234,8 +209,20 @@ class Room(EventEmitter):
                 session.leave()
                 with backend.cancel_scope(shield=True):
                     await session.wait_closed()
-                self._end_streams()
-                self._over = False
+                self._emitter.reset()
+
+    def _on_event(self, callbacks: Callbacks, event: RoomEvent) -> None:
+        emit = partial(self._emitter.emit, callbacks=callbacks)
+        match event:
+            case Connected():
+                emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
+                emit(event)
+            case Disconnected():
+                emit(ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED))
+                emit(event)
+                self._emitter.end()
+            case _:
+                emit(event)
 
     async def disconnect(self) -> None:
         """Leave the room before the block of `connect` ends; leaving twice is no error."""
@@ -253,113 +240,6 @@ class Room(EventEmitter):
         await session.wait_closed()
         assert session.disconnect_reason is not None
         return session.disconnect_reason
-
-    # Methods
-
-    @overload
-    def register_rpc_method(self, method_name: str, handler: H) -> H: ...
-    @overload
-    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[H], H]: ...
-    def register_rpc_method(
-        self, method_name: str, handler: H | None = None
-    ) -> H | Callable[[H], H]:
-        """Answer to a method, before or after joining; without a handler, a decorator.
-
-        The handler is called with an `RpcInvocationData` and returns a `str` or None, of at most
-        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async one
-        runs in a task of the room's, a plain function in a worker thread. It is cancelled when the
-        caller's time is over. What it raises reaches the caller as it is when it is an `RpcError`,
-        and as 1500 when it is anything else.
-
-        Args:
-            method_name: 1 to 64 UTF-8 bytes.
-            handler: What answers.
-
-        Raises:
-            TypeError: `handler` is not callable.
-            ValueError: the name is taken, empty or too long.
-
-        Source: LiveKit's documentation of remote method calls; rules A1 to A13.
-        """
-        return self._registry.register_or_decorate(method_name, handler)
-
-    def unregister_rpc_method(self, method: str) -> None:
-        """Answer to a method no longer; invocations that run finish.
-
-        Raises:
-            KeyError: there is no such method.
-        """
-        self._registry.unregister(method)
-
-    # Data streams
-
-    @overload
-    def register_text_stream_handler(self, topic: str, handler: T) -> T: ...
-    @overload
-    def register_text_stream_handler(
-        self, topic: str, handler: None = None
-    ) -> Callable[[T], T]: ...
-    def register_text_stream_handler(
-        self, topic: str, handler: T | None = None
-    ) -> T | Callable[[T], T]:
-        """Take the texts of a topic, before or after joining; without a handler, a decorator.
-
-        The handler is called with a `TextStreamReader` and the identity of the sender. An async one
-        runs in a task of the room's; a plain function is called by the receive loop, and must not
-        block. What it raises is logged.
-
-        Args:
-            topic: The topic that senders name; any text, `""` among them.
-            handler: The function that takes the texts.
-
-        Raises:
-            TypeError: `handler` is not callable.
-            ValueError: the topic has a text stream handler.
-        """
-        return self._stream_handlers.text.register_or_decorate(topic, handler)
-
-    def unregister_text_stream_handler(self, topic: str) -> None:
-        """Ignore further texts of a topic.
-
-        Raises:
-            KeyError: the topic has no text stream handler.
-        """
-        self._stream_handlers.text.unregister(topic)
-
-    @overload
-    def register_byte_stream_handler(self, topic: str, handler: B) -> B: ...
-    @overload
-    def register_byte_stream_handler(
-        self, topic: str, handler: None = None
-    ) -> Callable[[B], B]: ...
-    def register_byte_stream_handler(
-        self, topic: str, handler: B | None = None
-    ) -> B | Callable[[B], B]:
-        """Take the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
-        return self._stream_handlers.bytes.register_or_decorate(topic, handler)
-
-    def unregister_byte_stream_handler(self, topic: str) -> None:
-        """Ignore further bytes of a topic.
-
-        Raises:
-            KeyError: the topic has no byte stream handler.
-        """
-        self._stream_handlers.bytes.unregister(topic)
-
-    def _run_stream_handler(
-        self, handler: Callable[[Any, str], Any], reader: Any, sender: str
-    ) -> None:
-        topic = reader.info.topic
-        try:
-            result = handler(reader, sender)
-        except BaseException as error:
-            failure = failure_in(error)
-            if failure is None:
-                raise
-            logger.error("the handler of streams of topic %r failed", topic, exc_info=failure)
-        else:
-            if inspect.isawaitable(result):
-                self._run_in_background(f"streams of topic {topic!r}", result)
 
     # The room
 
@@ -438,41 +318,3 @@ class Room(EventEmitter):
         if self._session is None:
             raise RuntimeError("the room is not joined: do this inside `async with room.connect()`")
         return self._session
-
-    # Events
-
-    def _emit_from_session(self, event: RoomEvent) -> None:
-        if event.name == "disconnected":
-            self._emit(ConnectionStateChanged(ConnectionState.CONN_DISCONNECTED))
-        self._emit(event)
-        if event.name == "disconnected":
-            self._over = True
-            self._end_streams()
-
-    def _run_in_background(
-        self, name: str, awaitable: Awaitable[object], cause: RoomEvent | None = None
-    ) -> None:
-        budget, (peer, size) = self._require_session().budget, _cost_of(cause)
-        try:
-            if size:
-                budget.charge(peer, size)
-        except BudgetExceededError as error:
-            logger.warning("dropped an event, as a callback for %s takes long: %s", name, error)
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
-            return
-
-        async def finish() -> None:
-            try:
-                await awaitable
-            except BaseException as error:
-                failure = failure_in(error)
-                if failure is None:
-                    raise
-                logger.error("a callback for %s failed", name, exc_info=failure)
-            finally:
-                if size:
-                    budget.refund(peer, size)
-
-        assert self._nursery is not None
-        self._nursery.start_soon(finish, name=f"callback for {name}")

@@ -65,6 +65,7 @@ class Session:
         emit: Takes the events, in order.
         on_lost: Called first of all when the room is lost.
         sequences: The packets that have come already, in earlier sessions too (P6).
+        budget: Counts the bytes that peers make us hold (B4).
     """
 
     def __init__(
@@ -80,13 +81,14 @@ class Session:
         stream_handlers: StreamHandlers,
         sequences: SequenceFilters,
         limits: SessionLimits,
+        budget: Budget,
     ) -> None:
         self._backend = backend
         self._link = link
         self._emit = emit
         self._on_lost = on_lost
-        self.budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
-        context = BufferContext(backend, self.budget, limits.max_stream_bytes)
+        self.budget = budget
+        context = BufferContext(backend, budget, limits.max_stream_bytes)
         self.outbound = Outbound(link, join, limits, context)
         # The room and who is in it
         self.room = join.room

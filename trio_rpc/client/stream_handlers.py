@@ -21,8 +21,8 @@ _HANDLER_BYTES: Final = 8 * 1024
 
 TextStreamHandler = Callable[[TextStreamReader, str], Awaitable[None] | None]
 ByteStreamHandler = Callable[[ByteStreamReader, str], Awaitable[None] | None]
-#: Given a handler's reader, sender and topic, calls the handler.
-RunHandler = Callable[[Callable[[Any, str], Any], Any, str], None]
+#: Calls a handler, which is first named for the log, with a reader and the sender.
+RunHandler = Callable[[str, Callable[[Any, str], object], Any, str], None]
 
 T = TypeVar("T", bound=TextStreamHandler)
 B = TypeVar("B", bound=ByteStreamHandler)
@@ -107,8 +107,9 @@ class StreamHandlers:
         except StreamError as error:
             logger.debug("ignored a stream of %s: %s", sender, error)
             return None
+        what = f"the handler of streams of topic {header.topic!r}"
         if isinstance(info, TextStreamInfo):
-            run_handler(handler, TextStreamReader(context.backend, info, buffer), sender)
+            run_handler(what, handler, TextStreamReader(context.backend, info, buffer), sender)
         else:
-            run_handler(handler, ByteStreamReader(context.backend, info, buffer), sender)
+            run_handler(what, handler, ByteStreamReader(context.backend, info, buffer), sender)
         return buffer

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from attrs import Attribute
 
 #: RPC payloads of version 1, requests and responses (rule C10), and the data of errors (A6).
 MAX_PAYLOAD_BYTES: Final = 15_360
@@ -32,25 +35,39 @@ MAX_PACKET_BYTES: Final = 64_000
 MAX_TIMEOUT_MS: Final = 2**32 - 1
 
 
+def _is_above_0(_limits: object, attribute: Attribute[Any], limit: float) -> None:
+    if not limit > 0:
+        raise ValueError(f"{attribute.name} is above 0, not {limit}")
+
+
+def _is_at_least_1(_limits: object, attribute: Attribute[Any], limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"{attribute.name} is at least 1, not {limit}")
+
+
 @frozen
 class CallLimits:
     """The limits of calls; see `Room`."""
 
-    max_round_trip_latency: float
-    max_payload_bytes: int
+    max_round_trip_latency: float = field(validator=_is_above_0)
+    max_payload_bytes: int = field(validator=_is_at_least_1)
 
 
 @frozen
 class SessionLimits(CallLimits):
-    """The limits that `Room` takes; see there."""
+    """The limits that `Room` takes; see there.
 
-    max_concurrent_handlers: int
-    max_stream_bytes: int
-    max_peer_bytes: int
-    max_peers_bytes: int
-    max_peer_streams: int
-    max_streams: int
-    max_waiting_requests: int
+    Raises:
+        ValueError: a limit is not above 0.
+    """
+
+    max_concurrent_handlers: int = field(validator=_is_at_least_1)
+    max_stream_bytes: int = field(validator=_is_at_least_1)
+    max_peer_bytes: int = field(validator=_is_at_least_1)
+    max_peers_bytes: int = field(validator=_is_at_least_1)
+    max_peer_streams: int = field(validator=_is_at_least_1)
+    max_streams: int = field(validator=_is_at_least_1)
+    max_waiting_requests: int = field(validator=_is_at_least_1)
 
 
 def utf8_length(text: str) -> int:

@@ -1,0 +1,209 @@
+"""The listeners of a room: callbacks by the name of an event, and streams of events."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+from attrs import astuple, define, field
+
+from .. import concurrency
+from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
+from ..errors import EventsLostError
+from ..events import EVENT_NAMES, DataReceived, RoomEvent
+from .callbacks import Callbacks
+
+#: How many events a stream of them holds for a slow reader, unless told otherwise.
+DEFAULT_MAX_BUFFERED_EVENTS: Final = 1000
+#: What the task of an async callback costs us.
+_CALLBACK_BYTES: Final = 8 * 1024
+
+Callback = Callable[..., Any]
+C = TypeVar("C", bound=Callback)
+E_co = TypeVar("E_co", bound=RoomEvent, covariant=True)
+
+
+@define(eq=False)
+class EventStream(Generic[E_co]):
+    """The events of a room from now on, as an async iterator that ends when we leave the room.
+
+    Use it in an `async with` block, so that it stops listening with the block. It holds a bounded
+    number of events for a reader that is slower than they come; when that does not suffice,
+    reading raises `EventsLostError`.
+    """
+
+    _open_streams: set[EventStream[Any]]
+    _types: tuple[type[RoomEvent], ...]
+    _send: SendChannel[RoomEvent]
+    _receive: ReceiveChannel[Any]
+    _lost: bool = False
+
+    def __aiter__(self) -> EventStream[E_co]:
+        return self
+
+    async def __anext__(self) -> E_co:
+        try:
+            event: E_co = await self._receive.receive()
+        except CHANNEL_CLOSED:
+            self.close()
+            if self._lost:
+                raise EventsLostError(
+                    "more events came than the stream could hold: read faster, or give "
+                    "Room.events a larger max_buffered"
+                ) from None
+            raise StopAsyncIteration from None
+        return event
+
+    async def __aenter__(self) -> EventStream[E_co]:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; whoever reads sees the end."""
+        self.end()
+        self._receive.close()
+
+    def push(self, event: RoomEvent) -> None:
+        """Add an event, if it is of a kind that is read; without room for it, end the stream."""
+        if isinstance(event, self._types):
+            try:
+                self._send.send_nowait(event)
+            except WOULD_BLOCK:
+                self._lost = True
+                self.end()
+
+    def end(self) -> None:
+        """End the stream; events that wait can still be read."""
+        self._open_streams.discard(self)
+        self._send.close()
+
+
+@define
+class _Listener:
+    callback: Callback
+    once: bool
+    max_arguments: int | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        parameters = inspect.signature(self.callback).parameters.values()
+        if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+            self.max_arguments = None
+        else:
+            positional = (
+                inspect.Parameter.POSITIONAL_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            )
+            self.max_arguments = sum(parameter.kind in positional for parameter in parameters)
+
+
+class Emitter:
+    """The listeners of a room, in whichever session."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[_Listener]] = {}
+        self._open_streams: set[EventStream[Any]] = set()
+        self._ended = False
+
+    def listen(self, event: str, callback: C | None, *, once: bool) -> C | Callable[[C], C]:
+        """Add a callback, or return a decorator that does when none is given.
+
+        Raises:
+            ValueError: there is no such event.
+            TypeError: `callback` is not callable.
+        """
+        listeners = self._listeners_of(event)
+
+        def listen(callback: C) -> C:
+            if not callable(callback):
+                raise TypeError(f"the callback for {event!r} is not callable: {callback!r}")
+            listeners.append(_Listener(callback, once))
+            return callback
+
+        return listen if callback is None else listen(callback)
+
+    def forget(self, event: str, callback: Callback) -> None:
+        """Remove a callback; one that is not there is no error.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        listeners = self._listeners_of(event)
+        listeners[:] = [each for each in listeners if each.callback != callback]
+
+    def open_stream(
+        self, types: tuple[type[RoomEvent], ...], max_buffered: int
+    ) -> EventStream[Any]:
+        """Open a stream of the events of some classes; of all events if there are none.
+
+        Raises:
+            TypeError: one of `types` is not the class of an event.
+        """
+        for each in types:
+            if not _is_event_class(each):
+                raise TypeError(f"events are read by their classes, such as DataReceived: {each!r}")
+        send, receive = concurrency.current().open_memory_channel(max_buffered)
+        stream = EventStream[Any](self._open_streams, types or (RoomEvent,), send, receive)
+        self._open_streams.add(stream)
+        if self._ended:
+            stream.end()
+        return stream
+
+    def emit(self, event: RoomEvent, callbacks: Callbacks) -> None:
+        """Tell the listeners of an event.
+
+        Args:
+            event: The event.
+            callbacks: Calls the callbacks.
+        """
+        for listener in tuple(self._listeners.get(event.name, ())):
+            # A callback may have switched off those that come after it.
+            if listener in self._listeners[event.name]:
+                if listener.once:
+                    self._listeners[event.name].remove(listener)
+                arguments = astuple(event, recurse=False)[: listener.max_arguments]  # type: ignore[arg-type]
+                peer, size = _charge_for(event)
+                what = f"a callback for {event.name}"
+                callbacks.call(what, listener.callback, *arguments, peer=peer, size=size)
+        for stream in tuple(self._open_streams):
+            stream.push(event)
+
+    def end(self) -> None:
+        """End the streams, and those that are still opened: no more events come in this session."""
+        self._ended = True
+        for stream in tuple(self._open_streams):
+            stream.end()
+
+    def reset(self) -> None:
+        """End the streams; those that are opened from now on have the next session's events."""
+        self.end()
+        self._ended = False
+
+    def _listeners_of(self, event: str) -> list[_Listener]:
+        if event not in EVENT_NAMES:
+            names = ", ".join(sorted(EVENT_NAMES))
+            raise ValueError(f"there is no event {event!r}; there are {names}")
+        return self._listeners.setdefault(event, [])
+
+
+def _is_event_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, RoomEvent)
+
+
+def _charge_for(event: RoomEvent) -> tuple[str, int]:
+    """Return who causes an event, and the bytes that a task of a callback holds for it (B4)."""
+    match event:
+        case DataReceived(packet):
+            sender = packet.participant.identity if packet.participant else ""
+            return sender, _CALLBACK_BYTES + len(packet.data)
+        case _:
+            # What the server tells is bounded.
+            return "", 0

@@ -1,0 +1,205 @@
+"""The registrations of a room: methods, handlers of streams, and listeners.
+
+They need no session: a program makes them before it joins, or while it is in the room, and they are
+good for the next session as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from ..events import EventName, RoomEvent
+from ..rpc.methods import H, MethodRegistry
+from .emitter import DEFAULT_MAX_BUFFERED_EVENTS, C, Callback, Emitter, EventStream
+from .stream_handlers import B, StreamHandlers, T
+
+E1 = TypeVar("E1", bound=RoomEvent)
+E2 = TypeVar("E2", bound=RoomEvent)
+E3 = TypeVar("E3", bound=RoomEvent)
+E4 = TypeVar("E4", bound=RoomEvent)
+
+
+class Registrations:
+    """The part of `Room` by which a program registers its functions."""
+
+    def __init__(self) -> None:
+        self._registry = MethodRegistry()
+        self._stream_handlers = StreamHandlers()
+        self._emitter = Emitter()
+
+    # Methods
+
+    @overload
+    def register_rpc_method(self, method_name: str, handler: H) -> H: ...
+    @overload
+    def register_rpc_method(self, method_name: str, handler: None = None) -> Callable[[H], H]: ...
+    def register_rpc_method(
+        self, method_name: str, handler: H | None = None
+    ) -> H | Callable[[H], H]:
+        """Answer to a method, before or after joining; without a handler, a decorator.
+
+        The handler is called with an `RpcInvocationData` and returns a `str` or None, of at most
+        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async one
+        runs in a task of the room's, a plain function in a worker thread. It is cancelled when the
+        caller's time is over. What it raises reaches the caller as it is when it is an `RpcError`,
+        and as 1500 when it is anything else.
+
+        Args:
+            method_name: 1 to 64 UTF-8 bytes.
+            handler: What answers.
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the name is taken, empty or too long.
+
+        Source: LiveKit's documentation of remote method calls; rules A1 to A13.
+        """
+        return self._registry.register_or_decorate(method_name, handler)
+
+    def unregister_rpc_method(self, method: str) -> None:
+        """Answer to a method no longer; invocations that run finish.
+
+        Raises:
+            KeyError: there is no such method.
+        """
+        self._registry.unregister(method)
+
+    # Data streams
+
+    @overload
+    def register_text_stream_handler(self, topic: str, handler: T) -> T: ...
+    @overload
+    def register_text_stream_handler(
+        self, topic: str, handler: None = None
+    ) -> Callable[[T], T]: ...
+    def register_text_stream_handler(
+        self, topic: str, handler: T | None = None
+    ) -> T | Callable[[T], T]:
+        """Take the texts of a topic, before or after joining; without a handler, a decorator.
+
+        The handler is called with a `TextStreamReader` and the identity of the sender. An async one
+        runs in a task of the room's; a plain function is called by the receive loop, and must not
+        block. What it raises is logged.
+
+        Args:
+            topic: The topic that senders name; any text, `""` among them.
+            handler: The function that takes the texts.
+
+        Raises:
+            TypeError: `handler` is not callable.
+            ValueError: the topic has a text stream handler.
+        """
+        return self._stream_handlers.text.register_or_decorate(topic, handler)
+
+    def unregister_text_stream_handler(self, topic: str) -> None:
+        """Ignore further texts of a topic.
+
+        Raises:
+            KeyError: the topic has no text stream handler.
+        """
+        self._stream_handlers.text.unregister(topic)
+
+    @overload
+    def register_byte_stream_handler(self, topic: str, handler: B) -> B: ...
+    @overload
+    def register_byte_stream_handler(
+        self, topic: str, handler: None = None
+    ) -> Callable[[B], B]: ...
+    def register_byte_stream_handler(
+        self, topic: str, handler: B | None = None
+    ) -> B | Callable[[B], B]:
+        """Take the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
+        return self._stream_handlers.bytes.register_or_decorate(topic, handler)
+
+    def unregister_byte_stream_handler(self, topic: str) -> None:
+        """Ignore further bytes of a topic.
+
+        Raises:
+            KeyError: the topic has no byte stream handler.
+        """
+        self._stream_handlers.bytes.unregister(topic)
+
+    # Events
+
+    @overload
+    def on(self, event: EventName, callback: C) -> C: ...
+    @overload
+    def on(self, event: EventName, callback: None = None) -> Callable[[C], C]: ...
+    def on(self, event: EventName, callback: C | None = None) -> C | Callable[[C], C]:
+        """Call `callback` whenever `event` happens; without a callback, a decorator.
+
+        A callback gets the fields of the event, as many as it takes. It is called between two
+        messages of the room and must not block; an async one runs in a task of the room's. What a
+        callback raises is logged.
+
+        Raises:
+            ValueError: there is no such event.
+            TypeError: `callback` is not callable.
+        """
+        return self._emitter.listen(event, callback, once=False)
+
+    @overload
+    def once(self, event: EventName, callback: C) -> C: ...
+    @overload
+    def once(self, event: EventName, callback: None = None) -> Callable[[C], C]: ...
+    def once(self, event: EventName, callback: C | None = None) -> C | Callable[[C], C]:
+        """Like `on`, for the next time only."""
+        return self._emitter.listen(event, callback, once=True)
+
+    def off(self, event: EventName, callback: Callback) -> None:
+        """Do not call `callback` for `event` any more; one that is not registered is no error.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        self._emitter.forget(event, callback)
+
+    # A union is not what a checker infers from `*types: type[E]`.
+    @overload
+    def events(self, *, max_buffered: int = ...) -> EventStream[RoomEvent]: ...
+    @overload
+    def events(self, type1: type[E1], /, *, max_buffered: int = ...) -> EventStream[E1]: ...
+    @overload
+    def events(
+        self, type1: type[E1], type2: type[E2], /, *, max_buffered: int = ...
+    ) -> EventStream[E1 | E2]: ...
+    @overload
+    def events(
+        self, type1: type[E1], type2: type[E2], type3: type[E3], /, *, max_buffered: int = ...
+    ) -> EventStream[E1 | E2 | E3]: ...
+    @overload
+    def events(
+        self,
+        type1: type[E1],
+        type2: type[E2],
+        type3: type[E3],
+        type4: type[E4],
+        /,
+        *,
+        max_buffered: int = ...,
+    ) -> EventStream[E1 | E2 | E3 | E4]: ...
+    @overload
+    def events(
+        self, *types: type[RoomEvent], max_buffered: int = ...
+    ) -> EventStream[RoomEvent]: ...
+    def events(
+        self, *types: type[RoomEvent], max_buffered: int = DEFAULT_MAX_BUFFERED_EVENTS
+    ) -> EventStream[Any]:
+        """Open a stream of events from now on, which ends when we leave the room.
+
+            async with room.events(ParticipantConnected, DataReceived) as events:
+                async for event in events:
+                    ...
+
+        Args:
+            *types: The classes of the events, from `trio_rpc.events`; all events unless given. Type
+                checkers know the events as a union of up to four classes, and as `RoomEvent` if
+                there are more.
+            max_buffered: How many events wait for a slow reader before it is cut off with
+                `EventsLostError`.
+
+        Raises:
+            TypeError: one of `types` is not the class of an event.
+        """
+        return self._emitter.open_stream(types, max_buffered)
