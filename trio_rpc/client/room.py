@@ -233,6 +233,9 @@ class Room(Registrations):
     async def wait_disconnected(self) -> DisconnectReason:
         """Wait until we are not in the room any more, for whichever reason.
 
+        For other tasks than the block of `connect`, which a lost room cancels; and for a block with
+        `on_disconnect="continue"`.
+
         Raises:
             RuntimeError: the room was never joined.
         """
