@@ -183,6 +183,19 @@ def test_nobody_at_the_url_ends_with_3() -> None:
         assert "ws://127.0.0.1:1" in one_line(completed.stderr)
 
 
+@pytest.mark.parametrize("options", [(), ("--repeat", "2")], ids=["once", "repeated"])
+def test_call_ends_with_3_when_the_server_does_in_the_middle(options: tuple[str, ...]) -> None:
+    with room_server() as server:
+        code = f"import os, time; os.kill({server.process.pid}, {signal.SIGTERM}); time.sleep(600)"
+        with shell("answer", *python(code), ready="answers", LIVEKIT_URL=server.url):
+            called = run("call", "alice", "run", *ROOM, *options, LIVEKIT_URL=server.url)
+    assert (called.returncode, called.stdout) == (3, "")
+    assert (
+        one_line(called.stderr)
+        == "trio-rpc call: error: the room was lost: the server ended our stay: SERVER_SHUTDOWN"
+    )
+
+
 def test_answer_ends_with_3_when_the_server_does() -> None:
     with (
         room_server() as server,
