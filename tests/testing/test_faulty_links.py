@@ -199,7 +199,7 @@ async def test_a_paused_link_fills_up_and_is_writable_again_later() -> None:
         connector.pause()
         link.send_nowait(packet(0))
         link.send_nowait(packet(1))
-        with pytest.raises(LinkFullError, match=r"^22 bytes are under way, of 30$"):
+        with pytest.raises(LinkFullError, match=r"^22 bytes are in flight, of 30$"):
             link.send_nowait(packet(2))
         link.send_nowait(packet(0, Channel.LOSSY))
         async with anyio.create_task_group() as task_group:
