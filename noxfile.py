@@ -12,19 +12,23 @@ from pathlib import Path
 
 import nox
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = sorted({"3.11", "3.12", "3.13", RUNNING})
 BACKENDS = ["trio", "asyncio", "uvloop"]
 
+# The tests of every day.
+EVERY_DAY = [f"tests({RUNNING}-trio)", f"tests({RUNNING}-asyncio)"]
+
+# `nox -t full` runs all that there is, `nox -t rest` what of that `nox` alone does not.
+ALWAYS, REST = ["full"], ["full", "rest"]
+
 # Tests wait for processes and sockets now and then: more workers than cores are faster.
-WORKERS = [f"--numprocesses={max(4, min(os.cpu_count() or 1, 8))}"]
+WORKERS = [f"--numprocesses={max(4, min(os.cpu_count() or 1, 8))}", "--dist=worksteal"]
 
-RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-# Whether all that there is runs: `nox -t full`.
-FULL = "full" in sys.argv
-
-# Coverage takes time: it is measured with all else, under one Python, over all backends.
-COVERAGE_PYTHON = RUNNING if FULL else None
+# Coverage doubles the time of the tests: it is measured by CI, and with all else; under one Python,
+# over all backends.
+FULL = "full" in sys.argv or "rest" in sys.argv
+COVERAGE_PYTHON = RUNNING if FULL or "CI" in os.environ else None
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
@@ -32,10 +36,10 @@ OLD_LIVEKIT = "livekit==1.0.12"
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
 nox.needs_version = ">=2026.4"
-nox.options.sessions = [
-    "lint", "types", f"tests-{RUNNING}(trio)", f"tests-{RUNNING}(asyncio)", "docs", "demo"
-]  # fmt: skip
-nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", *EVERY_DAY, "docs", "demo"]
+# uv installs in seconds, where it is installed with nox: pip install 'nox[uv]'.
+nox.options.default_venv_backend = "uv|virtualenv"
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
@@ -46,14 +50,14 @@ def pinned(*names: str) -> list[str]:
     return [r for r in PROJECT["optional-dependencies"]["dev"] if r.startswith(names)]
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=ALWAYS)
 def lint(session: nox.Session) -> None:
     """Check style, spelling and news fragments, as each commit does; what can be mended, is."""
     session.install(*pinned("codespell", "pre-commit", "ruff", "towncrier"))
     session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=ALWAYS)
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("-e", ".[interop,test]", *pinned("mypy", "pyright", "types-"))
@@ -62,8 +66,16 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--project", "pyproject.toml")
 
 
-@nox.session(python=sorted({*PYTHONS, RUNNING}), tags=["full"])
-@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+@nox.session
+@nox.parametrize(
+    "python,backend",
+    [
+        nox.param(python, backend, id=each, tags=ALWAYS if f"tests({each})" in EVERY_DAY else REST)
+        for python in PYTHONS
+        for backend in BACKENDS
+        for each in [f"{python}-{backend}"]
+    ],
+)
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one backend; arguments go to pytest."""
     if backend == "uvloop" and sys.platform == "win32":
@@ -81,7 +93,7 @@ def tests(session: nox.Session, backend: str) -> None:
     session.run("coverage", "run", *pytest, env=env)
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=REST)
 def thorough(session: nox.Session) -> None:
     """Run the tests that take minutes; arguments go to pytest."""
     session.install("-e", ".[test]")
@@ -90,7 +102,7 @@ def thorough(session: nox.Session) -> None:
     session.run("python", *pytest, *session.posargs)
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=REST)
 def coverage(session: nox.Session) -> None:
     """Combine the coverage of the backends, which the tests measure with all else, and check it."""
     session.install("coverage")
@@ -98,7 +110,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=REST)
 def interop(session: nox.Session) -> None:
     """Join the server with LiveKit's SDKs and a browser; arguments go to pytest."""
     if shutil.which("npm") is None:
@@ -123,7 +135,7 @@ def soak(session: nox.Session) -> None:
     session.run("python", *pytest, env={"INTEROP_SOAK_SECONDS": "120"})
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=REST)
 def fuzz(session: nox.Session) -> None:
     """Fuzz what takes bytes of others; arguments go to tests.fuzz (see its --help)."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
@@ -133,7 +145,7 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *arguments)
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=ALWAYS)
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/."""
     session.install("-e", ".[docs,server]")
@@ -161,7 +173,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks", f"--environments={folder}", *session.posargs)
 
 
-@nox.session(reuse_venv=False, tags=["full"])
+@nox.session(reuse_venv=False, tags=ALWAYS)
 def demo(session: nox.Session) -> None:
     """Run the demonstration from a fresh installation, as a user would."""
     session.install(".[server]")

@@ -254,7 +254,7 @@ async def test_connections_that_linger_do_not_keep_the_server_from_ending(
 
 @pytest.mark.rule("V8")
 async def test_a_peer_that_does_not_read_does_not_keep_the_server_from_ending() -> None:
-    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=500_000))
+    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=500_000, read_timeout=1))
     async with (
         service(server) as running,
         connect_websocket(running.url, make_token("sloth")) as sloth,
