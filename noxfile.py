@@ -23,7 +23,8 @@ EVERY_DAY = [f"tests({RUNNING}-trio)", f"tests({RUNNING}-asyncio)"]
 ALWAYS, REST = ["full"], ["full", "rest"]
 
 # Tests wait for processes and sockets now and then: more workers than cores are faster.
-WORKERS = [f"--numprocesses={max(4, min(os.cpu_count() or 1, 8))}", "--dist=worksteal"]
+WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
+os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(4, min(os.cpu_count() or 1, 8))))
 
 # Coverage doubles the time of the tests: it is measured by CI, and with all else; under one Python,
 # over all backends.
