@@ -18,6 +18,8 @@ OLD_PYTHON_VARIABLE: Final = "INTEROP_OLD_PYTHON"
 #: The kinds of participants, in the order of the table of results.
 KINDS: Final = ("trio", "asyncio", "python", "node", "browser", "old python")
 OURS: Final = frozenset({"trio", "asyncio"})
+#: The Debian packages of other programs.
+_PACKAGES: Final = {"chromium": "chromium", "node": "nodejs npm"}
 #: Those whose calls don't end when the callee leaves.
 WAITING: Final = frozenset({"node", "old python"})
 
@@ -51,18 +53,20 @@ def command_of_crowd() -> list[str]:
 def _old_python() -> str:
     python = os.environ.get(OLD_PYTHON_VARIABLE)
     if not python:
-        pytest.skip(f"${OLD_PYTHON_VARIABLE} names no Python with livekit 1.0.12")
+        pytest.skip(
+            f"${OLD_PYTHON_VARIABLE} names no Python with livekit 1.0.12: nox -s interop makes one"
+        )
     return python
 
 
 def _node() -> list[str]:
     if not (PEERS / "node_modules").is_dir():
-        pytest.skip(f"no node_modules in {PEERS}: run npm ci there")
+        pytest.skip(f"no node_modules in {PEERS}: run npm ci there, or nox -s interop")
     return [_program("node")]
 
 
 def _program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        pytest.skip(f"no {name} on this machine")
+        pytest.skip(f"{name} is not installed: apt-get install {_PACKAGES[name]}")
     return path

@@ -91,7 +91,7 @@ class Control:
     def become(self, address: str, *command: str) -> NoReturn:
         """Replace the server's process by another program, which will listen on `address`."""
         if shutil.which(command[0]) is None:
-            raise MissingError(f"{command[0]} is not installed")
+            raise MissingError(f"{command[0]} is not installed: apt-get install {command[0]}")
         self.ready(address)
         os.execvp(command[0], command)
 
