@@ -12,6 +12,7 @@ accepted it.
 * `records`, `record_stream`: the records of a stream link, and messages in them.
 * `urls`, `connecting`: the connector for a URL, and the common part of connectors.
 * `packet_sender`: the packets that a participant sends, numbered.
+* `resumable`: the sending half of a session, over one link after another.
 """
 
 from .base import (

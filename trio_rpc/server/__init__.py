@@ -4,11 +4,13 @@
 * `administration`, `caller`: the operations of an administrator; the server's own calls.
 * `limits`: `ServerLimits`. `admission`: tokens, and joining within the limits.
   `room_server`: `RoomServer`, all of that together.
-* `session`: the session of one participant, from joining to leaving.
+* `session`: the session of one participant, from joining to leaving. `connection`: the link that
+  carries it. `signal_requests`: its requests to the server.
   `back_pressure`: waiting for receivers whose queues are full.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants that join over a plain socket.
 * `signalling`, `webrtc`: participants that join over a WebSocket, ours and LiveKit's.
+  `join_request`: the parameters with which they do.
 * `app`: the ASGI app. `http_listener`: the same on a socket of its own, by the HTTP server in
   `http`. They need the extra `server`, and are imported when `create_app` or `serve` is first used.
 """
