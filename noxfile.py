@@ -141,8 +141,8 @@ def fuzz(session: nox.Session) -> None:
     """Fuzz what takes bytes of others; arguments go to tests.fuzz (see its --help)."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or sys.version_info >= (3, 14):
         session.skip(
-            "atheris has wheels for CPython 3.11 to 3.13 on Linux (x86-64) alone: install nox in one "
-            "of these; elsewhere the tests replay its corpus"
+            "atheris has wheels for CPython 3.11 to 3.13 on Linux (x86-64) alone: install nox in "
+            "one of these; elsewhere the tests replay its corpus"
         )
     session.install("-e", ".[fuzz,test]")
     arguments = ["--seconds", "2", "--jobs", "2"] if FULL else session.posargs
