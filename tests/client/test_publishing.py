@@ -243,7 +243,10 @@ async def test_nothing_is_published_after_leaving(
 @pytest.mark.rule("E2")
 async def test_a_connection_that_is_lost_while_waiting_to_send() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", on_disconnect="continue") as room,
+        anyio.create_task_group() as task_group,
+    ):
         failures: list[str] = []
 
         async def publish() -> None:
