@@ -4,7 +4,9 @@
   `emitter`: its listeners. `callbacks`: calling the program's functions.
 * `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
-  `outbound`: its sending half. `reconnecting`: its way back after a lost connection.
+  `connection`: a link that carries it, received from and kept alive. `reconnecting`: its way
+  back after a lost connection. `outbound`: its sending half.
+* `data_events`: the events for data that comes.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `roster`: the others.
 * `server_requests`: requests to the server that wait for its answer.

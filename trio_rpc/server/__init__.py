@@ -9,6 +9,7 @@
   `back_pressure`: waiting for receivers whose queues are full.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants that join over a plain socket.
+  `join_request`: a participant's description of itself, from a URL or a message.
 * `signalling`, `webrtc`: participants that join over a WebSocket, ours and LiveKit's.
   `join_request`: the parameters with which they do.
 * `app`: the ASGI app. `http_listener`: the same on a socket of its own, by the HTTP server in

@@ -1,0 +1,204 @@
+"""A connection of a session's: one link to the server, received from and kept alive.
+
+Two tasks serve it: the receive loop, which takes every frame in order and never waits for anybody,
+and the ping loop. What they learn, the session is told at once, from within the task that learns
+it: a message, a round trip, and at last the end of the connection. See `session` for what belongs
+to which.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Protocol
+
+from attrs import frozen
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+from ..concurrency import Backend
+from ..errors import DisconnectReason
+from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..logs import peer_logger
+from ..protocol.malformed import MalformedLimiter
+from ..protocol.packets import MalformedPacketError, parse_packet
+
+logger = peer_logger(__name__)
+
+#: Seconds between pings, and of silence that is borne, where the server announces none.
+_DEFAULT_PING_INTERVAL: Final = 5.0
+_DEFAULT_PING_TIMEOUT: Final = 15.0
+
+
+@frozen
+class PingTimes:
+    """The seconds between pings, and those of silence after which the server counts as gone."""
+
+    interval: float
+    timeout: float
+
+    @classmethod
+    def of(cls, join: rtc.JoinResponse) -> PingTimes:
+        """Return the times that a server has announced, or the defaults."""
+        return cls(
+            join.ping_interval or _DEFAULT_PING_INTERVAL, join.ping_timeout or _DEFAULT_PING_TIMEOUT
+        )
+
+
+class ConnectedSession(Protocol):
+    """A session, as its connection sees it."""
+
+    def on_signal(self, response: rtc.SignalResponse) -> None:
+        """Handle a signalling message that is not about the connection itself."""
+        ...
+
+    def on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
+        """Handle a packet, which is within its bounds."""
+        ...
+
+    def on_ping(self) -> None:
+        """Do what is to be done now and then: a ping is about to be sent."""
+        ...
+
+    def on_round_trip(self, seconds: float) -> None:
+        """Take note of the time to the server and back."""
+        ...
+
+    def on_connection_end(self, reason: DisconnectReason, text: str) -> None:
+        """Decide about the session: its connection has ended.
+
+        Args:
+            reason: LiveKit's name of the reason.
+            text: The reason for people.
+        """
+        ...
+
+
+class Connection:
+    """One connection of a session.
+
+    Args:
+        link: The link, which is open; the connection owns it from here on.
+        session: The session that is told what comes.
+        ping_times: When to ping, and when to give up.
+    """
+
+    def __init__(
+        self, backend: Backend, link: Link, session: ConnectedSession, ping_times: PingTimes
+    ) -> None:
+        self._backend = backend
+        self._link = link
+        self._session = session
+        self._malformed_limiter = MalformedLimiter()
+        self._serving = backend.cancel_scope()
+        self._ended = False
+        # Liveness
+        self._ping_times = ping_times
+        self._last_received = backend.current_time()
+        self._ping_sent: tuple[int, float] = (0, 0.0)
+        self._round_trip = 0.0
+
+    async def serve(self, early_frames: list[Frame]) -> None:
+        """Receive and ping until the connection ends; it is not closed by that.
+
+        Args:
+            early_frames: The frames that came together with the server's answer to joining.
+        """
+        with self._serving:
+            async with self._backend.open_nursery() as nursery:
+                nursery.start_soon(self._ping_loop)
+                await self._receive_loop(early_frames)
+
+    async def aclose(self, reason: str) -> None:
+        """Send what is queued, and close the link.
+
+        Args:
+            reason: The close reason for the server.
+        """
+        await self._link.aclose(reason)
+
+    def _end(self, reason: DisconnectReason, text: str) -> None:
+        self._ended = True
+        self._serving.cancel()
+        self._session.on_connection_end(reason, text)
+
+    # Receiving
+
+    async def _receive_loop(self, frames: list[Frame]) -> None:
+        while True:
+            self._on_frames(frames)
+            frames = []
+            try:
+                frames = await self._link.receive()
+            except LinkClosedError as error:
+                self._end(DisconnectReason.SIGNAL_CLOSE, f"the connection was lost: {error}")
+                return
+            except ValueError as error:
+                self._on_malformed(str(error))
+
+    def _on_frames(self, frames: list[Frame]) -> None:
+        self._last_received = self._backend.current_time()
+        for channel, body in frames:
+            if self._ended:
+                return
+            try:
+                if channel is Channel.SIGNAL:
+                    self._on_signal(rtc.SignalResponse.FromString(body))
+                else:
+                    self._session.on_packet(parse_packet(body), channel)
+            except DecodeError:
+                self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
+            except MalformedPacketError as error:
+                if error.sender:
+                    # The server vouches for whose it is: the harm ends with that participant.
+                    logger.debug("ignored a packet of %s: %s", error.sender, error)
+                else:
+                    self._on_malformed(str(error))
+            except Exception:
+                # A failure of ours, or of a callback: it concerns this frame alone (B3).
+                logger.exception("handling what the server sent failed")
+
+    def _on_signal(self, response: rtc.SignalResponse) -> None:
+        match response.WhichOneof("message"):
+            case "pong_resp":
+                timestamp, sent_at = self._ping_sent
+                if response.pong_resp.last_ping_timestamp == timestamp:
+                    self._round_trip = self._backend.current_time() - sent_at
+                    self._session.on_round_trip(self._round_trip)
+            case "leave":
+                reason = DisconnectReason(response.leave.reason)
+                self._end(reason, f"the server ended our stay: {reason.name}")
+            case _:
+                self._session.on_signal(response)
+
+    def _on_malformed(self, what: str) -> None:
+        logger.warning("ignored what the server sent: %s", what)
+        if not self._malformed_limiter.allow(self._backend.current_time()):
+            self._end(
+                DisconnectReason.STATE_MISMATCH,
+                f"the server sent more than {self._malformed_limiter.limit} malformed messages",
+            )
+
+    # Liveness
+
+    async def _ping_loop(self) -> None:
+        interval, timeout = self._ping_times.interval, self._ping_times.timeout
+        while True:
+            now = self._backend.current_time()
+            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            gone_at = self._last_received + timeout
+            if now >= gone_at:
+                self._end(
+                    DisconnectReason.CONNECTION_TIMEOUT, f"the server was silent for {timeout:g} s"
+                )
+                return
+            self._session.on_ping()
+            self._ping_sent = time.time_ns() // 1_000_000, now
+            ping = rtc.Ping(timestamp=self._ping_sent[0], rtt=int(self._round_trip * 1000))
+            request = rtc.SignalRequest(ping_req=ping)
+            try:
+                self._link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+            except LinkFullError:
+                logger.debug("no ping: the queue of the link is full")
+            except LinkClosedError:
+                return
+            await self._backend.sleep(min(interval, gone_at - now))
