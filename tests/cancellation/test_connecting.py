@@ -248,7 +248,7 @@ async def test_a_body_is_not_begun_when_the_answer_comes_at_the_last_moment(
 
 async def test_a_link_that_fails_to_close_does_not_keep_us_in_the_room(server: RoomServer) -> None:
     connector = WrappingConnector(server, LinkThatFailsToClose)
-    with pytest.raises(ExceptionGroup) as caught:
+    with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:
         async with Room().connect(connector, make_token("alice")):
             pass
     assert caught.group_contains(OSError, match="failed to close")

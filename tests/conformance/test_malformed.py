@@ -48,6 +48,10 @@ MALFORMED: Final = {
         b"\x08\x01\x00",
         "a message with a field of tag 0x8 where a frame should be",
     ),
+    "a field of number 0": (
+        b"\x02\x01x",
+        "a message with a field of tag 0x2 where a frame should be",
+    ),
     "a channel that nobody knows": (b"\x2a\x01x", "a message without a frame"),
     "a frame without its end": (
         frame(PACKET)[:-1],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 from livekit.protocol import models
@@ -38,29 +39,85 @@ UINT32: Final = st.integers(0, 2**32 - 1)
 # Packets
 
 
-@pytest.mark.rule("P1", "P8")
-@given(st.binary(max_size=300))
-def test_bytes_are_a_packet_or_malformed(body: bytes) -> None:
+def build_packets(name: st.SearchStrategy[str]) -> st.SearchStrategy[models.DataPacket]:
+    """Return packets of all kinds that name requests and streams, by names like `name`."""
+    stream = models.DataStream
+    attributes = st.dictionaries(name, name, max_size=2)
+    values = {
+        "user": st.builds(models.UserPacket, payload=st.binary(max_size=9), topic=name),
+        "rpc_request": st.builds(models.RpcRequest, id=name, method=name, payload=name),
+        "rpc_ack": st.builds(models.RpcAck, request_id=name),
+        "rpc_response": st.builds(models.RpcResponse, request_id=name, payload=name),
+        "stream_header": st.builds(stream.Header, stream_id=name, attributes=attributes),
+        "stream_chunk": st.builds(stream.Chunk, stream_id=name, chunk_index=UINT32),
+        "stream_trailer": st.builds(stream.Trailer, stream_id=name, attributes=attributes),
+    }
+    return st.one_of(
+        *(
+            st.builds(models.DataPacket, participant_identity=name, **{kind: value})
+            for kind, value in values.items()
+        )
+    )
+
+
+def has_names(packet: models.DataPacket) -> bool:
+    """Whether a packet with a value has the names that it must have (B2)."""
+    kind = packet.WhichOneof("value")
+    value: Any = getattr(packet, kind or "")
+    match kind:
+        case "rpc_request":
+            names = [value.id]
+        case "rpc_ack" | "rpc_response":
+            names = [value.request_id]
+        case "stream_chunk":
+            names = [value.stream_id]
+        case "stream_header" | "stream_trailer":
+            names = [value.stream_id, *value.attributes]
+        case _:
+            names = []
+    return "" not in names
+
+
+def assert_parsed_or_malformed(body: bytes) -> None:
+    """Check what becomes of up to 250 bytes, in which no name and no list is too long."""
+    assert len(body) <= 250
     try:
-        packet = parse_packet(body)
-    except MalformedPacketError:
-        return
-    assert packet.WhichOneof("value") is not None
-    assert parse_packet(packet.SerializeToString()) == packet
+        packet = models.DataPacket.FromString(body)
+    except DecodeError:
+        packet = models.DataPacket()
+    if packet.WhichOneof("value") is None or not has_names(packet):
+        with pytest.raises(MalformedPacketError) as caught:
+            parse_packet(body)
+        assert caught.value.sender == packet.participant_identity
+    else:
+        assert parse_packet(body) == packet
 
 
-@pytest.mark.rule("P8")
-@given(st.data())
-def test_a_packet_that_was_damaged_is_a_packet_or_malformed(data: st.DataObject) -> None:
-    body = bytearray(rpc_request("bob", "an id", "greet", "hello", 5_000).SerializeToString())
+NAME: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+
+
+@pytest.mark.rule("P1", "P8", "B2")
+@given(
+    st.binary(max_size=250)
+    | build_packets(NAME).map(lambda packet: packet.SerializeToString())
+    | st.builds(models.DataPacket, participant_identity=NAME).map(
+        lambda packet: packet.SerializeToString()
+    )
+)
+def test_bytes_are_a_packet_or_malformed(body: bytes) -> None:
+    assert_parsed_or_malformed(body)
+
+
+@pytest.mark.rule("P8", "B2")
+@given(packet=build_packets(NAME), data=st.data())
+def test_a_packet_that_was_damaged_is_a_packet_or_malformed(
+    packet: models.DataPacket, data: st.DataObject
+) -> None:
+    body = bytearray(packet.SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body)))
         body[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    try:
-        packet = parse_packet(bytes(body))
-    except MalformedPacketError:
-        return
-    packet.rpc_request.payload.encode()
+    assert_parsed_or_malformed(bytes(body))
 
 
 @pytest.mark.rule("P1", "P3", "P4")
@@ -278,13 +335,18 @@ def test_frames_come_out_as_they_went_in(frames: list[Frame]) -> None:
     assert len(message) <= sum(len(frame.body) + FRAME_OVERHEAD for frame in frames)
 
 
-@pytest.mark.rule("P1")
-@given(_FRAME_LISTS)
-def test_a_message_of_frames_is_protobuf(frames: list[Frame]) -> None:
-    message = _FRAMES_TYPE.FromString(encode_frames(frames))  # type: ignore[attr-defined]
+def assert_frames_are(encoded: bytes, frames: list[Frame]) -> None:
+    """Check that protobuf reads these frames in a message."""
+    message = _FRAMES_TYPE.FromString(encoded)  # type: ignore[attr-defined]
     for channel in Channel:
         bodies = [frame.body for frame in frames if frame.channel is channel]
         assert list(getattr(message, channel.name.lower())) == bodies
+
+
+@pytest.mark.rule("P1")
+@given(_FRAME_LISTS)
+def test_a_message_of_frames_is_protobuf(frames: list[Frame]) -> None:
+    assert_frames_are(encode_frames(frames), frames)
 
 
 @pytest.mark.rule("P1")
@@ -305,14 +367,19 @@ def test_other_fields_are_skipped(
 
 
 @pytest.mark.rule("P8")
-@given(st.binary(max_size=100))
-def test_bytes_are_frames_or_raise_a_value_error(message: bytes) -> None:
+@given(frames=_FRAME_LISTS, data=st.data())
+def test_bytes_are_frames_or_raise_a_value_error(frames: list[Frame], data: st.DataObject) -> None:
+    message = bytearray(encode_frames(frames))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message)))
+        message[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     try:
-        frames = decode_frames(message)
+        decoded = decode_frames(bytes(message))
     except ValueError:
         return
-    assert frames
-    assert decode_frames(encode_frames(frames)) == frames
+    assert decoded
+    # They are what protobuf takes them for.
+    assert_frames_are(bytes(message), decoded)
 
 
 @pytest.mark.rule("P8")

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from attrs import define
 
-from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError, open_framed_link
+from trio_rpc.links import Channel, Frame, Link, LinkClosedError, LinkFullError, open_framed_link
 from trio_rpc.links.framed import (
     CLOSE_TIMEOUT,
     COALESCED_BYTES,
@@ -224,6 +225,18 @@ async def test_a_frame_larger_than_the_queue_passes_when_the_queue_is_empty(
     assert stream.sent == [encode_frames([Frame(channel, bytes(1_000))]), encode_frames([SMALL])]
 
 
+@define(eq=False)
+class Waiting:
+    """A task that waits for room."""
+
+    link: Link
+    is_over: bool = False
+
+    async def run(self) -> None:
+        await self.link.wait_writable()
+        self.is_over = True
+
+
 async def test_waiting_for_room_goes_on_until_something_has_left() -> None:
     stream = StreamOfTests()
     stream.may_send = anyio.Event()
@@ -234,9 +247,11 @@ async def test_waiting_for_room_goes_on_until_something_has_left() -> None:
         with anyio.move_on_after(60) as scope:
             await link.wait_writable()
         assert scope.cancelled_caught
+        assert stream.sent == []
         stream.may_send.set()
         await link.wait_writable()
-        assert stream.sent
+        assert stream.sent[0] == encode_frames([LARGE])
+    assert stream.sent == [encode_frames([LARGE])] * 2
 
 
 async def test_waiting_for_room_ends_with_the_link() -> None:
@@ -245,21 +260,36 @@ async def test_waiting_for_room_ends_with_the_link() -> None:
     async with open_framed_link(stream, max_queue_bytes=100) as link:
         link.send_nowait(LARGE)
         async with anyio.create_task_group() as task_group:
-            task_group.start_soon(link.wait_writable)
+            waiting = Waiting(link)
+            task_group.start_soon(waiting.run)
+            await anyio.wait_all_tasks_blocked()
+            assert not waiting.is_over
             await link.aclose()
+        assert waiting.is_over
+        # Nor does anybody wait for it afterwards.
+        now = anyio.current_time()
         await link.wait_writable()
+        assert anyio.current_time() == now
+    assert stream.sent == []
 
 
 async def test_waiting_for_room_ends_when_the_other_side_is_gone() -> None:
     async with memory_ends() as (near, far):
-        with suppress(LinkFullError):
-            while True:
-                near.send_nowait(LARGE)
+        # The second time in place of what has gone on to where the other side takes it from.
+        for _ in range(2):
+            with suppress(LinkFullError):
+                while True:
+                    near.send_nowait(LARGE)
+            await anyio.wait_all_tasks_blocked()
         async with anyio.create_task_group() as task_group:
-            task_group.start_soon(near.wait_writable)
+            waiting = Waiting(near)
+            task_group.start_soon(waiting.run)
+            await anyio.wait_all_tasks_blocked()
+            assert not waiting.is_over
             await far.aclose("gone")
             with pytest.raises(LinkClosedError, match="gone"):
                 await near.receive()
+        assert waiting.is_over
 
 
 # The end

@@ -228,5 +228,6 @@ async def test_who_reads_slowly_gets_answers_at_length(server: RoomServer, join:
     ):
         await alice.wait_for_participant("slow")
         await send_all(slow, at_length_requests(40))
-        await reader.wait_until(lambda: len(outcomes(reader.messages)) == 40)
+        with anyio.fail_after(60):
+            await reader.wait_until(lambda: len(outcomes(reader.messages)) == 40)
         assert {tuple(each) for each in outcomes(reader.messages).values()} == {(60_000,)}

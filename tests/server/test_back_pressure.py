@@ -15,7 +15,7 @@ from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
 from ..support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM
-from .raw import join_all, join_raw, request, texts, updates, user
+from .raw import join_all, join_raw, request, texts, told, updates, user
 from .reading import reading, send_all
 from .twirp.client import answer_to, ask
 
@@ -155,7 +155,8 @@ async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> No
             assert texts(await bob.settle()) == [str(number)]
             assert anyio.current_time() == now
             await anyio.sleep(1)
-        await reader.wait_until(lambda: len([text for text in reader.texts if text]) == 20)
+        with anyio.fail_after(60):
+            await reader.wait_until(lambda: len([text for text in reader.texts if text]) == 20)
         assert [text for text in reader.texts if text] == [str(each) for each in range(20)]
         assert reader.closed_because is None
         tasks.cancel_scope.cancel()
@@ -237,7 +238,9 @@ async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
         for number in range(4):
             alice.send(user(str(number), "sloth"))
             await anyio.wait_all_tasks_blocked()
-        await reader.wait_updates(1)
+        with anyio.fail_after(30):
+            await reader.wait_updates(1)
+        assert told(reader.messages) == [("sloth", "DISCONNECTED")]
 
 
 async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads(
@@ -252,7 +255,9 @@ async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads
         tasks.start_soon(send_all, sloth, pings)
         await anyio.sleep(1)
         assert QUEUE // 2 < queued_for(server, "sloth") < QUEUE * 3 // 4
-        await reader.wait_updates(1)
+        with anyio.fail_after(30):
+            await reader.wait_updates(1)
+        assert told(reader.messages) == [("sloth", "DISCONNECTED")]
         tasks.cancel_scope.cancel()
 
 
@@ -301,7 +306,8 @@ async def test_two_who_send_to_each_other_at_full_speed_never_stop(
         await alice.wait_for_participant("bob")
         tasks.start_soon(exchange, alice, "bob")
         tasks.start_soon(exchange, bob, "alice")
-        await all_heard.wait()
+        with anyio.fail_after(10):
+            await all_heard.wait()
 
 
 async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(

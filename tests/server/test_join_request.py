@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
-from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import models, rtc
 
-from trio_rpc.server.join_request import Resumption, parse_join_request, parse_query
+from trio_rpc.server.join_request import (
+    JoinParameters,
+    Resumption,
+    parse_join_request,
+    parse_query,
+)
 
 from ..webrtc.descriptions import OFFER
 from .webrtc.client import join_request
@@ -90,14 +94,117 @@ def test_what_is_no_join_request_is_refused(text: str, why: str) -> None:
         parse_join_request({"join_request": text})
 
 
-@given(st.text() | st.binary().map(lambda body: base64.urlsafe_b64encode(body).decode()))
-def test_garbage_is_read_or_refused(text: str) -> None:
-    with suppress(ValueError):
-        parse_join_request({"join_request": text})
+# Whatever a client sends
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+
+join_requests = st.builds(
+    rtc.JoinRequest,
+    client_info=st.builds(
+        models.ClientInfo,
+        version=st.text() | st.integers(60, 70).map("v".__mul__),
+        os=st.text(max_size=5),
+        client_protocol=INT32 | st.integers(-1, 1_001),
+        capabilities=st.lists(INT32) | st.integers(45, 55).map(range),
+    ),
+    publisher_offer=st.none() | st.builds(rtc.SessionDescription, sdp=st.text(max_size=20)),
+    reconnect=st.booleans(),
+    participant_sid=st.text(max_size=9),
+    sync_state=st.builds(
+        rtc.SyncState,
+        datachannel_receive_states=st.lists(
+            st.builds(
+                rtc.DataChannelReceiveState,
+                publisher_sid=st.text(max_size=3),
+                last_seq=st.integers(0, 2**32 - 1),
+            )
+        ),
+    ),
+)
 
 
-@given(st.dictionaries(st.sampled_from(["version", "client_protocol", "capabilities"]), st.text()))
-def test_garbage_in_an_older_query_is_left_out(query: dict[str, str]) -> None:
+@given(join_requests, st.booleans())
+def test_a_join_request_is_read_within_bounds(request: rtc.JoinRequest, compress: bool) -> None:
+    body = request.SerializeToString()
+    text = wrapped(gzip.compress(body) if compress else body, compress=compress)
+    parameters = parse_join_request({"join_request": text})
+    client = request.client_info
+    assert parameters == JoinParameters(
+        models.ClientInfo(
+            version=client.version[:64],
+            client_protocol=min(max(client.client_protocol, 0), 1_000),
+            capabilities=client.capabilities[:50],
+        ),
+        single_peer_connection=True,
+        offer=request.publisher_offer if request.HasField("publisher_offer") else None,
+        resumption=Resumption(
+            request.participant_sid,
+            {
+                each.publisher_sid: each.last_seq
+                for each in request.sync_state.datachannel_receive_states
+            },
+        )
+        if request.reconnect
+        else None,
+    )
+
+
+@st.composite
+def damaged_requests(draw: st.DrawFn) -> str:
+    """Draw a join request some of whose bytes are replaced, added or missing."""
+    body = draw(join_requests).SerializeToString()
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(body)))
+        body = body[:start] + draw(st.binary(max_size=3)) + body[start + draw(st.integers(0, 3)) :]
+    return wrapped(body, compress=False)
+
+
+@given(st.text() | st.binary().map(wrapped) | damaged_requests())
+def test_garbage_is_read_within_bounds_or_refused(text: str) -> None:
+    try:
+        parameters = parse_join_request({"join_request": text})
+    except ValueError:
+        return
+    assert parameters.single_peer_connection
+    client = parameters.client
+    assert len(client.version) <= 64
+    assert len(client.capabilities) <= 50
+    assert 0 <= client.client_protocol <= 1_000
+    # Nothing else of it is kept.
+    assert client == models.ClientInfo(
+        version=client.version,
+        client_protocol=client.client_protocol,
+        capabilities=client.capabilities,
+    )
+
+
+@given(protocol=st.integers(0, 9_999), capabilities=st.lists(st.integers(0, 99_999), max_size=15))
+def test_an_older_query_is_read_within_bounds(protocol: int, capabilities: list[int]) -> None:
+    query = {
+        "version": "v" * protocol,
+        "client_protocol": str(protocol),
+        "capabilities": ",".join(map(str, capabilities)),
+    }
+    client = parse_query(query).client
+    assert client.version == "v" * min(protocol, 64)
+    assert client.client_protocol == min(protocol, 1_000)
+    assert client.capabilities == [min(each, 65_535) for each in capabilities]
+
+
+DIGITS = frozenset("0123456789")
+#: Numbers, some of which have a sign or digits of another script.
+NUMBERS = st.integers().map(str) | st.text(st.characters(categories=["Nd"]), max_size=3)
+
+
+@given(
+    version=st.text() | st.integers(60, 70).map("v".__mul__),
+    protocol=(st.text() | NUMBERS).filter(lambda text: not text[:4] or not {*text[:4]} <= DIGITS),
+    capabilities=(st.text() | NUMBERS).filter(lambda text: not DIGITS | {","} >= {*text[:100]}),
+)
+def test_garbage_in_an_older_query_is_left_out(
+    version: str, protocol: str, capabilities: str
+) -> None:
+    query = {"version": version, "client_protocol": protocol, "capabilities": capabilities}
     parameters = parse_query(query)
     assert not parameters.single_peer_connection
-    assert 0 <= parameters.client.client_protocol <= 1_000
+    assert parameters.client == models.ClientInfo(version=version[:64])

@@ -83,7 +83,7 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
             raise ValueError(f"a frame of {length:,} bytes in a message that ends before it")
         if channel := _CHANNELS.get(tag):
             frames.append(Frame(channel, message[position:stop]))
-        elif tag & 0x87 != _LENGTH_DELIMITED:
+        elif tag & 0x87 != _LENGTH_DELIMITED or tag == _LENGTH_DELIMITED:  # There is no field 0.
             raise ValueError(f"a message with a field of tag {tag:#x} where a frame should be")
         position = stop
     return frames, position
