@@ -65,6 +65,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     # Named, or a configuration in a folder above would win.
     session.run("pyright", "--project", "pyproject.toml")
+    session.run("python", "-m", "pytest", "tests/test_typing.py")
 
 
 @nox.session

@@ -314,10 +314,13 @@ async def test_closing_ends_the_iterator_for_its_reader() -> None:
 async def test_a_reader_that_is_too_slow_is_told_so() -> None:
     server = ScriptedServer()
     async with Room().connect(server, "a token") as room:
-        async with room.events(max_buffered=2) as slow, room.events() as patient:
+        async with (
+            room.events(events.RoomMetadataChanged, max_buffered=2) as slow,
+            room.events() as patient,
+        ):
             for _ in range(3):
                 await settle(room, server)
-            read = [event.new_metadata for event in [await anext(slow), await anext(slow)]]  # type: ignore[attr-defined]
+            read = [event.new_metadata for event in [await anext(slow), await anext(slow)]]
             assert read == [".", ".."]
             with pytest.raises(EventsLostError, match=r"give Room\.events a larger max_buffered$"):
                 await anext(slow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from trio_rpc.events import DataReceived
 from trio_rpc.server import RoomServer, ServerStatistics
 
 from ..conftest import Join
@@ -123,7 +124,7 @@ async def test_a_change_of_metadata_can_be_cancelled_at_each_step(
 async def test_reading_events_can_be_cancelled_at_each_step(
     join: Join, moment: Moment, whose: Whose
 ) -> None:
-    async with two_rooms(join) as (alice, bob), bob.events() as events:
+    async with two_rooms(join) as (alice, bob), bob.events(DataReceived) as events:
         published = 0
         received: list[str] = []
 
@@ -133,7 +134,7 @@ async def test_reading_events_can_be_cancelled_at_each_step(
                 published += 1
                 await alice.local_participant.publish_data(str(published))
             while len(received) < published:
-                received.append((await anext(events)).data_packet.data.decode())  # type: ignore[attr-defined]
+                received.append((await anext(events)).data_packet.data.decode())
 
         async def check() -> None:
             assert received == [str(index + 1) for index in range(len(received))]

@@ -10,10 +10,8 @@ import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import (
-    EventStream,
     LocalParticipant,
     Room,
-    RoomEvent,
     SignalRequestError,
     TranscriptionSegment,
     events,
@@ -33,12 +31,6 @@ def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
     info = participant_info("alice", name="Alice", metadata="m")
     info.permission.can_update_metadata = can_update_metadata
     return info
-
-
-async def next_event(stream: EventStream[RoomEvent], kind: type[RoomEvent]) -> Any:
-    while not isinstance(event := await anext(stream), kind):
-        pass
-    return event
 
 
 @pytest.mark.rule("V6", "V7")
@@ -238,12 +230,15 @@ async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
 
 async def test_a_late_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room, room.events() as stream:
+    async with (
+        Room().connect(server, "a token") as room,
+        room.events(events.ParticipantConnected) as stream,
+    ):
         refusal = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, message="no grant")
         server.say(request_response=refusal)
         server.say(request_response=rtc.RequestResponse(request_id=99))
         server.announce(participant_info("carol"))
-        await next_event(stream, events.ParticipantConnected)
+        await anext(stream)
     assert caplog.messages == ["the server refused: NOT_ALLOWED: no grant"]
 
 

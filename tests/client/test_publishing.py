@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 import pytest
@@ -13,13 +12,11 @@ from livekit.protocol import models
 from trio_rpc import (
     DataPacket,
     DataPacketKind,
-    EventStream,
     LocalParticipant,
     PublishDataError,
     PublishDTMFError,
     PublishTranscriptionError,
     Room,
-    RoomEvent,
     SipDTMF,
     Transcription,
     TranscriptionSegment,
@@ -39,12 +36,6 @@ def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
     info = participant_info("alice", name="Alice", metadata="m")
     info.permission.can_update_metadata = can_update_metadata
     return info
-
-
-async def next_event(stream: EventStream[RoomEvent], kind: type[RoomEvent]) -> Any:
-    while not isinstance(event := await anext(stream), kind):
-        pass
-    return event
 
 
 # Data
@@ -118,15 +109,23 @@ async def test_data_reaches_those_whom_it_names(reliable: bool, join: Join) -> N
 
 
 async def test_data_without_a_topic_has_none(join: Join) -> None:
-    async with join("alice") as alice, join("bob") as bob, bob.events() as stream:
+    async with (
+        join("alice") as alice,
+        join("bob") as bob,
+        bob.events(events.DataReceived) as stream,
+    ):
         await alice.local_participant.publish_data(b"")
-        event = await next_event(stream, events.DataReceived)
+        event = await anext(stream)
         assert (event.data_packet.data, event.data_packet.topic) == (b"", None)
 
 
 @pytest.mark.rule("P7")
 async def test_the_largest_packet_arrives_and_one_byte_more_is_refused(join: Join) -> None:
-    async with join("alice" * 50) as alice, join("bob") as bob, bob.events() as stream:
+    async with (
+        join("alice" * 50) as alice,
+        join("bob") as bob,
+        bob.events(events.DataReceived) as stream,
+    ):
         publish = alice.local_participant.publish_data
         with pytest.raises(PublishDataError) as caught:
             await publish(bytes(64_000))
@@ -138,7 +137,7 @@ async def test_the_largest_packet_arrives_and_one_byte_more_is_refused(join: Joi
         with pytest.raises(PublishDataError, match=r"of 64,001 bytes, over"):
             await publish(largest + b"x")
         await publish(largest)
-        event = await next_event(stream, events.DataReceived)
+        event = await anext(stream)
         assert event.data_packet.data == largest
 
 
@@ -152,9 +151,13 @@ async def test_one_identity_is_no_sequence_of_identities(join: Join) -> None:
 
 
 async def test_dtmf_reaches_everybody(join: Join) -> None:
-    async with join("alice") as alice, join("bob") as bob, bob.events() as stream:
+    async with (
+        join("alice") as alice,
+        join("bob") as bob,
+        bob.events(events.SipDTMFReceived) as stream,
+    ):
         await alice.local_participant.publish_dtmf(code=11, digit="#")
-        event = await next_event(stream, events.SipDTMFReceived)
+        event = await anext(stream)
         assert event.sip_dtmf == SipDTMF(11, "#", bob.remote_participants["alice"])
 
 
@@ -179,7 +182,11 @@ async def test_a_key_that_does_not_exist_is_refused(code: int, digit: str) -> No
 
 
 async def test_a_transcription_reaches_everybody(join: Join) -> None:
-    async with join("alice") as alice, join("bob") as bob, bob.events() as stream:
+    async with (
+        join("alice") as alice,
+        join("bob") as bob,
+        bob.events(events.TranscriptionReceived) as stream,
+    ):
         for identity, participant in [
             ("alice", bob.remote_participants["alice"]),
             ("bob", bob.local_participant),
@@ -188,7 +195,7 @@ async def test_a_transcription_reaches_everybody(join: Join) -> None:
             await alice.local_participant.publish_transcription(
                 Transcription(identity, "TR_1", [SEGMENT, SEGMENT])
             )
-            event = await next_event(stream, events.TranscriptionReceived)
+            event = await anext(stream)
             assert event == events.TranscriptionReceived([SEGMENT, SEGMENT], participant)
 
 

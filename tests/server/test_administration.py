@@ -18,6 +18,7 @@ from trio_rpc import (
     RpcError,
     SignalRequestError,
 )
+from trio_rpc.events import ParticipantPermissionsChanged, RoomMetadataChanged
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..conftest import Join
@@ -175,15 +176,17 @@ async def test_other_permissions_count_at_once_and_are_told_to_everybody(
     async with join("alice") as alice, join("bob") as bob:
         for who, room in (("alice", alice), ("bob", bob)):
             assert room.local_participant.permissions.can_publish_data, who
-        async with alice.events() as ours, bob.events() as theirs:
+        async with (
+            alice.events(ParticipantPermissionsChanged) as ours,
+            bob.events(ParticipantPermissionsChanged) as theirs,
+        ):
             muted = ParticipantPermissions(can_publish_data=False)
             server.update_participant(ROOM, "alice", permissions=muted)
             for events in (ours, theirs):
                 with anyio.fail_after(1):
                     event = await anext(events)
-                assert event.name == "participant_permissions_changed"
-                assert event.participant.identity == "alice"  # type: ignore[attr-defined]
-                assert event.permissions == muted  # type: ignore[attr-defined]
+                assert event.participant.identity == "alice"
+                assert event.permissions == muted
         with pytest.raises(PublishDataError, match="'alice' lacks the grant canPublishData"):
             await alice.local_participant.publish_data("hello")
         with pytest.raises(RpcError) as caught:
@@ -244,14 +247,13 @@ async def test_a_change_that_is_too_large_changes_nothing_of_what_came_with_it(
 async def test_other_metadata_of_a_room_reaches_all_and_later_joiners(
     server: RoomServer, join: Join
 ) -> None:
-    async with join("alice") as alice, alice.events() as events:
+    async with join("alice") as alice, alice.events(RoomMetadataChanged) as events:
         sid = alice.sid
         server.update_room_metadata(ROOM, "first")
         server.update_room_metadata(ROOM, "second")
         for change in (("", "first"), ("first", "second")):
             event = await anext(events)
-            assert event.name == "room_metadata_changed"
-            assert (event.old_metadata, event.new_metadata) == change  # type: ignore[attr-defined]
+            assert (event.old_metadata, event.new_metadata) == change
         assert (alice.metadata, alice.sid) == ("second", sid)
         async with join("bob") as bob:
             assert (bob.metadata, bob.sid) == ("second", sid)

@@ -18,6 +18,7 @@ import anyio
 from attrs import define, field
 
 from ... import Room, RpcError, RpcInvocationData
+from ...events import RoomMetadataChanged
 from ..exits import ExitCode, end_with
 from ..logs import configure_logging
 from .scenes import CAST, SCENES
@@ -77,7 +78,7 @@ class Participant:
                 await self.leaving.wait()
 
     async def _wait_for_scene(self, number: int) -> None:
-        async with self.room.events() as events:
+        async with self.room.events(RoomMetadataChanged) as events:
             while int(self.room.metadata or 0) < number:
                 await anext(events)
 
