@@ -25,6 +25,8 @@ from .sometimes import never_reached
 
 #: Calls of one run of a series.
 _CALLS_PER_RUN: Final = 10_000
+#: Runs after which all figures are reported, for a series that is stopped before its end.
+_RUNS_PER_REPORT: Final = 5
 
 
 @define
@@ -68,7 +70,7 @@ class SeriesFigures:
         return "\n".join(
             (
                 f"calls of honest participants: {self.calls:,} in {self.runs:,} runs",
-                f"steps: {self.steps:,}, violations: 0",
+                f"steps: {self.steps:,}, violations in these runs: 0",
                 f"outcomes: {table(self.outcomes)}",
                 f"faults injected: {table(self.injected)}",
                 f"moves played: {self.moves:,}",
@@ -93,7 +95,7 @@ def play_series(
     Args:
         seed: That of the first run; the others have the numbers that follow it, a thousand apart.
         jobs: How many processes play.
-        report: Called with a line after each run.
+        report: Called with a line after each run, and with all figures after some.
 
     Raises:
         ViolationError: something happened that must not; no further run is begun.
@@ -103,13 +105,20 @@ def play_series(
         (seed + 1000 * number, min(_CALLS_PER_RUN, calls - done), backend, moves)
         for number, done in enumerate(range(0, calls, _CALLS_PER_RUN))
     ]
-    for figures, peak in _play(runs, jobs):
-        total.add(figures, peak)
-        seconds = time.monotonic() - started
-        report(
-            f"{total.runs} of {len(runs)} runs, {total.calls:,} calls, {total.moves:,} moves, "
-            f"{seconds:,.0f} s, {total.calls / seconds:,.0f} calls/s, {total.peak_mebibytes} MiB"
-        )
+    try:
+        for figures, peak in _play(runs, jobs):
+            total.add(figures, peak)
+            seconds = time.monotonic() - started
+            report(
+                f"{total.runs} of {len(runs)} runs, {total.calls:,} calls, {total.moves:,} moves, "
+                f"{seconds:,.0f} s, {total.calls / seconds:,.0f} calls/s, "
+                f"{total.peak_mebibytes} MiB"
+            )
+            if total.runs % _RUNS_PER_REPORT == 0 and total.runs < len(runs):
+                report(f"so far:\n{total}")
+    finally:
+        if total.runs < len(runs):
+            report(f"until then:\n{total}")
     return total
 
 

@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from attrs import evolve
 
+from . import series
+from .checker import ViolationError
 from .hostile.facts import FACTS
 from .hostile.moves import MOVES
 from .hostile.plan import make_hostile_scenario
@@ -45,6 +48,29 @@ def test_a_seed_replays_exactly_with_adversaries() -> None:
     first, again, other = (simulate_hostile(seed, 300) for seed in (6, 6, 16))
     assert first == again
     assert first.trace != other.trace
+
+
+def test_a_series_that_is_stopped_reports_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = list[str]()
+
+    def play(run: tuple[int, int, BackendName, object]) -> tuple[Figures, int]:
+        seed, calls, *_ = run
+        if seed == 7007:
+            raise ViolationError("something happened")
+        figures = Figures(calls, 3 * calls, Counter(), Counter(), Counter(), trace="")
+        return evolve(figures, facts=Counter({"move: a": 2})), 100
+
+    monkeypatch.setattr(series, "_play_one", play)
+    with pytest.raises(ViolationError, match="something happened"):
+        series.play_series(7, 100_000, "trio", report=lines.append)
+    assert [line.partition(" runs, ")[0] for line in lines if "\n" not in line] == [
+        f"{number} of 10" for number in range(1, 8)
+    ]
+    figures = [line for line in lines if "in these runs: 0" in line]
+    assert [line.splitlines()[:2] for line in figures] == [
+        ["so far:", "calls of honest participants: 50,000 in 5 runs"],
+        ["until then:", "calls of honest participants: 70,000 in 7 runs"],
+    ]
 
 
 def test_each_move_is_dealt_before_any_comes_again() -> None:
