@@ -46,11 +46,16 @@ class InflateError(Exception):
 
 
 class Inflater:
-    """A decompressor whose every step returns at most as much as its user allows."""
+    """A decompressor whose every step returns at most as much as its user allows.
+
+    Attributes:
+        needs_input: Whether all that was fed is inflated, and returned.
+    """
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj(wbits=_RAW)
         self._compressed = b""
+        self.needs_input = True
 
     @property
     def is_complete(self) -> bool:
@@ -58,11 +63,11 @@ class Inflater:
         return self._decompressor.eof
 
     def feed(self, piece: bytes) -> None:
-        """Feed more input, once `inflate` has returned nothing."""
+        """Feed more input, where that is needed."""
         self._compressed = piece
 
     def inflate(self, max_bytes: int) -> bytes:
-        """Return the next content, at most `max_bytes` of it; nothing when it needs more.
+        """Return the next content, at most `max_bytes` of it; less when it needs more input.
 
         Raises:
             InflateError: it is not deflate-raw, or goes on after the end.
@@ -74,4 +79,5 @@ class Inflater:
         self._compressed = self._decompressor.unconsumed_tail
         if self._decompressor.unused_data:
             raise InflateError("there is something after the end of the compressed content")
+        self.needs_input = len(content) < max_bytes
         return content

@@ -145,16 +145,17 @@ class _ResponseBody(StreamBuffer):
 
     def end(self, error: StreamError | None = None) -> None:
         super().end(error)
+        if error is not None:
+            self._call.finish(_broken(error))
+            return
         try:
-            if error is not None:
-                raise error
-            # Inflating may take a while: that is left to the caller's task.
-            self._call.finish(self if self.is_compressed else self.take_text())
+            # All else takes a while, and is left to the caller's task.
+            self._call.finish(self.take_text() if self.has_small_text else self)
         except StreamError as failure:
             self._call.finish(_broken(failure))
 
 
-#: The outcome of a call. A compressed response is inflated by the caller's task.
+#: The outcome of a call. A large or compressed response is read by the caller's task.
 _Outcome: TypeAlias = "str | RpcError | _ResponseBody"
 
 
@@ -259,7 +260,7 @@ class Calls:
             if scope.cancelled_caught:
                 outcome = call.outcome
             if isinstance(outcome, _ResponseBody):
-                outcome = await self._inflated(outcome, respond_by)
+                outcome = await self._read(outcome, respond_by)
         finally:
             if call.response is not None:
                 # Anything that comes for it from here on is ignored.
@@ -272,7 +273,7 @@ class Calls:
             raise outcome
         return outcome
 
-    async def _inflated(self, body: _ResponseBody, respond_by: float) -> str | RpcError | None:
+    async def _read(self, body: _ResponseBody, respond_by: float) -> str | RpcError | None:
         with self._backend.cancel_scope(deadline=respond_by):
             try:
                 return await body.read_text()

@@ -289,6 +289,8 @@ class Invocations:
         del self._unanswered[request.caller, request.id]
         if request.body is not None:
             request.body.close()
+            # They refer to each other.
+            request.body = None
         if request.is_remembered:
             self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
             self._answered.add(request.caller, request.id, request.deadline)

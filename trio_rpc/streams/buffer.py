@@ -20,11 +20,16 @@ from ..errors import StreamError
 from ..protocol.budgets import Budget, BudgetExceededError
 from ..protocol.stream_assembly import TextDecoder, decode_text
 from ..protocol.stream_content import InflateError, Inflater
+from .whole_text import WholeText
 
 #: The bytes inflated in one turn.
 _INFLATED_PIECE_BYTES: Final = 64 * 1024
 #: The bytes that zlib holds for a stream that is being inflated.
 _INFLATER_BYTES: Final = 48 * 1024
+#: The bytes that a piece takes besides its content.
+_PIECE_BYTES: Final = 64
+#: The size up to which a whole text is decoded at once, at the price of a copy.
+_SMALL_TEXT_BYTES: Final = 64 * 1024
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
 
@@ -53,7 +58,11 @@ class BufferContext:
         try:
             self.budget.charge(sender, size)
         except BudgetExceededError as error:
-            raise StreamError(str(error)) from None
+            why = str(error)
+        else:
+            return
+        # Not in the handler above: as its context, that error would be held as long as this one.
+        raise StreamError(why)
 
     def charge_text(self, sender: str, text: str, size: int) -> int:
         """Charge a sender for a whole text that came without a buffer.
@@ -104,8 +113,13 @@ class StreamBuffer:
         self._sender = sender
         self._announced = header.total_length if header.HasField("total_length") else None
         self.is_compressed = header.compression == _DEFLATE_RAW
-        # Made by the reader: until then it would be held for nothing
+        # Made by the reader, for as long as there is something to inflate
         self._inflater: Inflater | None = None
+        # Compressed, and taken by the reader: what the inflater was not fed yet, and the charge for
+        # what was not inflated yet
+        self._input = b""
+        self._input_cost = 0
+        self._is_inflated = False
         # Received and not read
         self._pieces: deque[bytes] = deque()
         self._unread = 0
@@ -147,7 +161,7 @@ class StreamBuffer:
         if self._unread + len(piece) > self._context.max_bytes:
             raise self._context.too_much()
         if piece:
-            self.charge(len(piece))
+            self.charge(_cost_of(piece))
             self._unread += len(piece)
             if not self.is_compressed:
                 self.received += len(piece)
@@ -158,7 +172,7 @@ class StreamBuffer:
         """Record that nothing more will come; only the first call counts."""
         if not self._ended:
             self._ended = True
-            self._error = error
+            self._error = None if error is None else _fresh(error)
             self._on_close = None
             self._notify()
 
@@ -170,6 +184,8 @@ class StreamBuffer:
             return
         self._closed = True
         self._pieces.clear()
+        self._inflater = None
+        self._input, self._input_cost = b"", 0
         if self._charged:
             self._context.budget.refund(self._sender, self._charged)
             self._charged = 0
@@ -183,24 +199,35 @@ class StreamBuffer:
             StreamError: the stream broke off, after what came before was received.
         """
         if not self.is_compressed:
-            return await self._receive_piece()
-        if self._inflater is None:
-            self.charge(_INFLATER_BYTES)
-            self._inflater = Inflater()
+            piece = await self._next_piece()
+            if piece:
+                self._refund(_cost_of(piece))
+            return piece
         while True:
+            if not self._input_cost:
+                self._input = await self._next_piece()
+                if not self._input:
+                    self._check_inflated()
+                    return b""
+                self._input_cost = _cost_of(self._input)
             async with self._context.inflating:
-                content = self._inflate(self._inflater)
+                # Before and not after, or a cancelled reader would lose content.
                 await self._context.backend.checkpoint()
-            if content:
-                return content
-            piece = await self._receive_piece()
-            if not piece:
-                self._check_inflated(self._inflater)
-                return b""
-            self._inflater.feed(piece)
+                if content := self._inflate():
+                    return content
+
+    @property
+    def has_small_text(self) -> bool:
+        """Whether `take_text` may be called: a small text has come as a whole."""
+        return (
+            self._ended
+            and self._error is None
+            and not self.is_compressed
+            and self._unread <= _SMALL_TEXT_BYTES
+        )
 
     def take_text(self) -> str:
-        """Return the whole text of a stream that has ended and is not compressed.
+        """Return the text of a stream for which `has_small_text`.
 
         Raises:
             StreamError: it is not UTF-8.
@@ -218,17 +245,23 @@ class StreamBuffer:
         Raises:
             StreamError: it broke off, is too large, or is not UTF-8.
         """
-        whole = self._ended and self._error is None and not self.is_compressed
-        if whole and decoder is None:
+        if decoder is None and self.has_small_text:
             return self.take_text()
         # Decoded as it comes, or it would be held as bytes and as text.
         decoder = decoder or TextDecoder()
-        text, size = io.StringIO(), 0
+        text, size = WholeText(), 0
         while piece := await self.receive():
-            size = self._add_to_whole(size, piece)
-            text.write(decoder.decode(piece))
+            size += len(piece)
+            if size > self._context.max_bytes:
+                raise self._context.too_much()
+            held = text.held_bytes
+            text.add(decoder.decode(piece))
+            # It must not be held while the next one is waited for.
+            del piece
+            self.charge(text.held_bytes - held)
         decoder.decode(b"", final=True)
-        return self._charge_text(text.getvalue(), size)
+        self.charge(max(text.whole_bytes - text.held_bytes, 0))
+        return text.take()
 
     async def read_whole(self) -> bytes:
         """Return the rest of the content when it has come; it stays charged until `close`.
@@ -238,16 +271,14 @@ class StreamBuffer:
         """
         content, size = io.BytesIO(), 0
         while piece := await self.receive():
-            size = self._add_to_whole(size, piece)
+            size += len(piece)
+            if size > self._context.max_bytes:
+                raise self._context.too_much()
+            # It allocates an eighth more than it needs.
+            self.charge(len(piece) * 9 // 8)
             content.write(piece)
+            del piece
         return content.getvalue()
-
-    def _add_to_whole(self, size: int, piece: bytes) -> int:
-        """Charge the sender for a piece of what is read as a whole; return the size with it."""
-        if size + len(piece) > self._context.max_bytes:
-            raise self._context.too_much()
-        self.charge(len(piece))
-        return size + len(piece)
 
     def _decode(self, content: bytes) -> str:
         return self._charge_text(decode_text(content), len(content))
@@ -258,10 +289,12 @@ class StreamBuffer:
             self.charge(max(text.__sizeof__() - charged, 0))
         return text
 
-    async def _receive_piece(self) -> bytes:
+    async def _next_piece(self) -> bytes:
+        """Return the next piece as it came, which stays charged; `b""` at the end."""
         while not self._pieces:
             if self._error is not None:
-                raise self._error
+                # One that were raised and kept would keep the frames that it went through.
+                raise _fresh(self._error)
             if self._ended:
                 return b""
             if self._closed:
@@ -271,7 +304,6 @@ class StreamBuffer:
             await self._changed.wait()
         piece = self._pieces.popleft()
         self._unread -= len(piece)
-        self._refund(len(piece))
         return piece
 
     def _refund(self, size: int) -> None:
@@ -279,25 +311,48 @@ class StreamBuffer:
             self._charged -= size
             self._context.budget.refund(self._sender, size)
 
-    def _inflate(self, inflater: Inflater) -> bytes:
+    def _inflate(self) -> bytes:
+        """Inflate the next of the input; return nothing when it is used up."""
+        if self._closed:
+            return b""
+        if self._is_inflated:
+            raise self._break("there is something after the end of the compressed content")
+        if self._inflater is None:
+            self.charge(_INFLATER_BYTES)
+            self._inflater = Inflater()
+        inflater = self._inflater
+        if self._input:
+            inflater.feed(self._input)
+            self._input = b""
         try:
             content = inflater.inflate(_INFLATED_PIECE_BYTES)
         except InflateError as error:
-            raise self._break(str(error)) from None
-        self.received += len(content)
+            why = str(error)
+        else:
+            self._count_inflated(len(content))
+            if inflater.needs_input or inflater.is_complete:
+                self._refund(self._input_cost)
+                self._input_cost = 0
+            if inflater.is_complete:
+                self._is_inflated, self._inflater = True, None
+                self._refund(_INFLATER_BYTES)
+            return content
+        raise self._break(why)
+
+    def _count_inflated(self, size: int) -> None:
+        self.received += size
         if self._announced is not None and self.received > self._announced:
             raise self._break(
                 f"{self._announced:,} bytes were announced, and {self.received:,} have come"
             )
-        return content
 
     def _break(self, why: str) -> StreamError:
         """Drop the rest of a stream that its reader found to be broken."""
-        error = self._error = StreamError(why)
+        self._error = StreamError(why)
         self.close()
-        return error
+        return _fresh(self._error)
 
-    def _check_inflated(self, inflater: Inflater) -> None:
+    def _check_inflated(self) -> None:
         """Make sure that the whole content was there.
 
         Raises:
@@ -307,10 +362,26 @@ class StreamBuffer:
             raise StreamError(
                 f"{self._announced:,} bytes were announced, and only {self.received:,} have come"
             )
-        if not inflater.is_complete:
+        if not self._is_inflated:
             raise StreamError("the compressed content has no end")
 
     def _notify(self) -> None:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+
+def _cost_of(piece: bytes) -> int:
+    """Return the bytes that are charged for a piece."""
+    return len(piece) + _PIECE_BYTES
+
+
+def _fresh(error: StreamError) -> StreamError:
+    """Return an error like another, without the frames that the other went through.
+
+    These hold what was received, and the buffer that keeps the error, until a collection of
+    garbage finds the circle.
+    """
+    fresh = StreamError(str(error))
+    fresh.__cause__ = error.__cause__
+    return fresh
