@@ -45,8 +45,8 @@ class RpcError(RoomError):
         message: A description for people; cut to 256 UTF-8 bytes when it is sent.
         data: Further data, often JSON; cut to 15,360 UTF-8 bytes when it is sent.
 
-        Raises:
-            TypeError: `code` is not an `int`, or `message` or `data` is not a `str`.
+    Raises:
+        TypeError: `code` is not an `int`, or `message` or `data` is not a `str`.
         ValueError: `code` does not fit into 32 bits.
     """
 
