@@ -17,6 +17,26 @@ from .data import DataPacket, SipDTMF, TranscriptionSegment
 from .errors import DisconnectReason
 from .participant import Participant, ParticipantPermissions, RemoteParticipant
 
+__all__ = [
+    "Connected",
+    "ConnectionState",
+    "ConnectionStateChanged",
+    "DataReceived",
+    "Disconnected",
+    "EventName",
+    "ParticipantActive",
+    "ParticipantAttributesChanged",
+    "ParticipantConnected",
+    "ParticipantDisconnected",
+    "ParticipantMetadataChanged",
+    "ParticipantNameChanged",
+    "ParticipantPermissionsChanged",
+    "RoomEvent",
+    "RoomMetadataChanged",
+    "SipDTMFReceived",
+    "TranscriptionReceived",
+]
+
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 

@@ -20,6 +20,16 @@ from attrs import field, fields, frozen
 from .errors import InvalidTokenError
 from .protocol.limits import utf8_length
 
+__all__ = [
+    "AccessToken",
+    "Claims",
+    "KindClaim",
+    "VideoGrants",
+    "check_join",
+    "inspect_token",
+    "verify_token",
+]
+
 #: The claim `kind` of a token: a `ParticipantKind`, by its name in lower case.
 KindClaim: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
 
