@@ -1,8 +1,8 @@
 """trio on trio, anyio elsewhere: the one module that knows which.
 
-anyio took over trio's vocabulary, so both backends are the same table of names: a nursery is a
+anyio adopted trio's vocabulary, so both backends are the same table of names: a nursery is a
 nursery or a task group, a memory channel is a memory channel or a memory object stream. On trio the
-table holds trio's own objects, which cost less than anyio's around them.
+table holds trio's own objects, which cost less than anyio's wrappers around them.
 
 `current` is called once, when a room is joined or a server session starts; all later primitives
 come from that `Backend`.
@@ -271,11 +271,11 @@ def current() -> Backend:
 
 @asynccontextmanager
 async def open_service_nursery() -> AsyncGenerator[Nursery]:
-    """A nursery for tasks that serve the block, and end with it.
+    """Open a nursery for tasks that serve the block, and cancel them at its end.
 
-    At the end of the block the tasks are cancelled. An exception of the block comes out as it is,
-    not in an exception group: code outside should not have to know that there is a nursery inside.
-    The tasks must not raise; if one does, the group comes out.
+    An exception of the block is raised unchanged, not in an exception group: code outside should
+    not have to know that there is a nursery inside. The tasks must not raise; if one does, the
+    group is raised.
     """
     block_error: BaseException | None = None
     try:

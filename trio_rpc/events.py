@@ -1,7 +1,7 @@
 """The events of a room.
 
-Each is a class. Its name in LiveKit's spelling (`participant_connected`) is what `Room.on` takes;
-its fields, in order, are the arguments of a callback; and its objects are the items of the iterator
+Each is a class. `Room.on` takes its name in LiveKit's spelling (`participant_connected`); its
+fields, in order, are the arguments of a callback; and its objects are the items of the iterator
 that `Room.events` returns. One definition serves both ways of listening.
 """
 
@@ -48,7 +48,7 @@ class ConnectionState(IntEnum):
 
 
 class RoomEvent:
-    """Something that happened in a room."""
+    """The base class of all events."""
 
     #: LiveKit's name of the event, as `Room.on` takes it.
     name: ClassVar[str]
@@ -59,26 +59,26 @@ class RoomEvent:
 
 @frozen
 class Connected(RoomEvent):
-    """We are in the room."""
+    """The room was joined."""
 
 
 @frozen
 class Disconnected(RoomEvent):
-    """We are not in the room any more."""
+    """The room was left or lost."""
 
     reason: DisconnectReason
 
 
 @frozen
 class ConnectionStateChanged(RoomEvent):
-    """We joined or left."""
+    """The state of the connection changed."""
 
     connection_state: ConnectionState
 
 
 @frozen
 class RoomMetadataChanged(RoomEvent):
-    """The text that belongs to the room is another."""
+    """The metadata of the room changed."""
 
     old_metadata: str
     new_metadata: str
@@ -86,28 +86,28 @@ class RoomMetadataChanged(RoomEvent):
 
 @frozen
 class ParticipantConnected(RoomEvent):
-    """Somebody joined."""
+    """A participant joined."""
 
     participant: RemoteParticipant
 
 
 @frozen
 class ParticipantActive(RoomEvent):
-    """Somebody can be called and sent data from now on."""
+    """A participant became active: it can be called and sent data from now on."""
 
     participant: RemoteParticipant
 
 
 @frozen
 class ParticipantDisconnected(RoomEvent):
-    """Somebody left."""
+    """A participant left."""
 
     participant: RemoteParticipant
 
 
 @frozen
 class ParticipantMetadataChanged(RoomEvent):
-    """Somebody's metadata, perhaps our own, is another."""
+    """The metadata of a participant changed; it may be ourselves."""
 
     participant: Participant
     old_metadata: str
@@ -116,7 +116,7 @@ class ParticipantMetadataChanged(RoomEvent):
 
 @frozen
 class ParticipantNameChanged(RoomEvent):
-    """Somebody's name, perhaps our own, is another."""
+    """The name of a participant changed; it may be ourselves."""
 
     participant: Participant
     old_name: str
@@ -125,9 +125,9 @@ class ParticipantNameChanged(RoomEvent):
 
 @frozen
 class ParticipantAttributesChanged(RoomEvent):
-    """Some of somebody's attributes, perhaps our own, are others.
+    """Attributes of a participant changed; it may be ourselves.
 
-    `changed_attributes` holds the new values; a key that was deleted has the value `""`.
+    `changed_attributes` has the new values; a deleted key has the value `""`.
     """
 
     changed_attributes: dict[str, str]
@@ -136,7 +136,7 @@ class ParticipantAttributesChanged(RoomEvent):
 
 @frozen
 class ParticipantPermissionsChanged(RoomEvent):
-    """Somebody, perhaps we, may do other things than before."""
+    """The permissions of a participant changed; it may be ourselves."""
 
     participant: Participant
     permissions: ParticipantPermissions
@@ -144,21 +144,21 @@ class ParticipantPermissionsChanged(RoomEvent):
 
 @frozen
 class DataReceived(RoomEvent):
-    """Somebody published data to us."""
+    """Data was received."""
 
     data_packet: DataPacket
 
 
 @frozen
 class SipDTMFReceived(RoomEvent):
-    """Somebody pressed a key on a telephone."""
+    """A key pressed on a telephone was received."""
 
     sip_dtmf: SipDTMF
 
 
 @frozen
 class TranscriptionReceived(RoomEvent):
-    """Somebody's words came as text. `publication` is the track, which we never have."""
+    """A transcription was received. `publication` is the track, always None."""
 
     segments: list[TranscriptionSegment]
     participant: Participant | None

@@ -192,7 +192,7 @@ def test_call_ends_with_3_when_the_server_does_in_the_middle(options: tuple[str,
     assert (called.returncode, called.stdout) == (3, "")
     assert (
         one_line(called.stderr)
-        == "trio-rpc call: error: the room was lost: the server ended our stay: SERVER_SHUTDOWN"
+        == "trio-rpc call: error: the room was lost: the server ended our session: SERVER_SHUTDOWN"
     )
 
 
@@ -204,9 +204,8 @@ def test_answer_ends_with_3_when_the_server_does() -> None:
         server.process.send_signal(signal.SIGTERM)
         code, _output, errors = alice.wait()
     assert code == 3
-    assert (
-        one_line(errors)
-        == "trio-rpc answer: error: the room was lost: the server ended our stay: SERVER_SHUTDOWN"
+    assert one_line(errors) == (
+        "trio-rpc answer: error: the room was lost: the server ended our session: SERVER_SHUTDOWN"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the block of `Room.connect` raises while its room is lost."""
+"""Exceptions of the block of `Room.connect` while its room is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a room that was left or lost fails like what was in flight."""
+"""Calls and requests to a room that was left or lost, which fail like those in flight."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ ENDINGS: Final = {
     "removed": Ending(
         _be_removed,
         DisconnectReason.PARTICIPANT_REMOVED,
-        "the server ended our stay: PARTICIPANT_REMOVED",
+        "the server ended our session: PARTICIPANT_REMOVED",
     ),
     "cut off": Ending(
         _be_cut_off, DisconnectReason.SIGNAL_CLOSE, "the connection was lost: broken"

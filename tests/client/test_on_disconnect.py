@@ -54,7 +54,7 @@ async def test_the_server_ends_the_session(
     with pytest.raises(DisconnectedError) as caught:
         await be_there()
     assert caught.value.reason is DisconnectReason[reason]
-    assert caught.value.message == str(caught.value) == f"the server ended our stay: {reason}"
+    assert caught.value.message == str(caught.value) == f"the server ended our session: {reason}"
     assert events == [caught.value.reason] == [await room.wait_disconnected()]
     assert not room.isconnected()
 
@@ -98,8 +98,12 @@ async def _say_what_we_do_not_know(server: ScriptedServer) -> None:
             "STATE_MISMATCH",
             "the server sent more than 100 malformed messages",
         ),
-        (_say_what_we_do_not_know, "UNKNOWN_REASON", "the server ended our stay: UNKNOWN_REASON"),
-        (say_that_we_left, "CLIENT_INITIATED", "the server ended our stay: CLIENT_INITIATED"),
+        (
+            _say_what_we_do_not_know,
+            "UNKNOWN_REASON",
+            "the server ended our session: UNKNOWN_REASON",
+        ),
+        (say_that_we_left, "CLIENT_INITIATED", "the server ended our session: CLIENT_INITIATED"),
     ],
 )
 async def test_the_connection_ends(

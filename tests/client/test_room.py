@@ -148,7 +148,7 @@ async def test_a_refusal_says_why_and_repeats_no_token(server: RoomServer) -> No
     [
         pytest.param(
             FirstMessage(signal(leave=rtc.LeaveRequest(reason=models.JOIN_FAILURE))),
-            "the server refused to let us in: JOIN_FAILURE",
+            "the server rejected us: JOIN_FAILURE",
             id="leave",
         ),
         pytest.param(
@@ -178,7 +178,7 @@ async def test_a_refusal_says_why_and_repeats_no_token(server: RoomServer) -> No
         ),
         pytest.param(
             FirstMessage(None, then_close="too busy"),
-            "the server let us go before we had joined: too busy",
+            "the server disconnected us before we had joined: too busy",
             id="closed",
         ),
     ],

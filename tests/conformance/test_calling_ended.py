@@ -162,7 +162,7 @@ async def _hear_nothing(alice: Caller) -> None:
 
 ENDINGS: Final = {
     _disconnect: "we left the room",
-    _be_disconnected: "the server ended our stay: SERVER_SHUTDOWN",
+    _be_disconnected: "the server ended our session: SERVER_SHUTDOWN",
     _lose_connection: "the connection was lost: the cable was cut",
     _receive_nonsense: "the server sent more than 100 malformed messages",
     _hear_nothing: "the server was silent for 15 s",

@@ -153,13 +153,13 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
         ),
         (
             PREAMBLE + encode_record(RecordKind.ANSWER, b"200 "),
-            "the server let us go before we had joined: the connection was lost",
+            "the server disconnected us before we had joined: the connection was lost",
         ),
         (
             PREAMBLE
             + encode_record(RecordKind.ANSWER, b"200 ")
             + encode_record(RecordKind.END, b"no"),
-            "the server let us go before we had joined: the connection was closed: no",
+            "the server disconnected us before we had joined: the connection was closed: no",
         ),
     ],
     ids=[

@@ -36,7 +36,7 @@ CONTENT: Final[dict[type[Writer], Any]] = {TextStreamWriter: "some", ByteStreamW
 
 
 async def packets_of(room: Room, server: ScriptedServer) -> list[str | None]:
-    """The kinds of the packets that were sent so far."""
+    """Return the kinds of the packets that were sent so far."""
     await room.local_participant.publish_data(b"last")
     kinds: list[str | None] = []
     while "user" not in kinds:

@@ -12,7 +12,7 @@ from trio_rpc import Room
 from .scripted_server import ScriptedServer
 
 #: The message of the loss that `remove` brings about, and the note that others' errors get.
-REMOVED: Final = "the server ended our stay: PARTICIPANT_REMOVED"
+REMOVED: Final = "the server ended our session: PARTICIPANT_REMOVED"
 NOTE: Final = f"The room was lost meanwhile: {REMOVED}"
 
 

@@ -1,6 +1,6 @@
 """A participant of a room.
 
-* `room`: `Room`, joining and leaving. `registrations`: what a program registers with it.
+* `room`: `Room`, joining and leaving. `registrations`: a program's methods, handlers and listeners.
   `emitter`: its listeners. `callbacks`: calling the program's functions.
 * `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.

@@ -15,12 +15,12 @@ logger = peer_logger(__name__)
 class Callbacks:
     """The functions of the program that one session calls.
 
-    They are called one after another. What they raise is logged, and concerns nobody else; an async
-    one gets a task.
+    They are called one after another, and async ones get a task each. An exception is logged, and
+    affects nothing else.
 
     Args:
         nursery: Runs the tasks.
-        budget: Counts what a task holds against the participant that causes it (B4).
+        budget: Charged for the bytes that a task holds (B4).
     """
 
     def __init__(self, nursery: Nursery, budget: Budget) -> None:
@@ -35,15 +35,15 @@ class Callbacks:
         peer: str = "",
         size: int = 0,
     ) -> None:
-        """Call a function, and start a task if there is something to await.
+        """Call a function, and start a task if it returns an awaitable.
 
         Args:
-            what: The function in words, for the log.
+            what: A description of the function, for the log.
             function: The function.
             *arguments: Its arguments.
             peer: The identity of the participant that causes the call.
             size: The bytes that a task holds, to be charged to `peer`; 0 if they are charged
-                already. A task for which there is no room is not started.
+                already. A task for which the budget has no room is not started.
         """
         try:
             result = function(*arguments)
@@ -75,7 +75,7 @@ class Callbacks:
 
 
 def _report(what: str, error: BaseException) -> None:
-    """Log the failure of a function; raise what ends the task or the program."""
+    """Log the failure of a function; re-raise exceptions that end the task or the program."""
     failure = failure_in(error)
     if failure is None:
         raise error

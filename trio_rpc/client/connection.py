@@ -1,9 +1,8 @@
-"""A connection of a session's: one link to the server, received from and kept alive.
+"""A connection of a session: one link to the server, received from and kept alive.
 
-Two tasks serve it: the receive loop, which takes every frame in order and never waits for anybody,
-and the ping loop. What they learn, the session is told at once, from within the task that learns
-it: a message, a round trip, and at last the end of the connection. See `session` for what belongs
-to which.
+Two tasks serve it: the receive loop, which handles every frame in order and never waits for a
+handler, and the ping loop. They call the session at once, from within their own task, for each
+message, each round trip, and the end of the connection. See `session` for what belongs to which.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..protocol.packets import MalformedPacketError, parse_packet
 
 logger = peer_logger(__name__)
 
-#: Seconds between pings, and of silence that is borne, where the server announces none.
+#: Seconds between pings, and of silence until the timeout, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
 
@@ -56,11 +55,11 @@ class ConnectedSession(Protocol):
         ...
 
     def on_ping(self) -> None:
-        """Do what is to be done now and then: a ping is about to be sent."""
+        """Do periodic work: a ping is about to be sent."""
         ...
 
     def on_round_trip(self, seconds: float) -> None:
-        """Take note of the time to the server and back."""
+        """Record the time to the server and back."""
         ...
 
     def on_connection_end(self, reason: DisconnectReason, text: str) -> None:
@@ -78,8 +77,8 @@ class Connection:
 
     Args:
         link: The link, which is open; the connection owns it from here on.
-        session: The session that is told what comes.
-        ping_times: When to ping, and when to give up.
+        session: The session that handles messages and events of the connection.
+        ping_times: The times of pings and of the timeout.
     """
 
     def __init__(
@@ -98,10 +97,10 @@ class Connection:
         self._round_trip = 0.0
 
     async def serve(self, early_frames: list[Frame]) -> None:
-        """Receive and ping until the connection ends; it is not closed by that.
+        """Receive and ping until the connection ends, without closing it.
 
         Args:
-            early_frames: The frames that came together with the server's answer to joining.
+            early_frames: The frames that came together with the server's `JoinResponse`.
         """
         with self._serving:
             async with self._backend.open_nursery() as nursery:
@@ -149,7 +148,7 @@ class Connection:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
             except MalformedPacketError as error:
                 if error.sender:
-                    # The server vouches for whose it is: the harm ends with that participant.
+                    # The server vouches for the sender: the harm ends with that participant.
                     logger.debug("ignored a packet of %s: %s", error.sender, error)
                 else:
                     self._on_malformed(str(error))
@@ -166,7 +165,7 @@ class Connection:
                     self._session.on_round_trip(self._round_trip)
             case "leave":
                 reason = DisconnectReason(response.leave.reason)
-                self._end(reason, f"the server ended our stay: {reason.name}")
+                self._end(reason, f"the server ended our session: {reason.name}")
             case _:
                 self._session.on_signal(response)
 
@@ -184,7 +183,7 @@ class Connection:
         interval, timeout = self._ping_times.interval, self._ping_times.timeout
         while True:
             now = self._backend.current_time()
-            # A moment, since the rest of a duration may be too short for the clock to advance by.
+            # As a point in time: a remaining duration may be too short for the clock to advance.
             gone_at = self._last_received + timeout
             if now >= gone_at:
                 self._end(

@@ -15,9 +15,9 @@ from ..errors import EventsLostError
 from ..events import EVENT_NAMES, DataReceived, RoomEvent
 from .callbacks import Callbacks
 
-#: How many events a stream of them holds for a slow reader, unless told otherwise.
+#: The most events that a stream holds for a slow reader, unless set otherwise.
 DEFAULT_MAX_BUFFERED_EVENTS: Final = 1000
-#: What the task of an async callback costs us.
+#: The bytes charged for the task of an async callback.
 _CALLBACK_BYTES: Final = 8 * 1024
 
 Callback = Callable[..., Any]
@@ -29,9 +29,8 @@ E_co = TypeVar("E_co", bound=RoomEvent, covariant=True)
 class EventStream(Generic[E_co]):
     """The events of a room from now on, as an async iterator that ends when we leave the room.
 
-    Use it in an `async with` block, so that it stops listening with the block. It holds a bounded
-    number of events for a reader that is slower than they come; when that does not suffice,
-    reading raises `EventsLostError`.
+    Use the stream in an `async with` block, which closes it at its end. The stream holds a bounded
+    number of events for a slow reader; if there are more, reading raises `EventsLostError`.
     """
 
     _open_streams: set[EventStream[Any]]
@@ -68,12 +67,12 @@ class EventStream(Generic[E_co]):
         self.close()
 
     def close(self) -> None:
-        """Stop listening; whoever reads sees the end."""
+        """Stop listening; a reader that waits gets the end."""
         self.end()
         self._receive.close()
 
     def push(self, event: RoomEvent) -> None:
-        """Add an event, if it is of a kind that is read; without room for it, end the stream."""
+        """Add an event of a class that is read; end the stream if there is no room for it."""
         if isinstance(event, self._types):
             try:
                 self._send.send_nowait(event)
@@ -82,7 +81,7 @@ class EventStream(Generic[E_co]):
                 self.end()
 
     def end(self) -> None:
-        """End the stream; events that wait can still be read."""
+        """End the stream; buffered events can still be read."""
         self._open_streams.discard(self)
         self._send.close()
 
@@ -106,7 +105,7 @@ class _Listener:
 
 
 class Emitter:
-    """The listeners of a room, in whichever session."""
+    """The listeners of a room, in all its sessions."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[_Listener]] = {}
@@ -114,7 +113,7 @@ class Emitter:
         self._ended = False
 
     def listen(self, event: str, callback: C | None, *, once: bool) -> C | Callable[[C], C]:
-        """Add a callback, or return a decorator that does when none is given.
+        """Add a callback; without one, return a decorator that does.
 
         Raises:
             ValueError: there is no such event.
@@ -131,7 +130,7 @@ class Emitter:
         return listen if callback is None else listen(callback)
 
     def forget(self, event: str, callback: Callback) -> None:
-        """Remove a callback; one that is not there is no error.
+        """Remove a callback; removing one that was not added is not an error.
 
         Raises:
             ValueError: there is no such event.
@@ -158,14 +157,14 @@ class Emitter:
         return stream
 
     def emit(self, event: RoomEvent, callbacks: Callbacks) -> None:
-        """Tell the listeners of an event.
+        """Pass an event to its listeners.
 
         Args:
             event: The event.
             callbacks: Calls the callbacks.
         """
         for listener in tuple(self._listeners.get(event.name, ())):
-            # A callback may have switched off those that come after it.
+            # A callback may have removed those that come after it.
             if listener in self._listeners[event.name]:
                 if listener.once:
                     self._listeners[event.name].remove(listener)
@@ -177,13 +176,13 @@ class Emitter:
             stream.push(event)
 
     def end(self) -> None:
-        """End the streams, and those that are still opened: no more events come in this session."""
+        """End the streams, and any that are opened later in this session: it has no more events."""
         self._ended = True
         for stream in tuple(self._open_streams):
             stream.end()
 
     def reset(self) -> None:
-        """End the streams; those that are opened from now on have the next session's events."""
+        """End the streams; streams that are opened from now on get the next session's events."""
         self.end()
         self._ended = False
 
@@ -199,11 +198,11 @@ def _is_event_class(value: object) -> bool:
 
 
 def _charge_for(event: RoomEvent) -> tuple[str, int]:
-    """Return who causes an event, and the bytes that a task of a callback holds for it (B4)."""
+    """Return the participant that causes an event, and the bytes that its callbacks hold (B4)."""
     match event:
         case DataReceived(packet):
             sender = packet.participant.identity if packet.participant else ""
             return sender, _CALLBACK_BYTES + len(packet.data)
         case _:
-            # What the server tells is bounded.
+            # The size of the server's updates is bounded.
             return "", 0

@@ -1,4 +1,4 @@
-"""Joining a room: what we say of ourselves, and what the server answers."""
+"""Joining a room: our request, and the server's response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _version: Final = cache(version)
 
 
 def join_request() -> rtc.JoinRequest:
-    """Return the request to join a room, which says what we are (rule N1)."""
+    """Return the request to join a room, which describes ourselves (rule N1)."""
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
         version=_version("trio-rpc"),
@@ -30,12 +30,16 @@ def join_request() -> rtc.JoinRequest:
 
 
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
-    """What the server says on joining, and the frames that came with it."""
+    """Receive the server's `JoinResponse`, and the frames that came with it.
+
+    Raises:
+        ConnectError: the server rejected us, or sent something else.
+    """
     try:
         (channel, body), *others = await link.receive()
         response = rtc.SignalResponse.FromString(body) if channel is Channel.SIGNAL else None
     except LinkClosedError as error:
-        raise ConnectError(f"the server let us go before we had joined: {error}") from None
+        raise ConnectError(f"the server disconnected us before we had joined: {error}") from None
     except (ValueError, DecodeError):
         response, others = None, []
     match response and response.WhichOneof("message"):
@@ -45,6 +49,6 @@ async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
         case "leave":
             assert response is not None
             reason = DisconnectReason(response.leave.reason).name
-            raise ConnectError(f"the server refused to let us in: {reason}")
+            raise ConnectError(f"the server rejected us: {reason}")
         case _:
             raise ConnectError("the server's first message was not a JoinResponse")

@@ -35,12 +35,12 @@ from ..streams import (
 from ..streams.outgoing import OnProgress, OutgoingStreams
 from .outbound import Outbound
 
-#: What is printed on the keys of a telephone.
+#: The digits on the keys of a telephone.
 _DTMF_DIGITS: Final = "0123456789*#ABCD"
 
 
 class LocalParticipant(Participant):
-    """Ourselves in a room. `Room.local_participant` is one."""
+    """Ourselves in a room; see `Room.local_participant`."""
 
     def __init__(
         self, info: models.ParticipantInfo, registry: MethodRegistry, outbound: Outbound
@@ -59,25 +59,25 @@ class LocalParticipant(Participant):
         payload: str,
         response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
     ) -> str:
-        """Call a method of another participant and wait for its answer.
+        """Call a method of another participant and wait for its response.
 
-        Cancelling the call forgets it, and cancels the handler where the callee is a trio_rpc
-        program too. Any number of calls may run at the same time.
+        Cancelling the call also cancels the handler, if the callee uses this library too. Any
+        number of calls may run at the same time.
 
         Args:
-            destination_identity: Whom to call.
+            destination_identity: The identity of the callee.
             method: The name of the method, 1 to 64 UTF-8 bytes.
-            payload: The argument, in whichever format both sides use: at most 15,360 UTF-8 bytes,
-                or `Room(max_payload_bytes=…)` where the callee speaks RPC v2.
+            payload: The argument, in any format that both sides use: at most 15,360 UTF-8 bytes,
+                or `Room(max_payload_bytes=…)` if the callee speaks RPC v2.
             response_timeout: Seconds that the whole call may take: sending, network, handler and
-                response. The handler is given a little less.
+                response. The handler gets a little less.
 
         Returns:
-            What the handler returned.
+            The result of the handler.
 
         Raises:
-            RpcError: the call failed; `code` says how. As the handler raised it, or one of
-                `RpcError.ErrorCode`, with the particulars in `data`.
+            RpcError: the handler raised it, or the call failed with one of `RpcError.ErrorCode`,
+                and details in `data`.
             TypeError: `method` or `payload` is not a `str`.
             ValueError: `method` is empty or too long, or `response_timeout` not above 0.
 
@@ -115,11 +115,11 @@ class LocalParticipant(Participant):
     def register_rpc_method(
         self, method_name: str, handler: H | None = None
     ) -> H | Callable[[H], H]:
-        """Answer to a method; see `Room.register_rpc_method`."""
+        """Register the handler of a method; see `Room.register_rpc_method`."""
         return self._registry.register_or_decorate(method_name, handler)
 
     def unregister_rpc_method(self, method: str) -> None:
-        """Answer to a method no longer; invocations that run finish.
+        """Remove the handler of a method; running invocations finish.
 
         Raises:
             KeyError: there is no such method.
@@ -136,18 +136,18 @@ class LocalParticipant(Participant):
         destination_identities: Sequence[str] = (),
         topic: str = "",
     ) -> None:
-        """Send data to others, without an answer.
+        """Send data to others, without a response.
 
         Args:
-            payload: The data; text goes as UTF-8. With identities and topic it has to fit into a
-                packet of 64,000 bytes.
-            reliable: In order and surely, or as fast as may be, and perhaps never.
-            destination_identities: To whom; to everybody in the room unless given.
-            topic: What it is about, for the receivers to tell by.
+            payload: The data; a `str` is sent as UTF-8. The packet, with identities and topic, has
+                at most 64,000 bytes.
+            reliable: Whether delivery is reliable and ordered, or best-effort.
+            destination_identities: The receivers; empty for everybody in the room.
+            topic: The topic, free to choose.
 
         Raises:
-            PublishDataError: it is too large, we may not send data, or we are not in the room any
-                more.
+            PublishDataError: the data is too large, we may not send data, or we are not in the room
+                any more.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         destinations = _identities(destination_identities)
@@ -155,7 +155,7 @@ class LocalParticipant(Participant):
         await self._publish(packet, PublishDataError)
 
     async def publish_dtmf(self, *, code: int, digit: str) -> None:
-        """Tell everybody that a key of a telephone was pressed.
+        """Send everybody a key pressed on a telephone.
 
         Args:
             code: The number of the key, 0 to 15.
@@ -170,7 +170,7 @@ class LocalParticipant(Participant):
         await self._publish(packets.sip_dtmf(SipDTMF(code, digit)), PublishDTMFError)
 
     async def publish_transcription(self, transcription: Transcription) -> None:
-        """Tell everybody what somebody said, as text.
+        """Send everybody a transcription.
 
         Raises:
             PublishTranscriptionError: it is too large, we may not send data, or we are not in the
@@ -193,10 +193,10 @@ class LocalParticipant(Participant):
 
         Args:
             text: The text.
-            destination_identities: To whom; to everybody in the room unless given.
-            topic: What it is about; receivers have handlers by topic.
-            attributes: Texts that go with it, by key.
-            reply_to_id: The id of the stream that it answers.
+            destination_identities: The receivers; empty for everybody in the room.
+            topic: The topic, by which receivers have handlers.
+            attributes: Texts that go with the text, by key.
+            reply_to_id: The id of the stream that this text replies to.
 
         Raises:
             StreamError: we may not send data, or we are not in the room any more.
@@ -218,16 +218,16 @@ class LocalParticipant(Participant):
         reply_to_id: str = "",
         total_size: int | None = None,
     ) -> StreamOpening[TextStreamWriter]:
-        """Begin a text that is written piece by piece; otherwise as `send_text`.
+        """Open a text stream, to be written piece by piece; otherwise as `send_text`.
 
             async with local_participant.stream_text(topic="story") as writer:
                 await writer.write("Once upon a time, ")
 
         Args:
-            total_size: The UTF-8 bytes that it will have, where that is known.
+            total_size: The UTF-8 bytes of the whole text, if known.
 
-        Returns:
-            What opens the stream, with `async with` or `await`; see `StreamOpening`.
+            Returns:
+                An object for `async with` or `await`; see `StreamOpening`.
         """
         info = TextStreamInfo(
             topic=topic,
@@ -250,16 +250,16 @@ class LocalParticipant(Participant):
         """Send a file of any size, a piece at a time.
 
         Args:
-            file_path: The file.
-            destination_identities: To whom; to everybody in the room unless given.
-            topic: What it is about; receivers have handlers by topic.
-            attributes: Texts that go with it, by key.
-            on_progress: Called with the bytes sent and the bytes in all, as they are sent.
+            file_path: The path of the file.
+            destination_identities: The receivers; empty for everybody in the room.
+            topic: The topic, by which receivers have handlers.
+            attributes: Texts that go with the file, by key.
+            on_progress: Called with the bytes sent so far and the size of the file.
 
-        Raises:
-            OSError: the file can't be read.
-            StreamError: we may not send data, we are not in the room any more, or the file changed
-                its size meanwhile.
+            Raises:
+                OSError: the file can't be read.
+                StreamError: we may not send data, we are not in the room any more, or the size of
+                    the file changed meanwhile.
         """
         return await self._streams().send_file(
             file_path,
@@ -279,21 +279,21 @@ class LocalParticipant(Participant):
         mime_type: str = BYTES_MIME_TYPE,
         total_size: int | None = None,
     ) -> StreamOpening[ByteStreamWriter]:
-        """Begin bytes that are written piece by piece.
+        """Open a byte stream, to be written piece by piece.
 
             async with local_participant.stream_bytes("weights.bin", topic="weights") as writer:
                 await writer.write(bytes([12, 15]))
 
         Args:
-            name: The name of the file, or of whatever it is.
-            destination_identities: To whom; to everybody in the room unless given.
-            topic: What it is about; receivers have handlers by topic.
-            attributes: Texts that go with it, by key.
-            mime_type: What the content is.
-            total_size: The bytes that it will have, where that is known.
+            name: The name of the file, or another name.
+            destination_identities: The receivers; empty for everybody in the room.
+            topic: The topic, by which receivers have handlers.
+            attributes: Texts that go with the content, by key.
+            mime_type: The MIME type of the content.
+            total_size: The bytes of the whole content, if known.
 
-        Returns:
-            What opens the stream, with `async with` or `await`; see `StreamOpening`.
+            Returns:
+                An object for `async with` or `await`; see `StreamOpening`.
 
         Raises:
             StreamError: we may not send data, or we are not in the room any more.
@@ -315,14 +315,14 @@ class LocalParticipant(Participant):
             raise StreamError(denied_reason)
         return self._outbound.streams
 
-    # What others see of us
+    # Our description for others
 
     async def set_metadata(self, metadata: str) -> None:
-        """Change the text that belongs to us, and wait until the server has told everybody.
+        """Change our metadata, and wait until the server has announced it.
 
         Raises:
-            SignalRequestError: we may not (the grant is `canUpdateOwnMetadata`), it is too large,
-                or the server did not answer.
+            SignalRequestError: we lack the grant `canUpdateOwnMetadata`, the text is too large, or
+                the server did not answer.
         """
         await self._update(metadata=metadata)
 
@@ -334,8 +334,8 @@ class LocalParticipant(Participant):
         """Change some of our attributes; otherwise as `set_metadata`.
 
         Args:
-            attributes: The ones to change; an empty text deletes the key, and keys that are not in
-                here stay as they are.
+            attributes: The attributes to change; an empty text deletes the key, and other keys are
+                left unchanged.
         """
         await self._update(attributes=attributes)
 

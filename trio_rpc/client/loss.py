@@ -1,15 +1,16 @@
 """The loss of a room, and the block of `Room.connect` that it cancels.
 
-The block is cancelled before anything that waits in it is failed. At its end:
+The block is cancelled before anything that waits in it fails. At its end:
 
-    it was cancelled by the loss ─────────────────► DisconnectedError
-    it raises nothing but errors from the loss ───► DisconnectedError, with those as its cause
-    it raises an error of its own ────────────────► what it raises, with a note about the loss
-    it is cancelled from outside as well ─────────► that cancellation
-    it has come to its end by itself ─────────────► nothing
+    it was cancelled by the loss ──────────────► DisconnectedError
+    it raises only errors from the loss ───────► DisconnectedError, with those as its cause
+    it raises an error of its own ─────────────► that error, with a note about the loss
+    it is cancelled from outside as well ──────► that cancellation
+    it has ended by itself ────────────────────► nothing
 
-An error from the loss is one of ours whose `__cause__` says so. There are some although the block
-is cancelled: from a shielded scope, say, or from a link that ended a moment before the session.
+An error is from the loss if it is one of ours and the loss is among its causes. Such errors occur
+although the block is cancelled: in a shielded scope, for example, or when the link ends a moment
+before the session.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..errors import DisconnectedError, RoomError
 from ..links import LinkClosedError
 from ..links.framed import CLOSE_TIMEOUT
 
-#: The choices for what a lost room does to the block of `Room.connect`.
+#: The effects of a lost room on the block of `Room.connect`.
 OnDisconnect: TypeAlias = Literal["raise", "continue"]
 
 
@@ -98,7 +99,7 @@ class LossGuard:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error, its cause, the cause of that, and so on; each once."""
+    """Yield an error, its cause, the cause of that, and so on; each once."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         yield error

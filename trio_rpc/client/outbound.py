@@ -22,10 +22,10 @@ class Outbound:
     """The sending half of a session.
 
     Args:
-        link: The way to the server.
-        join: The server's answer on joining.
+        link: The link to the server.
+        join: The server's response on joining.
         limits: The limits of the session.
-        context: What the bodies of responses share with all streams of the session.
+        context: The common part of all buffers of the session.
 
     Attributes:
         server_version: The version of the server.
@@ -52,18 +52,18 @@ class Outbound:
         self.disconnection: DisconnectedError | None = None
 
     def end(self, disconnection: DisconnectedError) -> None:
-        """Fail our requests to the server, and whatever is asked for from now on."""
+        """Fail our requests to the server, and all calls and requests from now on."""
         self.disconnection = disconnection
         self.server_requests.end(disconnection)
 
     # The receivers of a stream: `Receivers`
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:
-        """Whether all take content in the header of a stream (S5)."""
+        """Whether all receivers accept content in the header of a stream (S5)."""
         return self._all(takes_inline, destinations)
 
     def all_inflate(self, destinations: Sequence[str]) -> bool:
-        """Whether all take compressed streams (S5)."""
+        """Whether all receivers accept compressed streams (S5)."""
         return self._all(inflates, destinations)
 
     def _all(

@@ -24,7 +24,7 @@ from attrs import validators as check
 
 
 class Step(Enum):
-    """What is done about a connection."""
+    """The steps of keeping a connection."""
 
     CONNECTED = auto()
     RESUME = auto()
@@ -33,7 +33,7 @@ class Step(Enum):
 
 
 class Ending(Enum):
-    """How a connection, or a try to open one, ended.
+    """The ways in which a connection, or an attempt to open one, ends.
 
     LOST: by the network, or a server that asks us to resume. RECONNECT: by a server that asks us to
     join again, or cannot resume. UNAUTHORIZED: by a token that is not accepted, perhaps any more.
@@ -66,7 +66,7 @@ _AT_ONCE: Final = {
 
 @frozen(kw_only=True)
 class ReconnectPolicy:
-    """When a lost connection is opened again, and for how long that is tried.
+    """The times of attempts to open a lost connection again, and the time to give up.
 
     The first try comes after `first_delay`, each further one after a random part of a delay that
     grows from `base` by `factor` up to `cap` ("full jitter", so that the participants of a server
@@ -76,7 +76,7 @@ class ReconnectPolicy:
         give_up_after: Seconds after which the room is lost for good.
         first_delay: Seconds before the first try.
         base: The longest delay before the second try, in seconds.
-        factor: What the longest delay grows by with each further try; at least 1.
+        factor: The growth of the longest delay with each further try; at least 1.
         cap: The longest delay, in seconds.
 
     Raises:
@@ -109,7 +109,7 @@ class Recovery:
 
     Args:
         policy: The delays, and when to give up.
-        lost_at: When the connection was lost.
+        lost_at: The time at which the connection was lost.
         jitter: Returns random numbers from 0 to 1.
     """
 
@@ -122,7 +122,7 @@ class Recovery:
 
     @property
     def give_up_at(self) -> float:
-        """When the room is lost for good."""
+        """The time at which the room is lost for good."""
         return self.lost_at + self.policy.give_up_after
 
     def after(self, ending: Ending) -> tuple[Step, float]:

@@ -1,7 +1,7 @@
 """The registrations of a room: methods, handlers of streams, and listeners.
 
-They need no session: a program makes them before it joins, or while it is in the room, and they are
-good for the next session as well.
+They need no session: a program makes them before it joins, or while it is in the room, and they
+apply to the next session as well.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Registrations:
     def register_rpc_method(
         self, method_name: str, handler: H | None = None
     ) -> H | Callable[[H], H]:
-        """Answer to a method, before or after joining; without a handler, a decorator.
+        """Register the handler of a method, at any time; without one, return a decorator.
 
         The handler is called with an `RpcInvocationData` and returns a `str` or None, of at most
-        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async one
-        runs in a task of the room's, a plain function in a worker thread. It is cancelled when the
-        caller's time is over. What it raises reaches the caller as it is when it is an `RpcError`,
-        and as 1500 when it is anything else.
+        15,360 UTF-8 bytes, or `max_payload_bytes` to a caller that speaks RPC v2. An async handler
+        runs in a task of the room's nursery, a plain function in a worker thread. It is cancelled
+        when the call times out. An `RpcError` that it raises reaches the caller unchanged, any
+        other exception as 1500.
 
         Args:
-            method_name: 1 to 64 UTF-8 bytes.
-            handler: What answers.
+            method_name: The name of the method, 1 to 64 UTF-8 bytes.
+            handler: The handler.
 
         Raises:
             TypeError: `handler` is not callable.
@@ -58,7 +58,7 @@ class Registrations:
         return self._registry.register_or_decorate(method_name, handler)
 
     def unregister_rpc_method(self, method: str) -> None:
-        """Answer to a method no longer; invocations that run finish.
+        """Remove the handler of a method; running invocations finish.
 
         Raises:
             KeyError: there is no such method.
@@ -76,15 +76,15 @@ class Registrations:
     def register_text_stream_handler(
         self, topic: str, handler: T | None = None
     ) -> T | Callable[[T], T]:
-        """Take the texts of a topic, before or after joining; without a handler, a decorator.
+        """Register the handler of a topic's texts, at any time; without one, return a decorator.
 
-        The handler is called with a `TextStreamReader` and the identity of the sender. An async one
-        runs in a task of the room's; a plain function is called by the receive loop, and must not
-        block. What it raises is logged.
+        The handler is called with a `TextStreamReader` and the identity of the sender. An async
+        handler runs in a task of the room's nursery; a plain function is called by the receive
+        loop, and must not block. An exception is logged.
 
         Args:
-            topic: The topic that senders name; any text, `""` among them.
-            handler: The function that takes the texts.
+            topic: The topic that senders name; any text, including `""`.
+            handler: The handler.
 
         Raises:
             TypeError: `handler` is not callable.
@@ -109,7 +109,7 @@ class Registrations:
     def register_byte_stream_handler(
         self, topic: str, handler: B | None = None
     ) -> B | Callable[[B], B]:
-        """Take the bytes of a topic, files too; otherwise as `register_text_stream_handler`."""
+        """Register the handler of a topic's bytes and files, as `register_text_stream_handler`."""
         return self._stream_handlers.bytes.register_or_decorate(topic, handler)
 
     def unregister_byte_stream_handler(self, topic: str) -> None:
@@ -127,11 +127,11 @@ class Registrations:
     @overload
     def on(self, event: EventName, callback: None = None) -> Callable[[C], C]: ...
     def on(self, event: EventName, callback: C | None = None) -> C | Callable[[C], C]:
-        """Call `callback` whenever `event` happens; without a callback, a decorator.
+        """Call `callback` on each `event`; without a callback, return a decorator.
 
-        A callback gets the fields of the event, as many as it takes. It is called between two
-        messages of the room and must not block; an async one runs in a task of the room's. What a
-        callback raises is logged.
+        A callback gets the fields of the event, as many as it accepts. A plain function is called
+        by the receive loop and must not block; an async one runs in a task of the room's nursery.
+        An exception is logged.
 
         Raises:
             ValueError: there is no such event.
@@ -144,11 +144,11 @@ class Registrations:
     @overload
     def once(self, event: EventName, callback: None = None) -> Callable[[C], C]: ...
     def once(self, event: EventName, callback: C | None = None) -> C | Callable[[C], C]:
-        """Like `on`, for the next time only."""
+        """Call `callback` on the next `event` only; otherwise as `on`."""
         return self._emitter.listen(event, callback, once=True)
 
     def off(self, event: EventName, callback: Callback) -> None:
-        """Do not call `callback` for `event` any more; one that is not registered is no error.
+        """Remove a callback; removing one that was not added is not an error.
 
         Raises:
             ValueError: there is no such event.
@@ -196,7 +196,7 @@ class Registrations:
             *types: The classes of the events, from `trio_rpc.events`; all events unless given. Type
                 checkers know the events as a union of up to four classes, and as `RoomEvent` if
                 there are more.
-            max_buffered: How many events wait for a slow reader before it is cut off with
+            max_buffered: The most events that wait for a slow reader; with more, it gets
                 `EventsLostError`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A room: joining and leaving it, who is in it, and what happens there."""
+"""`Room`: joining and leaving a room, and its participants."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ class RoomStatistics:
 
 
 class Room(Registrations):
-    """A room of participants who call each other's methods.
+    """A room of participants that call each other's methods.
 
     Args:
         max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
-        max_concurrent_handlers: How many invocations of our methods run at the same time; more
-            wait their turn while their time runs (A13).
-        max_waiting_requests: How many requests of one caller wait for that; more are answered
-            1500 (B5).
-        max_payload_bytes: How large a request or response of ours may be, in UTF-8, where the peer
-            speaks RPC v2 (C10). To others it is 15,360 bytes, always.
-        max_stream_bytes: How much of a data stream may wait to be read, and how much `read_all`
+        max_concurrent_handlers: The most invocations of our methods that run at the same time;
+            further requests wait, while their time runs (A13).
+        max_waiting_requests: The most requests of one caller that wait; further ones are answered
+            with 1500 (B5).
+        max_payload_bytes: The largest request or response of ours, in UTF-8, if the peer speaks
+            RPC v2 (C10). For other peers the limit is always 15,360 bytes.
+        max_stream_bytes: The most bytes of a data stream that wait to be read, and that `read_all`
             reads (S7).
-        max_peer_streams: How many data streams of one participant may be open (B5).
-        max_streams: How many data streams of all may be open (B5).
-        max_peer_bytes: How many bytes one participant may make us hold: requests that are not
-            answered, streams that are not read (B4). Twice `max_stream_bytes`, and at least 32 MiB,
-            unless given. What would exceed it is refused.
-        max_peers_bytes: The same for all participants together; at least 256 MiB unless given.
+        max_peer_streams: The most open data streams of one participant (B5).
+        max_streams: The most open data streams of all participants (B5).
+        max_peer_bytes: The most bytes that one participant may make us hold, in requests that are
+            not answered and streams that are not read (B4); more is refused. By default, twice
+            `max_stream_bytes`, and at least 32 MiB.
+        max_peers_bytes: The same for all participants together; by default, at least 256 MiB.
 
     Raises:
         ValueError: a limit is not above 0.
@@ -115,7 +115,7 @@ class Room(Registrations):
             max_peers_bytes=max_peers_bytes,
         )
         self._sequences = SequenceFilters()
-        # Set while connected; the last stay can still be asked about after it
+        # Set on joining; the properties of the last session remain
         self._connecting = False
         self._session: Session | None = None
 
@@ -131,24 +131,23 @@ class Room(Registrations):
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         on_disconnect: OnDisconnect = "raise",
     ) -> AsyncGenerator[Room]:
-        """Be in the room for as long as the block runs.
+        """Join the room for the block, and leave it at its end.
 
-        When the block ends, handlers that still run are cancelled and answer 1503, and the server
-        is told.
+        At the end of the block, running handlers are cancelled and answered with 1503, and the
+        server is sent a `LeaveRequest`.
 
-        Should the room be lost before, by the server's doing or the network's, the block is
-        cancelled and `DisconnectedError` comes out of it. What the block raises of its own at the
-        same time comes out in its place, with a note about the loss. With
-        `on_disconnect="continue"` the block goes on: calls fail with 1503, and the `disconnected`
-        event tells.
+        If the room is lost before, because of the server or the network, the block is cancelled and
+        `DisconnectedError` is raised. An exception that the block itself raises at the same time is
+        raised in its place, with a note about the loss. With `on_disconnect="continue"` the block
+        goes on: calls fail with 1503, and there is the event `disconnected`.
 
         Args:
-            url: The server's, `ws://` or `wss://`; or of its stream link, `tcp://host:port`,
-                `tls://host:port` or `unix:///path`; or a server in this process, as
-                `trio_rpc.server.RoomServer` is.
-            token: The access token, which names the room and says who we are.
-            ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's
-                unless given.
+            url: The URL of the server, `ws://` or `wss://`; or of its stream link,
+                `tcp://host:port`, `tls://host:port` or `unix:///path`; or a server in this process,
+                such as a `trio_rpc.server.RoomServer`.
+            token: The access token, which names the room and our identity.
+            ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the
+                system's.
             connect_timeout: Seconds that joining may take.
             on_disconnect: The effect of losing the room on the block: `"raise"` or `"continue"`.
                 `disconnect` in the block, and the end of the block, are no loss.
@@ -169,7 +168,7 @@ class Room(Registrations):
                 async with connector.open_link(token, join_request()) as link:
                     join, early_frames = await receive_join(link)
                     if scope.cancel_called:
-                        # Too late by a moment: be cancelled here, not somewhere in the block.
+                        # The timeout has just expired: raise here, and not in the block.
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
                     async with self._stay(link, join, early_frames, guard):
@@ -225,16 +224,16 @@ class Room(Registrations):
                 emit(event)
 
     async def disconnect(self) -> None:
-        """Leave the room before the block of `connect` ends; leaving twice is no error."""
+        """Leave the room before the block of `connect` ends; leaving twice is not an error."""
         if self._session is not None:
             self._session.leave()
             await self._session.wait_closed()
 
     async def wait_disconnected(self) -> DisconnectReason:
-        """Wait until we are not in the room any more, for whichever reason.
+        """Wait until we are not in the room any more, and return the reason.
 
-        For other tasks than the block of `connect`, which a lost room cancels; and for a block with
-        `on_disconnect="continue"`.
+        This is for other tasks than the block of `connect`, which a lost room cancels, and for
+        blocks with `on_disconnect="continue"`.
 
         Raises:
             RuntimeError: the room was never joined.
@@ -248,7 +247,7 @@ class Room(Registrations):
 
     @property
     def name(self) -> str:
-        """The room's name, as the token has it; empty before joining."""
+        """The room's name, from the token; empty before joining."""
         return self._session.room.name if self._session else ""
 
     @property
@@ -273,7 +272,7 @@ class Room(Registrations):
         return self.connection_state is ConnectionState.CONN_CONNECTED
 
     def statistics(self) -> RoomStatistics:
-        """What the room is busy with."""
+        """Return the counts of what the room is busy with."""
         session = self._session
         return RoomStatistics(
             pending_calls=len(session.calls) if session else 0,
@@ -282,7 +281,7 @@ class Room(Registrations):
             held_bytes=session.budget.held if session else 0,
         )
 
-    # Who is in it
+    # Participants
 
     @property
     def local_participant(self) -> LocalParticipant:
@@ -295,7 +294,7 @@ class Room(Registrations):
 
     @property
     def remote_participants(self) -> Mapping[str, RemoteParticipant]:
-        """The others, by their identity. A view: it changes as they come and go."""
+        """The other participants, by identity: a view, which changes as they join and leave."""
         return MappingProxyType(self._session.roster.remote if self._session else {})
 
     async def wait_for_participant(self, identity: str) -> RemoteParticipant:

@@ -1,6 +1,6 @@
-"""Who is in the room: the server's updates turned into participants and events.
+"""The participants of a room: the server's updates turned into events.
 
-No I/O: takes LiveKit's protobuf, returns what happened, in order.
+No I/O: the input is LiveKit's protobuf, the output the events, in order.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Roster:
         self._perform_rpc = perform_rpc
 
     def apply(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
-        """What an update about one participant changes; each change is made when it is yielded."""
+        """Yield the changes in an update about one participant, each once it is made."""
         if info.sid == self.local.sid:
             yield from _apply_changes(self.local, info)
             return
         if info.identity == self.local.identity:
-            # Whoever came in our place: the server lets us go.
+            # Another participant replaced us: the server disconnects us.
             return
         known = self.remote.get(info.identity)
         if info.state == models.ParticipantInfo.DISCONNECTED:
@@ -74,7 +74,7 @@ class Roster:
 
     def _remove(self, participant: RemoteParticipant) -> Iterator[RoomEvent]:
         del self.remote[participant.identity]
-        # As it was: an update about one who has left need not repeat all that.
+        # As it was: an update about a participant that has left need not repeat its description.
         last = models.ParticipantInfo()
         last.CopyFrom(participant._info)
         last.state = models.ParticipantInfo.DISCONNECTED

@@ -1,4 +1,4 @@
-"""Requests to the server that wait for its answer."""
+"""Requests to the server that wait for its response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..logs import peer_logger
 
 logger = peer_logger(__name__)
 
-#: Seconds that the server has to answer.
+#: Seconds in which the server has to respond.
 REQUEST_TIMEOUT: Final = 10.0
 
 
@@ -24,14 +24,14 @@ class ServerRequests:
     def __init__(self, backend: Backend, packet_sender: PacketSender) -> None:
         self._backend = backend
         self._packet_sender = packet_sender
-        # One change at a time: each repeats what it does not change, which must be up to date
+        # One change at a time: each repeats the unchanged values, which must be current
         self.changing = backend.lock()
         self._last_id = 0
         self._disconnection: DisconnectedError | None = None
         self._pending: dict[int, SendChannel[rtc.RequestResponse]] = {}
 
     async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
-        """Ask for a change, and wait until it is made.
+        """Request a change, and wait until it is made.
 
         Raises:
             SignalRequestError: the server refused, or did not answer; or the session is over.
@@ -65,7 +65,7 @@ class ServerRequests:
             raise SignalRequestError(f"{reason}: {response.message}", reason=reason)
 
     def on_response(self, response: rtc.RequestResponse) -> None:
-        """The server answers a request, or refuses what was no request."""
+        """Handle a response of the server, or a refusal of something that was not a request."""
         if channel := self._pending.pop(response.request_id, None):
             channel.send_nowait(response)
         elif response.reason != rtc.RequestResponse.OK:

@@ -59,14 +59,14 @@ logger = peer_logger(__name__)
 
 
 class Session:
-    """One membership in a room. See `Room.connect` for its life.
+    """One membership in a room, for the block of `Room.connect`.
 
     Args:
-        join: What the server said on joining.
+        join: The server's response on joining.
         registry: The methods that we answer to.
         emit: Takes the events, in order.
         on_lost: Called first of all when the room is lost.
-        sequences: The packets that have come already, in earlier sessions too (P6).
+        sequences: The filter of packets that are sent again, also after earlier sessions (P6).
         budget: Counts the bytes that peers make us hold (B4).
     """
 
@@ -92,7 +92,7 @@ class Session:
         self.budget = budget
         context = BufferContext(backend, budget, limits.max_stream_bytes)
         self.outbound = Outbound(link, join, limits, context)
-        # The room and who is in it
+        # The room and its participants
         self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
         self.roster = Roster(
@@ -118,18 +118,18 @@ class Session:
             max_streams=limits.max_streams,
         )
         self._sequences = sequences
-        # How it ends
+        # The end
         self._nursery: Nursery
         self._leaving = backend.event()
         self._closed = backend.event()
 
-    # Its life
+    # Life cycle
 
     async def run(self, early_frames: list[Frame]) -> None:
         """Serve the room until we leave, and close the link.
 
         Args:
-            early_frames: What came together with the server's `JoinResponse`.
+            early_frames: The frames that came together with the server's `JoinResponse`.
         """
         try:
             async with self._backend.open_nursery() as self._nursery:
@@ -140,7 +140,7 @@ class Session:
         finally:
             self.leave()
             if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
-                # After the final responses of our handlers: the server reads nothing that follows.
+                # After the final responses of our handlers: the server ignores what follows.
                 self._send_leave()
             try:
                 await self._connection.aclose(str(self.outbound.disconnection))
@@ -164,11 +164,11 @@ class Session:
 
         Args:
             reason: LiveKit's name of the reason.
-            text: The reason for people: for those whose calls fail, and for the server.
+            text: The reason for people, in the errors of calls and as the close reason.
         """
         if self.outbound.disconnection is None:
             loss = DisconnectedError(reason, text)
-            # First of all: what waits in the block is cancelled, and does not fail before that.
+            # First of all: tasks that wait in the block are cancelled, and do not fail before that.
             self._on_lost(loss)
             self._end(loss)
 
@@ -188,7 +188,7 @@ class Session:
         try:
             self.outbound.packet_sender.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
-            logger.debug("left without saying so: %s", error)
+            logger.debug("left without a LeaveRequest: %s", error)
 
     # For the connection: `ConnectedSession`
 
@@ -224,11 +224,11 @@ class Session:
                 logger.debug("ignored signalling of kind %s", kind)
 
     def on_ping(self) -> None:
-        """Drop what is over its time."""
+        """Drop silent streams and expired ids."""
         self.rpc.expire()
 
     def on_round_trip(self, seconds: float) -> None:
-        """Have calls reckon with a new round trip."""
+        """Use a new round trip for the timeouts of calls."""
         self.outbound.packet_sender.round_trip = seconds
 
     def _on_participant(self, info: models.ParticipantInfo) -> None:
@@ -239,6 +239,6 @@ class Session:
         self.announce_roster_change()
 
     def announce_roster_change(self) -> None:
-        """Wake whoever waits for somebody to be there."""
+        """Wake the tasks that wait for a participant."""
         self.roster_changed.set()
         self.roster_changed = self._backend.event()

@@ -1,4 +1,4 @@
-"""The handlers of data streams: who wants the streams of which topic."""
+"""The handlers of data streams, by topic."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..streams.readers import ByteStreamReader, TextStreamReader
 
 logger = peer_logger(__name__)
 
-#: What a reader and the task of its handler cost us, besides what the header says.
+#: The bytes charged for a reader and the task of its handler, besides the header.
 _HANDLER_BYTES: Final = 8 * 1024
 
 TextStreamHandler = Callable[[TextStreamReader, str], Awaitable[None] | None]
 ByteStreamHandler = Callable[[ByteStreamReader, str], Awaitable[None] | None]
-#: Calls a handler, which is first named for the log, with a reader and the sender.
+#: Calls a handler with a reader and the sender; the first argument is its description, for the log.
 RunHandler = Callable[[str, Callable[[Any, str], object], Any, str], None]
 
 T = TypeVar("T", bound=TextStreamHandler)
@@ -40,7 +40,7 @@ class TopicHandlers:
         return self._handlers.get(topic)
 
     def register_or_decorate(self, topic: str, handler: _H | None) -> _H | Callable[[_H], _H]:
-        """Register a handler, or return a decorator that does when none is given.
+        """Register a handler; without one, return a decorator that does.
 
         Raises:
             TypeError: `topic` is not a `str`, or the handler is not callable.
@@ -76,7 +76,7 @@ class TopicHandlers:
 
 @define(eq=False)
 class StreamHandlers:
-    """The handlers of texts and of bytes, in whichever room."""
+    """The handlers of texts and of bytes of a room, in all its sessions."""
 
     text: TopicHandlers = Factory(TopicHandlers)
     bytes: TopicHandlers = Factory(TopicHandlers)
@@ -88,21 +88,21 @@ class StreamHandlers:
         sender: str,
         header: models.DataStream.Header,
     ) -> StreamBuffer | None:
-        """Call the handler of a stream's topic, and return what takes the stream's content.
+        """Call the handler of a stream's topic, and return the buffer of its content.
 
         Returns:
-            None where there is no handler, or the sender makes us hold too much already.
+            None if there is no handler, or the sender makes us hold too much already.
         """
         is_text = header.WhichOneof("content_header") == "text_header"
         handler = (self.text if is_text else self.bytes).get(header.topic)
         info = stream_info(header)
         if handler is None or info is None:
-            logger.debug("ignored a stream of %s: nobody wants topic %r", sender, header.topic)
+            logger.debug("ignored a stream of %s: topic %r has no handler", sender, header.topic)
             return None
         buffer = StreamBuffer(context, sender, header)
         try:
-            # Held for as long as somebody has the reader. A header is held as objects, several
-            # times as large as what was sent.
+            # Held for as long as there is a reader. A header is held as objects, several times as
+            # large as its bytes.
             buffer.charge(_HANDLER_BYTES + 4 * header.ByteSize())
         except StreamError as error:
             logger.debug("ignored a stream of %s: %s", sender, error)

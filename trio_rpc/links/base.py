@@ -169,7 +169,7 @@ class Connector(Protocol):
     """A way to open links to a server."""
 
     def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
-        """A block with an open link, which is closed at its end.
+        """Return a block with an open link, which is closed at its end.
 
         Args:
             token: The access token to join with.

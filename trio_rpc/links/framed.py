@@ -45,7 +45,7 @@ CLOSE_TIMEOUT: Final = 2.0
 async def open_framed_link(
     stream: MessageStream, *, max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
 ) -> AsyncGenerator[FramedLink]:
-    """A block with a link over `stream`; both are closed at its end.
+    """Open a link over `stream` for the block; its end closes both.
 
     Args:
         stream: Carries the messages; the link owns it from here on.

@@ -96,19 +96,19 @@ class PendingHandshakes:
             self._last_login_at = clock()
 
     def open(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
-        """A block in which a connection identifies itself.
+        """Return a block in which a connection identifies itself.
 
-        The block is cancelled when the handshake takes too long, or is rejected: the handshake's
-        `rejection` tells which, to what follows the block.
+        The block is cancelled when the handshake takes too long, or is rejected; after the block,
+        the handshake's `rejection` tells which.
 
         Args:
-            address: Where the connection comes from, see `address_of`.
-            timeout: The seconds that it may take.
+            address: The address of the peer, see `address_of`.
+            timeout: The seconds that the handshake may take.
         """
         return self._pending.enter(address, timeout)
 
     def closing(self, address: str | None, timeout: float) -> AbstractContextManager[Handshake]:
-        """A block in which a connection reads our final response; otherwise as `open`."""
+        """Return a block in which a connection reads our final response; otherwise as `open`."""
         return self._closing.enter(address, timeout)
 
     def reject_all(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Both halves of RPC in one place: the packets that an end of a room's calls has received.
+"""Both halves of RPC in one place, for the packets of one receiver.
 
     packet ──► rpc_ack, rpc_response ───────────────────────────────► `Calls`
            ├─► rpc_request, a cancellation ─────────────────────────► `Invocations`
@@ -6,7 +6,7 @@
                                             ├─► lk.rpc_request ─────► `Invocations`
                                             └─► any other topic ────► `open_sink`
 
-A participant has both halves; the server, which calls and has no methods, has the first alone.
+A participant has both halves; the server, which calls and has no methods, has only the first.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _NONE: Final = models.DataStream.CompressionType.NONE
 
 
 class RpcEndpoint:
-    """The end of calls that has an identity: packets sent to it are handled here.
+    """The handling of packets that are sent to one identity.
 
     Args:
-        context: The part that received streams share.
-        calls: The calls that wait for an answer.
-        invocations: The invocations of methods; None where there are no methods.
-        open_sink: Opens the sinks of streams that are not RPC's; None where nobody wants them.
+        context: The common part of all buffers of received streams.
+        calls: The calls that wait for a response.
+        invocations: The invocations of methods; None without methods.
+        open_sink: Opens the sinks of streams other than RPC's; None to ignore them.
         max_peer_streams: The limit of open streams of one sender (B5).
         max_streams: The limit of open streams of all senders (B5).
     """
@@ -72,14 +72,14 @@ class RpcEndpoint:
         return len(self._incoming_streams)
 
     def handle(self, sender: str, packet: models.DataPacket) -> bool:
-        """Handle a packet of RPC's or of a stream's.
+        """Handle a packet of RPC or of a stream.
 
         Args:
             sender: The identity that the packet comes from; the server vouches for it.
             packet: The packet, within its bounds (B2).
 
         Returns:
-            Whether it was such a packet; if not, nothing was done.
+            Whether it was one; otherwise nothing was done.
         """
         match packet.WhichOneof("value"):
             case "rpc_request" if self._invocations is not None:
@@ -103,14 +103,14 @@ class RpcEndpoint:
         return True
 
     def on_participant_left(self, identity: str) -> None:
-        """Fail the calls to a participant who has left, and end its streams."""
+        """Fail the calls to a participant that has left, and end its streams."""
         self._calls.fail(f"{identity!r} left the room", identity)
         self._incoming_streams.on_sender_left(identity)
         if self._invocations is not None:
             self._invocations.on_caller_left(identity)
 
     def expire(self) -> None:
-        """Drop what is over its time: silent streams and the ids of answered requests."""
+        """Drop silent streams and expired ids of answered requests."""
         self._incoming_streams.give_up_silent()
         if self._invocations is not None:
             self._invocations.forget_expired()

@@ -64,7 +64,7 @@ class WebSocketStream:
 async def connect(
     url: str, subprotocol: str, authorization: str, context: ssl.SSLContext | None
 ) -> AsyncGenerator[WebSocketStream]:
-    """A block with an open WebSocket, which is closed at its end.
+    """Open a WebSocket for the block.
 
     Args:
         url: The URL, with path and query.
