@@ -1,4 +1,4 @@
-"""What type checkers make of the public API: `typing_examples`, by mypy and by pyright."""
+"""The types that the public API gives to programs, as mypy and pyright see them."""
 
 from __future__ import annotations
 
