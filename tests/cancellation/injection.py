@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 import anyio
@@ -53,9 +54,9 @@ every_moment = pytest.mark.parametrize(
 
 @define(eq=False)
 class Trap(trio.abc.Instrument):
-    """Cancels a scope at the n-th step."""
+    """Does something at the n-th step, such as cancelling a scope."""
 
-    scope: anyio.CancelScope
+    act: Callable[[], object]
     moment: Moment
     countdown: int
     task: trio.lowlevel.Task | None = None
@@ -64,7 +65,7 @@ class Trap(trio.abc.Instrument):
         if moment is self.moment:
             self.countdown -= 1
             if self.countdown == 0:
-                self.scope.cancel()
+                self.act()
 
     # What trio calls
 
@@ -106,11 +107,19 @@ def _bind(function: Callable[[Any], Any], argument: Any) -> Callable[[], Any]:
 
 
 async def run_trapped(
-    subject: Callable[[], Awaitable[object]], moment: Moment, whose: Whose, steps: int
+    subject: Callable[[], Awaitable[object]],
+    moment: Moment,
+    whose: Whose,
+    steps: int,
+    act: Callable[[anyio.CancelScope], object] = anyio.CancelScope.cancel,
 ) -> bool:
-    """Run `subject`, cancelled after `steps` steps; returns whether it was hit."""
+    """Run `subject`, cancelled after `steps` steps; returns whether it was hit.
+
+    Args:
+        act: What is done to it in place of cancelling the scope around it.
+    """
     with anyio.CancelScope() as scope:
-        trap = Trap(scope, moment, steps)
+        trap = Trap(partial(act, scope), moment, steps)
         if sniffio.current_async_library() == "trio":
             async with _instrumented(trap, whose):
                 await subject()
@@ -196,11 +205,13 @@ async def cancel_at_each_step(
     moment: Moment,
     whose: Whose = Whose.OWN,
     limit: int = 150,
+    act: Callable[[anyio.CancelScope], object] = anyio.CancelScope.cancel,
 ) -> int:
     """Cancel `subject` at its first step, its second, …, and `check` the state after each.
 
     Args:
         limit: How many steps to try; a subject in real time may have any number.
+        act: What is done in place of cancelling the scope around it.
 
     Returns:
         How many times it was hit.
@@ -209,7 +220,7 @@ async def cancel_at_each_step(
     await anyio.wait_all_tasks_blocked()
     tasks_before = living_tasks()
     for steps in range(1, limit + 1):
-        hit = await run_trapped(subject, moment, whose, steps)
+        hit = await run_trapped(subject, moment, whose, steps, act)
         await check()
         await _settle(tasks_before)
         left = living_tasks() - tasks_before
