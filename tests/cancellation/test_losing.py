@@ -8,7 +8,7 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from trio_rpc import ConnectError, DisconnectedError, DisconnectReason, Room
+from trio_rpc import ConnectError, DisconnectedError, Room
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
@@ -47,8 +47,7 @@ async def test_a_room_that_is_lost_at_any_step_is_one_error(
             async with join("alice", can_update_own_metadata=True) as alice:
                 await do_all_of_it(alice)
         except DisconnectedError as error:
-            assert error.reason is DisconnectReason.PARTICIPANT_REMOVED
-            outcomes["lost"] += 1
+            outcomes[error.reason.name] += 1
         except ConnectError:
             outcomes["not joined"] += 1
         else:
@@ -62,8 +61,9 @@ async def test_a_room_that_is_lost_at_any_step_is_one_error(
             await at_rest(bob)
 
         await cancel_at_each_step(subject, check, moment=moment, whose=whose, act=remove)
-    assert outcomes["lost"] >= 5
+    assert outcomes["PARTICIPANT_REMOVED"] >= 5
     assert outcomes["done"] >= 1
+    assert outcomes.keys() <= {"PARTICIPANT_REMOVED", "done", "not joined"}
 
 
 @every_moment

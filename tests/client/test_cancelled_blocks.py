@@ -15,6 +15,7 @@ from trio_rpc import (
     DisconnectedError,
     Room,
 )
+from trio_rpc.client.loss import OnDisconnect
 
 from ..support.clients import Holding
 from ..support.lost_rooms import REMOVED, cut_off, perform_rpc, remove, say_that_we_left
@@ -228,6 +229,24 @@ async def test_a_cancellation_while_the_block_cleans_up_passes_through() -> None
                     await anyio.sleep(10)
                     cleaned_up.set()
     assert cleaned_up.is_set()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("on_disconnect", ["raise", "continue"])
+async def test_a_shielded_goodbye_that_comes_too_late_does_not_hide_a_cancellation(
+    on_disconnect: OnDisconnect,
+) -> None:
+    server, room = ScriptedServer(), Room()
+    with anyio.CancelScope() as scope:
+        async with room.connect(server, "a token", on_disconnect=on_disconnect):
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    # The cancellation has ended the session as well.
+                    await room.wait_disconnected()
+                    await room.local_participant.publish_data("bye")
     assert scope.cancelled_caught
 
 

@@ -158,7 +158,8 @@ async def test_an_error_of_the_blocks_own_that_the_loss_caused_stays() -> None:
         async with Room().connect(server, "a token") as room:
             await lose(room, server)
             try:
-                await perform_rpc(room)
+                with anyio.CancelScope(shield=True):
+                    await perform_rpc(room)
             except RpcError as error:
                 raise OrderFailedError from error
 

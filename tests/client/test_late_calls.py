@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import frozen
 from livekit.protocol import models, rtc
@@ -167,6 +168,38 @@ async def test_what_is_asked_for_when_the_event_tells(
         await ending.end(room, server)
         await asked.wait()
     check(errors[0], error_type, begins, ending.reason, ending.message)
+
+
+@pytest.mark.parametrize("ask", [ask for ask, _, _ in ASKED.values()], ids=ASKED)
+async def test_who_asks_again_and_again_lets_others_have_their_turn(ask: Ask) -> None:
+    room = Room()
+    async with room.connect(server_for_all(), "a token"):
+        await room.disconnect()
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(count_turns)
+        for _ in range(10):
+            await error_of(ask(room.local_participant))
+        assert turns >= 5
+        task_group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("ask", [ask for ask, _, _ in ASKED.values()], ids=ASKED)
+async def test_who_asks_too_late_and_is_cancelled_is_cancelled(ask: Ask) -> None:
+    room = Room()
+    async with room.connect(server_for_all(), "a token"):
+        await room.disconnect()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await ask(room.local_participant)
+    assert scope.cancelled_caught
 
 
 @every_ending

@@ -332,7 +332,7 @@ async def test_interleaved_response_streams_never_cross() -> None:
 
 @pytest.mark.rule("C9")
 async def test_a_request_stream_that_can_not_be_sent_is_1505() -> None:
-    async with v2_caller() as alice:
+    async with v2_caller(on_disconnect="continue") as alice:
         await alice.server.client_link.aclose("the cable was cut")
         call = alice.call()
         assert (await call.failure())[0] in {codes.SEND_FAILED, codes.RECIPIENT_DISCONNECTED}

@@ -33,7 +33,11 @@ class Venue:
         """Open one for as long as the block runs."""
         server = RoomServer(API_KEYS, LIMITS)
         alice, bob = honest_room(), honest_room()
-        async with alice.connect(server, token("alice")), bob.connect(server, token("bob")):
+        # A listener of the server's that ends within the block tells everybody to leave.
+        async with (
+            alice.connect(server, token("alice"), on_disconnect="continue"),
+            bob.connect(server, token("bob"), on_disconnect="continue"),
+        ):
             yield cls(server, alice, bob)
 
     async def check(self) -> None:

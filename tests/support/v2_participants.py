@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from trio_rpc import Room
+from trio_rpc.client.loss import OnDisconnect
 
 from .callee import callee
 from .caller import Call, Caller, caller
@@ -16,11 +17,15 @@ from .stream_packets import DEFLATE_RAW, peer, receive_whole_stream, server_with
 
 @asynccontextmanager
 async def v2_caller(
-    client_protocol: int = 2, capabilities: tuple[int, ...] = (DEFLATE_RAW,), **limits: Any
+    client_protocol: int = 2,
+    capabilities: tuple[int, ...] = (DEFLATE_RAW,),
+    *,
+    on_disconnect: OnDisconnect = "raise",
+    **limits: Any,
 ) -> AsyncIterator[Caller]:
     """Alice, with a Bob who speaks v2."""
     server = server_with(peer("bob", client_protocol, capabilities))
-    async with caller(server, room=Room(**limits)) as alice:
+    async with caller(server, room=Room(**limits), on_disconnect=on_disconnect) as alice:
         yield alice
 
 

@@ -86,6 +86,7 @@ class LocalParticipant(Participant):
         outbound = self._outbound
         check_call(method, payload, response_timeout)
         if (gone := outbound.disconnection) is not None:
+            await outbound.checkpoint()
             code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
             raise RpcError.built_in(code, str(gone)) from gone
         if not server_carries_rpc(outbound.server_version):
@@ -201,7 +202,8 @@ class LocalParticipant(Participant):
         Raises:
             StreamError: we may not send data, or we are not in the room any more.
         """
-        return await self._streams().send_text(
+        streams = await self._streams()
+        return await streams.send_text(
             text,
             destinations=_identities(destination_identities),
             topic=topic,
@@ -236,7 +238,12 @@ class LocalParticipant(Participant):
             reply_to_stream_id=reply_to_id,
         )
         destinations = _identities(destination_identities)
-        return StreamOpening(lambda: self._streams().stream_text(info, destinations))
+
+        async def open_stream() -> TextStreamWriter:
+            streams = await self._streams()
+            return await streams.stream_text(info, destinations)
+
+        return StreamOpening(open_stream)
 
     async def send_file(
         self,
@@ -261,7 +268,8 @@ class LocalParticipant(Participant):
                 StreamError: we may not send data, we are not in the room any more, or the size of
                     the file changed meanwhile.
         """
-        return await self._streams().send_file(
+        streams = await self._streams()
+        return await streams.send_file(
             file_path,
             destinations=_identities(destination_identities),
             topic=topic,
@@ -306,10 +314,16 @@ class LocalParticipant(Participant):
             attributes=dict(attributes or {}),
         )
         destinations = _identities(destination_identities)
-        return StreamOpening(lambda: self._streams().stream_bytes(info, destinations))
 
-    def _streams(self) -> OutgoingStreams:
+        async def open_stream() -> ByteStreamWriter:
+            streams = await self._streams()
+            return await streams.stream_bytes(info, destinations)
+
+        return StreamOpening(open_stream)
+
+    async def _streams(self) -> OutgoingStreams:
         if (gone := self._outbound.disconnection) is not None:
+            await self._outbound.checkpoint()
             raise StreamError(f"not sent: {gone}") from gone
         if denied_reason := self.permissions.publish_denied_reason(self.identity):
             raise StreamError(denied_reason)
@@ -362,6 +376,7 @@ class LocalParticipant(Participant):
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
         if (gone := self._outbound.disconnection) is not None:
+            await self._outbound.checkpoint()
             raise failure(f"not sent: {gone}") from gone
         if denied_reason := self.permissions.publish_denied_reason(self.identity):
             raise failure(denied_reason)

@@ -28,6 +28,7 @@ class Outbound:
         context: The common part of all buffers of the session.
 
     Attributes:
+        checkpoint: To be awaited before something is refused, so that a cancellation comes first.
         server_version: The version of the server.
         room_name: The name of the room.
         remote_participants: The others in the room, by identity. The session's roster keeps it.
@@ -42,6 +43,7 @@ class Outbound:
         self, link: Link, join: rtc.JoinResponse, limits: SessionLimits, context: BufferContext
     ) -> None:
         backend = context.backend
+        self.checkpoint = backend.checkpoint
         self.server_version = join.server_info.version or join.server_version
         self.room_name = join.room.name
         self.remote_participants: dict[str, RemoteParticipant] = {}

@@ -202,7 +202,7 @@ class Room(Registrations):
             self._on_event(callbacks, Connected())
             nursery.start_soon(session.run, early_frames)
             try:
-                async with guard.block(session.wait_closed):
+                async with guard.block(session):
                     yield
             finally:
                 session.leave()
@@ -307,6 +307,7 @@ class Room(Registrations):
         session = self._require_session()
         while True:
             if (gone := session.outbound.disconnection) is not None:
+                await session.outbound.checkpoint()
                 raise DisconnectedError(gone.reason, gone.message)
             participant = session.roster.remote.get(identity)
             if participant is not None and participant.is_active:

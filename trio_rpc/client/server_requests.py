@@ -37,6 +37,7 @@ class ServerRequests:
             SignalRequestError: the server refused, or did not answer; or the session is over.
         """
         if self._disconnection is not None:
+            await self._backend.checkpoint()
             raise _not_changed(self._disconnection) from self._disconnection
         self._last_id += 1
         request_id = update.request_id = self._last_id

@@ -7,8 +7,9 @@ from typing import Final, Protocol
 
 from livekit.protocol import models, rtc
 
+from .. import concurrency
 from ..protocol.limits import MAX_PACKET_BYTES
-from . import EARLY_FRAMES, Channel, Frame, LinkFullError
+from . import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError
 
 #: Refreshes what becomes outdated in a packet while it waits to be queued.
 Refresh = Callable[[models.DataPacket], None]
@@ -92,6 +93,10 @@ class PacketSender:
                 await self._link.wait_writable()
                 if refresh is not None:
                     refresh(packet)
+            except LinkClosedError:
+                # A cancellation comes first: it may have ended the session and the link.
+                await concurrency.current().checkpoint()
+                raise
             else:
                 return True
 

@@ -270,6 +270,9 @@ class Calls:
         if outcome is None:
             outcome = self._timed_out(call, response_timeout)
         if isinstance(outcome, RpcError):
+            if outcome.__cause__ is not None:
+                # The session has ended. A cancellation comes first: it may have ended the session.
+                await self._backend.checkpoint_if_cancelled()
             raise outcome
         return outcome
 
