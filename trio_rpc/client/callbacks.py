@@ -21,11 +21,14 @@ class Callbacks:
     Args:
         nursery: Runs the tasks.
         budget: Charged for the bytes that a task holds (B4).
+
+    Attributes:
+        budget: The same.
     """
 
     def __init__(self, nursery: Nursery, budget: Budget) -> None:
         self._nursery = nursery
-        self._budget = budget
+        self.budget = budget
 
     def call(
         self,
@@ -56,7 +59,7 @@ class Callbacks:
     def _start(self, what: str, awaitable: Awaitable[object], peer: str, size: int) -> None:
         try:
             if size:
-                self._budget.charge(peer, size)
+                self.budget.charge(peer, size)
         except BudgetExceededError as error:
             logger.warning("dropped an event, as %s takes long: %s", what, error)
             if inspect.iscoroutine(awaitable):
@@ -71,7 +74,7 @@ class Callbacks:
             _report(what, error)
         finally:
             if size:
-                self._budget.refund(peer, size)
+                self.budget.refund(peer, size)
 
 
 def _report(what: str, error: BaseException) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
@@ -12,13 +14,20 @@ from attrs import astuple, define, field
 from .. import concurrency
 from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
 from ..errors import EventsLostError
-from ..events import EVENT_NAMES, DataReceived, RoomEvent
+from ..events import EVENT_NAMES, RoomEvent
+from ..logs import peer_logger
+from ..protocol.budgets import Budget, BudgetExceededError
 from .callbacks import Callbacks
+from .event_charges import HeldEvents, content_of
+
+logger = peer_logger(__name__)
 
 #: The most events that a stream holds for a slow reader, unless set otherwise.
 DEFAULT_MAX_BUFFERED_EVENTS: Final = 1000
 #: The bytes charged for the task of an async callback.
 _CALLBACK_BYTES: Final = 8 * 1024
+#: The bytes charged for an event in a stream, besides its content.
+_EVENT_BYTES: Final = 512
 
 Callback = Callable[..., Any]
 C = TypeVar("C", bound=Callback)
@@ -30,14 +39,22 @@ class EventStream(Generic[E_co]):
     """The events of a room from now on, as an async iterator that ends when we leave the room.
 
     Use the stream in an `async with` block, which closes it at its end. The stream holds a bounded
-    number of events for a slow reader; if there are more, reading raises `EventsLostError`.
+    number of events for a slow reader; if there are more, reading raises `EventsLostError`. An
+    event by which a participant would exceed its budget (`max_peer_bytes`) is left out, and logged.
     """
 
     _open_streams: set[EventStream[Any]]
     _types: tuple[type[RoomEvent], ...]
     _send: SendChannel[RoomEvent]
     _receive: ReceiveChannel[Any]
+    _run_sync_soon: Callable[[Callable[[], object]], object]
+    _held: HeldEvents = field(factory=HeldEvents)
     _lost: bool = False
+
+    def __del__(self) -> None:
+        # Perhaps in another thread, or after the event loop has ended.
+        with suppress(RuntimeError):
+            self._run_sync_soon(partial(_drop, self._receive, self._held))
 
     def __aiter__(self) -> EventStream[E_co]:
         return self
@@ -53,6 +70,7 @@ class EventStream(Generic[E_co]):
                     "Room.events a larger max_buffered"
                 ) from None
             raise StopAsyncIteration from None
+        self._held.refund_oldest()
         return event
 
     async def __aenter__(self) -> EventStream[E_co]:
@@ -69,21 +87,39 @@ class EventStream(Generic[E_co]):
     def close(self) -> None:
         """Stop listening; a reader that waits gets the end."""
         self.end()
-        self._receive.close()
+        _drop(self._receive, self._held)
 
-    def push(self, event: RoomEvent) -> None:
-        """Add an event of a class that is read; end the stream if there is no room for it."""
-        if isinstance(event, self._types):
-            try:
-                self._send.send_nowait(event)
-            except WOULD_BLOCK:
-                self._lost = True
-                self.end()
+    def push(self, event: RoomEvent, budget: Budget) -> None:
+        """Add an event of a class that is read; end the stream if there is no room for it.
+
+        Args:
+            event: The event.
+            budget: Charged for the bytes of the event (B4).
+        """
+        if not isinstance(event, self._types):
+            return
+        peer, size = _charge_for(event, _EVENT_BYTES)
+        try:
+            self._held.charge(budget, peer, size)
+        except BudgetExceededError as error:
+            logger.warning("left an event out of a stream that is read slowly: %s", error)
+            return
+        try:
+            self._send.send_nowait(event)
+        except WOULD_BLOCK:
+            self._held.refund_newest()
+            self._lost = True
+            self.end()
 
     def end(self) -> None:
         """End the stream; buffered events can still be read."""
         self._open_streams.discard(self)
         self._send.close()
+
+
+def _drop(receive: ReceiveChannel[Any], held: HeldEvents) -> None:
+    receive.close()
+    held.refund_all()
 
 
 @define
@@ -149,8 +185,11 @@ class Emitter:
         for each in types:
             if not _is_event_class(each):
                 raise TypeError(f"events are read by their classes, such as DataReceived: {each!r}")
-        send, receive = concurrency.current().open_memory_channel(max_buffered)
-        stream = EventStream[Any](self._open_streams, types or (RoomEvent,), send, receive)
+        backend = concurrency.current()
+        send, receive = backend.open_memory_channel(max_buffered)
+        stream = EventStream[Any](
+            self._open_streams, types or (RoomEvent,), send, receive, backend.run_sync_soon()
+        )
         self._open_streams.add(stream)
         if self._ended:
             stream.end()
@@ -169,11 +208,11 @@ class Emitter:
                 if listener.once:
                     self._listeners[event.name].remove(listener)
                 arguments = astuple(event, recurse=False)[: listener.max_arguments]  # type: ignore[arg-type]
-                peer, size = _charge_for(event)
+                peer, size = _charge_for(event, _CALLBACK_BYTES)
                 what = f"a callback for {event.name}"
                 callbacks.call(what, listener.callback, *arguments, peer=peer, size=size)
         for stream in tuple(self._open_streams):
-            stream.push(event)
+            stream.push(event, callbacks.budget)
 
     def end(self) -> None:
         """End the streams, and any that are opened later in this session: it has no more events."""
@@ -197,12 +236,10 @@ def _is_event_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, RoomEvent)
 
 
-def _charge_for(event: RoomEvent) -> tuple[str, int]:
-    """Return the participant that causes an event, and the bytes that its callbacks hold (B4)."""
-    match event:
-        case DataReceived(packet):
-            sender = packet.participant.identity if packet.participant else ""
-            return sender, _CALLBACK_BYTES + len(packet.data)
-        case _:
-            # The size of the server's updates is bounded.
-            return "", 0
+def _charge_for(event: RoomEvent, overhead: int) -> tuple[str, int]:
+    """Return the participant to charge for an event, and the bytes; 0 to charge nobody."""
+    content = content_of(event)
+    if content is None:
+        return "", 0
+    peer, size = content
+    return peer, size + overhead
