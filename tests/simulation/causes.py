@@ -45,10 +45,10 @@ def missing_cause(record: CallRecord) -> str | None:
 def overdue(record: CallRecord) -> str | None:
     """Whether it should have ended before, since somebody left."""
     before = _now(record) - EPSILON
-    ended = record.stay.ended
+    ended = record.session.ended
     if ended is not None and record.started < ended < before:
         return "its caller had left before"
-    for identity, at in record.stay.seen_leaving:
+    for identity, at in record.session.seen_leaving:
         if identity == record.plan.callee and record.started < at < before:
             return "its callee had left before"
     return None
@@ -93,7 +93,7 @@ def why_not_cancelled(record: CallRecord) -> str | None:
     parent = record.parent
     if parent is None:
         return "nobody cancelled it"
-    if parent.record.ended is not None or parent.stay.disturbed is not None:
+    if parent.record.ended is not None or parent.session.disturbed is not None:
         return None
     if _now(record) >= parent.earliest_deadline - EPSILON:
         return None
@@ -111,7 +111,7 @@ def _recipient_not_found(record: CallRecord, _outcome: RpcError) -> str | None:
         return None if elapsed(record) == 0 else "that was known at once"
     # It had left, and the caller did not know yet.
     since = record.started
-    for stall in record.stay.actor.stalls:
+    for stall in record.session.actor.stalls:
         if stall.began <= _now(record) and record.started <= stall.ended:
             since = min(since, stall.began)
     return None if not record.callee.was_there(since, _now(record)) else "the callee was there"
@@ -141,7 +141,7 @@ def _application_error(record: CallRecord, outcome: RpcError) -> str | None:
 
 
 def _connection_timeout(record: CallRecord, _outcome: RpcError) -> str | None:
-    latency = record.stay.actor.profile.max_round_trip_latency
+    latency = record.session.actor.profile.max_round_trip_latency
     if abs(elapsed(record) - latency) > EPSILON:
         return f"it should have after {latency:g} s"
     if record.plan.response_timeout <= latency:
@@ -180,7 +180,7 @@ def _response_too_large(record: CallRecord, _outcome: RpcError) -> str | None:
 
 def send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
     """Return why a request could be sent: its caller learns a moment later that its link is cut."""
-    is_cut = record.stay.disturbed is not None
+    is_cut = record.session.disturbed is not None
     return None if is_cut or caller_left(record) else "the connection was there"
 
 
@@ -218,12 +218,12 @@ def elapsed(record: CallRecord) -> float:
 def _transit(record: CallRecord) -> float:
     """Return the seconds for which a request and its response are in flight, at most."""
     callee = record.callee.profile.longest_delay if record.callee else 0.0
-    return 2 * (record.stay.actor.profile.longest_delay + callee) + record.held_up
+    return 2 * (record.session.actor.profile.longest_delay + callee) + record.held_up
 
 
 def caller_left(record: CallRecord) -> bool:
     """Whether the caller is out of the room, since this moment or before."""
-    ended = record.stay.ended
+    ended = record.session.ended
     return ended is not None and ended <= _now(record)
 
 
@@ -231,7 +231,7 @@ def callee_left(record: CallRecord, *, by: float) -> bool:
     """Whether the caller saw the callee leave at this moment, or it did and said so."""
     seen = any(
         identity == record.plan.callee and record.started <= at <= by
-        for identity, at in record.stay.seen_leaving
+        for identity, at in record.session.seen_leaving
     )
     return seen or (record.callee is not None and not record.callee.was_there(record.started, by))
 
@@ -242,7 +242,7 @@ def _something_was_lost(record: CallRecord) -> bool:
     return (
         record.dropped
         or (record.overtaken and record.streamed)
-        or record.stay.actor.was_stalled(since, until)
+        or record.session.actor.was_stalled(since, until)
         or (record.callee is not None and record.callee.was_stalled(since, until))
         # It had left, and nobody knew yet
         or (record.callee is not None and not record.callee.was_there(since, until))

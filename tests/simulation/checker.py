@@ -3,7 +3,7 @@
 * A call has exactly one outcome, by its deadline.
 * No outcome without its cause: a response belongs to its request, and an error to what went wrong.
 * No handler runs twice for a request.
-* A participant stays in the room until something is done that ends its stay.
+* A participant stays in the room until something is done that ends its session.
 * What a participant holds for others is within its limits at any time.
 * When all is done, nothing is left.
 """
@@ -25,7 +25,7 @@ from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause
 from .hostile_causes import missing_hostile_cause
-from .records import CallRecord, Run, Stay
+from .records import CallRecord, Run, Session
 from .scenario import Scenario
 
 #: Seconds that a link may have stalled before it is given up: the ping timeout, and some more.
@@ -55,8 +55,8 @@ class Checker:
     on_violation: Callable[[], object] = lambda: None
     on_step: Callable[[str], object] = lambda _step: None
     records: dict[int, CallRecord] = field(factory=dict)
-    stays: list[Stay] = field(factory=list)
-    _present: list[Stay] = field(factory=list)
+    sessions: list[Session] = field(factory=list)
+    _present: list[Session] = field(factory=list)
     _requests: set[tuple[str, str]] = field(factory=set)
     _open_calls: Counter[int] = field(factory=Counter)
     _trace: Any = field(factory=sha256)
@@ -73,12 +73,12 @@ class Checker:
 
     def call_started(self, record: CallRecord) -> None:
         self.records[record.plan.number] = record
-        self._open_calls[id(record.stay.room)] += 1
+        self._open_calls[id(record.session.room)] += 1
         self._step(record.started, f"call {record.plan.number} {record.plan.caller} starts")
 
     def call_ended(self, record: CallRecord, now: float, outcome: object) -> None:
         number = record.plan.number
-        self._open_calls[id(record.stay.room)] -= 1
+        self._open_calls[id(record.session.room)] -= 1
         if record.ended is not None:
             self.fail(f"call {number} has ended twice")
         record.ended, record.outcome = now, outcome
@@ -92,10 +92,10 @@ class Checker:
                 f"call {number} ended with {_brief(outcome)}, but {problem}: {record.summary}"
             )
 
-    def handler_started(self, data: RpcInvocationData, stay: Stay, now: float) -> Run:
+    def handler_started(self, data: RpcInvocationData, session: Session, now: float) -> Run:
         record = self.records[json.loads(data.payload)["payload"]]
         number = record.plan.number
-        self._step(now, f"handler of call {number} starts at {stay.identity}")
+        self._step(now, f"handler of call {number} starts at {session.identity}")
         key = data.caller_identity, data.request_id
         if key in self._requests:
             self.fail(f"the handler ran twice for the request of call {number}")
@@ -105,7 +105,7 @@ class Checker:
         if not 0 < data.response_timeout <= max(record.seconds_at_most, 0.001) + EPSILON:
             self.fail(f"the handler of call {number} was given {data.response_timeout} s")
         seconds = data.response_timeout
-        run = Run(record, stay, now, now + seconds, record.started + seconds)
+        run = Run(record, session, now, now + seconds, record.started + seconds)
         record.runs.append(run)
         return run
 
@@ -115,28 +115,30 @@ class Checker:
         if now > run.deadline + run.grace + EPSILON:
             self.fail(f"the handler of call {run.record.plan.number} outlived its deadline")
 
-    def stay_began(self, stay: Stay, now: float) -> None:
-        stay.began = now
-        self.stays.append(stay)
-        self._present.append(stay)
-        self._step(now, f"{stay.identity} joins")
+    def session_began(self, session: Session, now: float) -> None:
+        session.began = now
+        self.sessions.append(session)
+        self._present.append(session)
+        self._step(now, f"{session.identity} joins")
 
-    def stay_ended(self, stay: Stay, now: float, why: str) -> None:
-        if stay.ended is None:
-            stay.ended = now
-            self._present.remove(stay)
-            self._step(now, f"{stay.identity} is out: {why}")
+    def session_ended(self, session: Session, now: float, why: str) -> None:
+        if session.ended is None:
+            session.ended = now
+            self._present.remove(session)
+            self._step(now, f"{session.identity} is out: {why}")
             is_expected = (
-                stay.disturbed is not None
-                or stay.actor.joining
-                or (why == DisconnectReason.DUPLICATE_IDENTITY.name and stay.is_replaced)
+                session.disturbed is not None
+                or session.actor.joining
+                or (why == DisconnectReason.DUPLICATE_IDENTITY.name and session.is_replaced)
             )
-            if not is_expected and not stay.actor.was_stalled(now - _STALLED_BEFORE, now):
-                self.fail(f"{stay.identity} is out of the room, though nothing ended its stay")
+            if not is_expected and not session.actor.was_stalled(now - _STALLED_BEFORE, now):
+                self.fail(
+                    f"{session.identity} is out of the room, though nothing ended its session"
+                )
 
-    def other_left(self, stay: Stay, identity: str, now: float) -> None:
-        stay.seen_leaving.append((identity, now))
-        self._step(now, f"{stay.identity} sees {identity} leave")
+    def other_left(self, session: Session, identity: str, now: float) -> None:
+        session.seen_leaving.append((identity, now))
+        self._step(now, f"{session.identity} sees {identity} leave")
 
     def disturbed(self, now: float, what: str) -> None:
         self._step(now, what)
@@ -153,12 +155,12 @@ class Checker:
             for run in record.runs:
                 if run.ended is None:
                     self.fail(f"the handler of call {record.plan.number} still runs")
-        for stay in self.stays:
-            self.nothing_left(stay.room)
-        for stay in self._present:
+        for session in self.sessions:
+            self.nothing_left(session.room)
+        for session in self._present:
             # By now, the time of all requests is over.
-            if stay.room.statistics().held_bytes:
-                self.fail(f"{stay.identity} holds something: {stay.room.statistics()}")
+            if session.room.statistics().held_bytes:
+                self.fail(f"{session.identity} holds something: {session.room.statistics()}")
 
     def nothing_left(self, room: Room) -> None:
         """Check that a room at rest holds nothing."""
@@ -173,16 +175,16 @@ class Checker:
         self._trace.update(line.encode() + b"\n")
         self._last_steps.append(line)
         self.on_step(line)
-        for stay in self._present:
-            statistics = stay.room.statistics()
+        for session in self._present:
+            statistics = session.room.statistics()
             # Pending is what was called and not answered, and nothing else.
-            if statistics.pending_calls > self._open_calls[id(stay.room)]:
-                self.fail(f"{stay.identity} has more calls pending than there are: {statistics}")
-            limits = stay.actor.profile.limits
+            if statistics.pending_calls > self._open_calls[id(session.room)]:
+                self.fail(f"{session.identity} has more calls pending than there are: {statistics}")
+            limits = session.actor.profile.limits
             if statistics.held_bytes > limits.get("max_peers_bytes", DEFAULT_MAX_PEERS_BYTES):
-                self.fail(f"{stay.identity} holds more than it may: {statistics}")
+                self.fail(f"{session.identity} holds more than it may: {statistics}")
             if statistics.open_streams > limits.get("max_streams", DEFAULT_MAX_STREAMS):
-                self.fail(f"{stay.identity} has more streams open than it may: {statistics}")
+                self.fail(f"{session.identity} has more streams open than it may: {statistics}")
 
     def fail(self, what: str) -> NoReturn:
         """Report a violation.

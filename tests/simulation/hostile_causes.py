@@ -47,7 +47,7 @@ def _why_not_returned(record: CallRecord, outcome: str) -> str | None:
         return "its callee did not say that"
     if _REPLACEMENT in outcome:
         return "an answer that is not UTF-8 is no answer"
-    limit = record.stay.actor.profile.limits.get("max_stream_bytes", 2**24)
+    limit = record.session.actor.profile.limits.get("max_stream_bytes", 2**24)
     return "that is larger than a response may be" if len(outcome) > limit else None
 
 
@@ -63,11 +63,11 @@ def _why_not_raised(record: CallRecord, error: RpcError) -> str | None:
         case codes.APPLICATION_ERROR if "broke off" in (error.data or ""):
             return None
         case codes.CONNECTION_TIMEOUT:
-            return _at(record, record.stay.actor.profile.max_round_trip_latency)
+            return _at(record, record.session.actor.profile.max_round_trip_latency)
         case codes.RESPONSE_TIMEOUT:
             return _at(record, plan.response_timeout)
         case codes.RECIPIENT_DISCONNECTED:
-            seen = any(identity == plan.callee for identity, _ in record.stay.seen_leaving)
+            seen = any(identity == plan.callee for identity, _ in record.session.seen_leaving)
             return None if seen or caller_left(record) else "neither side had left"
         case codes.SEND_FAILED if (error.data or "").endswith("is full: it does not read"):
             return None

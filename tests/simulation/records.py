@@ -38,15 +38,15 @@ class Presence:
 
 @define(eq=False)
 class Actor:
-    """A participant through all its stays.
+    """A participant through all its sessions.
 
     Attributes:
-        joining: How many stays of it are about to begin, each in place of any other.
+        joining: The number of its sessions that are about to begin, each in place of any other.
     """
 
     profile: Profile
     joining: int = 0
-    stays: list[Presence] = field(factory=list)
+    sessions: list[Presence] = field(factory=list)
     stalls: list[Stall] = field(factory=list)
 
     def was_stalled(self, since: float, until: float) -> bool:
@@ -55,15 +55,16 @@ class Actor:
         return any(each.began <= until and since <= each.ended + 5.01 for each in self.stalls)
 
     def was_there(self, since: float, until: float) -> bool:
-        """Whether it was in the room all the time, in one stay."""
+        """Whether it was in the room all the time, in one session."""
         return any(
-            each.began < since and (each.ended is None or each.ended > until) for each in self.stays
+            each.began < since and (each.ended is None or each.ended > until)
+            for each in self.sessions
         )
 
 
 @define(eq=False, kw_only=True)
-class Stay(Presence):
-    """One stay of an honest participant in the room.
+class Session(Presence):
+    """One session of an honest participant in the room.
 
     Attributes:
         disturbed: When something was done that ends it.
@@ -85,8 +86,8 @@ class Stay(Presence):
 
     @property
     def is_replaced(self) -> bool:
-        """Whether another stay of the same participant has begun since."""
-        return any(each is not self and each.began >= self.began for each in self.actor.stays)
+        """Whether another session of the same participant has begun since."""
+        return any(each is not self and each.began >= self.began for each in self.actor.sessions)
 
     def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
         """Whether it saw somebody leave in a time, both ends included."""
@@ -104,7 +105,7 @@ class Run:
     """
 
     record: CallRecord
-    stay: Stay
+    session: Session
     started: float
     deadline: float
     earliest_deadline: float
@@ -126,7 +127,7 @@ class CallRecord:
     """
 
     plan: Call
-    stay: Stay
+    session: Session
     callee: Actor | None
     callee_known: bool
     started: float
@@ -152,7 +153,7 @@ class CallRecord:
             "held_up",
         )
         facts = ", ".join(f"{name}={getattr(self, name)}" for name in known)
-        return f"{self.plan}, {facts}, from {self.stay.actor.profile} to {self.callee}"
+        return f"{self.plan}, {facts}, from {self.session.actor.profile} to {self.callee}"
 
     @property
     def deadline(self) -> float:
@@ -177,7 +178,7 @@ class CallRecord:
     def outcome_name(self) -> str:
         if isinstance(self.outcome, RpcError):
             code = self.outcome.code
-            ended = self.stay.ended
+            ended = self.session.ended
             if code == RpcError.ErrorCode.RECIPIENT_DISCONNECTED and (
                 ended is not None and ended < self.started
             ):

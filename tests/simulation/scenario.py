@@ -21,7 +21,7 @@ T = TypeVar("T")
 AnswerKind = Literal[
     "return", "raise", "crash", "return a number", "return too much", "hang", "linger", "call on"
 ]
-#: How a participant's stay is disturbed.
+#: How a participant's session is disturbed.
 DisturbanceKind = Literal[
     "leave", "disconnect", "be cancelled", "be cut off", "be removed", "be replaced", "stall"
 ]

@@ -17,7 +17,7 @@ from trio_rpc.testing import Faults
 
 from . import run as run_module
 from .checker import Checker, ViolationError
-from .records import Actor, CallRecord, Stay
+from .records import Actor, CallRecord, Session
 from .run import Figures, simulate
 from .scenario import make_scenario
 
@@ -122,15 +122,15 @@ class _Steps:
             and call.method == "do"
         ]
         self.plan = evolve(plan, caller="p0", callee="p1", response_timeout=2.0, padding=0)
-        self.stays = [Stay(actor=actor, room=Room(), began=0.0) for actor in actors]
-        for actor, stay in zip(actors, self.stays, strict=True):
-            actor.stays.append(stay)
-        self.record = CallRecord(self.plan, self.stays[0], actors[1], True, 1.0)
+        self.sessions = [Session(actor=actor, room=Room(), began=0.0) for actor in actors]
+        for actor, session in zip(actors, self.sessions, strict=True):
+            actor.sessions.append(session)
+        self.record = CallRecord(self.plan, self.sessions[0], actors[1], True, 1.0)
         self.checker.call_started(self.record)
 
     def answer(self, request_id: str = "id") -> None:
         data = RpcInvocationData(request_id, "p0", self.plan.payload, 1.9)
-        run = self.checker.handler_started(data, self.stays[1], 1.0)
+        run = self.checker.handler_started(data, self.sessions[1], 1.0)
         self.checker.handler_ended(run, 1.0 + self.plan.answer.seconds, "ends")
 
     def end(self, outcome: object, seconds: float | None = None) -> None:
@@ -187,22 +187,22 @@ def test_the_checker_refuses_an_answer_that_no_handler_gave() -> None:
 
 def test_the_checker_refuses_an_outcome_that_comes_after_somebody_left() -> None:
     steps = _Steps()
-    steps.checker.other_left(steps.stays[0], "p1", 1.5)
+    steps.checker.other_left(steps.sessions[0], "p1", 1.5)
     with pytest.raises(ViolationError, match="its callee had left before"):
         steps.end(built_in("RECIPIENT_DISCONNECTED"), 1.0)
     steps = _Steps()
-    steps.checker.stay_began(steps.stays[0], 0.5)
-    steps.stays[0].disturbed = 1.5
-    steps.checker.stay_ended(steps.stays[0], 1.5, "we left")
+    steps.checker.session_began(steps.sessions[0], 0.5)
+    steps.sessions[0].disturbed = 1.5
+    steps.checker.session_ended(steps.sessions[0], 1.5, "we left")
     with pytest.raises(ViolationError, match="its caller had left before"):
         steps.end(built_in("RECIPIENT_DISCONNECTED"), 1.0)
 
 
 def test_the_checker_refuses_that_a_participant_is_out_for_nothing() -> None:
     steps = _Steps()
-    steps.checker.stay_began(steps.stays[0], 0.5)
+    steps.checker.session_began(steps.sessions[0], 0.5)
     with pytest.raises(ViolationError, match="p0 is out of the room, though nothing"):
-        steps.checker.stay_ended(steps.stays[0], 1.5, "STATE_MISMATCH")
+        steps.checker.session_ended(steps.sessions[0], 1.5, "STATE_MISMATCH")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_the_checker_refuses_more_than_a_room_may_have(
     steps = _Steps()
     monkeypatch.setattr(Room, "statistics", lambda _room: statistics)
     with pytest.raises(ViolationError, match=problem):
-        steps.checker.stay_began(steps.stays[0], 0.5)
+        steps.checker.session_began(steps.sessions[0], 0.5)
 
 
 def test_the_checker_refuses_a_second_outcome() -> None:

@@ -19,7 +19,7 @@ from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
 from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
 
 from .checker import Checker
-from .records import Actor, CallRecord, Run, Stall, Stay
+from .records import Actor, CallRecord, Run, Session, Stall
 from .scenario import MAX_V2_PAYLOAD_BYTES, Call, Disturbance
 from .taps import TappedConnector
 
@@ -44,11 +44,11 @@ class Visitors(Protocol):
         """Whether one of them calls."""
         ...
 
-    async def answer(self, data: RpcInvocationData, stay: Stay) -> str:
+    async def answer(self, data: RpcInvocationData, session: Session) -> str:
         """Be the handler of a call that one of them makes."""
         ...
 
-    def receive(self, stay: Stay) -> AbstractContextManager[None]:
+    def receive(self, session: Session) -> AbstractContextManager[None]:
         """Receive in a player's room what they send."""
         ...
 
@@ -105,7 +105,7 @@ class World:
         """Play the scenario to its end."""
         async with anyio.create_task_group() as self.nursery:
             for player in self._players.values():
-                self.nursery.start_soon(player.stay)
+                self.nursery.start_soon(player.keep_joining)
             async with anyio.create_task_group() as script:
                 if self.visitors is not None:
                     script.start_soon(self.visitors.play, self)
@@ -135,18 +135,18 @@ class World:
 
     # Calls
 
-    async def perform(self, plan: Call, stay: Stay, parent: Run | None = None) -> None:
+    async def perform(self, plan: Call, session: Session, parent: Run | None = None) -> None:
         """Make a call, and tell the checker how it ends."""
         callee = self._actors.get(plan.callee)
-        known = plan.callee in stay.room.remote_participants
-        record = CallRecord(plan, stay, callee, known, anyio.current_time(), parent)
+        known = plan.callee in session.room.remote_participants
+        record = CallRecord(plan, session, callee, known, anyio.current_time(), parent)
         self.checker.call_started(record)
         _current_call.set(record)
         outcome: object = None
         try:
             with anyio.move_on_after(plan.cancel_after) as patience:
                 try:
-                    outcome = await stay.room.local_participant.perform_rpc(
+                    outcome = await session.room.local_participant.perform_rpc(
                         destination_identity=plan.callee,
                         method=plan.method,
                         payload=plan.payload,
@@ -163,18 +163,18 @@ class World:
                 record.held_up = self.visitors.may_hold_up(record.started, now)
             self.checker.call_ended(record, now, outcome)
 
-    async def answer(self, data: RpcInvocationData, stay: Stay) -> Any:
+    async def answer(self, data: RpcInvocationData, session: Session) -> Any:
         """Handle a call, as its plan says."""
         if self.visitors is not None and self.visitors.is_from_one(data):
-            return await self.visitors.answer(data, stay)
-        run = self.checker.handler_started(data, stay, anyio.current_time())
+            return await self.visitors.answer(data, session)
+        run = self.checker.handler_started(data, session, anyio.current_time())
         plan = run.record.plan
         what = "is cancelled"
         try:
             await anyio.sleep(plan.answer.seconds)
             match plan.answer.kind:
                 case "call on" if plan.answer.call is not None:
-                    await self.perform(plan.answer.call, stay, run)
+                    await self.perform(plan.answer.call, session, run)
                 case "hang":
                     await anyio.sleep_forever()
                 case "linger":
@@ -249,8 +249,8 @@ class World:
 
 
 @define(eq=False, kw_only=True)
-class _PlayedStay(Stay):
-    """A stay that can be ended.
+class _PlayedSession(Session):
+    """A session that can be ended.
 
     Attributes:
         leaving: Set for it to leave.
@@ -276,13 +276,13 @@ class _Player:
         self._for_good = False
         self._turn = 0
         self._idle_room: Room | None = None
-        self._stays = [_PlayedStay(actor=self.actor, room=self._make_room())]
+        self._sessions = [_PlayedSession(actor=self.actor, room=self._make_room())]
 
     @property
-    def current(self) -> _PlayedStay:
-        """The stay in which it is; otherwise one that has ended, or has not begun."""
-        present = (stay for stay in reversed(self._stays) if stay.is_present)
-        return next(present, self._stays[-1])
+    def current(self) -> _PlayedSession:
+        """The present session; without one, a session that has ended or not begun."""
+        present = (session for session in reversed(self._sessions) if session.is_present)
+        return next(present, self._sessions[-1])
 
     def _make_room(self) -> Room:
         profile = self.actor.profile
@@ -293,14 +293,14 @@ class _Player:
             **profile.limits,
         )
 
-    async def stay(self, after: float = 0.0) -> None:
-        """Be in the room, again and again, until somebody else sees to that or it is for good."""
+    async def keep_joining(self, after: float = 0.0) -> None:
+        """Join again and again, until another task takes over or it is gone for good."""
         self._turn += 1
         turn = self._turn
         await anyio.sleep(after)
         while turn == self._turn and not self._for_good:
             try:
-                await self._stay_once()
+                await self._join_once()
             except ConnectError as error:
                 self._checker.disturbed(
                     anyio.current_time(), f"{self.actor.profile.identity} can't join: {error}"
@@ -310,20 +310,20 @@ class _Player:
                 pass
             await anyio.sleep(_RETRY_SECONDS)
 
-    async def _stay_once(self) -> None:
+    async def _join_once(self) -> None:
         # The same Room again, unless it is still in use.
         room, self._idle_room = self._idle_room or self._make_room(), None
-        stay = _PlayedStay(actor=self.actor, room=room)
+        session = _PlayedSession(actor=self.actor, room=room)
 
         async def answer(data: RpcInvocationData) -> Any:
-            return await self._world.answer(data, stay)
+            return await self._world.answer(data, session)
 
         def on_disconnected(reason: Any) -> None:
-            self._checker.stay_ended(stay, anyio.current_time(), reason.name)
-            stay.leaving.set()
+            self._checker.session_ended(session, anyio.current_time(), reason.name)
+            session.leaving.set()
 
         def on_left(participant: Any) -> None:
-            self._checker.other_left(stay, participant.identity, anyio.current_time())
+            self._checker.other_left(session, participant.identity, anyio.current_time())
 
         room.register_rpc_method("do", answer)
         room.on("disconnected", on_disconnected)
@@ -331,18 +331,18 @@ class _Player:
         visitors = self._world.visitors
         connector = self._way if self.actor.profile.speaks_v2 else _OldClient(self._way)
         try:
-            with stay.scope, visitors.receive(stay) if visitors else nullcontext():
-                token = self._server.token(stay.identity)
+            with session.scope, visitors.receive(session) if visitors else nullcontext():
+                token = self._server.token(session.identity)
                 async with AsyncExitStack() as stack:
                     self.actor.joining += 1
                     try:
                         await stack.enter_async_context(room.connect(connector, token))
                     finally:
                         self.actor.joining -= 1
-                    self.actor.stays.append(stay)
-                    self._stays.append(stay)
-                    self._checker.stay_began(stay, anyio.current_time())
-                    await stay.leaving.wait()
+                    self.actor.sessions.append(session)
+                    self._sessions.append(session)
+                    self._checker.session_began(session, anyio.current_time())
+                    await session.leaving.wait()
         finally:
             room.unregister_rpc_method("do")
             room.off("disconnected", on_disconnected)
@@ -351,35 +351,35 @@ class _Player:
 
     async def be_disturbed(self, disturbance: Disturbance) -> None:
         """Have something happen to it."""
-        world, stay, seconds = self._world, self.current, disturbance.seconds
+        world, session, seconds = self._world, self.current, disturbance.seconds
         if disturbance.kind == "stall":
             world.nursery.start_soon(self._stall, seconds)
             return
-        if not stay.is_present:
+        if not session.is_present:
             return
-        stay.disturbed = anyio.current_time()
+        session.disturbed = anyio.current_time()
         match disturbance.kind:
             case "leave":
-                stay.leaving.set()
+                session.leaving.set()
             case "disconnect":
-                world.nursery.start_soon(stay.room.disconnect)
+                world.nursery.start_soon(session.room.disconnect)
             case "be cancelled":
-                stay.scope.cancel()
+                session.scope.cancel()
             case "be cut off":
                 self.link.cut()
             case "be removed":
-                self._server.remove_participant(stay.room.name, stay.identity)
+                self._server.remove_participant(session.room.name, session.identity)
             case "be replaced":
                 seconds = 0.0
-        world.nursery.start_soon(self.stay, seconds)
+        world.nursery.start_soon(self.keep_joining, seconds)
 
     def leave_for_good(self) -> None:
         """Leave, and don't come back."""
         self._for_good = True
-        for stay in self._stays:
-            if stay.is_present:
-                stay.disturbed = anyio.current_time()
-                stay.leaving.set()
+        for session in self._sessions:
+            if session.is_present:
+                session.disturbed = anyio.current_time()
+                session.leaving.set()
 
     async def _stall(self, seconds: float) -> None:
         if self.actor.stalls and self.actor.stalls[-1].ended == float("inf"):

@@ -18,7 +18,7 @@ from trio_rpc.client.joining import join_request
 from trio_rpc.links import LinkClosedError
 from trio_rpc.testing.rooms import DEFAULT_ROOM
 
-from ..records import Actor, Presence, Stay
+from ..records import Actor, Presence, Session
 from ..scenario import Profile
 from ..sometimes import Sometimes
 from ..world import World
@@ -88,15 +88,15 @@ class HostileParty:
         known = self._honest_side.knows(data.caller_identity)
         return known or is_of_the_server(data.payload)
 
-    async def answer(self, data: RpcInvocationData, stay: Stay) -> str:
+    async def answer(self, data: RpcInvocationData, session: Session) -> str:
         """Be the handler of a call that one of them makes, or the server."""
         if not self._honest_side.knows(data.caller_identity):
             return answer(data.payload)
-        return await self._honest_side.answer(data, stay)
+        return await self._honest_side.answer(data, session)
 
-    def receive(self, stay: Stay) -> AbstractContextManager[None]:
+    def receive(self, session: Session) -> AbstractContextManager[None]:
         """Receive in a player's room what they send."""
-        return self._honest_side.receive(stay)
+        return self._honest_side.receive(session)
 
     def overhear(self, request_id: str, caller: str, callee: str) -> None:
         """Get to know the id of a call that a player makes."""
@@ -236,13 +236,13 @@ class _Hostile:
         actor = world.actor(profile.identity)
         while True:
             try:
-                await self._stay(actor)
+                await self._session(actor)
             except* (ConnectError, LinkClosedError):
                 now = anyio.current_time()
                 world.checker.disturbed(now, f"{profile.identity} can't join")
             await anyio.sleep(_RETURN_SECONDS)
 
-    async def _stay(self, actor: Actor) -> None:
+    async def _session(self, actor: Actor) -> None:
         profile = self.adversary.profile
         async with (
             self._party._open_member(
@@ -251,7 +251,7 @@ class _Hostile:
             anyio.create_task_group() as self._nursery,
         ):
             presence = Presence(began=anyio.current_time())
-            actor.stays.append(presence)
+            actor.sessions.append(presence)
             self.member = member
             self._came.set()
             self._came = anyio.Event()
