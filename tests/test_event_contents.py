@@ -41,7 +41,9 @@ def event_classes() -> list[type[RoomEvent]]:
 async def settle(room: Room, server: ScriptedServer) -> None:
     """Wait until the room has heard all that the server said."""
     async with room.events() as stream:
-        server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + ".")))
+        server.send_signal(
+            room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + "."))
+        )
         while not isinstance(await anext(stream), events.RoomMetadataChanged):
             pass
 
@@ -186,26 +188,26 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
             id="our own name",
         ),
         pytest.param(
-            lambda server: server.send("bob", user=models.UserPacket(payload=b"x", topic="t")),
+            lambda server: server.send_from("bob", user=models.UserPacket(payload=b"x", topic="t")),
             lambda there: [
                 events.DataReceived(DataPacket(b"x", DataPacketKind.KIND_RELIABLE, there.bob, "t"))
             ],
             id="data",
         ),
         pytest.param(
-            lambda server: server.send(
+            lambda server: server.send_from(
                 "nobody", channel=Channel.LOSSY, user=models.UserPacket(payload=b"x")
             ),
             lossy_data_of_nobody,
             id="lossy data of somebody unseen",
         ),
         pytest.param(
-            lambda server: server.send("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),
+            lambda server: server.send_from("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),
             lambda there: [events.SipDTMFReceived(SipDTMF(11, "#", there.bob))],
             id="DTMF",
         ),
         pytest.param(
-            lambda server: server.send(
+            lambda server: server.send_from(
                 "bob",
                 transcription=models.Transcription(
                     transcribed_participant_identity="alice", segments=[SEGMENT]
@@ -215,7 +217,7 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
             id="transcription of ourselves",
         ),
         pytest.param(
-            lambda server: server.send(
+            lambda server: server.send_from(
                 "carol",
                 transcription=models.Transcription(
                     transcribed_participant_identity="bob", segments=[SEGMENT]
@@ -225,12 +227,14 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
             id="transcription of another",
         ),
         pytest.param(
-            lambda server: server.send("bob", chat_message=models.ChatMessage(message="x")),
+            lambda server: server.send_from("bob", chat_message=models.ChatMessage(message="x")),
             nothing,
             id="a packet that is not ours to handle",
         ),
         pytest.param(
-            lambda server: server.say(room_update=rtc.RoomUpdate(room=models.Room(name="n"))),
+            lambda server: server.send_signal(
+                room_update=rtc.RoomUpdate(room=models.Room(name="n"))
+            ),
             nothing,
             id="a room of the same metadata",
         ),
@@ -245,7 +249,7 @@ async def test_what_the_server_says_becomes_events(
         there = There(room, room.local_participant, room.remote_participants["bob"])
         async with room.events() as stream:
             play(server)
-            server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata="the end")))
+            server.send_signal(room_update=rtc.RoomUpdate(room=models.Room(metadata="the end")))
             happened = []
             while (event := await anext(stream)) != events.RoomMetadataChanged("", "the end"):
                 happened.append(event)

@@ -31,7 +31,9 @@ def event_classes() -> list[type[RoomEvent]]:
 async def settle(room: Room, server: ScriptedServer) -> None:
     """Wait until the room has heard all that the server said."""
     async with room.events() as stream:
-        server.say(room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + ".")))
+        server.send_signal(
+            room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + "."))
+        )
         while not isinstance(await anext(stream), events.RoomMetadataChanged):
             pass
 
@@ -231,7 +233,7 @@ async def test_the_iterator_ends_when_the_server_ends_our_stay() -> None:
         Room().connect(server, "a token", on_disconnect="continue") as room,
         room.events() as stream,
     ):
-        server.say(leave=rtc.LeaveRequest(reason=models.ROOM_DELETED))
+        server.send_signal(leave=rtc.LeaveRequest(reason=models.ROOM_DELETED))
         happened = [event async for event in stream]
         assert happened[-1] == events.Disconnected(DisconnectReason.ROOM_DELETED)
 
@@ -259,7 +261,7 @@ async def test_an_iterator_has_the_classes_that_are_asked_for() -> None:
         room.events(events.ParticipantConnected, events.RoomMetadataChanged) as both,
         room.events(RoomEvent) as everything,
     ):
-        server.say(update=rtc.ParticipantUpdate(participants=[CAROL]))
+        server.send_signal(update=rtc.ParticipantUpdate(participants=[CAROL]))
         await settle(room, server)
         await room.disconnect()
         assert [each.new_metadata async for each in changes] == ["."]
@@ -284,7 +286,7 @@ async def test_events_that_are_not_asked_for_take_no_room() -> None:
     ):
         for _ in range(3):
             await settle(room, server)
-        server.say(update=rtc.ParticipantUpdate(participants=[CAROL]))
+        server.send_signal(update=rtc.ParticipantUpdate(participants=[CAROL]))
         assert (await anext(connected)).participant.identity == "carol"
 
 

@@ -20,7 +20,7 @@ from trio_rpc.links.websocket import on_trio
 from trio_rpc.server import RoomServer, serve, serve_stream
 
 from ..conftest import Join
-from ..support.streams import Certificate, serving_stream
+from ..support.serving import Certificate, serving_stream
 from ..support.tokens import API_KEYS, make_token
 from ..support.waiting import wait_until
 from .injection import Moment, Whose, cancel_at_each_step, every_moment

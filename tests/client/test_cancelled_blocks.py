@@ -18,7 +18,7 @@ from trio_rpc import (
 from trio_rpc.client.loss import OnDisconnect
 
 from ..support.clients import Holding
-from ..support.lost_rooms import REMOVED, cut_off, perform_rpc, remove, say_that_we_left
+from ..support.lost_rooms import REMOVED, cut_off, perform_rpc, remove, send_that_we_left
 from ..support.scripted_server import ScriptedServer, participant_info
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +86,7 @@ async def _do_all_of_it(room: Room) -> None:
         _do_all_of_it,
     ],
 )
-@pytest.mark.parametrize("end", [cut_off, say_that_we_left], ids=["cut", "leave"])
+@pytest.mark.parametrize("end", [cut_off, send_that_we_left], ids=["cut", "leave"])
 async def test_what_the_block_waits_for_is_cancelled(
     do: Callable[[Room], Awaitable[None]], end: Callable[[ScriptedServer], Awaitable[None]]
 ) -> None:
@@ -100,7 +100,7 @@ async def test_what_the_block_waits_for_is_cancelled(
         await anyio.wait_all_tasks_blocked()
         header = models.DataStream.Header(stream_id="1", topic="notes")
         header.text_header.SetInParent()
-        server.send("bob", stream_header=header)
+        server.send_from("bob", stream_header=header)
         await anyio.sleep(1)
         await end(server)
 
@@ -183,7 +183,7 @@ async def test_handlers_and_callbacks_of_a_lost_room_end() -> None:
             request = models.RpcRequest(
                 id="1", method="greet", response_timeout_ms=5_000, version=1
             )
-            server.send("bob", rpc_request=request)
+            server.send_from("bob", rpc_request=request)
             server.announce(participant_info("carol"))
             await anyio.sleep(1)
             remove(server)
@@ -291,7 +291,7 @@ async def test_a_task_group_of_asyncios_is_cancelled_with_the_block(
         async with Room().connect(server, "a token") as room, asyncio.TaskGroup() as tasks:
             for each in (_call, _wait_for_participant, _sleep):
                 tasks.create_task(each(room))
-            await server.receive_packet()
+            await server.expect_packet()
             remove(server)
 
     with pytest.raises(DisconnectedError, match=f"^{REMOVED}$"):

@@ -99,11 +99,11 @@ async def test_a_change_is_asked_for_as_livekit_does() -> None:
             ),
         ]:
             task_group.start_soon(change)
-            update = (await server.receive_request()).update_metadata
+            update = (await server.expect_signal()).update_metadata
             assert update.request_id
             request_id, update.request_id = update.request_id, 0
             assert update == rtc.UpdateParticipantMetadata(**fields)  # type: ignore[arg-type]
-            server.say(request_response=rtc.RequestResponse(request_id=request_id))
+            server.send_signal(request_response=rtc.RequestResponse(request_id=request_id))
             await anyio.wait_all_tasks_blocked()
 
 
@@ -182,9 +182,9 @@ async def test_a_server_that_refuses_for_another_reason() -> None:
 
         for reason in (rtc.RequestResponse.NOT_FOUND, 99):
             task_group.start_soon(change)
-            request_id = (await server.receive_request()).update_metadata.request_id
+            request_id = (await server.expect_signal()).update_metadata.request_id
             answer: Any = {"request_id": request_id, "reason": reason, "message": "no"}
-            server.say(request_response=rtc.RequestResponse(**answer))
+            server.send_signal(request_response=rtc.RequestResponse(**answer))
             await anyio.wait_all_tasks_blocked()
         assert reasons == [("NOT_FOUND", "NOT_FOUND: no"), ("reason 99", "reason 99: no")]
 
@@ -201,7 +201,7 @@ async def test_changes_fail_when_we_leave_meanwhile(change: Change) -> None:
             assert str(caught.value) == "not changed: we left the room"
 
         task_group.start_soon(ask)
-        await server.receive_request()
+        await server.expect_signal()
         await room.disconnect()
     await ask()
 
@@ -218,7 +218,7 @@ async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
                 failures.append(f"{error.reason}: {error}")
 
         task_group.start_soon(change, "first")
-        await server.receive_request()
+        await server.expect_signal()
         task_group.start_soon(change, "second")
         await anyio.wait_all_tasks_blocked()
         await room.disconnect()
@@ -235,8 +235,8 @@ async def test_a_late_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         room.events(events.ParticipantConnected) as stream,
     ):
         refusal = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, message="no grant")
-        server.say(request_response=refusal)
-        server.say(request_response=rtc.RequestResponse(request_id=99))
+        server.send_signal(request_response=refusal)
+        server.send_signal(request_response=rtc.RequestResponse(request_id=99))
         server.announce(participant_info("carol"))
         await anext(stream)
     assert caplog.messages == ["the server refused: NOT_ALLOWED: no grant"]

@@ -81,10 +81,10 @@ async def test_an_answer_that_came_before_the_loss_counts() -> None:
     server = ScriptedServer()
 
     async def answer() -> None:
-        request = (await server.receive_packet()).rpc_request
+        request = (await server.expect_packet()).rpc_request
         error = models.RpcError(code=2001, message="out of stock")
         # Both are handled at once, before the caller has its turn.
-        server.send("bob", rpc_response=models.RpcResponse(request_id=request.id, error=error))
+        server.send_from("bob", rpc_response=models.RpcResponse(request_id=request.id, error=error))
         remove(server)
 
     async def be_there() -> None:

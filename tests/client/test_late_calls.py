@@ -85,7 +85,7 @@ async def _leave(room: Room, _server: ScriptedServer) -> None:
 
 
 async def _be_removed(room: Room, server: ScriptedServer) -> None:
-    server.say(leave=rtc.LeaveRequest(reason=models.PARTICIPANT_REMOVED))
+    server.send_signal(leave=rtc.LeaveRequest(reason=models.PARTICIPANT_REMOVED))
     await room.wait_disconnected()
 
 
@@ -249,7 +249,7 @@ async def test_streams_that_are_open_break_off(ending: Ending) -> None:
     async with room.connect(server, "a token", on_disconnect="continue"):
         header = models.DataStream.Header(stream_id="1", topic="notes")
         header.text_header.SetInParent()
-        server.send("bob", stream_header=header)
+        server.send_from("bob", stream_header=header)
         writer = await room.local_participant.stream_text()
         await anyio.wait_all_tasks_blocked()
         await ending.end(room, server)

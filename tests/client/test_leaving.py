@@ -67,8 +67,8 @@ async def test_leaving_tells_the_server() -> None:
     server = ScriptedServer()
     async with Room().connect(server, "a token") as room:
         await room.disconnect()
-        (frame,) = await server.receive_rest()
-    request = rtc.SignalRequest.FromString(frame.body)
+        request = await server.expect_signal("leave")
+        assert (await server.receive_rest())[0] == []
     assert request.leave.reason == models.CLIENT_INITIATED
 
 
@@ -105,7 +105,7 @@ async def test_the_block_goes_on_if_that_is_asked_for_when_the_server_ends_our_s
 async def test_reasons_that_we_do_not_know_are_unknown() -> None:
     server = ScriptedServer()
     async with Room().connect(server, "a token", on_disconnect="continue") as room:
-        server.say(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
+        server.send_signal(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
         assert await room.wait_disconnected() is DisconnectReason.UNKNOWN_REASON
 
 
@@ -151,6 +151,6 @@ async def test_pings_come_at_the_announced_interval() -> None:
             for channel, body in await server.link.receive():
                 assert channel is Channel.SIGNAL
                 ping = rtc.SignalRequest.FromString(body).ping_req
-                server.say(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp))
+                server.send_signal(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp))
                 times.append(anyio.current_time())
         assert [time - times[0] for time in times] == pytest.approx([0, 2, 4, 6])

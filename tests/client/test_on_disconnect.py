@@ -20,7 +20,7 @@ from trio_rpc import (
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..support.lost_rooms import REMOVED, cut_off, lose, perform_rpc, remove, say_that_we_left
+from ..support.lost_rooms import REMOVED, cut_off, lose, perform_rpc, remove, send_that_we_left
 from ..support.scripted_server import ScriptedServer
 from ..support.tokens import ROOM, make_token
 
@@ -85,7 +85,7 @@ async def _send_nonsense(server: ScriptedServer) -> None:
 
 
 async def _say_what_we_do_not_know(server: ScriptedServer) -> None:
-    server.say(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
+    server.send_signal(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def _say_what_we_do_not_know(server: ScriptedServer) -> None:
             "UNKNOWN_REASON",
             "the server ended our session: UNKNOWN_REASON",
         ),
-        (say_that_we_left, "CLIENT_INITIATED", "the server ended our session: CLIENT_INITIATED"),
+        (send_that_we_left, "CLIENT_INITIATED", "the server ended our session: CLIENT_INITIATED"),
     ],
 )
 async def test_the_connection_ends(

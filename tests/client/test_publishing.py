@@ -50,7 +50,7 @@ async def test_a_published_packet_is_livekits() -> None:
         await publish("naïve")
         await publish(b"fast", reliable=False)
         await publish(b"last", reliable=True)
-        packets = [await server.receive_packet() for _ in range(4)]
+        packets = [await server.expect_packet() for _ in range(4)]
     assert packets == [
         models.DataPacket(
             sequence=1,
@@ -167,7 +167,7 @@ async def test_every_key_can_be_published(code: int, digit: str) -> None:
     server = ScriptedServer()
     async with Room().connect(server, "a token") as room:
         await room.local_participant.publish_dtmf(code=code, digit=digit)
-        packet = await server.receive_packet()
+        packet = await server.expect_packet()
     assert packet == models.DataPacket(sequence=1, sip_dtmf=models.SipDTMF(code=code, digit=digit))
 
 

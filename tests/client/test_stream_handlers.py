@@ -16,10 +16,10 @@ from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     byte_header,
     deflated,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     settle,
     text_header,
 )
@@ -81,8 +81,8 @@ async def test_handlers_that_are_decorated_get_their_streams() -> None:
         async def take_bytes(reader: ByteStreamReader, sender: str) -> None:
             got.append((sender, await reader.read_all()))
 
-        say_stream(server, text_header("T", topic="decorated"), [b"text"])
-        say_stream(server, byte_header("B", topic="decorated"), [b"bytes"])
+        send_stream(server, text_header("T", topic="decorated"), [b"text"])
+        send_stream(server, byte_header("B", topic="decorated"), [b"bytes"])
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         assert sorted(got, key=str) == [("bob", "text"), ("bob", b"bytes")]
@@ -92,8 +92,8 @@ async def test_texts_and_bytes_of_one_topic_have_handlers_of_their_own() -> None
     async with collecting() as (room, server, texts), anyio.create_task_group():
         contents = Collected()
         room.register_byte_stream_handler("notes", contents)
-        say_stream(server, text_header("T"), [b"text"])
-        say_stream(server, byte_header("B"), [b"bytes"])
+        send_stream(server, text_header("T"), [b"text"])
+        send_stream(server, byte_header("B"), [b"bytes"])
         assert await texts.outcome("T") == "text"
         assert await contents.outcome("B") == b"bytes"
         assert list(texts.outcomes) == ["T"]
@@ -102,8 +102,8 @@ async def test_texts_and_bytes_of_one_topic_have_handlers_of_their_own() -> None
 async def test_a_stream_of_an_unknown_topic_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "trio_rpc")
     async with collecting() as (room, server, collected):
-        say_stream(server, text_header("1", topic="unknown"), [b"hi"])
-        say_stream(server, byte_header("2", topic="notes"), [b"hi"])
+        send_stream(server, text_header("1", topic="unknown"), [b"hi"])
+        send_stream(server, byte_header("2", topic="notes"), [b"hi"])
         await settle(room, server)
         assert collected.outcomes == {}
         assert room.statistics().open_streams == 0
@@ -116,10 +116,10 @@ async def test_a_stream_of_an_unknown_topic_is_ignored(caplog: pytest.LogCapture
 async def test_a_handler_can_be_registered_and_unregistered_while_connected() -> None:
     async with collecting() as (room, server, collected):
         room.unregister_text_stream_handler("notes")
-        say_stream(server, text_header("1"), [b"nobody"])
+        send_stream(server, text_header("1"), [b"nobody"])
         await settle(room, server)
         room.register_text_stream_handler("notes", collected)
-        say_stream(server, text_header("2"), [b"somebody"])
+        send_stream(server, text_header("2"), [b"somebody"])
         assert await collected.outcome("2") == "somebody"
         assert list(collected.outcomes) == ["2"]
 
@@ -128,7 +128,7 @@ async def test_a_plain_function_gets_the_reader_and_the_sender() -> None:
     got: list[tuple[TextStreamReader, str]] = []
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("plain", lambda *arguments: got.append(arguments))
-        say_stream(server, text_header(topic="plain"), [b"hi"])
+        send_stream(server, text_header(topic="plain"), [b"hi"])
         await settle(room, server)
         ((reader, sender),) = got
         assert sender == "bob"
@@ -154,8 +154,8 @@ async def test_a_handler_that_fails_is_logged_and_the_room_lives(
 ) -> None:
     async with collecting() as (room, server, collected):
         room.register_text_stream_handler("failing", handler)
-        say_stream(server, text_header("1", topic="failing"), [b"hi"])
-        say_stream(server, text_header("2"), [b"hi"])
+        send_stream(server, text_header("1", topic="failing"), [b"hi"])
+        send_stream(server, text_header("2"), [b"hi"])
         assert await collected.outcome("2") == "hi"
         await anyio.wait_all_tasks_blocked()
         assert room.isconnected()
@@ -177,7 +177,7 @@ async def test_handlers_are_cancelled_when_we_leave() -> None:
 
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("hanging", never_end)
-        say_stream(server, text_header(topic="hanging"))
+        send_stream(server, text_header(topic="hanging"))
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
     assert ended == ["bob"]
@@ -202,16 +202,16 @@ async def test_a_reader_is_an_iterator_of_pieces_as_they_come() -> None:
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("read", read)
         header = text_header(topic="read", total_length=8, attributes={"lang": "en"})
-        say_header(server, header)
+        send_header(server, header)
         for index, content in enumerate([b"ab", b"c\xe2", b"\x82\xac", b"d"]):
-            say_chunk(server, index, content)
+            send_chunk(server, index, content)
             await settle(room, server)
             await anyio.wait_all_tasks_blocked()
         assert pieces == ["ab", "c", "€", "d"]
         assert not ended.is_set()
         assert progress == [(2, 0.25), (4, 0.5), (6, 0.75), (7, 0.875)]
-        say_chunk(server, 4, b"e")
-        say_trailer(server)
+        send_chunk(server, 4, b"e")
+        send_trailer(server)
         await ended.wait()
         assert pieces[-1] == "e"
 
@@ -223,7 +223,7 @@ async def test_progress_is_known_where_the_size_is(
     total_length: int | None, content: bytes, progress: float | None
 ) -> None:
     async with collecting() as (_, server, collected):
-        say_stream(server, text_header(total_length=total_length), [content] if content else [])
+        send_stream(server, text_header(total_length=total_length), [content] if content else [])
         assert await collected.outcome("S") == content.decode()
         reader = collected.readers["S"]
         assert reader.bytes_received == len(content)
@@ -241,8 +241,8 @@ async def test_read_all_returns_what_was_not_read_yet() -> None:
 
     async with collecting() as (room, server, collected):
         room.register_text_stream_handler("read", read)
-        say_stream(server, text_header("1", topic="read"), [b"one", b"two", b"three"])
-        say_stream(server, text_header("2"), [b"last"])
+        send_stream(server, text_header("1", topic="read"), [b"one", b"two", b"three"])
+        send_stream(server, text_header("2"), [b"last"])
         await collected.outcome("2")
         await anyio.wait_all_tasks_blocked()
     assert got == ["one", "twothree", ""]
@@ -259,7 +259,7 @@ async def test_inline_content_is_read_as_any_other(content: Any, is_deflated: bo
             inline_content=deflated(raw) if is_deflated else raw,
             compression=int(is_deflated),
         )
-        say_header(server, header)
+        send_header(server, header)
         assert await collected.outcome("S") == raw.decode()
         assert room.statistics().open_streams == 0
 
@@ -296,13 +296,13 @@ async def test_streams_of_two_senders_with_one_id_are_two_streams() -> None:
     async with collecting() as (_, server, collected):
         collected.key = lambda _reader, sender: sender
         for sender in ("bob", "carol"):
-            say_header(server, text_header(), sender=sender)
+            send_header(server, text_header(), sender=sender)
         for index in range(3):
             for sender in ("bob", "carol"):
-                say_chunk(server, index, f"{sender[0]}{index}".encode(), sender=sender)
-        say_trailer(server, sender="carol")
+                send_chunk(server, index, f"{sender[0]}{index}".encode(), sender=sender)
+        send_trailer(server, sender="carol")
         assert await collected.outcome("carol") == "c0c1c2"
-        say_trailer(server, sender="bob")
+        send_trailer(server, sender="bob")
         assert await collected.outcome("bob") == "b0b1b2"
 
 
@@ -314,8 +314,8 @@ async def test_a_reader_that_waits_is_told_that_we_leave() -> None:
             got.append(reader)
 
         room.register_byte_stream_handler("kept", keep)
-        say_header(server, byte_header(topic="kept"))
-        say_chunk(server, 0, b"first")
+        send_header(server, byte_header(topic="kept"))
+        send_chunk(server, 0, b"first")
         await settle(room, server)
         await room.disconnect()
         assert await anext(got[0]) == b"first"

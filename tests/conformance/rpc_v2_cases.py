@@ -2,7 +2,7 @@
 
 `test_rpc_v2.py` runs every one of them in memory and over WebSockets. In a case Alice calls and Bob
 answers, each of them a `Room`, of the current kind or of one that announces no protocol; or one of
-them is played by hand, packet by packet.
+them is a `ScriptedClient`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from livekit.protocol import models
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector
 
-from ..support.clients import CURRENT, OLD, As, HandPlayed, Holding, hand_played
-from ..support.stream_packets import request_header, response_header
+from ..support.clients import CURRENT, OLD, As, Holding
+from ..support.scripted_client import ScriptedClient, scripted_client
+from ..support.stream_packets import receive_stream, request_header, response_header
 from ..support.tokens import make_token
 
 Handler = Callable[[RpcInvocationData], Awaitable[Any]]
@@ -67,25 +68,25 @@ class Scene:
             yield alice, bob
 
     @asynccontextmanager
-    async def alice_and_hand_played_bob(
+    async def alice_and_scripted_bob(
         self, client: models.ClientInfo = CURRENT, **limits: Any
-    ) -> AsyncIterator[tuple[Room, HandPlayed]]:
+    ) -> AsyncIterator[tuple[Room, ScriptedClient]]:
         async with (
             self.join("alice", Room(**limits)) as alice,
-            hand_played(self.connector, "bob", client) as bob,
+            scripted_client(self.connector, "bob", client=client) as bob,
         ):
             await alice.wait_for_participant("bob")
             yield alice, bob
 
     @asynccontextmanager
-    async def hand_played_alice_and_bob(
+    async def scripted_alice_and_bob(
         self, handler: Handler, client: models.ClientInfo = CURRENT, **limits: Any
-    ) -> AsyncIterator[tuple[HandPlayed, Room]]:
+    ) -> AsyncIterator[tuple[ScriptedClient, Room]]:
         room = Room(**limits)
         room.register_rpc_method("greet", handler)
         async with (
             self.join("bob", room) as bob,
-            hand_played(self.connector, "alice", client) as alice,
+            scripted_client(self.connector, "alice", client=client) as alice,
         ):
             await bob.wait_for_participant("alice")
             yield alice, bob
@@ -151,9 +152,9 @@ def error_response(request_id: str) -> models.RpcResponse:
     return models.RpcResponse(request_id=request_id, error=error)
 
 
-async def heard_request(bob: HandPlayed) -> str:
+async def receive_request(bob: ScriptedClient) -> str:
     """Receive the next request, of either version, acknowledge it, and return its id."""
-    packet = await bob.hear()
+    packet = await bob.receive_packet()
     if packet.HasField("rpc_request"):
         request_id = packet.rpc_request.id
     else:
@@ -163,12 +164,12 @@ async def heard_request(bob: HandPlayed) -> str:
     return request_id
 
 
-async def heard_answer(alice: HandPlayed) -> models.DataPacket:
+async def receive_answer(alice: ScriptedClient) -> models.DataPacket:
     """Receive the ack for request "1", and return the packet that follows it."""
-    ack = await alice.hear()
+    ack = await alice.receive_packet()
     assert ack.rpc_ack.request_id == "1"
     assert ack.participant_identity == "bob"
-    return await alice.hear()
+    return await alice.receive_packet()
 
 
 def request_packet(payload: str = "hi", timeout_ms: int = 5_000) -> models.RpcRequest:
@@ -183,16 +184,16 @@ def request_packet(payload: str = "hi", timeout_ms: int = 5_000) -> models.RpcRe
 @case("v2: a short payload, as caller")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob() as (alice, bob),
+        scene.alice_and_scripted_bob() as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
 
         async def answer() -> None:
-            stream = await bob.hear_stream()
+            stream = await receive_stream(bob)
             assert (stream.form, stream.content) == ("inline", b"hi")
             request_id = stream.attributes["lk.rpc_request_id"]
             bob.acknowledge(request_id)
-            bob.say("alice", stream_header=response_header(request_id, b"hello"))
+            bob.send_to("alice", stream_header=response_header(request_id, b"hello"))
 
         tasks.start_soon(answer)
         assert await call(alice) == "hello"
@@ -211,9 +212,9 @@ async def _(scene: Scene) -> None:
 
 @case("v2: a short payload, as handler")
 async def _(scene: Scene) -> None:
-    async with scene.hand_played_alice_and_bob(greet) as (alice, _):
-        alice.say("bob", stream_header=request_header(content=b"hi"))
-        answer = await heard_answer(alice)
+    async with scene.scripted_alice_and_bob(greet) as (alice, _):
+        alice.send_to("bob", stream_header=request_header(content=b"hi"))
+        answer = await receive_answer(alice)
         assert answer.stream_header.topic == "lk.rpc_response"
         assert answer.stream_header.inline_content == b"Hello, alice: hi"
 
@@ -251,10 +252,10 @@ async def _(scene: Scene) -> None:
 @case("v2: a response timeout")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob() as (alice, bob),
+        scene.alice_and_scripted_bob() as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(heard_request, bob)
+        tasks.start_soon(receive_request, bob)
         assert await failure(alice, response_timeout=1.0) == built_in(
             RpcError.ErrorCode.RESPONSE_TIMEOUT,
             "'bob' acknowledged 'greet' but did not answer it within 1 s",
@@ -275,14 +276,14 @@ async def _(scene: Scene) -> None:
 @case("v2: an answer right after publishing")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob() as (alice, bob),
+        scene.alice_and_scripted_bob() as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
 
         async def answer_without_ack() -> None:
-            stream = await bob.hear_stream()
+            stream = await receive_stream(bob)
             request_id = stream.attributes["lk.rpc_request_id"]
-            bob.say("alice", stream_header=response_header(request_id, b"hello"))
+            bob.send_to("alice", stream_header=response_header(request_id, b"hello"))
             bob.acknowledge(request_id)
 
         tasks.start_soon(answer_without_ack)
@@ -294,17 +295,17 @@ async def _(scene: Scene) -> None:
     holding = Holding(scene.connector, lambda packet: packet.HasField("stream_trailer"))
     room = Room(max_payload_bytes=LARGE)
     async with (
-        hand_played(scene.connector, "bob") as bob,
+        scripted_client(scene.connector, "bob", client=CURRENT) as bob,
         room.connect(holding, make_token("alice")) as alice,
         anyio.create_task_group() as tasks,
     ):
 
         async def answer() -> None:
             # The trailer of the request is not sent yet.
-            header = (await bob.hear()).stream_header
+            header = (await bob.receive_packet()).stream_header
             await holding.link.held.wait()
             request_id = header.attributes["lk.rpc_request_id"]
-            bob.say("alice", stream_header=response_header(request_id, b"hello"))
+            bob.send_to("alice", stream_header=response_header(request_id, b"hello"))
 
         await alice.wait_for_participant("bob")
         tasks.start_soon(answer)
@@ -314,34 +315,34 @@ async def _(scene: Scene) -> None:
 
 @case("v2: an answer after the ack timeout")
 async def _(scene: Scene) -> None:
-    async with scene.alice_and_hand_played_bob(max_round_trip_latency=0.3) as (alice, bob):
+    async with scene.alice_and_scripted_bob(max_round_trip_latency=0.3) as (alice, bob):
         assert await failure(alice) == built_in(
             RpcError.ErrorCode.CONNECTION_TIMEOUT, "'bob' did not acknowledge 'greet' within 0.3 s"
         )
-        request_id = (await bob.hear_stream()).attributes["lk.rpc_request_id"]
+        request_id = (await receive_stream(bob)).attributes["lk.rpc_request_id"]
         bob.acknowledge(request_id)
-        bob.say("alice", stream_header=response_header(request_id, b"too late"))
+        bob.send_to("alice", stream_header=response_header(request_id, b"too late"))
         await check_a_call_is_answered(alice, bob)
 
 
 @case("v2: an answer from the wrong sender")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob() as (alice, bob),
-        hand_played(scene.connector, "mallory") as mallory,
+        scene.alice_and_scripted_bob() as (alice, bob),
+        scripted_client(scene.connector, "mallory", client=CURRENT) as mallory,
         anyio.create_task_group() as tasks,
     ):
         await alice.wait_for_participant("mallory")
 
         async def answer() -> None:
-            request_id = (await bob.hear_stream()).attributes["lk.rpc_request_id"]
+            request_id = (await receive_stream(bob)).attributes["lk.rpc_request_id"]
             mallory.acknowledge(request_id)
             mallory.respond(request_id, "forged packet")
-            mallory.say("alice", stream_header=response_header(request_id, b"forged stream"))
-            mallory.say("alice", stream_header=response_header(request_id, None))
+            mallory.send_to("alice", stream_header=response_header(request_id, b"forged stream"))
+            mallory.send_to("alice", stream_header=response_header(request_id, None))
             # Alice has what Mallory said when Bob has what she said after it.
-            mallory.say("bob", user=models.UserPacket(payload=b"done"))
-            assert (await bob.hear()).user.payload == b"done"
+            mallory.send_to("bob", user=models.UserPacket(payload=b"done"))
+            assert (await bob.receive_packet()).user.payload == b"done"
             bob.respond(request_id, "hello")
 
         tasks.start_soon(answer)
@@ -377,12 +378,12 @@ async def _(scene: Scene) -> None:
 @case("v1: the caller's happy path")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob(OLD) as (alice, bob),
+        scene.alice_and_scripted_bob(OLD) as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
 
         async def answer() -> None:
-            request = (await bob.hear()).rpc_request
+            request = (await bob.receive_packet()).rpc_request
             assert (request.method, request.payload, request.version) == ("greet", "hi", 1)
             bob.acknowledge(request.id)
             bob.respond(request.id, "hello")
@@ -393,9 +394,9 @@ async def _(scene: Scene) -> None:
 
 @case("v1: the handler's happy path")
 async def _(scene: Scene) -> None:
-    async with scene.hand_played_alice_and_bob(greet, OLD) as (alice, _):
-        alice.say("bob", rpc_request=request_packet())
-        response = (await heard_answer(alice)).rpc_response
+    async with scene.scripted_alice_and_bob(greet, OLD) as (alice, _):
+        alice.send_to("bob", rpc_request=request_packet())
+        response = (await receive_answer(alice)).rpc_response
         assert (response.request_id, response.payload) == ("1", "Hello, alice: hi")
 
 
@@ -432,17 +433,17 @@ async def _(scene: Scene) -> None:
 @case("v1: a response timeout")
 async def _(scene: Scene) -> None:
     async with (
-        scene.alice_and_hand_played_bob(OLD) as (alice, bob),
+        scene.alice_and_scripted_bob(OLD) as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(heard_request, bob)
+        tasks.start_soon(receive_request, bob)
         assert await failure(alice, response_timeout=1.0) == built_in(
             RpcError.ErrorCode.RESPONSE_TIMEOUT,
             "'bob' acknowledged 'greet' but did not answer it within 1 s",
         )
-    async with scene.hand_played_alice_and_bob(never_end, OLD) as (hand_played_alice, _):
-        hand_played_alice.say("bob", rpc_request=request_packet(timeout_ms=200))
-        assert (await heard_answer(hand_played_alice)).rpc_response.error.code == 1502
+    async with scene.scripted_alice_and_bob(never_end, OLD) as (scripted_alice, _):
+        scripted_alice.send_to("bob", rpc_request=request_packet(timeout_ms=200))
+        assert (await receive_answer(scripted_alice)).rpc_response.error.code == 1502
 
 
 @case("v1: an error response")
@@ -461,12 +462,12 @@ async def _(scene: Scene) -> None:
 
 async def check_error_response(scene: Scene, client: models.ClientInfo) -> None:
     async with (
-        scene.alice_and_hand_played_bob(client) as (alice, bob),
+        scene.alice_and_scripted_bob(client) as (alice, bob),
         anyio.create_task_group() as tasks,
     ):
 
         async def answer() -> None:
-            bob.say("alice", rpc_response=error_response(await heard_request(bob)))
+            bob.send_to("alice", rpc_response=error_response(await receive_request(bob)))
 
         tasks.start_soon(answer)
         assert await failure(alice) == (4_711, "closed on Mondays", "{}")
@@ -519,16 +520,16 @@ async def check_disconnection_of_the_caller(scene: Scene, v1: tuple[str, ...]) -
         )
 
 
-async def check_a_call_is_answered(alice: Room, bob: HandPlayed) -> None:
+async def check_a_call_is_answered(alice: Room, bob: ScriptedClient) -> None:
     async with anyio.create_task_group() as tasks:
 
         async def answer() -> None:
             while True:
-                packet = await bob.hear()
+                packet = await bob.receive_packet()
                 if packet.HasField("stream_header"):
                     break
             request_id = packet.stream_header.attributes["lk.rpc_request_id"]
-            bob.say("alice", stream_header=response_header(request_id, b"in time"))
+            bob.send_to("alice", stream_header=response_header(request_id, b"in time"))
 
         tasks.start_soon(answer)
         assert await call(alice) == "in time"

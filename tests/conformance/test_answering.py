@@ -17,10 +17,10 @@ from ..support.callee import (
     METHOD,
     callee,
     exchange,
+    expect_ack,
+    expect_response,
     failure,
     leave,
-    receive_ack,
-    receive_response,
     send_request,
 )
 
@@ -93,8 +93,8 @@ async def test_the_ack_comes_before_anything_else(
 ) -> None:
     async with callee(returning("hello")) as (room, server):
         send_request(server, **request_fields)
-        ack = await server.receive_packet()
-        response = await receive_response(server)
+        ack = await server.expect_packet()
+        response = await expect_response(server)
         assert await leave(room, server) == []
     assert ack == models.DataPacket(
         sequence=1, destination_identities=["bob"], rpc_ack=models.RpcAck(request_id="1")
@@ -114,9 +114,9 @@ async def test_the_ack_does_not_wait_for_the_handler_or_its_turn() -> None:
 
     async with callee(handler, max_concurrent_handlers=1) as (_, server):
         send_request(server, "running")
-        assert await receive_ack(server) == "running"
+        assert await expect_ack(server) == "running"
         send_request(server, "queueing")
-        assert await receive_ack(server) == "queueing"
+        assert await expect_ack(server) == "queueing"
 
 
 @pytest.mark.rule("A3")
@@ -306,8 +306,8 @@ async def test_a_handler_that_awaits_a_cancelled_task_fails_alone(anyio_backend_
     async with callee(handler) as (room, server):
         for request_id in ("1", "2"):
             send_request(server, request_id)
-            assert await receive_ack(server) == request_id
-            assert failure(await receive_response(server)) == APPLICATION_ERROR
+            assert await expect_ack(server) == request_id
+            assert failure(await expect_response(server)) == APPLICATION_ERROR
         assert await leave(room, server) == []
 
 
@@ -361,8 +361,8 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_1502(handler: Any)
     async with callee(handler) as (room, server):
         started = anyio.current_time()
         send_request(server)
-        assert await receive_ack(server) == "1"
-        assert failure(await receive_response(server)) == RESPONSE_TIMEOUT
+        assert await expect_ack(server) == "1"
+        assert failure(await expect_response(server)) == RESPONSE_TIMEOUT
         assert anyio.current_time() - started == pytest.approx(5)
         assert room.statistics().running_handlers == 0
         assert room.isconnected()
@@ -376,7 +376,7 @@ async def test_a_handler_that_resists_its_cancellation_does_not_spoil_our_leavin
 ) -> None:
     async with callee(handler) as (room, server):
         send_request(server)
-        assert await receive_ack(server) == "1"
+        assert await expect_ack(server) == "1"
         (packet,) = await leave(room, server)
     assert failure(packet.rpc_response)[0] == 1503
     failed = handler in (fail_when_cancelled, fail_in_a_nursery_when_cancelled)

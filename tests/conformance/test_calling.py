@@ -134,7 +134,7 @@ async def test_an_error_arrives_as_it_was_sent(
     async with caller() as alice:
         call, request_id = await alice.start_call()
         response = models.RpcResponse(request_id=request_id, error=error)
-        alice.server.send("bob", rpc_response=response)
+        alice.server.send_from("bob", rpc_response=response)
         assert await call.failure() == (code, message, expected)
 
 
@@ -154,7 +154,7 @@ async def test_a_response_that_says_nothing_is_ignored(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG, "trio_rpc")
     async with caller() as alice:
         call, request_id = await alice.start_call()
-        alice.server.send("bob", rpc_response=models.RpcResponse(request_id=request_id))
+        alice.server.send_from("bob", rpc_response=models.RpcResponse(request_id=request_id))
         await alice.settle()
         assert not call.has_ended
         assert "ignored a response of bob that says nothing" in caplog.messages
@@ -203,7 +203,7 @@ async def test_only_the_callee_can_answer(sender: str, caplog: pytest.LogCapture
         call, request_id = await alice.start_call()
         say(alice, "a forgery", request_id, sender)
         error = models.RpcResponse(request_id=request_id, error=models.RpcError(code=1))
-        server.send(sender, rpc_response=error)
+        server.send_from(sender, rpc_response=error)
         await alice.settle()
         assert not call.has_ended
         assert caplog.messages.count(f"ignored {sender}'s response to a call of bob") == 2
@@ -264,7 +264,7 @@ async def test_each_of_many_calls_has_its_own_outcome() -> None:
         for number, (_, request_id) in shuffled:
             if number % 5 == 1:
                 error = models.RpcError(code=number, message="no")
-                alice.server.send(
+                alice.server.send_from(
                     "bob", rpc_response=models.RpcResponse(request_id=request_id, error=error)
                 )
             elif number % 5 != 2:

@@ -144,7 +144,7 @@ async def _disconnect(alice: Caller) -> None:
 
 async def _be_disconnected(alice: Caller) -> None:
     leave = rtc.LeaveRequest(reason=models.SERVER_SHUTDOWN)
-    alice.server.say(leave=leave)
+    alice.server.send_signal(leave=leave)
 
 
 async def _lose_connection(alice: Caller) -> None:
@@ -201,7 +201,7 @@ async def test_a_call_fails_when_the_block_of_its_room_ends() -> None:
     server = ScriptedServer()
     async with anyio.create_task_group() as task_group, Room().connect(server, "") as room:
         task_group.start_soon(call, room)
-        await server.receive_packet()
+        await server.expect_packet()
     assert failures == [disconnected("we left the room")]
     assert room.statistics().pending_calls == 0
 
@@ -277,7 +277,7 @@ async def test_a_cancelled_call_is_forgotten(
     async with caller() as alice:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(_call_in_vain, alice.room)
-            request_id = (await alice.receive_request()).id
+            request_id = (await alice.expect_request()).id
             await reach(alice, request_id)
             assert alice.pending_calls == 1
             task_group.cancel_scope.cancel()
@@ -307,7 +307,7 @@ def _respond_too_late(alice: Caller, request_id: str) -> None:
     code = RpcError.ErrorCode.RESPONSE_TIMEOUT
     error = models.RpcError(code=code, message="the time is over")
     response = models.RpcResponse(request_id=request_id, error=error)
-    alice.server.send("bob", rpc_response=response)
+    alice.server.send_from("bob", rpc_response=response)
 
 
 @pytest.mark.rule("C13")
@@ -317,7 +317,7 @@ async def test_a_scope_ends_a_call_without_an_error_even_if_its_callee_gives_up_
         with anyio.move_on_after(1) as scope:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(_call_in_vain, alice.room)
-                request_id = (await alice.receive_request()).id
+                request_id = (await alice.expect_request()).id
                 await anyio.sleep(0.97)
                 _respond_too_late(alice, request_id)
                 alice.respond(request_id, "even later")
@@ -357,7 +357,7 @@ async def test_a_call_whose_callee_gave_up_first_still_fails_at_once_when_a_side
         with anyio.move_on_after(1) as scope:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(call)
-                request_id = (await alice.receive_request()).id
+                request_id = (await alice.expect_request()).id
                 await reach(alice, request_id)
                 await anyio.sleep(0.97)
                 _respond_too_late(alice, request_id)
@@ -376,7 +376,7 @@ async def test_one_cancelled_call_of_many_is_forgotten_alone() -> None:
         before, before_id = await alice.start_call("before")
         with anyio.move_on_after(1):
             await _call_in_vain(alice.room)
-        in_vain = await alice.receive_request()
+        in_vain = await alice.expect_request()
         after, after_id = await alice.start_call("after")
         assert alice.pending_calls == 2
         for request_id in (in_vain.id, after_id, before_id):

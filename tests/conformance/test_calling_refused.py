@@ -139,7 +139,7 @@ async def test_a_payload_over_the_limit_is_not_sent(payload: str, size: str) -> 
 async def test_the_name_of_a_method_has_up_to_64_bytes(method: str) -> None:
     async with caller() as alice:
         alice.call(method=method)
-        assert (await alice.receive_request()).method == method
+        assert (await alice.expect_request()).method == method
 
 
 @pytest.mark.rule("C11")

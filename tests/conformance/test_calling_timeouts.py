@@ -14,7 +14,6 @@ import trio.testing
 from livekit.protocol import models, rtc
 
 from trio_rpc import Room, RpcError, RpcInvocationData
-from trio_rpc.links import Channel
 from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
 from trio_rpc.testing import VirtualTimeLoop
 
@@ -159,7 +158,7 @@ async def test_an_ack_in_time_counts_even_if_a_callback_blocks_right_after_it() 
         call, request_id = await alice.start_call(response_timeout=20)
         await anyio.sleep(6)
         alice.acknowledge(request_id)
-        alice.server.send("bob", user=models.UserPacket(payload=b"in the same message"))
+        alice.server.send_from("bob", user=models.UserPacket(payload=b"in the same message"))
         await alice.settle()
         assert anyio.current_time() == exactly(8)
         assert not call.has_ended
@@ -217,14 +216,14 @@ async def test_the_callee_has_less_time_than_its_caller(
 ) -> None:
     async with caller() as alice:
         alice.call(response_timeout=response_timeout)
-        request = await alice.receive_request()
+        request = await alice.expect_request()
         assert request.response_timeout_ms == expected_ms
 
 
 async def answer_ping(server: ScriptedServer, *, after: float) -> None:
     ping = await server.receive_ping()
     await anyio.sleep(after)
-    server.say(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp))
+    server.send_signal(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp))
 
 
 @pytest.mark.rule("C3")
@@ -239,7 +238,7 @@ async def test_the_round_trip_to_the_server_is_taken_off(
         await answer_ping(alice.server, after=0.25)
         await alice.settle()
         alice.call(response_timeout=response_timeout)
-        request = await alice.receive_request()
+        request = await alice.expect_request()
         assert request.response_timeout_ms == expected_ms
 
 
@@ -250,7 +249,7 @@ async def test_the_last_round_trip_counts() -> None:
         await answer_ping(alice.server, after=1)
         await alice.settle()
         alice.call(response_timeout=8)
-        assert (await alice.receive_request()).response_timeout_ms == 6_999
+        assert (await alice.expect_request()).response_timeout_ms == 6_999
 
 
 @pytest.mark.rule("C3")
@@ -258,10 +257,10 @@ async def test_an_answer_to_no_ping_measures_nothing() -> None:
     async with caller() as alice:
         ping = await alice.server.receive_ping()
         await anyio.sleep(3)
-        alice.server.say(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp - 1))
+        alice.server.send_signal(pong_resp=rtc.Pong(last_ping_timestamp=ping.timestamp - 1))
         await alice.settle()
         alice.call(response_timeout=8)
-        assert (await alice.receive_request()).response_timeout_ms == 7_999
+        assert (await alice.expect_request()).response_timeout_ms == 7_999
 
 
 # A server that does not read
@@ -278,10 +277,8 @@ async def fill_queue(alice: Caller) -> None:
 
 async def receive_requests(alice: Caller) -> list[models.RpcRequest]:
     """Receive everything until the participant leaves, and return the requests."""
-    frames = await alice.server.receive_rest()
-    packets = [
-        models.DataPacket.FromString(body) for channel, body in frames if channel != Channel.SIGNAL
-    ]
+    messages, _ = await alice.server.receive_rest()
+    packets = [each for each in messages if isinstance(each, models.DataPacket)]
     assert len(packets) > 60
     return [packet.rpc_request for packet in packets if packet.HasField("rpc_request")]
 
@@ -310,7 +307,7 @@ async def test_the_time_that_a_call_waits_for_room_is_taken_off() -> None:
         await fill_queue(alice)
         call = alice.call(response_timeout=6)
         await anyio.sleep(2)
-        while (packet := await alice.server.receive_packet()).WhichOneof("value") == "user":
+        while (packet := await alice.server.expect_packet()).WhichOneof("value") == "user":
             pass
         assert packet.rpc_request.response_timeout_ms == 3_999
         alice.respond(packet.rpc_request.id, "hello")

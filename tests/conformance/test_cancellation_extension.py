@@ -18,16 +18,16 @@ from livekit.protocol import models
 from trio_rpc import Room, RpcError, RpcInvocationData
 
 from ..conftest import Join
-from ..support.callee import callee, failure, leave, receive_ack, receive_response, send_request
+from ..support.callee import callee, expect_ack, expect_response, failure, leave, send_request
 from ..support.caller import Caller, caller
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     CANCELLATION,
     DEFLATE_RAW,
+    expect_whole_stream,
     peer,
-    receive_whole_stream,
     request_header,
-    say_header,
+    send_header,
     server_with,
     settle,
 )
@@ -62,9 +62,9 @@ class Handler:
         raise AssertionError
 
 
-def say_cancellation(server: ScriptedServer, request_id: str, sender: str = "bob") -> None:
+def send_cancellation(server: ScriptedServer, request_id: str, sender: str = "bob") -> None:
     user = models.UserPacket(topic=TOPIC, payload=request_id.encode())
-    server.send(sender, user=user)
+    server.send_from(sender, user=user)
 
 
 async def call(room: Room, destination: str = "bob", **arguments: Any) -> str:
@@ -168,8 +168,8 @@ async def caller_of(*capabilities: int, client_protocol: int = 2) -> AsyncIterat
 
 async def receive_request_id(alice: Caller, client_protocol: int) -> str:
     if client_protocol == 0:
-        return (await alice.receive_request()).id
-    stream = await receive_whole_stream(alice.server)
+        return (await alice.expect_request()).id
+    stream = await expect_whole_stream(alice.server)
     return stream.attributes["lk.rpc_request_id"]
 
 
@@ -187,7 +187,7 @@ async def test_who_wants_to_know_is_told_once_which_call_was_given_up(
         request_id = await receive_request_id(alice, client_protocol)
         if how == "not answered":
             alice.acknowledge(request_id)
-        packet = await alice.server.receive_packet()
+        packet = await alice.server.expect_packet()
         assert (packet.user.topic, packet.user.payload) == (TOPIC, request_id.encode())
         assert packet.destination_identities == ["bob"]
         assert packet.kind == models.DataPacket.RELIABLE
@@ -241,17 +241,17 @@ async def test_a_handler_whose_caller_gave_up_is_cancelled_and_answers_once(
     handler = Handler()
     async with callee(handler) as (room, server):
         if as_stream:
-            say_header(server, request_header(timeout_ms=FOREVER))
+            send_header(server, request_header(timeout_ms=FOREVER))
         else:
             send_request(server, timeout_ms=FOREVER)
-        assert await receive_ack(server) == "1"
+        assert await expect_ack(server) == "1"
         await handler.began.wait()
-        say_cancellation(server, "1")
-        say_cancellation(server, "1")
-        assert failure(await receive_response(server)) == GAVE_UP
+        send_cancellation(server, "1")
+        send_cancellation(server, "1")
+        assert failure(await expect_response(server)) == GAVE_UP
         assert handler.ended.is_set()
         assert room.statistics().running_handlers == 0
-        say_cancellation(server, "1")
+        send_cancellation(server, "1")
         await settle(room, server)
         assert await leave(room, server) == []
 
@@ -264,10 +264,10 @@ async def test_nobody_else_can_give_up_a_call(sender: str, request_id: str) -> N
     handler = Handler()
     async with callee(handler) as (room, server):
         send_request(server, timeout_ms=FOREVER)
-        await receive_ack(server)
+        await expect_ack(server)
         await handler.began.wait()
         user = models.UserPacket(topic=TOPIC, payload=request_id.encode(errors="surrogateescape"))
-        server.send(sender, user=user)
+        server.send_from(sender, user=user)
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         assert not handler.ended.is_set()
@@ -287,9 +287,9 @@ async def test_two_callers_may_use_the_same_id() -> None:
         send_request(server, timeout_ms=FOREVER)
         await handlers[0].began.wait()
         request = models.RpcRequest(id="1", method="greet", response_timeout_ms=FOREVER, version=1)
-        server.send("carol", rpc_request=request)
+        server.send_from("carol", rpc_request=request)
         await handlers[1].began.wait()
-        say_cancellation(server, "1", sender="carol")
+        send_cancellation(server, "1", sender="carol")
         await handlers[1].ended.wait()
         await settle(room, server)
         assert not handlers[0].ended.is_set()
@@ -299,10 +299,10 @@ async def test_two_callers_may_use_the_same_id() -> None:
 async def test_a_request_whose_body_is_still_coming_can_be_given_up() -> None:
     handler = Handler()
     async with callee(handler) as (_, server):
-        say_header(server, request_header(content=None, timeout_ms=FOREVER))
-        await receive_ack(server)
-        say_cancellation(server, "1")
-        assert failure(await receive_response(server)) == GAVE_UP
+        send_header(server, request_header(content=None, timeout_ms=FOREVER))
+        await expect_ack(server)
+        send_cancellation(server, "1")
+        assert failure(await expect_response(server)) == GAVE_UP
     assert handler.runs == 0
 
 
@@ -326,7 +326,7 @@ async def test_a_call_in_a_handler_passes_on_at_most_what_is_left(
     async with callee(handle) as (room, server):
         server.announce(peer("carol", client_protocol))
         send_request(server, timeout_ms=4_000)
-        await receive_ack(server)
+        await expect_ack(server)
         assert await wire_timeout_ms(server) == expected_ms
 
 
@@ -360,7 +360,7 @@ async def test_a_scope_around_a_call_ends_as_scopes_do_though_the_callee_gives_u
 
 
 async def wire_timeout_ms(server: ScriptedServer) -> int:
-    packet = await server.receive_packet()
+    packet = await server.expect_packet()
     if packet.HasField("rpc_request"):
         return packet.rpc_request.response_timeout_ms
     return int(packet.stream_header.attributes["lk.rpc_request_response_timeout_ms"])

@@ -18,7 +18,7 @@ from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.links import Frame, Link, LinkClosedError
 
 from ..conftest import Join
-from ..support.callee import METHOD, callee, failure, receive_ack, receive_response, send_request
+from ..support.callee import METHOD, callee, expect_ack, expect_response, failure, send_request
 from ..support.scripted_server import ScriptedServer
 from .manifest import PROTOCOL
 
@@ -192,8 +192,8 @@ async def test_1403_names_both_versions(caplog: pytest.LogCaptureFixture) -> Non
 async def test_1404_names_both_versions(caplog: pytest.LogCaptureFixture) -> None:
     async with callee(str) as (_, server):
         send_request(server, version=7, payload=SECRET)
-        await receive_ack(server)
-        error = RpcError(*failure(await receive_response(server)))
+        await expect_ack(server)
+        error = RpcError(*failure(await expect_response(server)))
     check(
         error,
         RpcError.ErrorCode.UNSUPPORTED_VERSION,
@@ -252,9 +252,9 @@ async def test_1502_of_the_caller_names_the_phase(
     async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
 
         async def acknowledge() -> None:
-            request = (await server.receive_packet()).rpc_request
+            request = (await server.expect_packet()).rpc_request
             if acknowledges:
-                server.send("bob", rpc_ack=models.RpcAck(request_id=request.id))
+                server.send_from("bob", rpc_ack=models.RpcAck(request_id=request.id))
 
         task_group.start_soon(acknowledge)
         error = await call(room, response_timeout=2)
@@ -270,8 +270,8 @@ async def test_1502_of_the_callee_names_the_phase(
 
     async with callee(handler) as (_, server):
         send_request(server, payload=SECRET, timeout_ms=1_500)
-        await receive_ack(server)
-        error = RpcError(*failure(await receive_response(server)))
+        await expect_ack(server)
+        error = RpcError(*failure(await expect_response(server)))
     check(
         error,
         RpcError.ErrorCode.RESPONSE_TIMEOUT,
@@ -291,7 +291,7 @@ async def test_1503_says_who_left(join: Join, caplog: pytest.LogCaptureFixture) 
 
         for identity in ("bob", "carol"):
             task_group.start_soon(call_noting, identity)
-            await server.receive_packet()
+            await server.expect_packet()
         gone = models.ParticipantInfo(
             identity="bob", sid="PA_bob", state=models.ParticipantInfo.DISCONNECTED
         )

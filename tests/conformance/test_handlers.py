@@ -18,10 +18,10 @@ from ..support.callee import (
     METHOD,
     callee,
     exchange,
+    expect_ack,
+    expect_response,
     failure,
     leave,
-    receive_ack,
-    receive_response,
     send_request,
 )
 from ..support.scripted_server import ScriptedServer
@@ -131,11 +131,11 @@ async def test_a_blocking_function_stalls_nobody_and_times_out() -> None:
         room.register_rpc_method("other", answer)
         try:
             send_request(server, "blocking", timeout_ms=200)
-            assert await receive_ack(server) == "blocking"
+            assert await expect_ack(server) == "blocking"
             send_request(server, "other", method="other")
-            assert await receive_ack(server) == "other"
-            assert (await receive_response(server)).payload == "hi from a coroutine"
-            response = await receive_response(server)
+            assert await expect_ack(server) == "other"
+            assert (await expect_response(server)).payload == "hi from a coroutine"
+            response = await expect_response(server)
             assert (response.request_id, failure(response)[0]) == ("blocking", 1502)
         finally:
             release.set()
@@ -156,8 +156,8 @@ async def test_a_coroutine_that_a_function_returns_too_late_is_closed() -> None:
     async with callee(block) as (room, server):
         try:
             send_request(server, timeout_ms=50)
-            await receive_ack(server)
-            assert failure(await receive_response(server))[0] == 1502
+            await expect_ack(server)
+            assert failure(await expect_response(server))[0] == 1502
         finally:
             release.set()
         await anyio.to_thread.run_sync(returned.wait)
@@ -179,8 +179,8 @@ async def test_as_many_functions_as_are_allowed_block_at_the_same_time() -> None
         for request_id in ("1", "2", "3"):
             send_request(server, request_id)
         for _ in range(3):
-            await receive_ack(server)
-        payloads = [(await receive_response(server)).payload for _ in range(3)]
+            await expect_ack(server)
+        payloads = [(await expect_response(server)).payload for _ in range(3)]
         assert payloads == ["met", "met", "met"]
 
 
@@ -190,8 +190,8 @@ async def test_as_many_functions_as_are_allowed_block_at_the_same_time() -> None
 async def ask(server: ScriptedServer, method: str) -> str | int:
     """Send a request of `method`, and return the payload, or the code of the error."""
     send_request(server, method, method=method)
-    assert await receive_ack(server) == method
-    response = await receive_response(server)
+    assert await expect_ack(server) == method
+    response = await expect_response(server)
     return response.payload or failure(response)[0]
 
 
@@ -310,14 +310,14 @@ async def test_running_invocations_of_an_unregistered_method_finish() -> None:
 
     async with callee(handler) as (room, server):
         send_request(server, "before")
-        assert await receive_ack(server) == "before"
+        assert await expect_ack(server) == "before"
         room.local_participant.unregister_rpc_method(METHOD)
         send_request(server, "after")
-        assert await receive_ack(server) == "after"
-        response = await receive_response(server)
+        assert await expect_ack(server) == "after"
+        response = await expect_response(server)
         assert (response.request_id, failure(response)[0]) == ("after", 1400)
         room.register_rpc_method(METHOD, answer)
         may_finish.set()
-        response = await receive_response(server)
+        response = await expect_response(server)
         assert (response.request_id, response.payload) == ("before", "finished")
         assert await ask(server, METHOD) == "hi from a coroutine"

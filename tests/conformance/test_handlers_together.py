@@ -13,11 +13,11 @@ from trio_rpc import Room, RpcInvocationData
 from ..support.callee import (
     METHOD,
     callee,
+    expect_ack,
+    expect_response,
     failure,
     leave,
-    receive_ack,
     receive_last_packets,
-    receive_response,
     send_request,
 )
 from ..support.scripted_server import ScriptedServer
@@ -59,7 +59,7 @@ async def send_acknowledged(
     """Send requests one by one, each after the ack of the one before."""
     for request_id in request_ids:
         send_request(server, request_id, payload=f"for {request_id}", timeout_ms=timeout_ms)
-        assert await receive_ack(server) == request_id
+        assert await expect_ack(server) == request_id
 
 
 # Side by side
@@ -75,7 +75,7 @@ async def test_handlers_run_at_the_same_time() -> None:
         assert room.statistics().running_handlers == 3
         for request_id in ("2", "3", "1"):
             gate.open(request_id)
-            response = await receive_response(server)
+            response = await expect_response(server)
             assert response == models.RpcResponse(
                 request_id=request_id, payload=f"for {request_id}"
             )
@@ -94,7 +94,7 @@ async def test_requests_that_come_in_one_message_each_get_their_own_answer() -> 
         acknowledged: set[str] = set()
         answered: dict[str, str] = {}
         for _ in range(100):
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.WhichOneof("value") == "rpc_ack":
                 acknowledged.add(packet.rpc_ack.request_id)
             else:
@@ -110,7 +110,7 @@ async def test_requests_that_come_in_one_message_each_get_their_own_answer() -> 
 async def test_the_receive_loop_does_not_wait_for_a_handler() -> None:
     async with callee(Gate()) as (room, server), room.events() as events:
         await send_acknowledged(server, "1")
-        server.send("bob", user=models.UserPacket(payload=b"meanwhile"))
+        server.send_from("bob", user=models.UserPacket(payload=b"meanwhile"))
         event = await anext(events)
         assert event.name == "data_received"
         assert room.statistics().running_handlers == 1
@@ -125,11 +125,11 @@ async def test_a_handler_may_call_another_participant() -> None:
 
     async with callee(handler) as (room, server):
         await send_acknowledged(server, "1")
-        request = (await server.receive_packet()).rpc_request
+        request = (await server.expect_packet()).rpc_request
         assert (request.method, request.payload) == ("ask back", "why?")
         response = models.RpcResponse(request_id=request.id, payload="because")
-        server.send("bob", rpc_response=response)
-        assert (await receive_response(server)).payload == "because"
+        server.send_from("bob", rpc_response=response)
+        assert (await expect_response(server)).payload == "because"
 
 
 # The bound
@@ -144,7 +144,7 @@ async def test_above_the_bound_the_oldest_runs_next() -> None:
         assert gate.started == ["1", "2"]
         for finished, started in [("2", "3"), ("1", "4"), ("4", "5")]:
             gate.open(finished)
-            assert (await receive_response(server)).request_id == finished
+            assert (await expect_response(server)).request_id == finished
             await anyio.wait_all_tasks_blocked()
             assert gate.started[-1] == started
         assert gate.started == ["1", "2", "3", "4", "5"]
@@ -159,7 +159,7 @@ async def test_deadlines_run_while_handlers_wait_for_their_turn() -> None:
         await send_acknowledged(server, "2", timeout_ms=2_000)
         await send_acknowledged(server, "3", timeout_ms=6_000)
         for request_id, seconds in [("2", 2), ("1", 4), ("3", 6)]:
-            response = await receive_response(server)
+            response = await expect_response(server)
             assert (response.request_id, failure(response)[0]) == (request_id, 1502)
             assert anyio.current_time() - started == pytest.approx(seconds)
         assert gate.started == ["1", "3"]
@@ -171,8 +171,8 @@ async def test_refusals_need_no_turn() -> None:
     async with callee(Gate(), max_concurrent_handlers=1) as (_, server):
         await send_acknowledged(server, "running")
         send_request(server, "unknown", method="nonsense")
-        assert await receive_ack(server) == "unknown"
-        assert failure(await receive_response(server))[0] == 1400
+        assert await expect_ack(server) == "unknown"
+        assert failure(await expect_response(server))[0] == 1400
 
 
 @pytest.mark.rule("A13")
@@ -248,9 +248,9 @@ async def test_handlers_still_answer_when_the_server_ends_our_stay() -> None:
     gate = Gate()
     async with callee(gate, on_disconnect="continue") as (room, server):
         await send_acknowledged(server, "1")
-        server.say(leave=rtc.LeaveRequest(reason=models.SERVER_SHUTDOWN))
-        assert failure(await receive_response(server)) == DISCONNECTED
-        assert await server.receive_rest() == []
+        server.send_signal(leave=rtc.LeaveRequest(reason=models.SERVER_SHUTDOWN))
+        assert failure(await expect_response(server)) == DISCONNECTED
+        assert (await server.receive_rest())[0] == []
         assert gate.cancelled == ["1"]
         await room.wait_disconnected()
 

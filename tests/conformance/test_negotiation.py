@@ -75,5 +75,5 @@ async def test_the_version_in_server_info_comes_before_the_one_of_older_servers(
         if is_old:
             assert (await call.failure())[0] == RpcError.ErrorCode.UNSUPPORTED_SERVER
         else:
-            alice.respond((await alice.receive_request()).id, "hello")
+            alice.respond((await alice.expect_request()).id, "hello")
             assert await call.outcome() == "hello"

@@ -12,7 +12,7 @@ from trio_rpc import Room
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..support.callee import callee, receive_ack, receive_response, send_request
+from ..support.callee import callee, expect_ack, expect_response, send_request
 from ..support.caller import caller
 from ..support.clients import OLD, As
 from ..support.scripted_server import ScriptedServer
@@ -21,11 +21,11 @@ from ..support.stream_packets import (
     DEFLATE_RAW,
     REQUEST_TOPIC,
     RESPONSE_TOPIC,
+    expect_whole_stream,
     peer,
-    receive_whole_stream,
     request_header,
     response_header,
-    say_header,
+    send_header,
     server_with,
 )
 from ..support.tokens import make_token
@@ -93,10 +93,10 @@ async def test_a_request_is_a_stream_for_who_speaks_v2_and_a_packet_for_others(
     async with caller(server_with(peer("bob", client_protocol, capabilities))) as alice:
         alice.call("hi")
         if client_protocol == 0:
-            request = await alice.receive_request()
+            request = await alice.expect_request()
             assert (request.method, request.payload, request.version) == ("greet", "hi", 1)
         else:
-            stream = await receive_whole_stream(alice.server)
+            stream = await expect_whole_stream(alice.server)
             assert stream.header.topic == REQUEST_TOPIC
             assert stream.content == b"hi"
             assert stream.form == ("chunked" if client_protocol == 1 else "inline")
@@ -107,11 +107,11 @@ async def test_each_callee_is_called_as_it_understands() -> None:
     server = server_with(peer("bob", 2), peer("carol", 0), peer("dave", 1))
     async with caller(server) as alice:
         alice.call(destination_identity="carol")
-        await alice.receive_request()
+        await alice.expect_request()
         alice.call(destination_identity="bob")
-        assert (await receive_whole_stream(server)).destinations == {("bob",)}
+        assert (await expect_whole_stream(server)).destinations == {("bob",)}
         alice.call(destination_identity="dave")
-        assert (await receive_whole_stream(server)).destinations == {("dave",)}
+        assert (await expect_whole_stream(server)).destinations == {("dave",)}
 
 
 @pytest.mark.rule("N3")
@@ -122,7 +122,7 @@ async def test_a_callee_that_comes_back_with_another_protocol_is_called_in_the_n
         alice.server.announce(newcomer)
         await alice.settle()
         alice.call()
-        assert (await alice.receive_request()).version == 1
+        assert (await alice.expect_request()).version == 1
 
 
 # Responses
@@ -136,8 +136,8 @@ async def test_a_response_to_a_packet_is_a_packet_whatever_its_caller_announced(
     async with callee(greet) as (_, server):
         server.announce(peer("bob", client_protocol))
         send_request(server)
-        assert await receive_ack(server) == "1"
-        assert (await receive_response(server)).payload == "hello"
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "hello"
 
 
 @pytest.mark.rule("N3")
@@ -147,9 +147,9 @@ async def test_a_response_to_a_stream_is_a_stream_whatever_its_caller_announced(
 ) -> None:
     async with callee(greet) as (_, server):
         server.announce(peer("bob", client_protocol))
-        say_header(server, request_header())
-        assert await receive_ack(server) == "1"
-        response = await receive_whole_stream(server)
+        send_header(server, request_header())
+        assert await expect_ack(server) == "1"
+        response = await expect_whole_stream(server)
         assert response.header.topic == RESPONSE_TOPIC
         assert response.content == b"hello"
         assert response.destinations == {("bob",)}
@@ -165,14 +165,14 @@ async def test_a_caller_accepts_a_response_of_either_kind(
     async with caller(server_with(peer("bob", client_protocol))) as alice:
         call = alice.call()
         if client_protocol == 0:
-            request_id = (await alice.receive_request()).id
+            request_id = (await alice.expect_request()).id
         else:
-            stream = await receive_whole_stream(alice.server)
+            stream = await expect_whole_stream(alice.server)
             request_id = stream.attributes["lk.rpc_request_id"]
         if answer == "packet":
             alice.respond(request_id, "hello")
         else:
-            say_header(alice.server, response_header(request_id, b"hello"))
+            send_header(alice.server, response_header(request_id, b"hello"))
         assert await call.outcome() == "hello"
         await alice.settle()
         assert alice.pending_calls == 0

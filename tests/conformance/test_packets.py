@@ -8,7 +8,7 @@ from uuid import UUID
 
 import anyio
 import pytest
-from livekit.protocol import models, rtc
+from livekit.protocol import models
 
 from trio_rpc import PublishDataError, Room, RoomEvent, RpcError, RpcInvocationData
 from trio_rpc.events import DataReceived
@@ -17,9 +17,10 @@ from trio_rpc.protocol.limits import MAX_PACKET_BYTES
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..server.raw import join_all, packets, settle_all
-from ..support.callee import callee, leave, receive_ack, receive_response, send_request
+from ..support.callee import callee, expect_ack, expect_response, leave, send_request
 from ..support.caller import Caller, caller
+from ..support.messages import packets
+from ..support.scripted_client import scripted_clients, settle_all
 from ..support.scripted_server import ScriptedServer, participant_info
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ HANDLED: Final = {
 
 
 async def receive_data_packets(alice: Caller, count: int) -> list[models.DataPacket]:
-    return [await alice.server.receive_packet() for _ in range(count)]
+    return [await alice.server.expect_packet() for _ in range(count)]
 
 
 # P1: LiveKit's protobuf, and nothing else
@@ -66,12 +67,11 @@ async def test_a_participant_sends_nothing_but_livekits_messages() -> None:
             await alice.room.local_participant.set_name("Alice")
         await alice.room.disconnect()
         kinds = []
-        for channel, body in await alice.server.receive_rest():
-            is_signal = channel is Channel.SIGNAL
-            kind = rtc.SignalRequest if is_signal else models.DataPacket
-            message = kind.FromString(body)
+        messages, _ = await alice.server.receive_rest()
+        for message in messages:
             assert is_all_known(message)
-            kinds.append(message.WhichOneof("message" if is_signal else "value"))
+            is_packet = isinstance(message, models.DataPacket)
+            kinds.append(message.WhichOneof("value" if is_packet else "message"))
     assert sorted(kinds) == ["leave", "rpc_request", "sip_dtmf", "update_metadata", "user", "user"]
 
 
@@ -99,7 +99,7 @@ async def test_a_kind_of_packet_that_is_not_handled_is_ignored(
     async with caller() as alice, alice.room.events() as events:
         packet = models.DataPacket(participant_identity="bob")
         getattr(packet, kind).SetInParent()
-        alice.server.link.send_nowait(Frame(channel, packet.SerializeToString()))
+        alice.server.send(packet, channel)
         await alice.settle()
         (record,) = [each for each in caplog.records if kind in each.getMessage()]
         assert record.levelno == logging.DEBUG
@@ -117,12 +117,10 @@ async def test_a_kind_of_packet_that_is_not_handled_is_ignored(
 async def test_a_request_has_these_fields_and_no_others() -> None:
     async with caller() as alice:
         alice.call("hi", method="greet", response_timeout=5)
-        frame = await alice.server.receive_frame()
-        packet = models.DataPacket.FromString(frame.body)
+        packet = await alice.server.expect_packet(channel=Channel.RELIABLE)
         request_id = packet.rpc_request.id
         assert str(UUID(request_id)) == request_id
         assert UUID(request_id).version == 4
-        assert frame.channel is Channel.RELIABLE
         assert packet == models.DataPacket(
             kind=models.DataPacket.RELIABLE,
             destination_identities=["bob"],
@@ -165,12 +163,12 @@ async def test_an_ack_and_a_response_have_these_fields_and_no_others(
 ) -> None:
     async with callee(answer) as (_, server):
         send_request(server, "an id", payload=payload)
-        assert await server.receive_packet() == models.DataPacket(
+        assert await server.expect_packet() == models.DataPacket(
             destination_identities=["bob"],
             sequence=1,
             rpc_ack=models.RpcAck(request_id="an id"),
         )
-        response = await server.receive_packet()
+        response = await server.expect_packet()
         assert response == models.DataPacket(
             destination_identities=["bob"],
             sequence=2,
@@ -193,7 +191,7 @@ async def test_reliable_packets_are_numbered_from_1_and_lossy_ones_are_not() -> 
         await local.publish_data(b"", reliable=False)
         alice.call()
         packets = await receive_data_packets(alice, 5)
-        alice.server.send("bob", rpc_request=models.RpcRequest(id="1", version=1))
+        alice.server.send_from("bob", rpc_request=models.RpcRequest(id="1", version=1))
         packets += await receive_data_packets(alice, 2)
         assert [packet.sequence for packet in packets] == [1, 0, 2, 0, 3, 4, 5]
 
@@ -204,7 +202,7 @@ async def test_each_stay_in_a_room_numbers_from_1() -> None:
     for _ in range(2):
         async with caller(room=room) as alice:
             await room.local_participant.publish_data(b"")
-            assert (await alice.server.receive_packet()).sequence == 1
+            assert (await alice.server.expect_packet()).sequence == 1
 
 
 @pytest.mark.rule("P6")
@@ -222,7 +220,7 @@ async def test_what_is_not_sent_takes_no_number() -> None:
             sequences = []
             payload = b""
             while payload != b"the last":
-                packet = await alice.server.receive_packet()
+                packet = await alice.server.expect_packet()
                 payload = packet.user.payload
                 sequences.append(packet.sequence)
     assert len(sequences) > 60
@@ -247,7 +245,7 @@ async def received(server: ScriptedServer, room: Room, sent: list[tuple[str, int
                 sequence=sequence,
                 user=models.UserPacket(payload=str(number).encode()),
             )
-            server.link.send_nowait(Frame(Channel.RELIABLE, packet.SerializeToString()))
+            server.send(packet)
         numbers = []
         while (number := data_of(await anext(events))) < len(sent):
             numbers.append(number)
@@ -297,9 +295,9 @@ async def test_a_request_that_is_resent_runs_its_handler_once() -> None:
             request = models.RpcRequest(
                 id="1", method="greet", payload="hi", response_timeout_ms=5_000, version=1
             )
-            server.send("bob", sequence=1, rpc_request=request)
-        assert await receive_ack(server) == "1"
-        assert (await receive_response(server)).payload == "hi"
+            server.send_from("bob", sequence=1, rpc_request=request)
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "hi"
         assert await leave(room, server) == []
 
 
@@ -348,7 +346,7 @@ async def test_a_packet_over_the_limit_is_not_received(caplog: pytest.LogCapture
 
 @pytest.mark.rule("P5", "P7")
 async def test_what_the_servers_stamps_make_too_large_reaches_nobody(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         packet = models.DataPacket(user=models.UserPacket(payload=bytes(MAX_PACKET_BYTES - 8)))
         assert packet.ByteSize() == MAX_PACKET_BYTES
         alice.send(packet)

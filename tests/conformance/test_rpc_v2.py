@@ -32,7 +32,7 @@ from trio_rpc.links.stream import StreamConnector
 from trio_rpc.links.websocket import WebSocketConnector
 from trio_rpc.server import RoomServer
 
-from ..support.streams import serving_stream
+from ..support.serving import serving_stream
 from .rpc_v2_cases import CASES, Scene
 
 pytestmark = pytest.mark.anyio

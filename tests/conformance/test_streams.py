@@ -13,7 +13,7 @@ from livekit.protocol import models
 
 from trio_rpc import RoomStatistics, RpcError, RpcInvocationData
 
-from ..support.callee import callee, failure, leave, receive_ack, receive_response, send_request
+from ..support.callee import callee, expect_ack, expect_response, failure, leave, send_request
 from ..support.caller import built_in
 from ..support.stream_packets import (
     CANCELLATION,
@@ -21,15 +21,15 @@ from ..support.stream_packets import (
     REQUEST_TOPIC,
     RESPONSE_TOPIC,
     byte_header,
+    expect_stream,
+    expect_whole_stream,
     peer,
-    receive_stream,
-    receive_whole_stream,
     request_attributes,
     request_header,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     settle,
     text_header,
 )
@@ -71,7 +71,7 @@ async def test_a_request_says_all_in_its_attributes() -> None:
     before = time.time_ns() // 1_000_000
     async with v2_caller() as alice:
         alice.call("hi", method="größe", response_timeout=4)
-        stream = await receive_whole_stream(alice.server)
+        stream = await expect_whole_stream(alice.server)
         header = stream.header
         attributes = stream.attributes
         assert attributes == request_attributes(
@@ -89,9 +89,9 @@ async def test_a_request_says_all_in_its_attributes() -> None:
 @pytest.mark.parametrize("client_protocol", [1, 2])
 async def test_a_response_names_its_request_alone(client_protocol: int) -> None:
     async with v2_callee(echo, client_protocol) as (_, server):
-        say_header(server, request_header("17"))
-        assert await receive_ack(server) == "17"
-        stream = await receive_whole_stream(server)
+        send_header(server, request_header("17"))
+        assert await expect_ack(server) == "17"
+        stream = await expect_whole_stream(server)
         assert stream.attributes == {"lk.rpc_request_id": "17"}
         assert (stream.header.topic, stream.header.mime_type) == (RESPONSE_TOPIC, "text/plain")
         assert stream.destinations == {("bob",)}
@@ -108,7 +108,7 @@ async def test_any_timeout_fits_into_the_attribute(
 ) -> None:
     async with v2_caller() as alice:
         alice.call("hi", response_timeout=response_timeout)
-        stream = await receive_stream(alice.server)
+        stream = await expect_stream(alice.server)
         assert stream.attributes["lk.rpc_request_response_timeout_ms"] == str(timeout_ms)
 
 
@@ -137,15 +137,15 @@ async def test_a_payload_takes_the_form_that_its_receiver_understands(
 ) -> None:
     async with v2_caller(client_protocol, capabilities, max_payload_bytes=LARGE) as alice:
         alice.call(payload)
-        stream = await receive_whole_stream(alice.server)
+        stream = await expect_whole_stream(alice.server)
         assert stream.form == form
         assert stream.content == payload.encode()
         assert stream.destinations == {("bob",)}
     async with callee(echo, max_payload_bytes=LARGE) as (_, server):
         server.announce(peer("bob", client_protocol, capabilities))
-        say_stream(server, request_header(content=None), [payload.encode()] if payload else [])
-        await receive_ack(server)
-        stream = await receive_whole_stream(server)
+        send_stream(server, request_header(content=None), [payload.encode()] if payload else [])
+        await expect_ack(server)
+        stream = await expect_whole_stream(server)
         assert stream.form == form
         assert stream.content == payload.encode()
 
@@ -171,7 +171,7 @@ async def test_a_payload_over_the_limit_is_1402_before_anything_is_sent(
 async def test_no_limit_of_ours_lets_a_larger_payload_go_to_who_speaks_v1_alone() -> None:
     async with v2_caller(0, max_payload_bytes=LARGE) as alice:
         alice.call("x" * 15_360)
-        assert len((await alice.receive_request()).payload) == 15_360
+        assert len((await alice.expect_request()).payload) == 15_360
         call = alice.call("x" * 15_361)
         assert await call.failure() == built_in(
             codes.REQUEST_PAYLOAD_TOO_LARGE,
@@ -182,9 +182,9 @@ async def test_no_limit_of_ours_lets_a_larger_payload_go_to_who_speaks_v1_alone(
 @pytest.mark.rule("A8", "C10", "S3")
 async def test_a_result_over_the_limit_is_1504() -> None:
     async with v2_callee(too_long, max_payload_bytes=LARGE) as (_, server):
-        say_header(server, request_header())
-        await receive_ack(server)
-        assert failure(await receive_response(server)) == (
+        send_header(server, request_header())
+        await expect_ack(server)
+        assert failure(await expect_response(server)) == (
             1504,
             "Response payload too large",
             "the response of 'greet' has 100,001 bytes, over the limit of 100,000",
@@ -228,9 +228,9 @@ async def test_an_error_is_one_packet_after_the_ack(
     handler: Any, request_fields: dict[str, Any], expected: tuple[int, str]
 ) -> None:
     async with v2_callee(handler) as (room, server):
-        say_header(server, request_header(**request_fields))
-        assert await receive_ack(server) == "1"
-        code, message, data = failure(await receive_response(server))
+        send_header(server, request_header(**request_fields))
+        assert await expect_ack(server) == "1"
+        code, message, data = failure(await expect_response(server))
         assert (code, data) == expected
         assert message == RpcError.ErrorMessage.get(code, "é" * 128)  # type: ignore[call-overload]
         assert await leave(room, server) == []
@@ -240,18 +240,18 @@ async def test_an_error_is_one_packet_after_the_ack(
 @pytest.mark.parametrize("method", ["greet", "sing"])
 async def test_the_ack_does_not_wait_for_the_body_of_a_request(method: str) -> None:
     async with v2_callee(echo) as (_, server):
-        say_header(server, request_header(content=None, method=method))
-        assert await receive_ack(server) == "1"
+        send_header(server, request_header(content=None, method=method))
+        assert await expect_ack(server) == "1"
 
 
 @pytest.mark.rule("A2")
 async def test_an_unknown_method_is_answered_before_the_body_has_come() -> None:
     async with v2_callee(echo) as (room, server):
-        say_header(server, request_header(content=None, method="sing"))
-        await receive_ack(server)
-        assert failure(await receive_response(server))[0] == 1400
-        say_chunk(server, 0, b"hi", stream_id="request 1")
-        say_trailer(server, stream_id="request 1")
+        send_header(server, request_header(content=None, method="sing"))
+        await expect_ack(server)
+        assert failure(await expect_response(server))[0] == 1400
+        send_chunk(server, 0, b"hi", stream_id="request 1")
+        send_trailer(server, stream_id="request 1")
         await settle(room, server)
         assert room.statistics() == RoomStatistics(0, 0, 0)
         assert await leave(room, server) == []
@@ -261,26 +261,26 @@ async def test_an_unknown_method_is_answered_before_the_body_has_come() -> None:
 async def test_a_packet_that_asks_for_version_2_is_1404() -> None:
     async with v2_callee(echo) as (_, server):
         send_request(server, version=2)
-        await receive_ack(server)
-        assert failure(await receive_response(server))[0] == codes.UNSUPPORTED_VERSION
+        await expect_ack(server)
+        assert failure(await expect_response(server))[0] == codes.UNSUPPORTED_VERSION
 
 
 @pytest.mark.rule("A5")
 async def test_the_time_of_a_handler_runs_while_the_body_comes() -> None:
     async with v2_callee(echo) as (_, server):
-        say_header(server, request_header(content=None, timeout_ms=2_000))
-        await receive_ack(server)
+        send_header(server, request_header(content=None, timeout_ms=2_000))
+        await expect_ack(server)
         started = anyio.current_time()
-        assert failure(await receive_response(server))[0] == codes.RESPONSE_TIMEOUT
+        assert failure(await expect_response(server))[0] == codes.RESPONSE_TIMEOUT
         assert anyio.current_time() - started == pytest.approx(2)
 
 
 @pytest.mark.rule("A8", "A9")
 async def test_a_result_of_none_is_an_empty_stream() -> None:
     async with v2_callee(nothing) as (room, server):
-        say_header(server, request_header())
-        await receive_ack(server)
-        stream = await receive_whole_stream(server)
+        send_header(server, request_header())
+        await expect_ack(server)
+        stream = await expect_whole_stream(server)
         assert (stream.form, stream.content) == ("inline", b"")
         assert await leave(room, server) == []
 
@@ -288,8 +288,8 @@ async def test_a_result_of_none_is_an_empty_stream() -> None:
 @pytest.mark.rule("A12", "S3")
 async def test_a_running_handler_is_answered_1503_when_we_leave() -> None:
     async with v2_callee(never_end) as (room, server):
-        say_header(server, request_header())
-        await receive_ack(server)
+        send_header(server, request_header())
+        await expect_ack(server)
         (packet,) = await leave(room, server)
         assert failure(packet.rpc_response)[0] == codes.RECIPIENT_DISCONNECTED
 
@@ -306,8 +306,8 @@ async def test_streams_of_calls_never_surface(topic: str, make_header: Any) -> N
         room.register_text_stream_handler(topic, lambda reader, _sender: surfaced.append(reader))
         room.register_byte_stream_handler(topic, lambda reader, _sender: surfaced.append(reader))
         async with room.events() as events:
-            say_stream(server, make_header(topic=topic, attributes=request_attributes()), [b"hi"])
-            say_stream(server, make_header("T", topic=topic), [b"hi"])
+            send_stream(server, make_header(topic=topic, attributes=request_attributes()), [b"hi"])
+            send_stream(server, make_header("T", topic=topic), [b"hi"])
             await settle(room, server)
             await leave(room, server)
             names = []

@@ -12,20 +12,20 @@ from livekit.protocol import models
 
 from trio_rpc import RpcError, RpcInvocationData
 
-from ..support.callee import failure, leave, receive_ack, receive_response
+from ..support.callee import expect_ack, expect_response, failure, leave
 from ..support.caller import built_in
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     deflated,
+    expect_whole_stream,
     peer,
-    receive_whole_stream,
     request_attributes,
     request_header,
     response_header,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
 )
 from ..support.v2_participants import start_call, v2_callee, v2_caller
 
@@ -92,9 +92,9 @@ async def test_a_request_without_what_it_needs_is_1500_and_no_handler_runs(
     if value is not None:
         attributes[attribute] = value
     async with v2_callee(ran) as (room, server):
-        say_header(server, request_header(attributes=attributes))
-        assert await receive_ack(server) == "1"
-        assert failure(await receive_response(server)) == (
+        send_header(server, request_header(attributes=attributes))
+        assert await expect_ack(server) == "1"
+        assert failure(await expect_response(server)) == (
             1500,
             "Application error in method handler",
             problem,
@@ -111,10 +111,10 @@ async def test_a_request_without_an_id_is_not_answered(request_id: str | None) -
     if request_id is None:
         del attributes["lk.rpc_request_id"]
     async with v2_callee(ran) as (_, server):
-        say_header(server, request_header(attributes=attributes))
-        say_header(server, request_header("2"))
-        assert await receive_ack(server) == "2"
-        await receive_whole_stream(server)
+        send_header(server, request_header(attributes=attributes))
+        send_header(server, request_header("2"))
+        assert await expect_ack(server) == "2"
+        await expect_whole_stream(server)
     assert [data.request_id for data in ran.calls] == ["2"]
 
 
@@ -122,25 +122,25 @@ async def test_a_request_without_an_id_is_not_answered(request_id: str | None) -
 
 
 def gap(server: ScriptedServer, stream_id: str) -> None:
-    say_chunk(server, 0, b"h", stream_id=stream_id)
-    say_chunk(server, 2, b"i", stream_id=stream_id)
+    send_chunk(server, 0, b"h", stream_id=stream_id)
+    send_chunk(server, 2, b"i", stream_id=stream_id)
 
 
 def too_much(server: ScriptedServer, stream_id: str) -> None:
-    say_chunk(server, 0, b"hello", stream_id=stream_id)
+    send_chunk(server, 0, b"hello", stream_id=stream_id)
 
 
 def too_little(server: ScriptedServer, stream_id: str) -> None:
-    say_chunk(server, 0, b"h", stream_id=stream_id)
-    say_trailer(server, stream_id=stream_id)
+    send_chunk(server, 0, b"h", stream_id=stream_id)
+    send_trailer(server, stream_id=stream_id)
 
 
 def gives_up(server: ScriptedServer, stream_id: str) -> None:
-    say_trailer(server, stream_id=stream_id, reason="no more")
+    send_trailer(server, stream_id=stream_id, reason="no more")
 
 
 def falls_silent(server: ScriptedServer, stream_id: str) -> None:
-    say_chunk(server, 0, b"h", stream_id=stream_id)
+    send_chunk(server, 0, b"h", stream_id=stream_id)
 
 
 BREAKS: Final = [
@@ -155,7 +155,7 @@ BREAKS: Final = [
 async def keep_alive(server: ScriptedServer) -> None:
     while True:
         await anyio.sleep(5)
-        server.say(pong=1)
+        server.send_signal(pong=1)
 
 
 @pytest.mark.rule("S6", "S3", "A9")
@@ -167,10 +167,10 @@ async def test_a_request_that_breaks_off_is_1500_and_no_handler_runs(
     async with v2_callee(ran) as (room, server), anyio.create_task_group() as tasks:
         tasks.start_soon(keep_alive, server)
         header = request_header(content=None, total_length=2, timeout_ms=60_000)
-        say_header(server, header)
-        await receive_ack(server)
+        send_header(server, header)
+        await expect_ack(server)
         break_off(server, header.stream_id)
-        assert failure(await receive_response(server)) == (
+        assert failure(await expect_response(server)) == (
             1500,
             "Application error in method handler",
             f"the request broke off: {problem}",
@@ -178,9 +178,9 @@ async def test_a_request_that_breaks_off_is_1500_and_no_handler_runs(
         assert room.statistics().open_streams == 0
         assert ran.calls == []
         # The connection lives on.
-        say_header(server, request_header("2"))
-        assert await receive_ack(server) == "2"
-        await receive_whole_stream(server)
+        send_header(server, request_header("2"))
+        assert await expect_ack(server) == "2"
+        await expect_whole_stream(server)
         tasks.cancel_scope.cancel()
 
 
@@ -204,9 +204,9 @@ async def test_an_inline_request_that_is_not_right_is_1500(
 ) -> None:
     ran = Recorder()
     async with v2_callee(ran) as (_, server):
-        say_header(server, request_header(**{"content": b"hi"} | fields))
-        await receive_ack(server)
-        code, _, data = failure(await receive_response(server))
+        send_header(server, request_header(**{"content": b"hi"} | fields))
+        await expect_ack(server)
+        code, _, data = failure(await expect_response(server))
         assert code == codes.APPLICATION_ERROR
         assert data.startswith(f"the request broke off: {problem}")
     assert ran.calls == []
@@ -220,7 +220,7 @@ async def test_a_response_that_breaks_off_is_1500(break_off: Any, problem: str) 
         call, request_id = await start_call(alice, response_timeout=60)
         alice.acknowledge(request_id)
         header = response_header(request_id, None, total_length=2)
-        say_header(alice.server, header)
+        send_header(alice.server, header)
         break_off(alice.server, header.stream_id)
         assert await call.failure() == built_in(
             codes.APPLICATION_ERROR, f"the response broke off: {problem}"
@@ -235,7 +235,7 @@ async def test_a_response_that_breaks_off_is_1500(break_off: Any, problem: str) 
 async def test_a_callee_that_leaves_in_its_response_is_1503() -> None:
     async with v2_caller() as alice:
         call, request_id = await start_call(alice)
-        say_header(alice.server, response_header(request_id, None))
+        send_header(alice.server, response_header(request_id, None))
         alice.server.announce(gone("bob"))
         assert await call.failure() == built_in(codes.RECIPIENT_DISCONNECTED, "'bob' left the room")
 
@@ -244,10 +244,10 @@ async def test_a_callee_that_leaves_in_its_response_is_1503() -> None:
 async def test_a_caller_that_leaves_in_its_request_ends_the_invocation() -> None:
     ran = Recorder()
     async with v2_callee(ran) as (room, server):
-        say_header(server, request_header(content=None))
-        await receive_ack(server)
+        send_header(server, request_header(content=None))
+        await expect_ack(server)
         server.announce(gone("bob"))
-        code, _, data = failure(await receive_response(server))
+        code, _, data = failure(await expect_response(server))
         assert (code, data) == (1500, "the request broke off: 'bob' left the room")
         assert room.statistics().running_handlers == 0
     assert ran.calls == []
@@ -261,9 +261,9 @@ async def test_a_request_that_inflates_to_too_much_is_1500() -> None:
     bomb = deflated(bytes(1_000_000))
     ran = Recorder()
     async with v2_callee(ran, max_stream_bytes=10_000) as (_, server):
-        say_header(server, request_header(content=bomb, total_length=1_000_000, compression=1))
-        await receive_ack(server)
-        code, _, data = failure(await receive_response(server))
+        send_header(server, request_header(content=bomb, total_length=1_000_000, compression=1))
+        await expect_ack(server)
+        code, _, data = failure(await expect_response(server))
         assert (code, data) == (
             1500,
             f"the request broke off: {TOO_MUCH}",
@@ -275,7 +275,7 @@ async def test_a_request_that_inflates_to_too_much_is_1500() -> None:
 async def test_a_response_that_grows_too_much_is_1500() -> None:
     async with v2_caller(max_stream_bytes=10_000) as alice:
         call, request_id = await start_call(alice)
-        say_stream(alice.server, response_header(request_id, None), [b"x" * 6_000] * 2)
+        send_stream(alice.server, response_header(request_id, None), [b"x" * 6_000] * 2)
         assert await call.failure() == built_in(
             codes.APPLICATION_ERROR,
             f"the response broke off: {TOO_MUCH}",
@@ -290,14 +290,14 @@ async def test_only_the_callee_may_answer_by_a_stream(caplog: pytest.LogCaptureF
     caplog.set_level(logging.DEBUG, "trio_rpc")
     async with v2_caller() as alice:
         call, request_id = await start_call(alice)
-        say_header(alice.server, response_header(request_id, b"forged"), sender="mallory")
+        send_header(alice.server, response_header(request_id, b"forged"), sender="mallory")
         # Chunks of somebody else do not belong to the callee's stream either.
         header = response_header(request_id, None)
-        say_header(alice.server, header)
-        say_chunk(alice.server, 0, b"forged", stream_id=header.stream_id, sender="mallory")
-        say_trailer(alice.server, stream_id=header.stream_id, sender="mallory")
-        say_chunk(alice.server, 0, b"hello", stream_id=header.stream_id)
-        say_trailer(alice.server, stream_id=header.stream_id)
+        send_header(alice.server, header)
+        send_chunk(alice.server, 0, b"forged", stream_id=header.stream_id, sender="mallory")
+        send_trailer(alice.server, stream_id=header.stream_id, sender="mallory")
+        send_chunk(alice.server, 0, b"hello", stream_id=header.stream_id)
+        send_trailer(alice.server, stream_id=header.stream_id)
         assert await call.outcome() == "hello"
     assert "ignored mallory's response stream to a call of bob" in caplog.messages
 
@@ -306,10 +306,10 @@ async def test_only_the_callee_may_answer_by_a_stream(caplog: pytest.LogCaptureF
 async def test_late_and_unknown_response_streams_are_ignored() -> None:
     async with v2_caller() as alice:
         call, request_id = await start_call(alice)
-        say_header(alice.server, response_header(request_id, b"hello"))
+        send_header(alice.server, response_header(request_id, b"hello"))
         assert await call.outcome() == "hello"
-        say_stream(alice.server, response_header(request_id, None), [b"again"])
-        say_stream(alice.server, response_header("unknown", None), [b"again"])
+        send_stream(alice.server, response_header(request_id, None), [b"again"])
+        send_stream(alice.server, response_header("unknown", None), [b"again"])
         await alice.settle()
         assert alice.room.statistics().open_streams == 0
 
@@ -319,13 +319,13 @@ async def test_interleaved_response_streams_never_cross() -> None:
     async with v2_caller() as alice:
         calls = [await start_call(alice, str(number)) for number in range(5)]
         for _, request_id in calls:
-            say_header(alice.server, response_header(request_id, None))
+            send_header(alice.server, response_header(request_id, None))
         for index in range(3):
             for number, (_, request_id) in enumerate(calls):
                 content = f"{number}{index} ".encode()
-                say_chunk(alice.server, index, content, stream_id=f"response {request_id}")
+                send_chunk(alice.server, index, content, stream_id=f"response {request_id}")
         for _, request_id in reversed(calls):
-            say_trailer(alice.server, stream_id=f"response {request_id}")
+            send_trailer(alice.server, stream_id=f"response {request_id}")
         for number, (call, _) in enumerate(calls):
             assert await call.outcome() == f"{number}0 {number}1 {number}2 "
 

@@ -88,8 +88,8 @@ class _RawServer(ScriptedServer):
         super().__init__()
         self._messages = messages(data)
 
-    def say(self, **_response: object) -> None:
-        """Say what the input has in place of a `JoinResponse`."""
+    def send_signal(self, **_message: object) -> None:
+        """Send the messages of the input in place of a `JoinResponse`."""
         for message in self._messages:
             self._stream.send_message_nowait(message)
 
@@ -114,7 +114,7 @@ class _Stage:
                 for frame in await self.server.link.receive():
                     if frame.channel is Channel.SIGNAL:
                         # A ping: whatever comes of the server shows that it is there.
-                        self.server.say(pong=1)
+                        self.server.send_signal(pong=1)
                     else:
                         self._on_packet(models.DataPacket.FromString(frame.body), frame)
         except LinkClosedError:
@@ -125,9 +125,9 @@ class _Stage:
             self.ids += seen_ids(frame)
         elif packet.HasField("rpc_request"):
             request = packet.rpc_request
-            self.server.send("bob", rpc_ack=models.RpcAck(request_id=request.id))
+            self.server.send_from("bob", rpc_ack=models.RpcAck(request_id=request.id))
             answer = models.RpcResponse(request_id=request.id, payload=request.payload)
-            self.server.send("bob", rpc_response=answer)
+            self.server.send_from("bob", rpc_response=answer)
         elif packet.HasField("rpc_response"):
             response = packet.rpc_response
             require(response.payload == "hi", f"alice answered {response}")
@@ -163,7 +163,7 @@ class _Stage:
         request = models.RpcRequest(
             id=request_id, method="echo", payload="hi", response_timeout_ms=5_000, version=1
         )
-        self.server.send("bob", rpc_request=request)
+        self.server.send_from("bob", rpc_request=request)
         with anyio.fail_after(10):
             await answered.wait()
         require(await call(self.room, "bob") == "hi", "bob's answer did not reach alice")

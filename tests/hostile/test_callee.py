@@ -12,19 +12,18 @@ import pytest
 from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, RpcInvocationData
-from trio_rpc.links import Channel, Frame
 from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
 
-from ..support.callee import METHOD, callee, failure, receive_ack, receive_response, send_request
+from ..support.callee import METHOD, callee, expect_ack, expect_response, failure, send_request
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     deflated,
     peer,
     request_header,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     server_with,
 )
 
@@ -57,10 +56,10 @@ async def assert_answers(server: ScriptedServer, request_id: str = "honest") -> 
     request = models.RpcRequest(
         id=request_id, method="honest", payload="", response_timeout_ms=5_000, version=1
     )
-    server.send("carol", rpc_request=request)
+    server.send_from("carol", rpc_request=request)
     kinds = []
     while True:
-        packet = await server.receive_packet()
+        packet = await server.expect_packet()
         if packet.destination_identities == ["carol"]:
             kinds.append(packet.WhichOneof("value"))
             if kinds[-1] == "rpc_response":
@@ -83,10 +82,10 @@ async def test_a_request_whose_id_is_running_is_ignored() -> None:
         room.register_rpc_method("honest", honest)
         send_request(server)
         send_request(server)
-        assert await receive_ack(server) == "1"
+        assert await expect_ack(server) == "1"
         await assert_answers(server)
         handler.gate.set()
-        assert (await receive_response(server)).payload == "done"
+        assert (await expect_response(server)).payload == "done"
         await assert_answers(server, "2")
     assert handler.calls == ["1"]
 
@@ -98,16 +97,16 @@ async def test_a_request_that_was_answered_is_ignored_until_its_deadline() -> No
     async with callee(handler) as (room, server):
         room.register_rpc_method("honest", honest)
         send_request(server, timeout_ms=5_000)
-        assert await receive_ack(server) == "1"
-        assert (await receive_response(server)).payload == "done"
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "done"
         await anyio.sleep(4.9)
         send_request(server)
         await assert_answers(server)
         assert len(handler.calls) == 1
         await anyio.sleep(0.2)
         send_request(server)
-        assert await receive_ack(server) == "1"
-        assert (await receive_response(server)).payload == "done"
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "done"
         assert len(handler.calls) == 2
 
 
@@ -118,8 +117,8 @@ async def test_the_same_id_of_another_caller_is_another_request() -> None:
     async with callee(handler) as (_, server):
         for sender in ("bob", "carol"):
             request = models.RpcRequest(id="1", method=METHOD, response_timeout_ms=5_000, version=1)
-            server.send(sender, rpc_request=request)
-        answers = [await server.receive_packet() for _ in range(4)]
+            server.send_from(sender, rpc_request=request)
+        answers = [await server.expect_packet() for _ in range(4)]
         assert {(each.destination_identities[0], each.WhichOneof("value")) for each in answers} == {
             (sender, kind) for sender in ("bob", "carol") for kind in ("rpc_ack", "rpc_response")
         }
@@ -130,11 +129,11 @@ async def test_a_stream_with_the_id_of_a_running_request_is_ignored() -> None:
     handler = Handler()
     async with v2_callee(handler) as (room, server):
         room.register_rpc_method("honest", honest)
-        say_header(server, request_header("1", content=b"hi", method=METHOD))
-        assert await receive_ack(server) == "1"
+        send_header(server, request_header("1", content=b"hi", method=METHOD))
+        assert await expect_ack(server) == "1"
         again = request_header("1", content=b"hi", method=METHOD)
         again.stream_id = "other"
-        say_header(server, again)
+        send_header(server, again)
         send_request(server, "1")
         await assert_answers(server)
     assert handler.calls == ["1"]
@@ -166,12 +165,12 @@ async def test_the_longest_id_is_answered_with_the_largest_payload() -> None:
 
     async with v2_callee(handler) as (_, server):
         send_request(server, request_id)
-        assert await receive_ack(server) == request_id
-        assert len((await receive_response(server)).payload) == 15_360
+        assert await expect_ack(server) == request_id
+        assert len((await expect_response(server)).payload) == 15_360
         header = request_header(request_id + "2", content=b"hi", method=METHOD)
-        say_header(server, header)  # its id is one byte too long
-        say_header(server, request_header("2" * 128, content=b"hi", method=METHOD))
-        assert await receive_ack(server) == "2" * 128
+        send_header(server, header)  # its id is one byte too long
+        send_header(server, request_header("2" * 128, content=b"hi", method=METHOD))
+        assert await expect_ack(server) == "2" * 128
 
 
 # Answers that cannot be built
@@ -222,8 +221,8 @@ async def test_an_answer_that_cannot_be_built_is_1500(handler: Any) -> None:
     async with callee(handler) as (room, server):
         room.register_rpc_method("honest", honest)
         send_request(server)
-        assert await receive_ack(server) == "1"
-        assert failure(await receive_response(server))[0] == 1500
+        assert await expect_ack(server) == "1"
+        assert failure(await expect_response(server))[0] == 1500
         await assert_answers(server)
 
 
@@ -232,8 +231,8 @@ async def test_a_result_that_is_text_of_another_class_is_text() -> None:
     async with callee(return_nasty_text) as (room, server):
         room.register_rpc_method("honest", honest)
         send_request(server)
-        assert await receive_ack(server) == "1"
-        assert (await receive_response(server)).payload == "hello"
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "hello"
         await assert_answers(server)
 
 
@@ -248,7 +247,7 @@ async def test_a_callback_that_ends_in_no_ordinary_way_ends_alone(
             raise GeneratorExit
 
         room.register_rpc_method("honest", honest)
-        server.send("bob", user=models.UserPacket(payload=b"x"))
+        server.send_from("bob", user=models.UserPacket(payload=b"x"))
         await assert_answers(server)
     assert "a callback for data_received failed" in caplog.messages
 
@@ -265,7 +264,7 @@ async def test_a_failure_of_ours_concerns_one_packet(
 
         assert room._session is not None
         monkeypatch.setattr(room._session.calls, "on_ack", fail)
-        server.send("bob", rpc_ack=models.RpcAck(request_id="1"))
+        server.send_from("bob", rpc_ack=models.RpcAck(request_id="1"))
         await assert_answers(server)
     (record,) = (each for each in caplog.records if each.exc_info)
     assert "LookupError: a bug" in caplog.text
@@ -282,8 +281,8 @@ async def test_requests_that_wait_are_bounded_per_caller() -> None:
         for number in range(6):
             send_request(server, str(number))
         request = models.RpcRequest(id="9", method=METHOD, response_timeout_ms=5_000, version=1)
-        server.send("carol", rpc_request=request)
-        packets = [await server.receive_packet() for _ in range(9)]
+        server.send_from("carol", rpc_request=request)
+        packets = [await server.expect_packet() for _ in range(9)]
         assert sum(each.WhichOneof("value") == "rpc_ack" for each in packets) == 7
         refused = [each.rpc_response for each in packets if each.HasField("rpc_response")]
         assert [response.request_id for response in refused] == ["4", "5"]
@@ -295,7 +294,7 @@ async def test_requests_that_wait_are_bounded_per_caller() -> None:
         )
         assert room.statistics().running_handlers == 5
         handler.gate.set()
-        answered = [await server.receive_packet() for _ in range(5)]
+        answered = [await server.expect_packet() for _ in range(5)]
         assert [each.rpc_response.request_id for each in answered] == ["0", "1", "9", "2", "3"]
     assert handler.calls == ["0", "1", "9", "2", "3"]
 
@@ -324,7 +323,7 @@ async def test_cancelled_requests_leave_the_queue_newest_first() -> None:
             cancel(server, str(number))
         cancelled: list[int] = []
         while len(cancelled) < count - 1:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.HasField("rpc_response"):
                 assert packet.rpc_response.error.code == 1502
                 cancelled.append(int(packet.rpc_response.request_id))
@@ -335,7 +334,7 @@ async def test_cancelled_requests_leave_the_queue_newest_first() -> None:
 
 def cancel(server: ScriptedServer, request_id: str) -> None:
     user = models.UserPacket(payload=request_id.encode(), topic="trio_rpc.cancel")
-    server.send("bob", user=user)
+    server.send_from("bob", user=user)
 
 
 @pytest.mark.rule("B5")
@@ -347,7 +346,7 @@ async def test_requests_that_wait_end_at_their_deadline_without_a_slot() -> None
         ended: list[tuple[str, int]] = []
         started = anyio.current_time()
         while len(ended) < 3:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.HasField("rpc_response"):
                 assert packet.rpc_response.error.code == 1502
                 seconds = round(anyio.current_time() - started)
@@ -366,7 +365,7 @@ async def test_a_cancellation_in_the_same_message_as_its_request_counts() -> Non
             cancel(server, str(number))
         responses: list[int] = []
         while len(responses) < 20:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.HasField("rpc_response"):
                 responses.append(packet.rpc_response.error.code)
         assert responses == [1502] * 20
@@ -386,7 +385,7 @@ async def test_requests_over_the_budget_of_their_caller_are_refused() -> None:
             send_request(server, str(number), payload="x" * 15_000)
         refused: list[str] = []
         while len(refused) < 15:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.HasField("rpc_response"):
                 code, _, data = failure(packet.rpc_response)
                 assert code == 1500
@@ -398,7 +397,7 @@ async def test_requests_over_the_budget_of_their_caller_are_refused() -> None:
         await assert_answers(server)
         handler.gate.set()
         for _ in range(5):
-            assert (await receive_response(server)).payload == "done"
+            assert (await expect_response(server)).payload == "done"
     assert len(handler.calls) == 5
 
 
@@ -408,10 +407,10 @@ async def test_content_for_unknown_methods_is_not_kept() -> None:
     async with v2_callee(honest) as (room, server):
         for number in range(100):
             header = request_header(str(number), content=None, method="unknown", compression=1)
-            say_stream(server, header, [bomb[:15_000], bomb[15_000:]])
+            send_stream(server, header, [bomb[:15_000], bomb[15_000:]])
         codes: list[int] = []
         while len(codes) < 100:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             if packet.HasField("rpc_response"):
                 codes.append(packet.rpc_response.error.code)
         assert codes == [1400] * 100
@@ -428,11 +427,11 @@ async def test_bombs_inflate_within_the_budget_of_their_sender() -> None:
         room.register_rpc_method("honest", honest)
         for number in range(10):
             header = request_header(str(number), content=None, method=METHOD, compression=1)
-            say_stream(server, header, [bomb[:15_000], bomb[15_000:]])
+            send_stream(server, header, [bomb[:15_000], bomb[15_000:]])
         errors: list[str] = []
         # The budget has room for one, or two; the others compete for it, and fail.
         while len(errors) < 8:
-            packet = await server.receive_packet()
+            packet = await server.expect_packet()
             held.append(room.statistics().held_bytes)
             if packet.HasField("rpc_response"):
                 code, _, data = failure(packet.rpc_response)
@@ -452,14 +451,14 @@ async def test_a_body_that_does_not_come_holds_no_handler_slot() -> None:
         room.register_rpc_method("honest", honest)
         for number in range(5):
             header = request_header(str(number), content=None, method=METHOD)
-            say_header(server, header)
-            assert await receive_ack(server) == str(number)
+            send_header(server, header)
+            assert await expect_ack(server) == str(number)
         await assert_answers(server)
         cancel(server, "3")
-        assert failure(await receive_response(server))[::2] == (1502, "the caller gave up")
-        say_chunk(server, 0, b"hi", stream_id="request 2")
-        say_trailer(server, stream_id="request 2")
-        packet = await server.receive_packet()
+        assert failure(await expect_response(server))[::2] == (1502, "the caller gave up")
+        send_chunk(server, 0, b"hi", stream_id="request 2")
+        send_trailer(server, stream_id="request 2")
+        packet = await server.expect_packet()
         assert packet.stream_header.inline_content == b"done"
         assert room.statistics().open_streams == 3
 
@@ -470,9 +469,9 @@ async def test_a_request_stream_over_the_limit_is_refused() -> None:
         room.register_rpc_method("honest", honest)
         for number in range(3):
             header = request_header(str(number), content=None, method=METHOD)
-            say_header(server, header)
-            assert await receive_ack(server) == str(number)
-        assert failure(await receive_response(server))[2] == (
+            send_header(server, header)
+            assert await expect_ack(server) == str(number)
+        assert failure(await expect_response(server))[2] == (
             "not taken: 2 streams of this participant are open, which is the limit "
             "(max_peer_streams)"
         )
@@ -486,5 +485,5 @@ async def test_malformed_packets_that_have_a_sender_end_no_session() -> None:
         room.register_rpc_method("honest", honest)
         packet = models.DataPacket(participant_identity="bob")
         for _ in range(500):
-            server.link.send_nowait(Frame(Channel.RELIABLE, packet.SerializeToString()))
+            server.send(packet)
         await assert_answers(server)

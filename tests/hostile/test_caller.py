@@ -16,10 +16,10 @@ from ..support.stream_packets import (
     deflated,
     peer,
     response_header,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     server_with,
     settle,
 )
@@ -60,7 +60,7 @@ class Outcome:
 
 
 async def receive_request_id(server: ScriptedServer) -> str:
-    packet = await server.receive_packet()
+    packet = await server.expect_packet()
     return packet.stream_header.attributes["lk.rpc_request_id"]
 
 
@@ -79,8 +79,8 @@ async def calling(
 async def test_a_response_stream_ends_with_its_call() -> None:
     async with caller() as (room, server), calling(room, server) as (request_id, outcome):
         header = response_header(request_id, None)
-        say_header(server, header)
-        say_chunk(server, 0, b"x" * 15_000, stream_id=header.stream_id)
+        send_header(server, header)
+        send_chunk(server, 0, b"x" * 15_000, stream_id=header.stream_id)
         await settle(room, server)
         assert room.statistics().open_streams == 1
         assert room.statistics().held_bytes >= 15_000
@@ -89,7 +89,7 @@ async def test_a_response_stream_ends_with_its_call() -> None:
         assert room.statistics().open_streams == 0
         assert room.statistics().held_bytes == 0
         for index in range(1, 100):
-            say_chunk(server, index, b"x" * 15_000, stream_id=header.stream_id)
+            send_chunk(server, index, b"x" * 15_000, stream_id=header.stream_id)
         await settle(room, server)
         assert room.statistics().held_bytes == 0
 
@@ -100,12 +100,12 @@ async def test_a_call_has_one_response_stream() -> None:
         for number in range(1_000):
             header = response_header(request_id, None)
             header.stream_id = str(number)
-            say_header(server, header)
-            say_chunk(server, 0, b"x" * 1_000, stream_id=str(number))
+            send_header(server, header)
+            send_chunk(server, 0, b"x" * 1_000, stream_id=str(number))
         await settle(room, server)
         assert room.statistics().open_streams == 1
         assert room.statistics().held_bytes < 10_000
-        say_trailer(server, stream_id="0")
+        send_trailer(server, stream_id="0")
         await outcome.ended.wait()
         assert outcome.value == "x" * 1_000
 
@@ -120,7 +120,7 @@ async def test_a_response_that_is_not_utf8_is_an_error(is_compressed: bool) -> N
             header.compression = 1  # type: ignore[assignment]
         else:
             header = response_header(request_id, content)
-        say_header(server, header)
+        send_header(server, header)
         assert await outcome.error() == (1500, "the response broke off: it is not UTF-8")
         assert room.statistics().held_bytes == 0
 
@@ -132,7 +132,7 @@ async def test_a_response_that_is_a_bomb_stays_within_the_budget() -> None:
             bomb = deflated(bytes(1_000_000))
             header = response_header(request_id, bomb, total_length=1_000_000)
             header.compression = 1  # type: ignore[assignment]
-            say_header(server, header)
+            send_header(server, header)
             code, data = await outcome.error()
             assert code == 1500
             assert data is not None
@@ -147,7 +147,7 @@ async def test_a_large_compressed_response_is_inflated_by_its_caller() -> None:
         content = deflated(text.encode())
         header = response_header(request_id, None, total_length=len(text))
         header.compression = 1  # type: ignore[assignment]
-        say_stream(server, header, [content])
+        send_stream(server, header, [content])
         await outcome.ended.wait()
         assert outcome.value == text
         assert room.statistics().held_bytes == 0
@@ -161,9 +161,9 @@ async def test_a_response_over_a_limit_ends_its_call(form: str, limit: str) -> N
     async with caller(**{limit: 9_000}) as (room, server):
         async with calling(room, server) as (request_id, outcome):
             if form == "inline":
-                say_header(server, response_header(request_id, content))
+                send_header(server, response_header(request_id, content))
             else:
-                say_stream(server, response_header(request_id, None), [content])
+                send_stream(server, response_header(request_id, None), [content])
             code, data = await outcome.error()
             assert code == 1500
             assert data is not None
@@ -177,8 +177,8 @@ async def test_one_inline_response_of_many_counts_and_nothing_of_them_is_held() 
     async with caller() as (room, server), calling(room, server) as (request_id, outcome):
         header = response_header(request_id, b"x" * 10_000)
         for _ in range(3):
-            say_header(server, header)
-        say_header(server, response_header(request_id, b""))
+            send_header(server, header)
+        send_header(server, response_header(request_id, b""))
         await outcome.ended.wait()
         assert outcome.value == "x" * 10_000
         assert room.statistics().held_bytes == 0

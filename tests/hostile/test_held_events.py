@@ -29,7 +29,7 @@ _LIMIT = 100_000
 
 
 def say_data(server: ScriptedServer, number: int, sender: str = "bob") -> None:
-    server.send(sender, user=models.UserPacket(payload=b"%4d" % number * 250))
+    server.send_from(sender, user=models.UserPacket(payload=b"%4d" % number * 250))
 
 
 async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
@@ -66,10 +66,13 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("kind", "say"),
     [
-        (SipDTMFReceived, lambda server, _: server.send("bob", sip_dtmf=models.SipDTMF(code=1))),
+        (
+            SipDTMFReceived,
+            lambda server, _: server.send_from("bob", sip_dtmf=models.SipDTMF(code=1)),
+        ),
         (
             TranscriptionReceived,
-            lambda server, number: server.send(
+            lambda server, number: server.send_from(
                 "bob",
                 transcription=models.Transcription(
                     segments=[models.TranscriptionSegment(id=str(number), text="x" * 1_000)]

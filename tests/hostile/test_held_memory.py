@@ -22,10 +22,10 @@ from ..support.stream_packets import (
     deflated,
     peer,
     request_header,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     server_with,
     settle,
     text_header,
@@ -77,10 +77,10 @@ async def test_requests_that_exceed_the_budget_leave_no_circles(is_compressed: b
                     str(number), content=None, method=METHOD, compression=int(is_compressed)
                 )
                 chunks = [content[at : at + 15_000] for at in range(0, len(content), 15_000)]
-                say_stream(server, header, chunks)
+                send_stream(server, header, chunks)
             refused = 0
             while refused < 20:
-                packet = await server.receive_packet()
+                packet = await server.expect_packet()
                 if packet.HasField("rpc_response"):
                     assert "(max_peer_bytes)" in failure(packet.rpc_response)[2]
                     refused += 1
@@ -92,14 +92,14 @@ async def test_streams_that_break_off_leave_no_circles() -> None:
     async with collecting() as (room, server, collected):
         with no_circles_of_holders():
             for name, compression in (("gap", 0), ("bomb", 1), ("gave up", 0), ("text", 0)):
-                say_header(server, text_header(name, compression=compression))
-            say_chunk(server, 1, b"x" * 15_000, stream_id="gap")
-            say_chunk(server, 0, b"x" * 15_000, stream_id="bomb")
-            say_trailer(server, stream_id="gave up", reason="no more")
-            say_stream(server, text_header("text"), [b"\xff"])
+                send_header(server, text_header(name, compression=compression))
+            send_chunk(server, 1, b"x" * 15_000, stream_id="gap")
+            send_chunk(server, 0, b"x" * 15_000, stream_id="bomb")
+            send_trailer(server, stream_id="gave up", reason="no more")
+            send_stream(server, text_header("text"), [b"\xff"])
             for name in ("gap", "bomb", "gave up"):
                 await collected.failure(name)
-            say_trailer(server, stream_id="text")
+            send_trailer(server, stream_id="text")
             await collected.failure("text")
             collected.outcomes.clear()
             collected.readers.clear()
@@ -115,15 +115,15 @@ async def test_tiny_pieces_that_nobody_reads_count_as_the_objects_that_they_are(
             await anyio.sleep_forever()
 
         room.register_byte_stream_handler("unread", read_nothing)
-        say_header(server, byte_header("tiny", topic="unread"))
+        send_header(server, byte_header("tiny", topic="unread"))
         await settle(room, server)
         before = room.statistics().held_bytes
         for number in range(100):
-            say_chunk(server, number, b"xy", stream_id="tiny")
+            send_chunk(server, number, b"xy", stream_id="tiny")
         await settle(room, server)
         assert room.statistics().held_bytes - before == 100 * 66
         for number in range(100, 10_000):
-            say_chunk(server, number, b"xy", stream_id="tiny")
+            send_chunk(server, number, b"xy", stream_id="tiny")
         await settle(room, server)
         assert room.statistics().held_bytes <= 100_000
         # Of the stream, which has exceeded the budget, no more is taken.
@@ -143,8 +143,8 @@ async def test_compressed_content_counts_until_it_is_inflated() -> None:
         room.register_byte_stream_handler("deflated", read_a_piece)
         bomb = deflated(bytes(10_000_000))
         assert 9_000 < len(bomb) <= 15_000
-        say_header(server, byte_header(topic="deflated", compression=1))
-        say_chunk(server, 0, bomb)
+        send_header(server, byte_header(topic="deflated", compression=1))
+        send_chunk(server, 0, bomb)
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         # All of it was fed to the inflater, which has given out a piece.
@@ -160,12 +160,12 @@ async def test_one_wide_character_in_a_long_text_counts_for_what_it_makes_of_it(
     content = text.encode()
     chunks = [content[at : at + 15_000] for at in range(0, len(content), 15_000)]
     async with collecting(max_peer_bytes=3_900_000) as (room, server, collected):
-        say_stream(server, text_header(), chunks)
+        send_stream(server, text_header(), chunks)
         # As text, each of the million characters takes four bytes.
         assert "(max_peer_bytes)" in await collected.failure()
         assert room.statistics().held_bytes == 0
     async with collecting(max_peer_bytes=4_100_000) as (room, server, collected):
-        say_stream(server, text_header(), chunks)
+        send_stream(server, text_header(), chunks)
         assert await collected.outcome("S") == text
 
 
@@ -190,7 +190,7 @@ async def test_a_reader_who_gives_up_waiting_loses_no_inflated_content() -> None
     async with collecting() as (room, server, _):
         room.register_byte_stream_handler("deflated", read_impatiently)
         header = byte_header(topic="deflated", compression=1, total_length=len(content))
-        say_stream(server, header, [deflated(content)])
+        send_stream(server, header, [deflated(content)])
         await ended.wait()
     assert b"".join(pieces) == content
     assert gave_up >= len(content) // (64 * 1024)

@@ -14,10 +14,10 @@ from ..streams.receiving import collecting
 from ..support.stream_packets import (
     byte_header,
     deflated,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     settle,
     text_header,
 )
@@ -29,17 +29,17 @@ pytestmark = pytest.mark.anyio
 async def test_streams_of_one_sender_are_bounded() -> None:
     async with collecting(max_peer_streams=10, max_streams=15) as (room, server, collected):
         for number in range(1_000):
-            say_header(server, text_header(str(number)))
-        say_stream(server, text_header("carol's"), [b"hello"], sender="carol")
+            send_header(server, text_header(str(number)))
+        send_stream(server, text_header("carol's"), [b"hello"], sender="carol")
         assert await collected.outcome("carol's") == "hello"
         assert room.statistics().open_streams == 10
         assert len(collected.readers) == 11
         for number in range(10):
-            say_header(server, text_header(f"c{number}"), sender="carol")
+            send_header(server, text_header(f"c{number}"), sender="carol")
         await settle(room, server)
         assert room.statistics().open_streams == 15
-        say_trailer(server, stream_id="0")
-        say_header(server, text_header("next"))
+        send_trailer(server, stream_id="0")
+        send_header(server, text_header("next"))
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         assert "next" in collected.readers
@@ -50,11 +50,11 @@ async def test_headers_count_against_the_budget_of_their_sender() -> None:
     attributes = {f"{number}": "x" * 900 for number in range(60)}
     async with collecting(max_peer_bytes=1_000_000) as (room, server, collected):
         for number in range(50):
-            say_header(server, text_header(str(number), attributes=attributes))
+            send_header(server, text_header(str(number), attributes=attributes))
         await settle(room, server)
         assert 2 <= room.statistics().open_streams < 10
         assert 500_000 < room.statistics().held_bytes <= 1_000_000
-        say_stream(server, text_header("carol's"), [b"hello"], sender="carol")
+        send_stream(server, text_header("carol's"), [b"hello"], sender="carol")
         assert await collected.outcome("carol's") == "hello"
 
 
@@ -62,13 +62,13 @@ async def test_headers_count_against_the_budget_of_their_sender() -> None:
 async def test_content_counts_against_the_budget_of_its_sender() -> None:
     async with collecting(max_peer_bytes=100_000) as (room, server, collected):
         for number in range(5):
-            say_header(server, text_header(str(number)))
+            send_header(server, text_header(str(number)))
         for number in range(5):
-            say_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
+            send_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
         await settle(room, server)
         assert room.statistics().held_bytes <= 100_000
         for number in range(5):
-            say_trailer(server, stream_id=str(number))
+            send_trailer(server, stream_id=str(number))
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         failed = [
@@ -76,7 +76,7 @@ async def test_content_counts_against_the_budget_of_its_sender() -> None:
         ]
         assert failed
         assert all("the limit of 100,000 (max_peer_bytes)" in error for error in failed)
-        say_stream(server, text_header("carol's"), [b"hello"], sender="carol")
+        send_stream(server, text_header("carol's"), [b"hello"], sender="carol")
         assert await collected.outcome("carol's") == "hello"
     assert room.statistics().held_bytes == 0
 
@@ -85,14 +85,14 @@ async def test_content_counts_against_the_budget_of_its_sender() -> None:
 @pytest.mark.parametrize("letter", ["a", "ä", "語"])
 async def test_a_text_in_tiny_pieces_counts_no_more_than_in_large_ones(letter: str) -> None:
     async with collecting(max_peer_bytes=100_000) as (room, server, collected):
-        say_header(server, text_header("slow"))
+        send_header(server, text_header("slow"))
         await settle(room, server)
         # Each is read before the next comes.
         for number in range(10_000):
-            say_chunk(server, number, letter.encode(), stream_id="slow")
+            send_chunk(server, number, letter.encode(), stream_id="slow")
             if number % 100 == 99:
                 await settle(room, server)
-        say_trailer(server, stream_id="slow")
+        send_trailer(server, stream_id="slow")
         assert await collected.outcome("slow") == letter * 10_000
 
 
@@ -100,8 +100,8 @@ async def test_a_text_in_tiny_pieces_counts_no_more_than_in_large_ones(letter: s
 async def test_nothing_is_kept_for_a_topic_without_a_handler() -> None:
     async with collecting() as (room, server, _):
         for number in range(100):
-            say_header(server, byte_header(str(number), topic="unknown"))
-            say_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
+            send_header(server, byte_header(str(number), topic="unknown"))
+            send_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
         await settle(room, server)
         assert room.statistics().held_bytes == 0
         assert room.statistics().open_streams == 0
@@ -116,10 +116,10 @@ async def test_a_stream_whose_reader_is_gone_is_dropped() -> None:
 
         room.register_text_stream_handler("a little", read_a_little)
         room.register_text_stream_handler("nothing", lambda _reader, _sender: None)
-        say_header(server, text_header("1", topic="a little"))
-        say_header(server, text_header("2", topic="nothing"))
-        say_chunk(server, 0, b"hello", stream_id="1")
-        say_chunk(server, 0, b"hello", stream_id="2")
+        send_header(server, text_header("1", topic="a little"))
+        send_header(server, text_header("2", topic="nothing"))
+        send_chunk(server, 0, b"hello", stream_id="1")
+        send_chunk(server, 0, b"hello", stream_id="2")
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         assert room.statistics().open_streams == 0
@@ -131,11 +131,11 @@ async def test_a_plain_function_may_pass_its_reader_on() -> None:
     readers: list[TextStreamReader] = []
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("kept", lambda reader, _sender: readers.append(reader))
-        say_header(server, text_header(topic="kept"))
-        say_chunk(server, 0, b"hel")
+        send_header(server, text_header(topic="kept"))
+        send_chunk(server, 0, b"hel")
         await settle(room, server)
-        say_chunk(server, 1, b"lo")
-        say_trailer(server)
+        send_chunk(server, 1, b"lo")
+        send_trailer(server)
         assert await readers[0].read_all() == "hello"
         assert room.statistics().held_bytes == 0
 
@@ -158,7 +158,7 @@ async def test_a_bomb_comes_out_in_pieces() -> None:
         content = bytes(50_000_000)
         bomb = deflated(content)
         header = byte_header(topic="bomb", total_length=len(content), compression=1)
-        say_stream(server, header, [bomb[at : at + 15_000] for at in range(0, len(bomb), 15_000)])
+        send_stream(server, header, [bomb[at : at + 15_000] for at in range(0, len(bomb), 15_000)])
         await ended.wait()
     assert sum(sizes) == 50_000_000
     assert max(sizes) <= 64 * 1024
@@ -182,7 +182,7 @@ async def test_others_have_their_turn_while_a_bomb_inflates() -> None:
             tasks.start_soon(count_turns)
             header = text_header(compression=1, inline_content=bomb[:15_000])
             assert len(bomb) <= 15_000
-            say_header(server, header)
+            send_header(server, header)
             assert len(str(await collected.outcome("S"))) == 15_000_000
             inflating = False
     assert turns >= 15_000_000 // (64 * 1024)
@@ -205,9 +205,9 @@ async def test_a_header_out_of_bounds_is_malformed(
 ) -> None:
     caplog.set_level("DEBUG", "trio_rpc")
     async with collecting() as (room, server, collected):
-        say_stream(server, text_header(**fields), [b"hello"])
-        say_stream(server, text_header("x" * 257), [b"hello"])
-        say_stream(server, text_header(""), [b"hello"])
+        send_stream(server, text_header(**fields), [b"hello"])
+        send_stream(server, text_header("x" * 257), [b"hello"])
+        send_stream(server, text_header(""), [b"hello"])
         await settle(room, server)
         assert collected.readers == {}
     assert any(problem in message for message in caplog.messages)
@@ -245,11 +245,11 @@ async def test_events_for_callbacks_that_take_long_are_bounded() -> None:
             await anyio.sleep_forever()
 
         for _ in range(100):
-            server.send("bob", user=models.UserPacket(payload=b"x" * 10_000))
+            server.send_from("bob", user=models.UserPacket(payload=b"x" * 10_000))
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
         assert len(started) == 200_000 // (10_000 + 8 * 1024)
         assert room.statistics().held_bytes <= 200_000
-        say_stream(server, text_header("carol's"), [b"hello"], sender="carol")
+        send_stream(server, text_header("carol's"), [b"hello"], sender="carol")
         assert await collected.outcome("carol's") == "hello"
     assert room.statistics().held_bytes == 0

@@ -27,7 +27,7 @@ from trio_rpc.net.tls import TlsByteStream
 from trio_rpc.server import stream_listener
 from trio_rpc.server.signalling import _StarletteStream
 
-from ..support.streams import Certificate
+from ..support.serving import Certificate
 from .web import serve_app
 
 REQUEST: Final = rtc.JoinRequest(client_info=models.ClientInfo(version="1"))

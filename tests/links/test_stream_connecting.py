@@ -17,7 +17,7 @@ from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
-from ..support.streams import Certificate, serving_stream
+from ..support.serving import Certificate, serving_stream
 from ..support.tokens import make_token
 from .web import unused_port
 

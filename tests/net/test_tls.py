@@ -12,7 +12,7 @@ from trio_rpc.net.byte_streams import READ_BYTES
 from trio_rpc.net.tls import TlsByteStream
 
 from ..support.byte_streams import FullByteStream, bystander, largest_step
-from ..support.streams import Certificate
+from ..support.serving import Certificate
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     peer,
     response_header,
-    say_header,
+    send_header,
     server_with,
 )
 
@@ -37,7 +37,7 @@ class Held:
     link: HoldingLink
 
     async def header(self) -> models.DataStream.Header:
-        return (await self.server.receive_packet()).stream_header
+        return (await self.server.expect_packet()).stream_header
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ async def test_the_timeout_on_the_wire_is_what_is_left_when_the_header_is_writte
         held.alice.call("hi", response_timeout=5)
         await anyio.sleep(2)
         held.link.released.set()
-        packet = await held.server.receive_packet()
+        packet = await held.server.expect_packet()
         timeout_ms = packet.rpc_request.response_timeout_ms or int(
             packet.stream_header.attributes["lk.rpc_request_response_timeout_ms"]
         )
@@ -119,7 +119,7 @@ async def test_a_response_ends_a_call_whose_request_is_not_sent_yet(as_stream: b
         request_id = (await held.header()).attributes["lk.rpc_request_id"]
         await held.link.held.wait()
         if as_stream:
-            say_header(held.server, response_header(request_id, b"hello"))
+            send_header(held.server, response_header(request_id, b"hello"))
         else:
             held.alice.respond(request_id, "hello")
         assert await call.outcome() == "hello"

@@ -13,7 +13,8 @@ from livekit.protocol import models, rtc
 
 from trio_rpc.links import Channel, Frame, LinkClosedError, LinkFullError
 
-from .raw import Message, RawMember, leave_reasons, packets, texts, updates
+from ..support.messages import Message, leave_reasons, packets, texts, updates
+from ..support.scripted_client import ScriptedClient
 
 
 @define(eq=False)
@@ -26,7 +27,7 @@ class Reader:
         closed_because: Why its link has ended.
     """
 
-    member: RawMember
+    member: ScriptedClient
     pause: float = 0.0
     messages: list[Message] = field(factory=list)
     closed_because: str | None = None
@@ -64,27 +65,16 @@ class Reader:
             if self.pause:
                 await anyio.sleep(self.pause)
             try:
-                self.messages.append(await self.member.receive())
-                while self.member._received:
-                    self.messages.append(await self.member.receive())
+                self.messages += await self.member.receive_batch()
             except LinkClosedError as error:
                 self.closed_because = str(error)
             self._changed.set()
             self._changed = anyio.Event()
 
-    async def ping(self, every: float) -> None:
-        """Say now and then that the participant lives."""
-        request = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1))
-        with suppress(LinkClosedError):
-            while True:
-                with suppress(LinkFullError):
-                    self.member.send_frame(request.SerializeToString(), Channel.SIGNAL)
-                await anyio.sleep(every)
-
 
 @asynccontextmanager
 async def reading(
-    *readers: tuple[RawMember, float], every: float = 5
+    *readers: tuple[ScriptedClient, float], every: float = 5
 ) -> AsyncIterator[list[Reader]]:
     """Read and ping for participants while the block runs, each with its pause.
 
@@ -94,7 +84,7 @@ async def reading(
     started = [Reader(member, pause) for member, pause in readers]
     async with anyio.create_task_group() as tasks:
         for reader in started:
-            tasks.start_soon(reader.ping, every)
+            tasks.start_soon(reader.member.keep_alive, every)
             if reader.pause < math.inf:
                 tasks.start_soon(reader.run)
         yield started
@@ -102,7 +92,7 @@ async def reading(
 
 
 async def send_all(
-    member: RawMember, bodies: Iterable[models.DataPacket | rtc.SignalRequest]
+    member: ScriptedClient, bodies: Iterable[models.DataPacket | rtc.SignalRequest]
 ) -> None:
     """Send packets and requests as fast as the link takes them, until it has ended."""
     with suppress(LinkClosedError):

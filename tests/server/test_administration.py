@@ -22,20 +22,9 @@ from trio_rpc.events import ParticipantPermissionsChanged, RoomMetadataChanged
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..conftest import Join
+from ..support.messages import leave_reasons, packets, request, signals, told, updates, user
+from ..support.scripted_client import ScriptedClient, scripted_client, scripted_clients, settle_all
 from ..support.tokens import API_KEYS
-from .raw import (
-    RawMember,
-    join_all,
-    join_raw,
-    leave_reasons,
-    packets,
-    request,
-    settle_all,
-    signals,
-    told,
-    updates,
-    user,
-)
 
 pytestmark = pytest.mark.anyio
 
@@ -50,16 +39,19 @@ def server() -> RoomServer:
 @asynccontextmanager
 async def alice_and_bob(
     server: RoomServer, **grants: Any
-) -> AsyncIterator[tuple[RawMember, RawMember]]:
+) -> AsyncIterator[tuple[ScriptedClient, ScriptedClient]]:
     """Alice with `grants`, and bob who looks on."""
-    async with join_raw(server, "alice", **grants) as alice, join_raw(server, "bob") as bob:
+    async with (
+        scripted_client(server, "alice", **grants) as alice,
+        scripted_client(server, "bob") as bob,
+    ):
         await settle_all([alice, bob])
         yield alice, bob
 
 
-async def answer_to(alice: RawMember, **update: Any) -> rtc.RequestResponse:
+async def answer_to(alice: ScriptedClient, **update: Any) -> rtc.RequestResponse:
     """Request a change as a participant, and return the server's response."""
-    alice.say(update_metadata=rtc.UpdateParticipantMetadata(request_id=42, **update))
+    alice.send_signal(update_metadata=rtc.UpdateParticipantMetadata(request_id=42, **update))
     [answer] = [
         signal.request_response
         for signal in signals(await alice.settle())
@@ -82,7 +74,7 @@ async def test_a_change_without_the_grant_is_refused_to_the_asker_and_changes_no
         assert answer.reason == rtc.RequestResponse.NOT_ALLOWED
         assert answer.message == "'alice' lacks the grant canUpdateOwnMetadata"
         assert await bob.settle() == []
-        async with join_raw(server, "carol") as carol:
+        async with scripted_client(server, "carol") as carol:
             [seen, _] = carol.join.other_participants
     assert (seen.name, seen.metadata, dict(seen.attributes)) == ("", "", {})
 
@@ -138,7 +130,7 @@ async def test_attributes_merge_and_an_empty_value_deletes_the_key(server: RoomS
 @pytest.mark.rule("V7")
 async def test_the_asker_hears_of_the_change_before_the_answer(server: RoomServer) -> None:
     async with alice_and_bob(server, can_update_own_metadata=True) as (alice, _):
-        alice.say(update_metadata=rtc.UpdateParticipantMetadata(request_id=1, name="A"))
+        alice.send_signal(update_metadata=rtc.UpdateParticipantMetadata(request_id=1, name="A"))
         kinds = [signal.WhichOneof("message") for signal in signals(await alice.settle())]
     assert kinds == ["update", "request_response"]
 
@@ -276,7 +268,7 @@ async def test_a_removed_participant_is_told_and_gone_at_once(server: RoomServer
         messages, why = await alice.receive_rest()
         assert leave_reasons(messages) == ["PARTICIPANT_REMOVED"]
         assert why == "the server removed it"
-        async with join_raw(server, "alice"):
+        async with scripted_client(server, "alice"):
             assert told(await bob.settle()) == [("alice", "ACTIVE")]
 
 
@@ -292,7 +284,7 @@ async def test_everybody_in_a_deleted_room_is_told(server: RoomServer, join: Joi
     async with (
         join("alice", on_disconnect="continue") as alice,
         join("bob", on_disconnect="continue") as bob,
-        join_raw(server, "x", room="other"),
+        scripted_client(server, "x", room="other"),
     ):
         server.delete_room(ROOM)
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
@@ -301,9 +293,9 @@ async def test_everybody_in_a_deleted_room_is_told(server: RoomServer, join: Joi
 
 
 async def test_a_deleted_room_can_be_joined_anew(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (alice, _):
+    async with scripted_clients(server, "alice", "bob") as (alice, _):
         server.delete_room(ROOM)
-        async with join_raw(server, "alice") as again:
+        async with scripted_client(server, "alice") as again:
             assert again.join.room.sid != alice.join.room.sid
             assert not again.join.other_participants
             assert server.statistics() == ServerStatistics(rooms=1, participants=1)
@@ -322,7 +314,7 @@ async def test_a_deleted_room_can_be_joined_anew(server: RoomServer) -> None:
 async def test_an_unknown_room_is_a_lookup_error(
     server: RoomServer, act: Callable[[RoomServer, str, str], None]
 ) -> None:
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         with pytest.raises(LookupError, match="there is no room 'another'"):
             act(server, "another", "alice")
 
@@ -338,7 +330,7 @@ async def test_an_unknown_room_is_a_lookup_error(
 async def test_an_unknown_identity_is_a_lookup_error(
     server: RoomServer, act: Callable[[RoomServer, str], None]
 ) -> None:
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         with pytest.raises(LookupError, match="no participant 'bob' is in room 'the room'"):
             act(server, "bob")
 
@@ -358,7 +350,7 @@ async def test_shutting_down_tells_everybody_and_lets_nobody_in(
 ) -> None:
     async with (
         join("alice", on_disconnect="continue") as alice,
-        join_raw(server, "bob", room="other") as bob,
+        scripted_client(server, "bob", room="other") as bob,
     ):
         await server.shut_down()
         assert server.statistics() == ServerStatistics(rooms=0, participants=0)

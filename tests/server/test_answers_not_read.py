@@ -14,9 +14,10 @@ from trio_rpc import Room, RpcError
 from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
+from ..support.messages import Message, packets, user
+from ..support.scripted_client import ScriptedClient, scripted_client, scripted_clients
 from ..support.stream_packets import request_header
 from ..support.tokens import API_KEYS
-from .raw import Message, RawMember, join_all, join_raw, packets, user
 from .reading import reading, send_all
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ def little_between_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def call_and_never_read(
-    mallory: RawMember, callee: str, count: int, *, method: str = "unknown", prefix: str = ""
+    mallory: ScriptedClient, callee: str, count: int, *, method: str = "unknown", prefix: str = ""
 ) -> None:
     """Call an unknown method, and ping so as not to count as gone."""
     for number in range(count):
@@ -52,7 +53,7 @@ async def test_who_answers_one_who_does_not_read_goes_on(server: RoomServer, joi
     async with (
         join("alice") as alice,
         join("bob") as bob,
-        join_raw(server, "mallory") as mallory,
+        scripted_client(server, "mallory") as mallory,
     ):
 
         @alice.register_rpc_method("hello")
@@ -78,7 +79,7 @@ async def test_who_calls_one_who_does_not_read_goes_on_beside_a_crowd(
     async with (
         join("alice") as alice,
         join("bob") as bob,
-        join_all(server, "mallory", "friend", "other", *crowd) as (_, *members),
+        scripted_clients(server, "mallory", "friend", "other", *crowd) as (_, *members),
     ):
 
         @alice.register_rpc_method("hello")
@@ -125,10 +126,10 @@ async def test_a_callee_goes_on_whose_caller_left_came_back_and_does_not_read(
             return "hello"
 
         for number in range(leaves):
-            async with join_raw(server, "mallory") as mallory:
+            async with scripted_client(server, "mallory") as mallory:
                 await alice.wait_for_participant("mallory")
                 await call_and_never_read(mallory, "alice", 50, method="later", prefix=f"{number}")
-        async with join_raw(server, "mallory") as mallory:
+        async with scripted_client(server, "mallory") as mallory:
             await call_and_never_read(mallory, "alice", 5_000)
             may_answer.set()
             await anyio.wait_all_tasks_blocked()
@@ -194,7 +195,7 @@ async def test_who_answers_at_length_one_who_does_not_read_goes_on(
     async with (
         join_at_length(join) as alice,
         join("bob") as bob,
-        join_raw(server, "mallory") as mallory,
+        scripted_client(server, "mallory") as mallory,
     ):
         await alice.wait_for_participant("mallory")
         for packet in at_length_requests(40):
@@ -223,7 +224,7 @@ async def test_who_answers_at_length_one_who_does_not_read_goes_on(
 async def test_who_reads_slowly_gets_answers_at_length(server: RoomServer, join: Join) -> None:
     async with (
         join_at_length(join) as alice,
-        join_raw(server, "slow") as slow,
+        scripted_client(server, "slow") as slow,
         reading((slow, 0.1)) as (reader,),
     ):
         await alice.wait_for_participant("slow")

@@ -24,8 +24,9 @@ from trio_rpc import ConnectError, DisconnectReason, Room
 from trio_rpc.server import RoomServer, ServerStatistics, create_app
 
 from ..conftest import Join
+from ..support.raw_sockets import RefusedError, connect_websocket
+from ..support.serving import port_of
 from ..support.tokens import make_token
-from .raw import RefusedError, connect_websocket, port_of
 
 pytestmark = pytest.mark.anyio
 

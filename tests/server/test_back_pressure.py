@@ -14,8 +14,9 @@ from trio_rpc import AccessToken, QueueFullError, Room, VideoGrants
 from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
+from ..support.messages import request, texts, told, updates, user
+from ..support.scripted_client import scripted_client, scripted_clients
 from ..support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM
-from .raw import join_all, join_raw, request, texts, told, updates, user
 from .reading import reading, send_all
 from .twirp.client import answer_to, ask
 
@@ -109,7 +110,7 @@ async def test_who_reads_slowly_gets_all_of_a_flood_and_stays(
 ) -> None:
     count = 5_000_000 // max(make(0).ByteSize(), 1_000)
     async with (
-        join_all(server, "flooder", "slow") as (flooder, slow),
+        scripted_clients(server, "flooder", "slow") as (flooder, slow),
         reading((flooder, 0), (slow, 0.5)) as (told, reader),
     ):
         started = anyio.current_time()
@@ -125,7 +126,7 @@ async def test_who_reads_slowly_gets_all_of_a_flood_and_stays(
 
 async def test_order_is_kept_whatever_has_to_wait(server: RoomServer) -> None:
     async with (
-        join_all(server, "flooder", "slow", "fast") as (flooder, slow, fast),
+        scripted_clients(server, "flooder", "slow", "fast") as (flooder, slow, fast),
         reading((flooder, 0), (slow, 0.5), (fast, 0)) as (_, reader, fast_reader),
     ):
         count = 300
@@ -140,7 +141,12 @@ async def test_order_is_kept_whatever_has_to_wait(server: RoomServer) -> None:
 
 async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> None:
     async with (
-        join_all(server, "flooder", "honest", "slow", "bob") as (flooder, honest, slow, bob),
+        scripted_clients(server, "flooder", "honest", "slow", "bob") as (
+            flooder,
+            honest,
+            slow,
+            bob,
+        ),
         reading((flooder, 0), (slow, 1)) as (_, reader),
         anyio.create_task_group() as tasks,
     ):
@@ -164,7 +170,7 @@ async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> No
 
 async def test_two_floods_get_the_same_share(server: RoomServer) -> None:
     async with (
-        join_all(server, "one", "two", "slow") as (one, two, slow),
+        scripted_clients(server, "one", "two", "slow") as (one, two, slow),
         reading((one, 0), (two, 0), (slow, 0.5)) as (_, _, reader),
         anyio.create_task_group() as tasks,
     ):
@@ -188,7 +194,7 @@ async def test_many_who_fill_a_queue_lose_nothing_and_keep_their_order(
 ) -> None:
     senders = [f"sender {number}" for number in range(40)]
     async with (
-        join_all(server, "slow", *senders) as (slow, *members),
+        scripted_clients(server, "slow", *senders) as (slow, *members),
         reading((slow, 0.1), *((member, 0) for member in members)) as (reader, *_),
         anyio.create_task_group() as tasks,
     ):
@@ -210,7 +216,7 @@ async def test_many_who_fill_a_queue_lose_nothing_and_keep_their_order(
 @pytest.mark.rule("V8")
 async def test_who_takes_nothing_is_let_go_and_the_sender_goes_on(server: RoomServer) -> None:
     async with (
-        join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth),
+        scripted_clients(server, "alice", "bob", "sloth") as (alice, bob, sloth),
         reading((alice, 0), (bob, 0), (sloth, math.inf)) as (_, reader, _),
         anyio.create_task_group() as tasks,
     ):
@@ -231,7 +237,7 @@ async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
     server: RoomServer,
 ) -> None:
     async with (
-        join_all(server, "alice", "sloth") as (alice, sloth),
+        scripted_clients(server, "alice", "sloth") as (alice, sloth),
         reading((alice, 0), (sloth, math.inf)) as (reader, _),
     ):
         # One message is on its way, another may be held by the link.
@@ -248,7 +254,7 @@ async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads
 ) -> None:
     pings = (rtc.SignalRequest(ping_req=rtc.Ping(timestamp=each)) for each in range(200_000))
     async with (
-        join_all(server, "bob", "sloth") as (bob, sloth),
+        scripted_clients(server, "bob", "sloth") as (bob, sloth),
         reading((bob, 0)) as (reader,),
         anyio.create_task_group() as tasks,
     ):
@@ -264,7 +270,7 @@ async def test_who_floods_itself_with_answers_is_not_listened_to_before_it_reads
 async def test_who_reads_its_own_answers_slowly_gets_all_of_them(server: RoomServer) -> None:
     calls = (request("nobody", request_id=str(number).rjust(128)) for number in range(2_000))
     async with (
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "alice") as alice,
         reading((alice, 0.5)) as (reader,),
     ):
         await send_all(alice, calls)
@@ -315,7 +321,7 @@ async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(
 ) -> None:
     names = ["ann", "ben", "cat"]
     async with (
-        join_all(server, *names) as members,
+        scripted_clients(server, *names) as members,
         reading(*((member, 0.1) for member in members)) as readers,
         anyio.create_task_group() as tasks,
     ):
@@ -338,8 +344,8 @@ async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServ
         for number in range(300)
     ]
     async with (
-        join_raw(server, "slow") as slow,
-        join_raw(server, "flooder", can_update_own_metadata=True) as flooder,
+        scripted_client(server, "slow") as slow,
+        scripted_client(server, "flooder", can_update_own_metadata=True) as flooder,
         reading((slow, 0.5), (flooder, 0)) as (reader, _),
     ):
         await send_all(flooder, requests)
@@ -352,22 +358,22 @@ async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServ
 async def test_who_changes_waits_no_more_for_who_is_leaving(server: RoomServer) -> None:
     change = rtc.UpdateParticipantMetadata(metadata=CONTENT)
     async with (
-        join_raw(server, "sloth") as sloth,
-        join_raw(server, "bob", can_update_own_metadata=True) as bob,
+        scripted_client(server, "sloth") as sloth,
+        scripted_client(server, "bob", can_update_own_metadata=True) as bob,
     ):
         while queued_for(server, "sloth") <= QUEUE * 7 // 8:
             server.send_data(ROOM, CONTENT.encode(), destination_identities=["sloth"])
             await anyio.wait_all_tasks_blocked()
-        bob.say(update_metadata=change)
+        bob.send_signal(update_metadata=change)
         await anyio.wait_all_tasks_blocked()
-        sloth.say(leave=rtc.LeaveRequest())
+        sloth.send_signal(leave=rtc.LeaveRequest())
         with anyio.fail_after(1):
             assert [each.metadata for each in updates(await bob.settle()) if each.metadata]
 
 
 async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
     grants = VideoGrants(room_join=True, room=ROOM)
-    async with join_raw(server, "slow") as slow, reading((slow, 0.2)) as (reader,):
+    async with scripted_client(server, "slow") as slow, reading((slow, 0.2)) as (reader,):
         for number in range(150):
             token = AccessToken(API_KEY, API_SECRET).with_grants(grants)
             token = token.with_identity(f"guest {number}").with_metadata(CONTENT)
@@ -379,14 +385,14 @@ async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer
 
 async def test_who_joins_does_not_wait_for_long_for_who_is_behind(server: RoomServer) -> None:
     async with (
-        join_all(server, "flooder", "slow") as (flooder, slow),
+        scripted_clients(server, "flooder", "slow") as (flooder, slow),
         reading((flooder, 0), (slow, 3)),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(send_all, flooder, map(data, range(1_000)))
         await anyio.sleep(10)
         started = anyio.current_time()
-        async with join_raw(server, "carol"):
+        async with scripted_client(server, "carol"):
             assert anyio.current_time() - started <= 5
         tasks.cancel_scope.cancel()
 
@@ -395,7 +401,7 @@ async def test_who_joins_does_not_wait_for_long_for_who_is_behind(server: RoomSe
 
 
 async def test_data_of_the_servers_waits_for_who_reads_slowly(server: RoomServer) -> None:
-    async with join_raw(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
+    async with scripted_client(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
         for number in range(300):
             data = f"{number} {CONTENT}".encode()
             await answer_to(
@@ -407,7 +413,7 @@ async def test_data_of_the_servers_waits_for_who_reads_slowly(server: RoomServer
 
 
 async def test_changes_of_the_servers_wait_for_who_reads_slowly(server: RoomServer) -> None:
-    async with join_raw(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
+    async with scripted_client(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
         for number in range(150):
             await answer_to(server, "UpdateRoomMetadata", metadata=f"{number} {CONTENT}")
             await answer_to(
@@ -421,7 +427,7 @@ async def test_a_program_is_told_that_data_has_no_room_and_nobody_gets_it(
     server: RoomServer,
 ) -> None:
     async with (
-        join_all(server, "bob", "sloth") as (bob, sloth),
+        scripted_clients(server, "bob", "sloth") as (bob, sloth),
         reading((bob, 0), (sloth, math.inf)) as (reader, _),
     ):
         sent = 0
@@ -456,7 +462,7 @@ async def test_an_administrator_is_told_when_somebody_stays_behind(server: RoomS
             assert (status, answer["code"]) == (429, "resource_exhausted")
             assert answer["msg"] == "the queue of 'slow' is full: it does not read"
 
-    async with join_raw(server, "slow") as slow, reading((slow, 10)) as (reader,):
+    async with scripted_client(server, "slow") as slow, reading((slow, 10)) as (reader,):
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(ask_for_data)

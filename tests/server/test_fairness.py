@@ -28,7 +28,7 @@ from trio_rpc.server.http.websocket import ServerWebSocket
 from ..links.web import serve_app
 from ..net.test_handshakes import unlimited
 from ..support.byte_streams import FullByteStream, bystander, largest_step
-from .raw import port_of
+from ..support.serving import port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B7")]
 

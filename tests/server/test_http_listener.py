@@ -21,8 +21,11 @@ from trio_rpc import ConnectError, DisconnectReason, Room
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve
 
 from ..conftest import Join
+from ..support.messages import user
+from ..support.raw_sockets import connect_websocket
+from ..support.scripted_client import scripted_client
+from ..support.serving import port_of, serving
 from ..support.tokens import API_KEYS, make_token
-from .raw import connect_websocket, join_raw, port_of, serving, user
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -260,7 +263,7 @@ async def test_a_peer_that_does_not_read_does_not_keep_the_server_from_ending() 
         connect_websocket(running.url, make_token("sloth")) as sloth,
     ):
         await sloth.receive()
-        async with join_raw(server, "alice") as alice:
+        async with scripted_client(server, "alice") as alice:
             for _ in range(2000):
                 alice.send(user("x" * 60_000))
                 await alice.settle()

@@ -19,8 +19,9 @@ from trio_rpc import ConnectError, ParticipantKind, Room
 from trio_rpc.server import RoomServer, ServerStatistics, serve
 
 from ..conftest import Join
+from ..support.raw_sockets import RefusedError, connect_websocket
+from ..support.serving import port_of
 from ..support.tokens import API_KEY, API_SECRET, make_token
-from .raw import RefusedError, connect_websocket, port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

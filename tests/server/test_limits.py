@@ -19,19 +19,10 @@ from trio_rpc.links.frames import encode_frames
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..conftest import Join
+from ..support.messages import leave_reasons, texts, told, updates, user
+from ..support.raw_sockets import RawWebSocket, connect_websocket
+from ..support.scripted_client import ScriptedClient, scripted_client, scripted_clients
 from ..support.tokens import API_KEYS, make_token
-from .raw import (
-    RawMember,
-    RawWebSocket,
-    connect_websocket,
-    join_all,
-    join_raw,
-    leave_reasons,
-    texts,
-    told,
-    updates,
-    user,
-)
 from .reading import reading, send_all
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +44,7 @@ def text_of(number: int, size: int = 1000) -> str:
     return f"{number} ".ljust(size, "x")
 
 
-async def publish(member: RawMember, count: int, size: int) -> list[str]:
+async def publish(member: ScriptedClient, count: int, size: int) -> list[str]:
     """Publish to everybody, which waits for who does not read; returns what was."""
     sent = [text_of(number, size) for number in range(count)]
     await send_all(member, map(user, sent))
@@ -68,7 +59,7 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
     server: RoomServer,
 ) -> None:
     async with (
-        join_all(server, "alice", "bob", "carol", "sloth") as (alice, bob, carol, sloth),
+        scripted_clients(server, "alice", "bob", "carol", "sloth") as (alice, bob, carol, sloth),
         reading((alice, 0), (bob, 0), (carol, 0), (sloth, math.inf)) as (_, reader, _, _),
         anyio.create_task_group() as tasks,
     ):
@@ -96,7 +87,7 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
 @pytest.mark.rule("V8")
 async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer) -> None:
     async with (
-        join_all(server, "bob", "sloth") as (bob, sloth),
+        scripted_clients(server, "bob", "sloth") as (bob, sloth),
         reading((bob, 0), (sloth, math.inf)) as (reader, _),
     ):
         # Who leaves is gone, and cannot be held up.
@@ -116,8 +107,8 @@ async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer
 
 @pytest.mark.rule("V8")
 async def test_a_room_whose_last_participant_is_let_go_is_gone(server: RoomServer) -> None:
-    async with join_raw(server, "sloth") as sloth, reading((sloth, math.inf)):
-        async with join_raw(server, "alice") as alice, reading((alice, 0)):
+    async with scripted_client(server, "sloth") as sloth, reading((sloth, math.inf)):
+        async with scripted_client(server, "alice") as alice, reading((alice, 0)):
             await publish(alice, 1500, 1000)
         await anyio.sleep(5)
         assert server.statistics() == ServerStatistics(rooms=0, participants=0)
@@ -125,7 +116,7 @@ async def test_a_room_whose_last_participant_is_let_go_is_gone(server: RoomServe
 
 @pytest.mark.rule("V8")
 async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob", "sloth") as (alice, bob, sloth):
+    async with scripted_clients(server, "alice", "bob", "sloth") as (alice, bob, sloth):
         for number in range(100):
             alice.send(user(text_of(number)), Channel.LOSSY)
             await alice.settle()
@@ -147,7 +138,7 @@ async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomSe
 )
 async def test_a_socket_that_is_never_read_is_let_go(server: RoomServer, url: str) -> None:
     async with (
-        join_all(server, "alice", "bob") as (alice, bob),
+        scripted_clients(server, "alice", "bob") as (alice, bob),
         reading((alice, 0), (bob, 0)) as (_, reader),
         connect_websocket(url, make_token("sloth")) as sloth,
         anyio.create_task_group() as tasks,
@@ -176,7 +167,7 @@ async def ping_socket(websocket: RawWebSocket) -> None:
 
 @pytest.mark.rule("V9")
 async def test_who_is_silent_for_the_read_timeout_is_let_go(server: RoomServer, join: Join) -> None:
-    async with join("alice") as alice, join_raw(server, "bob") as bob:
+    async with join("alice") as alice, scripted_client(server, "bob") as bob:
         started = anyio.current_time()
         await alice.wait_for_participant("bob")
         assert bob.join.ping_timeout == 15
@@ -189,24 +180,24 @@ async def test_who_is_silent_for_the_read_timeout_is_let_go(server: RoomServer, 
         assert why == "it was silent for 15 s"
 
 
-async def ping(member: RawMember) -> None:
+async def ping(member: ScriptedClient) -> None:
     await member.settle()
 
 
-async def send_data(member: RawMember) -> None:
+async def send_data(member: ScriptedClient) -> None:
     member.send(user("still here"))
 
 
-async def send_nonsense(member: RawMember) -> None:
+async def send_nonsense(member: ScriptedClient) -> None:
     member.send_frame(b"\xff", Channel.SIGNAL)
 
 
 @pytest.mark.rule("V9")
 @pytest.mark.parametrize("speak", [ping, send_data, send_nonsense])
 async def test_who_says_anything_within_the_ping_timeout_is_kept(
-    server: RoomServer, speak: Callable[[RawMember], Awaitable[None]]
+    server: RoomServer, speak: Callable[[ScriptedClient], Awaitable[None]]
 ) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         for _ in range(10):
             await anyio.sleep(14.9)
             await speak(alice)

@@ -16,18 +16,9 @@ from trio_rpc import Room, RpcInvocationData
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer, ServerLimits
 
+from ..support.messages import leave_reasons, packets, request, signals, texts, user
+from ..support.scripted_client import scripted_client, scripted_clients, settle_all
 from ..support.tokens import API_KEYS, make_token
-from .raw import (
-    join_all,
-    join_raw,
-    leave_reasons,
-    packets,
-    request,
-    settle_all,
-    signals,
-    texts,
-    user,
-)
 
 pytestmark = pytest.mark.anyio
 
@@ -81,7 +72,7 @@ async def assert_dropped(
     server: RoomServer, body: bytes, channel: Channel = Channel.RELIABLE
 ) -> None:
     """Nobody gets anything of it, not even its sender, who lives on."""
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         alice.send_frame(body, channel)
         assert await settle_all([alice, bob]) == {"alice": [], "bob": []}
         alice.send(user("still here"))
@@ -139,7 +130,7 @@ async def test_an_rpc_packet_without_exactly_one_destination_is_dropped(
 async def test_a_packet_is_as_large_as_may_be_with_the_servers_stamp_in_it(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         alice.send_frame(packet_of_size(60_000))
         await alice.settle()
         [stamped] = packets(await bob.settle())
@@ -155,7 +146,7 @@ async def test_a_packet_with_fields_that_nobody_knows_arrives_with_them(
     server: RoomServer,
 ) -> None:
     unknown = b"\xfa\x7f\x03new"
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         alice.send_frame(user("hello").SerializeToString() + unknown)
         await alice.settle()
         [message] = await bob.settle()
@@ -174,7 +165,7 @@ def strict_server() -> RoomServer:
 async def test_a_flood_closes_that_one_connection_with_a_stated_reason(
     strict_server: RoomServer,
 ) -> None:
-    async with callers(strict_server) as call, join_raw(strict_server, "mallory") as mallory:
+    async with callers(strict_server) as call, scripted_client(strict_server, "mallory") as mallory:
         for _ in range(10):
             mallory.send_frame(b"\xff")
         await mallory.settle()
@@ -193,7 +184,7 @@ async def test_a_flood_closes_that_one_connection_with_a_stated_reason(
 async def test_what_came_before_a_flood_is_delivered_and_what_follows_is_not(
     strict_server: RoomServer,
 ) -> None:
-    async with join_all(strict_server, "mallory", "bob") as (mallory, bob):
+    async with scripted_clients(strict_server, "mallory", "bob") as (mallory, bob):
         mallory.send(user("before"))
         for _ in range(11):
             mallory.send_frame(b"\xff")
@@ -204,7 +195,7 @@ async def test_what_came_before_a_flood_is_delivered_and_what_follows_is_not(
 
 @pytest.mark.rule("P8")
 async def test_a_peer_that_stumbles_now_and_then_is_forgiven(strict_server: RoomServer) -> None:
-    async with join_raw(strict_server, "alice") as alice:
+    async with scripted_client(strict_server, "alice") as alice:
         for _ in range(100):
             alice.send_frame(b"\xff")
             await alice.settle()
@@ -214,7 +205,7 @@ async def test_a_peer_that_stumbles_now_and_then_is_forgiven(strict_server: Room
 
 @pytest.mark.rule("P8")
 async def test_packets_without_permission_are_no_flood(strict_server: RoomServer) -> None:
-    async with join_raw(strict_server, "alice", can_publish_data=False) as alice:
+    async with scripted_client(strict_server, "alice", can_publish_data=False) as alice:
         for _ in range(50):
             alice.send(user("hello"))
         refusals = [
@@ -307,7 +298,9 @@ async def test_nobody_else_is_affected_by_whatever_a_participant_sends(
 ) -> None:
     server = RoomServer(API_KEYS)
     async with callers(server) as call:
-        async with join_raw(server, "mallory", can_update_own_metadata=can_update) as mallory:
+        async with scripted_client(
+            server, "mallory", can_update_own_metadata=can_update
+        ) as mallory:
             for channel, body in frames:
                 mallory.send_frame(body, channel)
             await call()

@@ -19,8 +19,10 @@ from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
 from ..support.callers import two_callers
+from ..support.messages import user
+from ..support.raw_sockets import RawWebSocket, connect_websocket
+from ..support.serving import port_of, serving
 from ..support.tokens import API_KEYS, make_token
-from .raw import RawWebSocket, connect_websocket, port_of, serving, user
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

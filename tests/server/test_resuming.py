@@ -15,19 +15,9 @@ from trio_rpc.protocol.capabilities import CAN_RESUME
 from trio_rpc.protocol.receipts import Receipts, read_receipt
 from trio_rpc.server import RoomServer, ServerLimits
 
+from ..support.messages import Message, leave_reasons, packets, request, signals, texts, told, user
+from ..support.scripted_client import ScriptedClient, scripted_client
 from ..support.tokens import API_KEYS, ROOM, make_token
-from .raw import (
-    Message,
-    RawMember,
-    join_raw,
-    leave_reasons,
-    packets,
-    request,
-    signals,
-    texts,
-    told,
-    user,
-)
 
 pytestmark = pytest.mark.anyio
 
@@ -44,12 +34,12 @@ def numbered(number: int, text: str, *destinations: str) -> models.DataPacket:
 @asynccontextmanager
 async def resume(
     server: RoomServer,
-    member: RawMember,
+    member: ScriptedClient,
     last_numbers: Mapping[str, int] | None = None,
     *,
     sid: str | None = None,
     token: str | None = None,
-) -> AsyncIterator[RawMember]:
+) -> AsyncIterator[ScriptedClient]:
     """Come back as a member over another link; the first message is the server's answer."""
     states = [
         rtc.DataChannelReceiveState(publisher_sid=publisher, last_seq=number)
@@ -62,10 +52,10 @@ async def resume(
         sync_state=rtc.SyncState(datachannel_receive_states=states),
     )
     async with server.open_link(token or make_token(member.identity), again) as link:
-        yield RawMember(member.identity, link, member.join)
+        yield ScriptedClient(member.identity, link, member.join)
 
 
-async def lose(member: RawMember) -> None:
+async def lose(member: ScriptedClient) -> None:
     """Close the link of a member without a word."""
     await member.link.aclose()
     await anyio.wait_all_tasks_blocked()
@@ -74,8 +64,8 @@ async def lose(member: RawMember) -> None:
 @pytest.mark.rule("L3", "L6")
 async def test_a_participant_that_comes_back_has_never_left(server: RoomServer) -> None:
     async with (
-        join_raw(server, "alice") as alice,
-        join_raw(server, "bob", client=CLIENT) as bob,
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
     ):
         await alice.settle()
         await lose(bob)
@@ -95,13 +85,16 @@ async def test_a_participant_that_comes_back_has_never_left(server: RoomServer) 
 
 @pytest.mark.rule("L6")
 async def test_a_participant_that_does_not_come_back_leaves_in_time(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         await alice.settle()
         start = anyio.current_time()
         await lose(bob)
         messages: list[Message] = []
         while not told(messages):
-            alice.say(ping=1)
+            alice.send_signal(ping=1)
             messages.append(await alice.receive())
             await anyio.sleep(0.1)
         assert told(messages) == [("bob", "DISCONNECTED")]
@@ -116,7 +109,7 @@ async def test_a_participant_that_does_not_come_back_leaves_in_time(server: Room
 async def test_a_room_whose_last_participant_does_not_come_back_is_gone(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "bob", client=CLIENT) as bob:
+    async with scripted_client(server, "bob", client=CLIENT) as bob:
         await lose(bob)
         assert server.statistics().participants == 1
         await anyio.sleep(15)
@@ -125,7 +118,10 @@ async def test_a_room_whose_last_participant_does_not_come_back_is_gone(
 
 @pytest.mark.rule("L4")
 async def test_packets_that_were_missed_are_sent_again_and_no_others(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         for number in range(1, 6):
             alice.send(numbered(number, str(number), "bob"))
         await alice.settle()
@@ -141,7 +137,10 @@ async def test_packets_that_were_missed_are_sent_again_and_no_others(server: Roo
 
 @pytest.mark.rule("L4")
 async def test_a_publisher_that_is_not_listed_has_sent_nothing(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         alice.send(numbered(1, "first", "bob"))
         await alice.settle()
         await lose(bob)
@@ -153,7 +152,10 @@ async def test_a_publisher_that_is_not_listed_has_sent_nothing(server: RoomServe
 async def test_the_server_says_which_packets_it_has_and_takes_each_once(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         for number in range(1, 4):
             bob.send(numbered(number, str(number), "alice"))
         await bob.settle()
@@ -170,7 +172,7 @@ async def test_the_server_says_which_packets_it_has_and_takes_each_once(
 
 @pytest.mark.rule("L4")
 async def test_the_servers_own_answers_are_sent_again(server: RoomServer) -> None:
-    async with join_raw(server, "bob", client=CLIENT) as bob:
+    async with scripted_client(server, "bob", client=CLIENT) as bob:
         bob.send(request("nobody", request_id="42"))
         heard = packets(await bob.settle())
         assert [each.participant_sid for each in heard] == [bob.join.room.sid] * 2
@@ -186,7 +188,10 @@ async def test_the_servers_own_answers_are_sent_again(server: RoomServer) -> Non
 async def test_packets_of_a_publisher_that_does_not_number_are_numbered(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         for text in ("a", "b", "c"):
             alice.send(user(text, "bob"))
         await alice.settle()
@@ -197,7 +202,10 @@ async def test_packets_of_a_publisher_that_does_not_number_are_numbered(
 
 @pytest.mark.rule("L5")
 async def test_a_receipt_comes_with_every_pong(server: RoomServer) -> None:
-    async with join_raw(server, "alice"), join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice"),
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         for number in range(1, 4):
             bob.send(numbered(number, "x", "alice"))
         await bob.settle()
@@ -210,7 +218,10 @@ async def test_a_receipt_comes_with_every_pong(server: RoomServer) -> None:
 @pytest.mark.rule("L5")
 async def test_what_is_retained_is_bounded_and_beyond_it_a_resume_is_refused() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         for number in range(1, 101):
             alice.send(numbered(number, "x" * 5_000, "bob"))
             await alice.settle()
@@ -226,7 +237,10 @@ async def test_what_is_retained_is_bounded_and_beyond_it_a_resume_is_refused() -
 @pytest.mark.rule("L5")
 async def test_receipts_keep_what_is_retained_small() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         receipts = Receipts()
         for number in range(1, 101):
             alice.send(numbered(number, "x" * 5_000, "bob"))
@@ -243,7 +257,10 @@ async def test_receipts_keep_what_is_retained_small() -> None:
 
 @pytest.mark.rule("L6")
 async def test_a_link_takes_over_from_one_that_is_half_open(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         await alice.settle()
         async with resume(server, bob) as again:
             await again.settle()
@@ -256,8 +273,8 @@ async def test_a_link_takes_over_from_one_that_is_half_open(server: RoomServer) 
 @pytest.mark.rule("L6")
 async def test_a_link_that_took_over_may_be_taken_over(server: RoomServer) -> None:
     async with (
-        join_raw(server, "alice") as alice,
-        join_raw(server, "bob", client=CLIENT) as bob,
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
         resume(server, bob) as second,
     ):
         await second.settle()
@@ -274,8 +291,8 @@ async def test_a_link_that_took_over_may_be_taken_over(server: RoomServer) -> No
 @pytest.mark.rule("L6")
 async def test_nobody_takes_over_with_another_sid_or_identity(server: RoomServer) -> None:
     async with (
-        join_raw(server, "alice", client=CLIENT) as alice,
-        join_raw(server, "bob", client=CLIENT) as bob,
+        scripted_client(server, "alice", client=CLIENT) as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
         resume(server, bob, sid=alice.sid) as with_another_sid,
         resume(server, bob, token=make_token("mallory")) as with_another_identity,
     ):
@@ -288,7 +305,7 @@ async def test_nobody_takes_over_with_another_sid_or_identity(server: RoomServer
 
 
 async def test_a_client_that_cannot_resume_leaves_at_once(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob") as bob:
+    async with scripted_client(server, "alice") as alice, scripted_client(server, "bob") as bob:
         await alice.settle()
         await lose(bob)
         assert told(await alice.settle()) == [("bob", "DISCONNECTED")]
@@ -298,16 +315,22 @@ async def test_a_client_that_cannot_resume_leaves_at_once(server: RoomServer) ->
 async def test_who_joins_as_a_participant_that_was_lost_takes_its_place(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         await alice.settle()
         await lose(bob)
-        async with join_raw(server, "bob", client=CLIENT):
+        async with scripted_client(server, "bob", client=CLIENT):
             assert told(await alice.settle()) == [("bob", "DISCONNECTED"), ("bob", "ACTIVE")]
 
 
 @pytest.mark.rule("L6")
 async def test_a_participant_that_was_lost_can_be_removed(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         await alice.settle()
         await lose(bob)
         server.remove_participant(ROOM, "bob")
@@ -318,7 +341,7 @@ async def test_a_participant_that_was_lost_can_be_removed(server: RoomServer) ->
 async def test_a_server_shuts_down_without_waiting_for_those_who_were_lost(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "bob", client=CLIENT) as bob:
+    async with scripted_client(server, "bob", client=CLIENT) as bob:
         await lose(bob)
         start = anyio.current_time()
         await server.shut_down()
@@ -327,7 +350,10 @@ async def test_a_server_shuts_down_without_waiting_for_those_who_were_lost(
 
 async def test_whoever_sends_much_to_a_participant_that_was_lost_waits_for_it() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with join_raw(server, "alice") as alice, join_raw(server, "bob", client=CLIENT) as bob:
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
         await alice.settle()
         await lose(bob)
         for number in range(1, 41):

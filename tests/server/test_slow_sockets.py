@@ -19,8 +19,11 @@ from trio_rpc.server import RoomServer, ServerLimits, serve_stream
 from trio_rpc.server.join_request import JoinParameters
 from trio_rpc.server.session import serve_member
 
+from ..support.messages import told, user
+from ..support.raw_sockets import connect_websocket
+from ..support.scripted_client import scripted_client
+from ..support.serving import port_of, serving
 from ..support.tokens import API_KEYS, make_token
-from .raw import connect_websocket, join_raw, port_of, serving, told, user
 from .reading import reading, send_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("V8", "B8")]
@@ -89,7 +92,7 @@ async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocke
 
 async def test_who_takes_a_byte_now_and_then_stays(server: RoomServer) -> None:
     async with (
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
         played(server, "slow") as slow,
     ):
@@ -109,7 +112,7 @@ async def test_who_takes_none_goes_though_messages_and_pings_come_from_it(
     server: RoomServer,
 ) -> None:
     async with (
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
         played(server, "sloth"),
     ):
@@ -180,7 +183,7 @@ async def test_who_reads_a_little_at_a_time_gets_all(
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=256 * 1024))
     size, count = 30_000, 100
     async with (
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
         connect(server) as slow,
         anyio.create_task_group() as tasks,
@@ -205,7 +208,7 @@ async def test_who_pings_and_reads_nothing_is_let_go(
     limits = ServerLimits(max_queue_bytes=256 * 1024, read_timeout=2)
     server = RoomServer(API_KEYS, limits)
     async with (
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
         connect(server) as sloth,
         anyio.create_task_group() as tasks,

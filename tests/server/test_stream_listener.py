@@ -26,9 +26,10 @@ from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics, serve_st
 
 from ..conftest import Join
 from ..support.callers import two_callers
-from ..support.streams import Certificate, connect_raw, hello, serving_stream
+from ..support.messages import user
+from ..support.raw_sockets import connect_stream_link, hello
+from ..support.serving import Certificate, serving_stream
 from ..support.tokens import API_KEYS, ROOM, make_token
-from .raw import user
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -131,7 +132,7 @@ async def test_a_participant_is_told_why_it_has_to_go(server: RoomServer, join: 
 
 
 async def test_the_end_of_a_connection_has_a_reason(server: RoomServer) -> None:
-    async with serving_stream(server) as url, connect_raw(url) as peer:
+    async with serving_stream(server) as url, connect_stream_link(url) as peer:
         await peer.join(make_token("alice"))
         server.remove_participant(ROOM, "alice")
         assert (await peer.receive_rest())[-1] == ("END", "the server removed it")
@@ -142,7 +143,7 @@ async def test_the_end_of_a_connection_has_a_reason(server: RoomServer) -> None:
 
 async def refusal(url: str, data: bytes) -> str:
     """Return the answer of the server to `data`, before it ends the connection."""
-    async with connect_raw(url) as peer:
+    async with connect_stream_link(url) as peer:
         await peer.send(data)
         await peer.stream.send_eof()
         ((kind, body),) = await peer.receive_rest()
@@ -253,7 +254,7 @@ async def test_a_server_that_shuts_down_refuses_with_503(server: RoomServer) -> 
 @pytest.mark.parametrize("trickle", [b"", PREAMBLE[:3], hello("a.b.c")[:20]])
 async def test_who_does_not_say_hello_in_time_is_told_so(trickle: bytes) -> None:
     server = RoomServer(API_KEYS, ServerLimits(handshake_timeout=0.2))
-    async with serving_stream(server) as url, connect_raw(url) as peer:
+    async with serving_stream(server) as url, connect_stream_link(url) as peer:
         for byte in trickle:
             await peer.send(bytes([byte]))
         records = await peer.receive_rest()
@@ -265,7 +266,7 @@ async def test_of_many_that_say_nothing_those_that_wait_longest_are_let_go(
 ) -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_joins_in_flight=20))
     async with serving_stream(server) as url, AsyncExitStack() as stack:
-        peers = [await stack.enter_async_context(connect_raw(url)) for _ in range(200)]
+        peers = [await stack.enter_async_context(connect_stream_link(url)) for _ in range(200)]
         await greet(url)
         text = "503 20 others wait to join: try again"
         for peer in peers[:180]:
@@ -278,7 +279,7 @@ async def test_those_that_say_nothing_do_not_keep_the_server_from_ending(
 ) -> None:
     async with AsyncExitStack() as stack:
         async with serving_stream(server) as url:
-            peers = [await stack.enter_async_context(connect_raw(url)) for _ in range(5)]
+            peers = [await stack.enter_async_context(connect_stream_link(url)) for _ in range(5)]
             await greet(url)
         for peer in peers:
             assert await peer.receive_rest() == [("ANSWER", "503 the server shuts down")]
@@ -293,7 +294,7 @@ async def test_who_trickles_after_joining_is_silent_and_let_go(join: Join) -> No
             await peer.send(bytes([byte]))
             await anyio.sleep(0.05)
 
-    async with serving_stream(server) as url, connect_raw(url) as peer:
+    async with serving_stream(server) as url, connect_stream_link(url) as peer:
         await peer.join(make_token("mallory"))
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(trickle)
@@ -322,7 +323,7 @@ async def test_who_breaks_the_protocol_is_told_why_and_let_go_alone(
     async with (
         serving_stream(server) as url,
         two_callers(join, url),
-        connect_raw(url) as mallory,
+        connect_stream_link(url) as mallory,
     ):
         await mallory.join(make_token("mallory"))
         # What came before it counts.
@@ -335,7 +336,7 @@ async def test_who_breaks_the_protocol_is_told_why_and_let_go_alone(
 async def test_a_message_that_holds_no_frames_is_dropped_and_the_connection_lives(
     server: RoomServer, body: bytes
 ) -> None:
-    async with serving_stream(server) as url, connect_raw(url) as peer:
+    async with serving_stream(server) as url, connect_stream_link(url) as peer:
         await peer.join(make_token("mallory"))
         await peer.send(encode_record(RecordKind.MESSAGE, body) + message(ping(1)))
         ((_, pong_frame),) = decode_frames((await peer.receive()).body)
@@ -347,7 +348,7 @@ async def test_a_message_that_holds_no_frames_is_dropped_and_the_connection_live
 async def test_a_flood_closes_that_one_connection_with_a_stated_reason(join: Join) -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_malformed=20))
     async with serving_stream(server) as url, two_callers(join, url):
-        async with connect_raw(url) as mallory:
+        async with connect_stream_link(url) as mallory:
             await mallory.join(make_token("mallory"))
             await mallory.send(encode_record(RecordKind.MESSAGE, b"") * 21)
             kind, reason = (await mallory.receive_rest())[-1]
@@ -362,7 +363,7 @@ async def test_who_never_reads_is_let_go_alone(join: Join) -> None:
     async with (
         serving_stream(server) as url,
         two_callers(join, url),
-        connect_raw(url) as sloth,
+        connect_stream_link(url) as sloth,
         join("carol", to=url) as carol,
     ):
         await sloth.join(make_token("sloth"))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 def send_request(server: ScriptedServer, sequence: int) -> None:
     request = models.RpcRequest(id="1", method="count", response_timeout_ms=5_000, version=1)
-    server.send("bob", sequence=sequence, rpc_request=request)
+    server.send_from("bob", sequence=sequence, rpc_request=request)
 
 
 def counting_room() -> tuple[Room, list[str]]:

@@ -19,10 +19,10 @@ from ..support.stream_packets import (
     byte_header,
     deflated,
     peer,
-    say_chunk,
-    say_header,
-    say_stream,
-    say_trailer,
+    send_chunk,
+    send_header,
+    send_stream,
+    send_trailer,
     settle,
     text_header,
 )
@@ -37,9 +37,9 @@ def broken(*chunks: tuple[int, bytes], **header: Any) -> Break:
     """Return a sender of a stream of these chunks without a trailer."""
 
     def say(server: ScriptedServer) -> None:
-        say_header(server, text_header(**header))
+        send_header(server, text_header(**header))
         for index, content in chunks:
-            say_chunk(server, index, content)
+            send_chunk(server, index, content)
 
     return say
 
@@ -48,14 +48,14 @@ def ended(*chunks: bytes, reason: str = "", **header: Any) -> Break:
     """Return a sender of a stream of these chunks and a trailer."""
 
     def say(server: ScriptedServer) -> None:
-        say_stream(server, text_header(**header), chunks, reason=reason)
+        send_stream(server, text_header(**header), chunks, reason=reason)
 
     return say
 
 
 def inline(content: bytes, **header: Any) -> Break:
     def say(server: ScriptedServer) -> None:
-        say_header(server, text_header(inline_content=content, **header))
+        send_header(server, text_header(inline_content=content, **header))
 
     return say
 
@@ -105,16 +105,16 @@ BREAKS: Final[dict[str, tuple[Break, str]]] = {
 async def test_a_stream_that_is_not_right_fails_alone(name: str) -> None:
     break_off, problem = BREAKS[name]
     async with collecting() as (room, server, collected):
-        say_header(server, text_header("other"))
-        say_chunk(server, 0, b"one ", stream_id="other")
+        send_header(server, text_header("other"))
+        send_chunk(server, 0, b"one ", stream_id="other")
         break_off(server)
         assert (await collected.failure()).startswith(problem)
         assert room.statistics().open_streams == 1
         # Whatever else comes of it is ignored, and the others go on.
-        say_chunk(server, 9, b"more")
-        say_trailer(server)
-        say_chunk(server, 1, b"two", stream_id="other")
-        say_trailer(server, stream_id="other")
+        send_chunk(server, 9, b"more")
+        send_trailer(server)
+        send_chunk(server, 1, b"two", stream_id="other")
+        send_trailer(server, stream_id="other")
         assert await collected.outcome("other") == "one two"
         assert room.isconnected()
         assert room.statistics().open_streams == 0
@@ -126,7 +126,7 @@ async def test_what_came_before_the_failure_can_be_read() -> None:
     async with collecting() as (room, server, _):
         room.register_byte_stream_handler("kept", lambda reader, _sender: readers.append(reader))
         header = byte_header(topic="kept", total_length=100)
-        say_stream(server, header, [b"one", b"two"], reason="no more")
+        send_stream(server, header, [b"one", b"two"], reason="no more")
         await settle(room, server)
         (reader,) = readers
         assert [await anext(reader), await anext(reader)] == [b"one", b"two"]
@@ -140,14 +140,14 @@ async def test_what_came_before_the_failure_can_be_read() -> None:
 async def test_a_sender_that_leaves_ends_its_streams_and_no_others() -> None:
     async with collecting() as (room, server, collected):
         for sender in ("bob", "carol"):
-            say_header(server, text_header(sender), sender=sender)
-            say_chunk(server, 0, b"hi", stream_id=sender, sender=sender)
+            send_header(server, text_header(sender), sender=sender)
+            send_chunk(server, 0, b"hi", stream_id=sender, sender=sender)
         bob = peer("bob")
         bob.state = models.ParticipantInfo.DISCONNECTED
         server.announce(bob)
         assert await collected.failure("bob") == "'bob' left the room"
         assert room.statistics().open_streams == 1
-        say_trailer(server, stream_id="carol", sender="carol")
+        send_trailer(server, stream_id="carol", sender="carol")
         assert await collected.outcome("carol") == "hi"
 
 
@@ -158,20 +158,20 @@ async def test_a_stream_of_which_nothing_comes_for_30_seconds_is_given_up() -> N
         async def keep_alive() -> None:
             while True:
                 await anyio.sleep(1)
-                server.say(pong=1)
+                server.send_signal(pong=1)
 
         tasks.start_soon(keep_alive)
-        say_header(server, text_header("silent"))
-        say_header(server, text_header("slow"))
+        send_header(server, text_header("silent"))
+        send_header(server, text_header("slow"))
         started = anyio.current_time()
         for index in range(4):
-            say_chunk(server, index, b"x", stream_id="slow")
+            send_chunk(server, index, b"x", stream_id="slow")
             await anyio.sleep(20)
         assert await collected.failure("silent") == "nothing of it came for 30 s"
-        say_trailer(server, stream_id="slow")
+        send_trailer(server, stream_id="slow")
         assert await collected.outcome("slow") == "xxxx"
         assert anyio.current_time() - started == pytest.approx(80)
-        say_header(server, text_header("late"))
+        send_header(server, text_header("late"))
         await anyio.sleep(29)
         assert "late" not in collected.outcomes
         await anyio.sleep(7)
@@ -182,13 +182,13 @@ async def test_a_stream_of_which_nothing_comes_for_30_seconds_is_given_up() -> N
 @pytest.mark.rule("S6")
 async def test_headers_that_are_none_or_known_are_ignored() -> None:
     async with collecting() as (room, server, collected):
-        say_header(server, models.DataStream.Header(stream_id="S", topic="notes"))
-        say_chunk(server, 0, b"of no stream")
-        say_trailer(server)
-        say_header(server, text_header("T"))
-        say_header(server, text_header("T", total_length=1))
-        say_chunk(server, 0, b"hello", stream_id="T")
-        say_trailer(server, stream_id="T")
+        send_header(server, models.DataStream.Header(stream_id="S", topic="notes"))
+        send_chunk(server, 0, b"of no stream")
+        send_trailer(server)
+        send_header(server, text_header("T"))
+        send_header(server, text_header("T", total_length=1))
+        send_chunk(server, 0, b"hello", stream_id="T")
+        send_trailer(server, stream_id="T")
         assert await collected.outcome("T") == "hello"
         await settle(room, server)
         assert list(collected.outcomes) == ["T"]
@@ -224,9 +224,9 @@ async def test_what_is_not_read_may_not_grow_for_ever() -> None:
     readers: list[TextStreamReader] = []
     async with collecting(max_stream_bytes=10_000) as (room, server, _):
         room.register_text_stream_handler("kept", lambda reader, _sender: readers.append(reader))
-        say_header(server, text_header(topic="kept"))
+        send_header(server, text_header(topic="kept"))
         for index in range(100):
-            say_chunk(server, index, b"x" * 4_000)
+            send_chunk(server, index, b"x" * 4_000)
         await settle(room, server)
         (reader,) = readers
         assert room.statistics().open_streams == 0
@@ -246,12 +246,12 @@ async def test_who_reads_piece_by_piece_may_read_any_amount() -> None:
 
     async with collecting(max_stream_bytes=10_000) as (room, server, _):
         room.register_text_stream_handler("read", read)
-        say_header(server, text_header(topic="read"))
+        send_header(server, text_header(topic="read"))
         for index in range(20):
-            say_chunk(server, index, b"x" * 4_000)
+            send_chunk(server, index, b"x" * 4_000)
             await settle(room, server)
             await anyio.wait_all_tasks_blocked()
-        say_trailer(server)
+        send_trailer(server)
         await ended_at.wait()
     assert sum(sizes) == 80_000
 
@@ -260,12 +260,12 @@ async def test_who_reads_piece_by_piece_may_read_any_amount() -> None:
 async def test_read_all_reads_up_to_the_limit() -> None:
     async with collecting(max_stream_bytes=10_000) as (room, server, collected):
         for stream_id, count in (("fits", 10), ("does not", 11)):
-            say_header(server, text_header(stream_id))
+            send_header(server, text_header(stream_id))
             for index in range(count):
-                say_chunk(server, index, b"x" * 1_000, stream_id=stream_id)
+                send_chunk(server, index, b"x" * 1_000, stream_id=stream_id)
                 await settle(room, server)
                 await anyio.wait_all_tasks_blocked()
-            say_trailer(server, stream_id=stream_id)
+            send_trailer(server, stream_id=stream_id)
         assert await collected.outcome("fits") == "x" * 10_000
         assert (await collected.failure("does not")).startswith("it has more than 10,000 bytes")
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import ByteStreamReader, DisconnectReason, Room, RpcInvocationData
-from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.server import RoomServer, ServerLimits
 
 from ..conftest import Join
-from ..support.clients import HandPlayed, hand_played
+from ..support.scripted_client import ScriptedClient, scripted_client
 from ..support.tokens import API_KEYS
 
 pytestmark = pytest.mark.anyio
@@ -31,20 +30,11 @@ def server() -> RoomServer:
     return RoomServer(API_KEYS, ServerLimits(max_queue_bytes=QUEUE))
 
 
-async def ping(participant: HandPlayed) -> None:
-    """Tell the server every few seconds that the participant lives."""
-    request = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1))
-    with suppress(LinkClosedError):
-        while True:
-            participant.link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
-            await anyio.sleep(5)
-
-
 @asynccontextmanager
-async def bob_who(server: RoomServer) -> AsyncIterator[HandPlayed]:
+async def bob_who(server: RoomServer) -> AsyncIterator[ScriptedClient]:
     """Bob, who pings, and takes from his link what the test takes."""
-    async with hand_played(server, "bob") as bob, anyio.create_task_group() as tasks:
-        tasks.start_soon(ping, bob)
+    async with scripted_client(server, "bob") as bob, anyio.create_task_group() as tasks:
+        tasks.start_soon(bob.keep_alive)
         yield bob
         tasks.cancel_scope.cancel()
 
@@ -75,9 +65,9 @@ async def test_nobody_is_let_go_while_a_receiver_reads_slowly(
         packet = models.DataPacket()
         while not packet.HasField("stream_trailer"):
             await anyio.sleep(1)
-            for channel, body in await bob.link.receive():
-                if channel is not Channel.SIGNAL:
-                    packet = models.DataPacket.FromString(body)
+            for message in await bob.receive_batch():
+                if isinstance(message, models.DataPacket):
+                    packet = message
                     received += len(packet.stream_chunk.content)
         assert received == count * len(PIECE)
         assert packet.stream_trailer.reason == ""
@@ -132,8 +122,8 @@ async def test_who_takes_nothing_for_the_read_timeout_is_let_go_and_others_call_
             await anyio.sleep(0.25)
         # Whether it takes anything is looked at every five seconds.
         assert 20 <= anyio.current_time() - started <= 25.5
-        with pytest.raises(LinkClosedError, match="it does not read: it took nothing for 20 s"):
-            await bob.receive_rest()
+        _, why = await bob.receive_rest()
+        assert why == "it does not read: it took nothing for 20 s"
 
 
 @pytest.mark.rule("V8")
@@ -171,13 +161,13 @@ async def test_several_who_take_nothing_are_let_go_at_the_same_time(
     async with (
         join("alice") as alice,
         bob_who(server),
-        hand_played(server, "erin") as erin,
-        hand_played(server, "frank") as frank,
-        hand_played(server, "grace") as grace,
+        scripted_client(server, "erin") as erin,
+        scripted_client(server, "frank") as frank,
+        scripted_client(server, "grace") as grace,
         anyio.create_task_group() as tasks,
     ):
         for participant in (erin, frank, grace):
-            tasks.start_soon(ping, participant)
+            tasks.start_soon(participant.keep_alive)
         await alice.wait_for_participant("grace")
         started = anyio.current_time()
         await send_pieces(alice, 300)
@@ -202,11 +192,10 @@ async def test_a_receiver_that_leaves_with_much_unread_holds_up_nobody(join: Joi
             await sender.wait_for_participant("bob")
             tasks.start_soon(send_pieces, sender, 300, "bob")
         await anyio.sleep(1)
-        leave = rtc.SignalRequest(leave=rtc.LeaveRequest())
-        bob.link.send_nowait(Frame(Channel.SIGNAL, leave.SerializeToString()))
+        bob.send_signal(leave=rtc.LeaveRequest())
         await anyio.wait_all_tasks_blocked()
         # Now something of the queue is taken, while the server says goodbye.
-        await bob.link.receive()
+        await bob.receive_batch()
         await anyio.sleep(3)
         assert "bob" not in alice.remote_participants
 

@@ -13,7 +13,7 @@ from trio_rpc import ByteStreamWriter, Room, StreamError, StreamOpening, TextStr
 
 from ..support.clients import Holding
 from ..support.scripted_server import ScriptedServer, participant_info
-from ..support.stream_packets import peer, receive_stream, server_with
+from ..support.stream_packets import expect_stream, peer, server_with
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def packets_of(room: Room, server: ScriptedServer) -> list[str | None]:
     await room.local_participant.publish_data(b"last")
     kinds: list[str | None] = []
     while "user" not in kinds:
-        kinds.append((await server.receive_packet()).WhichOneof("value"))
+        kinds.append((await server.expect_packet()).WhichOneof("value"))
     return kinds[:-1]
 
 
@@ -51,7 +51,7 @@ async def test_the_block_opens_the_stream_and_ends_it(open_stream: Open) -> None
     async with room.connect(server, "a token"):
         async with open_stream(room) as writer:
             await writer.write(CONTENT[type(writer)])
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert stream.trailer is not None
         assert (stream.content, stream.trailer.reason) == (b"some", "")
         assert stream.destinations == {("bob",)}
@@ -83,7 +83,7 @@ async def test_an_exception_in_the_block_comes_out_of_it_and_breaks_the_stream_o
     async with room.connect(server, "a token"):
         with pytest.raises(KeyError, match="secret"):
             await fail(open_stream(room))
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert stream.trailer is not None
         assert stream.trailer.reason == "the sender broke off"
 

@@ -21,9 +21,9 @@ from ..support.stream_packets import (
     CANCELLATION,
     DEFLATE_RAW,
     MAX_CHUNK,
+    expect_stream,
+    expect_whole_stream,
     peer,
-    receive_stream,
-    receive_whole_stream,
     server_with,
 )
 
@@ -84,7 +84,7 @@ async def test_a_broadcast_takes_the_form_that_everybody_understands(
 ) -> None:
     async with alice_among(*kinds) as (room, server):
         info = await room.local_participant.send_text(text, topic="notes")
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert stream.form == form
         assert stream.content == text.encode()
         assert stream.destinations == {()}
@@ -110,7 +110,7 @@ async def test_only_those_count_whom_a_text_is_meant_for(
 ) -> None:
     async with alice_among(ALL, INLINE, V1) as (room, server):
         await room.local_participant.send_text("x" * 20_000, destination_identities=destinations)
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert stream.form == form
         assert stream.destinations == {tuple(destinations)}
 
@@ -122,10 +122,10 @@ async def test_a_packet_of_at_most_15000_bytes_is_inline_and_a_larger_one_is_not
     async with alice_among(INLINE) as (room, server):
         for size in range(14_850, 14_960):
             await room.local_participant.send_text("x" * size)
-            stream = await receive_whole_stream(server)
+            stream = await expect_whole_stream(server)
             forms[size] = stream.form
             if stream.is_inline:
-                largest = stream.sizes[0]
+                largest = stream.packets[0].ByteSize()
     assert list(dict.fromkeys(forms.values())) == ["inline", "chunked"]
     # Some bytes are left for the number that the packet gets on its way.
     assert MAX_CHUNK - 8 < largest <= MAX_CHUNK
@@ -153,7 +153,7 @@ async def test_a_packet_of_at_most_15000_bytes_is_inline_and_a_larger_one_is_not
 async def test_a_text_is_cut_between_characters(text: str, sizes: list[int]) -> None:
     async with alice_among(V1) as (room, server):
         await room.local_participant.send_text(text)
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert [len(chunk.content) for chunk in stream.chunks] == sizes
         assert "".join(chunk.content.decode() for chunk in stream.chunks) == text
 
@@ -166,7 +166,7 @@ async def test_the_header_of_a_text_says_what_it_is_about(kind: Kind) -> None:
         info = await room.local_participant.send_text(
             "hi", topic="notes", attributes={"lang": "en"}, reply_to_id="the question"
         )
-        header = (await receive_whole_stream(server)).header
+        header = (await expect_whole_stream(server)).header
         assert (header.topic, header.mime_type) == ("notes", "text/plain")
         assert dict(header.attributes) == {"lang": "en"}
         assert header.WhichOneof("content_header") == "text_header"
@@ -180,7 +180,7 @@ async def test_the_header_of_a_text_says_what_it_is_about(kind: Kind) -> None:
 async def test_reliable_packets_of_a_stream_are_numbered() -> None:
     async with alice_among(V1) as (room, server):
         await room.local_participant.send_text("x" * 40_000)
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert [packet.sequence for packet in stream.packets] == [1, 2, 3, 4, 5]
         assert {packet.kind for packet in stream.packets} == {models.DataPacket.RELIABLE}
 
@@ -199,7 +199,7 @@ async def test_a_text_in_pieces_is_chunked_whoever_receives_it(kind: Kind) -> No
             await writer.write("Once ")
             await writer.write("")
             await writer.write("é" * 8_000)
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert stream.form == "chunked"
         assert not stream.header.HasField("total_length")
         assert stream.content.decode() == "Once " + "é" * 8_000
@@ -226,7 +226,7 @@ async def test_bytes_in_pieces() -> None:
         async with writer:
             await writer.write(content[:1_000])
             await writer.write(content[1_000:])
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert stream.content == content
         assert [len(chunk.content) for chunk in stream.chunks] == [1_000, 15_000, 15_000, 2_000]
         header = stream.header
@@ -250,7 +250,7 @@ async def test_a_file(name: str, mime_type: str, size: int, tmp_path: Path) -> N
         info = await room.local_participant.send_file(
             path, topic="bulk", on_progress=lambda *numbers: progress.append(numbers)
         )
-        stream = await receive_whole_stream(server)
+        stream = await expect_whole_stream(server)
         assert stream.content == content
         assert stream.header.byte_header.name == info.name == name
         assert stream.header.mime_type == info.mime_type == mime_type
@@ -267,7 +267,7 @@ async def test_a_file_that_is_not_there_is_not_announced(tmp_path: Path) -> None
         with pytest.raises(FileNotFoundError):
             await room.local_participant.send_file(tmp_path / "absent")
         await room.local_participant.send_text("next")
-        assert (await receive_whole_stream(server)).content == b"next"
+        assert (await expect_whole_stream(server)).content == b"next"
 
 
 @pytest.mark.real_time
@@ -285,7 +285,7 @@ async def test_a_file_that_changes_its_size_breaks_off(
     async with alice_among(ALL) as (room, server):
         with pytest.raises(StreamError, match=f"a.bin {what} while it was sent"):
             await room.local_participant.send_file(path, on_progress=change)
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert stream.trailer is not None
         assert stream.trailer.reason == "the sender broke off"
 

@@ -15,7 +15,7 @@ from trio_rpc.client.loss import OnDisconnect
 
 from ..support.clients import Holding, HoldingLink
 from ..support.scripted_server import ScriptedServer
-from ..support.stream_packets import SentStream, peer, receive_stream, server_with
+from ..support.stream_packets import SentStream, expect_stream, peer, server_with
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def test_what_several_tasks_write_is_not_mixed_up() -> None:
             await anyio.wait_all_tasks_blocked()
             link.released.set()
         await writer.aclose()
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert [chunk.chunk_index for chunk in stream.chunks] == list(range(12))
         content = stream.content.decode()
         blocks = [content[start : start + 40_000] for start in range(0, 160_000, 40_000)]
@@ -79,7 +79,7 @@ async def test_the_end_comes_after_what_another_task_was_writing() -> None:
             tasks.start_soon(writer.aclose)
             await anyio.wait_all_tasks_blocked()
             link.released.set()
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert (stream.content, reason_of(stream)) == (b"first", "")
 
 
@@ -90,7 +90,7 @@ async def test_a_writer_that_is_closed_writes_no_more() -> None:
         await writer.aclose(reason="not counted")
         with pytest.raises(RuntimeError, match=f"stream {writer.info.stream_id} was closed"):
             await writer.write("more")
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert (stream.content, reason_of(stream)) == (b"all", "")
         assert stream.trailer is not None
         assert dict(stream.trailer.attributes) == {"words": "1"}
@@ -107,7 +107,7 @@ async def test_an_exception_in_the_block_reaches_the_receivers_without_its_text(
     async with writing() as (writer, server, _):
         with pytest.raises(KeyError, match="secret"):
             await fail_in_the_block(writer)
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert (stream.content, reason_of(stream)) == (b"some", BROKE_OFF)
 
 
@@ -119,7 +119,7 @@ async def test_cancellation_in_the_block_reaches_the_receivers() -> None:
                 await writer.write("some")
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
-        assert reason_of(await receive_stream(server)) == BROKE_OFF
+        assert reason_of(await expect_stream(server)) == BROKE_OFF
 
 
 @pytest.mark.rule("S6")
@@ -130,7 +130,7 @@ async def test_cancellation_at_the_end_of_the_block_reaches_the_receivers() -> N
                 await writer.write("some")
                 scope.cancel()
         assert scope.cancelled_caught
-        assert reason_of(await receive_stream(server)) == BROKE_OFF
+        assert reason_of(await expect_stream(server)) == BROKE_OFF
 
 
 @pytest.mark.rule("S6")
@@ -143,7 +143,7 @@ async def test_an_end_that_is_cancelled_while_it_waits_for_room_can_be_told_late
         assert scope.cancelled_caught
         link.released.set()
         await writer.aclose()
-        assert reason_of(await receive_stream(server)) == ""
+        assert reason_of(await expect_stream(server)) == ""
 
 
 @pytest.mark.rule("S6")
@@ -154,7 +154,7 @@ async def test_a_text_that_is_cancelled_midway_breaks_off() -> None:
             await room.local_participant.send_text("x" * 40_000, destination_identities=["zoe"])
         assert scope.cancelled_caught
         assert anyio.current_time() - started == pytest.approx(2)
-        stream = await receive_stream(server)
+        stream = await expect_stream(server)
         assert (stream.content, reason_of(stream)) == (b"", BROKE_OFF)
         assert stream.destinations == {("zoe",)}
 
@@ -192,7 +192,7 @@ async def test_a_write_waits_for_room_and_memory_is_bounded() -> None:
         await anyio.sleep(5)
         assert written == stalled_at
         for _ in range(400):
-            await server.receive_packet()
+            await server.expect_packet()
         await anyio.sleep(0.1)
         assert stalled_at < written < 400 * 15_000 + limit
         tasks.cancel_scope.cancel()

@@ -10,7 +10,6 @@ from livekit.protocol import models, rtc
 
 from trio_rpc import Room
 from trio_rpc.client.loss import OnDisconnect
-from trio_rpc.links import Channel
 
 from .scripted_server import ScriptedServer
 
@@ -39,7 +38,7 @@ def send_request(
     version: int = 1,
 ) -> None:
     """Send a request of "bob"."""
-    server.send(
+    server.send_from(
         "bob",
         rpc_request=models.RpcRequest(
             id=request_id,
@@ -51,18 +50,16 @@ def send_request(
     )
 
 
-async def receive_ack(server: ScriptedServer) -> str:
-    """Receive an ack, and return the id of its request."""
-    packet = await server.receive_packet()
-    assert packet.WhichOneof("value") == "rpc_ack", packet
+async def expect_ack(server: ScriptedServer) -> str:
+    """Receive the next message, which must be an ack, and return the id of its request."""
+    packet = await server.expect_packet("rpc_ack")
     assert packet.destination_identities == ["bob"]
     return packet.rpc_ack.request_id
 
 
-async def receive_response(server: ScriptedServer) -> models.RpcResponse:
-    """Receive a response."""
-    packet = await server.receive_packet()
-    assert packet.WhichOneof("value") == "rpc_response", packet
+async def expect_response(server: ScriptedServer) -> models.RpcResponse:
+    """Receive the next message, which must be a response."""
+    packet = await server.expect_packet("rpc_response")
     assert packet.destination_identities == ["bob"]
     return packet.rpc_response
 
@@ -75,24 +72,18 @@ async def leave(room: Room, server: ScriptedServer) -> list[models.DataPacket]:
 
 async def receive_last_packets(server: ScriptedServer) -> list[models.DataPacket]:
     """Receive the packets until the link is closed; a single `LeaveRequest` is left out."""
-    frames = await server.receive_rest()
-    requests = [frame.body for frame in frames if frame.channel is Channel.SIGNAL]
-    assert [rtc.SignalRequest.FromString(body).WhichOneof("message") for body in requests] == [
-        "leave"
-    ]
-    return [
-        models.DataPacket.FromString(frame.body)
-        for frame in frames
-        if frame.channel is not Channel.SIGNAL
-    ]
+    messages, _ = await server.receive_rest()
+    requests = [each for each in messages if isinstance(each, rtc.SignalRequest)]
+    assert [request.WhichOneof("message") for request in requests] == ["leave"]
+    return [each for each in messages if isinstance(each, models.DataPacket)]
 
 
 async def exchange(handler: Any, **request: Any) -> models.RpcResponse:
     """Send "alice" a request, and return the response: an ack comes before it, nothing after it."""
     async with callee(handler) as (room, server):
         send_request(server, **request)
-        assert await receive_ack(server) == "1"
-        response = await receive_response(server)
+        assert await expect_ack(server) == "1"
+        response = await expect_response(server)
         assert response.request_id == "1"
         assert await leave(room, server) == []
     return response

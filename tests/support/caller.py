@@ -103,25 +103,23 @@ class Caller:
         self._nursery.start_soon(call.run)
         return call
 
-    async def receive_request(self) -> models.RpcRequest:
-        """Receive a request."""
-        packet = await self.server.receive_packet()
-        assert packet.WhichOneof("value") == "rpc_request", packet
-        return packet.rpc_request
+    async def expect_request(self) -> models.RpcRequest:
+        """Receive the next message, which must be a request."""
+        return (await self.server.expect_packet("rpc_request")).rpc_request
 
     async def start_call(self, payload: str = "hi", **arguments: Any) -> tuple[Call, str]:
         """Start a call and receive its request; the call, and the id of the request."""
         call = self.call(payload, **arguments)
-        request = await self.receive_request()
+        request = await self.expect_request()
         assert request.payload == payload
         return call, request.id
 
     def acknowledge(self, request_id: str, *, sender: str = "bob") -> None:
-        self.server.send(sender, rpc_ack=models.RpcAck(request_id=request_id))
+        self.server.send_from(sender, rpc_ack=models.RpcAck(request_id=request_id))
 
     def respond(self, request_id: str, payload: str = "hello", *, sender: str = "bob") -> None:
         response = models.RpcResponse(request_id=request_id, payload=payload)
-        self.server.send(sender, rpc_response=response)
+        self.server.send_from(sender, rpc_response=response)
 
     async def settle(self) -> None:
         """Wait until the participant has handled all that its server said so far."""

@@ -1,11 +1,9 @@
-"""Ways into a room: as another client, played by hand, over a link that has no room."""
+"""Ways into a room: as another client, and over a link that has no room for some packets."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 import anyio
 from attrs import define, field
@@ -13,8 +11,7 @@ from livekit.protocol import models, rtc
 
 from trio_rpc.links import Channel, Connector, Frame, Link, LinkFullError
 
-from .stream_packets import CANCELLATION, DEFLATE_RAW, SentStream
-from .tokens import make_token
+from .stream_packets import CANCELLATION, DEFLATE_RAW
 
 
 def client(client_protocol: int = 2, *capabilities: int) -> models.ClientInfo:
@@ -38,65 +35,6 @@ class As:
     def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
         request.client_info.CopyFrom(self.client)
         return self.connector.open_link(token, request)
-
-
-@define(eq=False)
-class HandPlayed:
-    """A participant whose every packet the test says and hears."""
-
-    identity: str
-    link: Link
-    _received: deque[models.DataPacket] = field(factory=deque)
-
-    def say(self, *destinations: str, channel: Channel = Channel.RELIABLE, **value: Any) -> None:
-        """Send a packet, for example `say("alice", rpc_ack=RpcAck(…))`."""
-        packet = models.DataPacket(destination_identities=destinations, **value)
-        self.link.send_nowait(Frame(channel, packet.SerializeToString()))
-
-    def acknowledge(self, request_id: str, caller: str = "alice") -> None:
-        self.say(caller, rpc_ack=models.RpcAck(request_id=request_id))
-
-    def respond(self, request_id: str, payload: str, caller: str = "alice") -> None:
-        response = models.RpcResponse(request_id=request_id, payload=payload)
-        self.say(caller, rpc_response=response)
-
-    async def receive(self) -> None:
-        """Take one message from the link."""
-        for channel, body in await self.link.receive():
-            if channel is not Channel.SIGNAL:
-                self._received.append(models.DataPacket.FromString(body))
-
-    async def receive_rest(self) -> None:
-        """Take all messages until the link ends, with its `LinkClosedError`."""
-        while True:
-            await self.receive()
-
-    async def hear(self) -> models.DataPacket:
-        """Receive the next packet, skipping signalling messages."""
-        while not self._received:
-            await self.receive()
-        return self._received.popleft()
-
-    async def hear_stream(self) -> SentStream:
-        """Receive the next packets, which are one stream."""
-        stream = SentStream()
-        while not stream.packets or not (stream.is_inline or stream.trailer):
-            packet = await self.hear()
-            assert (packet.WhichOneof("value") == "stream_header") is not bool(stream.packets)
-            stream.packets.append(packet)
-        return stream
-
-
-@asynccontextmanager
-async def hand_played(
-    connector: Connector, identity: str, info: models.ClientInfo = CURRENT
-) -> AsyncIterator[HandPlayed]:
-    """Connect a participant that the test scripts, packet by packet."""
-    async with connector.open_link(make_token(identity), rtc.JoinRequest(client_info=info)) as link:
-        participant = HandPlayed(identity, link)
-        # It is in the room when the server says so.
-        await participant.receive()
-        yield participant
 
 
 @define(eq=False)

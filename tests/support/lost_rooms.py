@@ -18,7 +18,7 @@ NOTE: Final = f"The room was lost meanwhile: {REMOVED}"
 
 def remove(server: ScriptedServer) -> None:
     """Tell the participant that it was removed."""
-    server.say(leave=rtc.LeaveRequest(reason=models.PARTICIPANT_REMOVED))
+    server.send_signal(leave=rtc.LeaveRequest(reason=models.PARTICIPANT_REMOVED))
 
 
 async def lose(room: Room, server: ScriptedServer) -> None:
@@ -33,9 +33,9 @@ async def cut_off(server: ScriptedServer) -> None:
     await server.link.aclose("broken")
 
 
-async def say_that_we_left(server: ScriptedServer) -> None:
+async def send_that_we_left(server: ScriptedServer) -> None:
     """Send a `LeaveRequest` with a reason that is ours to have."""
-    server.say(leave=rtc.LeaveRequest(reason=models.CLIENT_INITIATED))
+    server.send_signal(leave=rtc.LeaveRequest(reason=models.CLIENT_INITIATED))
 
 
 async def perform_rpc(room: Room) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from livekit.protocol import models
 from trio_rpc import Room
 from trio_rpc.links import Channel
 
+from .scripted_peer import ScriptedPeer
 from .scripted_server import ScriptedServer, participant_info
 
 DataStream = models.DataStream
@@ -83,26 +85,26 @@ def byte_header(
     )
 
 
-def say_header(
+def send_header(
     server: ScriptedServer, header: models.DataStream.Header, sender: str = "bob"
 ) -> None:
-    server.send(sender, stream_header=header)
+    server.send_from(sender, stream_header=header)
 
 
-def say_chunk(
+def send_chunk(
     server: ScriptedServer, index: int, content: bytes, *, stream_id: str = "S", sender: str = "bob"
 ) -> None:
     chunk = DataStream.Chunk(stream_id=stream_id, chunk_index=index, content=content)
-    server.send(sender, stream_chunk=chunk)
+    server.send_from(sender, stream_chunk=chunk)
 
 
-def say_trailer(
+def send_trailer(
     server: ScriptedServer, *, reason: str = "", stream_id: str = "S", sender: str = "bob"
 ) -> None:
-    server.send(sender, stream_trailer=DataStream.Trailer(stream_id=stream_id, reason=reason))
+    server.send_from(sender, stream_trailer=DataStream.Trailer(stream_id=stream_id, reason=reason))
 
 
-def say_stream(
+def send_stream(
     server: ScriptedServer,
     header: models.DataStream.Header,
     chunks: Iterable[bytes] = (),
@@ -111,10 +113,10 @@ def say_stream(
     sender: str = "bob",
 ) -> None:
     """Send a whole stream: header, chunks and trailer."""
-    say_header(server, header, sender)
+    send_header(server, header, sender)
     for index, content in enumerate(chunks):
-        say_chunk(server, index, content, stream_id=header.stream_id, sender=sender)
-    say_trailer(server, reason=reason, stream_id=header.stream_id, sender=sender)
+        send_chunk(server, index, content, stream_id=header.stream_id, sender=sender)
+    send_trailer(server, reason=reason, stream_id=header.stream_id, sender=sender)
 
 
 def request_attributes(
@@ -179,7 +181,6 @@ class SentStream:
     """A stream that was sent: whole, or as far as it came."""
 
     packets: list[models.DataPacket] = field(factory=list)
-    sizes: list[int] = field(factory=list)
 
     @property
     def header(self) -> models.DataStream.Header:
@@ -229,7 +230,7 @@ class SentStream:
         assert self.header.total_length == len(self.content)
         if self.is_inline:
             assert len(self.packets) == 1
-            assert self.sizes[0] <= MAX_CHUNK
+            assert self.packets[0].ByteSize() <= MAX_CHUNK
             return
         stream_id = self.header.stream_id
         assert [each.chunk_index for each in self.chunks] == list(range(len(self.chunks)))
@@ -239,28 +240,34 @@ class SentStream:
         assert (self.trailer.stream_id, self.trailer.reason) == (stream_id, "")
 
 
-async def receive_stream(server: ScriptedServer) -> SentStream:
-    """Receive a stream, up to its trailer or with inline content."""
+async def receive_stream(peer: ScriptedPeer[Any]) -> SentStream:
+    """Receive the packets of a stream, which are the next packets; signalling is passed over."""
+    return await _collect_stream(peer.receive_packet)
+
+
+async def expect_stream(peer: ScriptedPeer[Any]) -> SentStream:
+    """Receive the next messages, which must be a stream to its trailer, or with inline content."""
+    return await _collect_stream(partial(peer.expect_packet, channel=Channel.RELIABLE))
+
+
+async def _collect_stream(next_packet: Callable[[], Awaitable[models.DataPacket]]) -> SentStream:
     stream = SentStream()
     while not stream.packets or not (stream.is_inline or stream.trailer):
-        frame = await server.receive_frame()
-        assert frame.channel is Channel.RELIABLE, frame
-        packet = models.DataPacket.FromString(frame.body)
+        packet = await next_packet()
         kind = packet.WhichOneof("value")
         assert kind == "stream_header" if not stream.packets else kind != "stream_header", packet
         assert kind in {"stream_header", "stream_chunk", "stream_trailer"}, packet
         stream.packets.append(packet)
-        stream.sizes.append(len(frame.body))
     return stream
 
 
-async def receive_whole_stream(server: ScriptedServer) -> SentStream:
-    """Receive a stream, and check that it complies with S4 and S5."""
-    stream = await receive_stream(server)
+async def expect_whole_stream(peer: ScriptedPeer[Any]) -> SentStream:
+    """Receive the next messages, which must be a stream that complies with S4 and S5."""
+    stream = await expect_stream(peer)
     stream.check()
     return stream
 
 
-async def receive_kinds(server: ScriptedServer, count: int) -> Sequence[str | None]:
+async def expect_kinds(server: ScriptedServer, count: int) -> Sequence[str | None]:
     """Receive packets, and return their kinds."""
-    return [(await server.receive_packet()).WhichOneof("value") for _ in range(count)]
+    return [(await server.expect_packet()).WhichOneof("value") for _ in range(count)]

@@ -12,7 +12,7 @@ from trio_rpc.client.loss import OnDisconnect
 from .callee import callee
 from .caller import Call, Caller, caller
 from .scripted_server import ScriptedServer
-from .stream_packets import DEFLATE_RAW, peer, receive_whole_stream, server_with
+from .stream_packets import DEFLATE_RAW, expect_whole_stream, peer, server_with
 
 
 @asynccontextmanager
@@ -42,6 +42,6 @@ async def v2_callee(
 async def start_call(alice: Caller, payload: str = "hi", **arguments: Any) -> tuple[Call, str]:
     """Start a call and receive its request; the call, and the id of the request."""
     call = alice.call(payload, **arguments)
-    stream = await receive_whole_stream(alice.server)
+    stream = await expect_whole_stream(alice.server)
     assert stream.content == payload.encode()
     return call, stream.attributes["lk.rpc_request_id"]

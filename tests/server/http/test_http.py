@@ -21,7 +21,7 @@ from trio_rpc.server.http.connection import HttpConnection, HttpLimits, response
 from ...links.web import serve_app
 from ...net.test_handshakes import unlimited
 from ...support.byte_streams import FullByteStream
-from ..raw import port_of
+from ...support.serving import port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...links.web import serve_app
-from ..raw import port_of
+from ...support.serving import port_of
 from .test_http import APP, GET, Peer, home, talking_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time, pytest.mark.rule("B11")]

@@ -18,8 +18,9 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from trio_rpc.server.http.asgi_websocket import OUR_WEBSOCKET
 
 from ...links.web import serve_app
+from ...support.raw_sockets import RawWebSocket, RefusedError, connect_websocket
+from ...support.serving import port_of
 from ...support.tokens import make_token
-from ..raw import RawWebSocket, RefusedError, connect_websocket, port_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

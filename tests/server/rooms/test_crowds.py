@@ -17,10 +17,11 @@ from trio_rpc.server.rooms.member import Member
 from trio_rpc.server.rooms.room import RoomSettings, ServerRoom
 from trio_rpc.server.rooms.router import PacketRouter
 
+from ...support.messages import leave_reasons, texts, told, user
+from ...support.scripted_client import scripted_clients, settle_all
 from ...support.tokens import ROOM
 from ...support.turns import CountedTurns
 from ...support.waiting import wait_until
-from ..raw import join_all, leave_reasons, settle_all, texts, told, user
 
 pytestmark = pytest.mark.anyio
 
@@ -142,7 +143,7 @@ async def test_who_does_not_read_leaves_together_with_all_others_who_do_not(
     server: RoomServer,
 ) -> None:
     crowd = [f"sloth {number}" for number in range(100)]
-    async with join_all(server, "alice", *crowd) as (alice, *_):
+    async with scripted_clients(server, "alice", *crowd) as (alice, *_):
         await settle_all([alice])
         [room] = server._rooms
         for identity in crowd:
@@ -155,7 +156,7 @@ async def test_who_does_not_read_leaves_together_with_all_others_who_do_not(
 
 @pytest.mark.rule("B10", "R2")
 async def test_a_room_that_is_deleted_lets_everybody_go_at_once(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob", "carol") as members:
+    async with scripted_clients(server, "alice", "bob", "carol") as members:
         server.delete_room(ROOM)
         assert server.statistics() == ServerStatistics(rooms=0, participants=0)
         for member in members:
@@ -168,7 +169,10 @@ async def test_a_room_that_is_deleted_lets_everybody_go_at_once(server: RoomServ
 @pytest.mark.rule("B7")
 async def test_others_have_their_turn_while_packets_go_to_many(server: RoomServer) -> None:
     names = [f"listener {number}" for number in range(70)]
-    async with join_all(server, "alice", *names) as (alice, *listeners), CountedTurns() as turns:
+    async with (
+        scripted_clients(server, "alice", *names) as (alice, *listeners),
+        CountedTurns() as turns,
+    ):
         # In one message, which is received at once.
         for number in range(30):
             alice.send(user(str(number)))
@@ -194,7 +198,7 @@ async def test_a_failure_while_a_packet_is_handled_concerns_that_packet_alone(
         return route(router, sender, channel, body)
 
     monkeypatch.setattr(PacketRouter, "route", fail)
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         for text in ("before", "fail", "after"):
             alice.send(user(text))
         await alice.settle()

@@ -11,8 +11,9 @@ from trio_rpc.protocol.budgets import Budget
 from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.server.rooms.directed_streams import DirectedStreams, TooManyStreamsError
 
+from ...support.messages import packets, signals
+from ...support.scripted_client import ScriptedClient, scripted_client, scripted_clients, settle_all
 from ...support.tokens import API_KEYS
-from ..raw import RawMember, join_all, join_raw, packets, settle_all, signals
 
 NOW = 100.0
 
@@ -122,7 +123,7 @@ def held(server: RoomServer) -> int:
     return server._budget.held
 
 
-async def refusals(member: RawMember) -> list[rtc.RequestResponse]:
+async def refusals(member: ScriptedClient) -> list[rtc.RequestResponse]:
     responses = [each.request_response for each in signals(await member.settle())]
     return [each for each in responses if each.message]
 
@@ -133,7 +134,7 @@ MANY = [f"{number}".rjust(100) for number in range(200)]
 @pytest.mark.anyio
 @pytest.mark.rule("B9")
 async def test_a_header_without_permission_is_not_remembered(server: RoomServer) -> None:
-    async with join_raw(server, "alice", can_publish_data=False) as alice:
+    async with scripted_client(server, "alice", can_publish_data=False) as alice:
         for number in range(3):
             alice.send(stream_header(str(number), *MANY))
         assert [each.reason for each in await refusals(alice)] == [
@@ -145,7 +146,7 @@ async def test_a_header_without_permission_is_not_remembered(server: RoomServer)
 @pytest.mark.anyio
 @pytest.mark.rule("B9", "P6")
 async def test_a_header_that_came_before_is_not_remembered_anew(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob", "carol") as (alice, bob, carol):
+    async with scripted_clients(server, "alice", "bob", "carol") as (alice, bob, carol):
         alice.send(stream_header("s", "bob", sequence=1))
         alice.send(stream_header("s", "carol", sequence=1))
         alice.send(stream_header("t", *MANY, sequence=1))
@@ -164,7 +165,7 @@ async def test_a_header_that_came_before_is_not_remembered_anew(server: RoomServ
 async def test_a_header_that_is_too_large_once_stamped_is_not_remembered(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         # With a field that nobody knows it is as large as may be, but for the stamp.
         body = stream_header("s", "bob").SerializeToString()
         padding = 64_000 - len(body) - 5
@@ -185,7 +186,7 @@ def _varint(value: int) -> bytes:
 @pytest.mark.anyio
 @pytest.mark.rule("B5")
 async def test_a_stream_too_many_is_refused_and_reaches_nobody(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob", "carol") as (alice, bob, carol):
+    async with scripted_clients(server, "alice", "bob", "carol") as (alice, bob, carol):
         for number in range(4):
             alice.send(stream_header(str(number), "bob"))
             alice.send(stream_chunk(str(number)))
@@ -205,7 +206,7 @@ async def test_a_stream_too_many_is_refused_and_reaches_nobody(server: RoomServe
 async def test_a_stream_beyond_the_budget_of_a_participant_is_refused_with_the_reason(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         for number in range(3):
             alice.send(stream_header(str(number), *MANY))
         bob.send(stream_header("of bob", *MANY))
@@ -219,7 +220,7 @@ async def test_a_stream_beyond_the_budget_of_a_participant_is_refused_with_the_r
 @pytest.mark.anyio
 @pytest.mark.rule("B5", "V3")
 async def test_a_request_whose_stream_is_refused_is_answered(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         for number in range(3):
             alice.send(stream_header(str(number), "bob"))
         request = stream_header("request", "bob")
@@ -238,7 +239,7 @@ async def test_a_request_whose_stream_is_refused_is_answered(server: RoomServer)
 async def test_what_a_participant_made_the_server_hold_goes_with_it(
     server: RoomServer, channel: Channel
 ) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         alice.send(stream_header("s", *MANY), channel)
         await alice.settle()
         assert held(server) > 0

@@ -14,19 +14,8 @@ from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer, ServerStatistics
 
 from ...conftest import Join
-from ..raw import (
-    join_all,
-    join_raw,
-    leave_reasons,
-    packets,
-    request,
-    settle_all,
-    signals,
-    texts,
-    told,
-    updates,
-    user,
-)
+from ...support.messages import leave_reasons, packets, request, signals, texts, told, updates, user
+from ...support.scripted_client import scripted_client, scripted_clients, settle_all
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +51,7 @@ def error_of(packet: models.DataPacket) -> tuple[int, str, str]:
 async def test_a_packet_goes_once_to_the_identities_that_it_names(
     server: RoomServer, channel: Channel, destinations: list[str], receivers: set[str]
 ) -> None:
-    async with join_all(server, "alice", "bob", "carol") as members:
+    async with scripted_clients(server, "alice", "bob", "carol") as members:
         members[0].send(user("hello", *destinations), channel)
         received = await settle_all(members)
     assert {each: texts(messages) for each, messages in received.items()} == {
@@ -74,7 +63,7 @@ async def test_a_packet_goes_once_to_the_identities_that_it_names(
 async def test_the_destinations_that_older_sdks_write_into_user_data_count(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob", "carol") as members:
+    async with scripted_clients(server, "alice", "bob", "carol") as members:
         packet = user("for bob")
         packet.user.destination_identities.append("bob")
         members[0].send(packet)
@@ -86,8 +75,8 @@ async def test_the_destinations_that_older_sdks_write_into_user_data_count(
 @pytest.mark.rule("V2")
 async def test_packets_stay_in_their_room_and_in_order(server: RoomServer) -> None:
     async with (
-        join_all(server, "alice", "bob") as (alice, bob),
-        join_raw(server, "bob", room="another room") as other_bob,
+        scripted_clients(server, "alice", "bob") as (alice, bob),
+        scripted_client(server, "bob", room="another room") as other_bob,
     ):
         for number in range(20):
             alice.send(user(str(number), *["bob"] * (number % 2)))
@@ -112,7 +101,7 @@ async def test_kinds_that_the_server_does_not_handle_are_routed_all_the_same(
         models.DataPacket(stream_trailer=models.DataStream.Trailer(stream_id="s")),
         models.DataPacket(encrypted_packet=models.EncryptedPacket(encrypted_value=b"e")),
     ]
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         for packet in sent:
             packet.destination_identities.append("bob")
             alice.send(packet)
@@ -148,7 +137,7 @@ def stream_ids(messages: Sequence[models.DataPacket | rtc.SignalResponse]) -> li
 async def test_a_chunk_and_a_trailer_without_destinations_go_where_their_header_went(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob", "carol") as members:
+    async with scripted_clients(server, "alice", "bob", "carol") as members:
         for packet in stream_packets("for bob", "bob") + stream_packets("for all"):
             members[0].send(packet)
         received = await settle_all(members)
@@ -161,7 +150,7 @@ async def test_a_chunk_and_a_trailer_without_destinations_go_where_their_header_
 async def test_what_names_nobody_and_is_of_no_open_stream_goes_to_nobody(
     server: RoomServer,
 ) -> None:
-    async with join_all(server, "alice", "bob", "carol") as members:
+    async with scripted_clients(server, "alice", "bob", "carol") as members:
         header, chunk, trailer = stream_packets("s", "bob")
         for packet in (chunk, trailer, header, trailer, chunk, trailer):
             members[0].send(packet)
@@ -195,7 +184,7 @@ async def test_what_names_nobody_and_is_of_no_open_stream_goes_to_nobody(
 async def test_the_server_says_who_sent_a_packet_whatever_the_sender_wrote(
     server: RoomServer, packet: models.DataPacket
 ) -> None:
-    async with join_all(server, "mallory", "bob", "alice") as (mallory, bob, alice):
+    async with scripted_clients(server, "mallory", "bob", "alice") as (mallory, bob, alice):
         forged = models.DataPacket()
         forged.CopyFrom(packet)
         forged.participant_identity = alice.identity
@@ -220,7 +209,7 @@ async def test_the_server_says_who_sent_a_packet_whatever_the_sender_wrote(
 async def test_the_kind_of_a_packet_is_that_of_its_channel_whatever_the_sender_wrote(
     server: RoomServer, channel: Channel, written: Any
 ) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         packet = user("hello", "bob")
         packet.kind = written
         alice.send(packet, channel)
@@ -247,8 +236,8 @@ async def test_a_call_to_nobody_gets_1401_at_once(
     server: RoomServer, destination: str, data: str
 ) -> None:
     async with (
-        join_raw(server, "ghost", hidden=True) as ghost,
-        join_raw(server, "alice") as alice,
+        scripted_client(server, "ghost", hidden=True) as ghost,
+        scripted_client(server, "alice") as alice,
     ):
         await settle_all([ghost, alice])
         alice.send(request(destination, request_id="r"))
@@ -273,8 +262,8 @@ async def test_who_may_not_send_gets_1505_for_a_call_and_a_refusal_for_the_rest(
     server: RoomServer, grants: dict[str, bool], data: str
 ) -> None:
     async with (
-        join_raw(server, "bob") as bob,
-        join_raw(server, "alice", **grants) as alice,
+        scripted_client(server, "bob") as bob,
+        scripted_client(server, "alice", **grants) as alice,
     ):
         await settle_all([bob, alice])
         alice.send(request("bob", request_id="r"))
@@ -292,8 +281,8 @@ async def test_who_may_not_send_gets_1505_for_a_call_and_a_refusal_for_the_rest(
 
 @pytest.mark.rule("V3", "C8")
 async def test_a_call_to_somebody_who_has_just_left_gets_1401(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
-        bob.say(leave=rtc.LeaveRequest())
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
+        bob.send_signal(leave=rtc.LeaveRequest())
         await bob.receive_rest()
         alice.send(request("bob"))
         _ack, response = packets(await alice.settle())
@@ -305,11 +294,11 @@ async def test_a_call_to_somebody_who_has_just_left_gets_1401(server: RoomServer
 
 @pytest.mark.rule("V4")
 async def test_a_hidden_participant_is_announced_to_nobody(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         async with (
-            join_raw(server, "ghost", hidden=True) as ghost,
-            join_raw(server, "other ghost", hidden=True) as other_ghost,
-            join_raw(server, "bob") as bob,
+            scripted_client(server, "ghost", hidden=True) as ghost,
+            scripted_client(server, "other ghost", hidden=True) as other_ghost,
+            scripted_client(server, "bob") as bob,
         ):
             assert [info.identity for info in bob.join.other_participants] == ["alice"]
             assert bob.join.room.num_participants == 2
@@ -358,11 +347,11 @@ async def test_a_second_joiner_with_the_same_identity_replaces_the_first(
     server: RoomServer,
 ) -> None:
     async with (
-        join_raw(server, "bob") as bob,
-        join_raw(server, "alice") as first,
+        scripted_client(server, "bob") as bob,
+        scripted_client(server, "alice") as first,
     ):
         await settle_all([bob, first])
-        async with join_raw(server, "alice") as second:
+        async with scripted_client(server, "alice") as second:
             messages, why = await first.receive_rest()
             assert leave_reasons(messages) == ["DUPLICATE_IDENTITY"]
             assert why == "another participant joined as 'alice'"
@@ -381,7 +370,10 @@ async def test_a_second_joiner_with_the_same_identity_replaces_the_first(
 
 @pytest.mark.rule("V5")
 async def test_what_the_replaced_one_still_sends_goes_nowhere(server: RoomServer) -> None:
-    async with join_all(server, "bob", "alice") as (bob, first), join_raw(server, "alice"):
+    async with (
+        scripted_clients(server, "bob", "alice") as (bob, first),
+        scripted_client(server, "alice"),
+    ):
         first.send(user("too late"))
         await first.receive_rest()
         assert texts(await bob.settle()) == []
@@ -391,21 +383,24 @@ async def test_what_the_replaced_one_still_sends_goes_nowhere(server: RoomServer
 async def test_the_room_lives_on_when_its_only_participant_is_replaced(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "alice") as first, join_raw(server, "alice") as second:
+    async with (
+        scripted_client(server, "alice") as first,
+        scripted_client(server, "alice") as second,
+    ):
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
         assert first.join.room.sid == second.join.room.sid
 
 
 @pytest.mark.rule("V6")
 async def test_every_change_reaches_the_others_in_order(server: RoomServer) -> None:
-    async with join_raw(server, "bob") as bob:
-        async with join_raw(server, "alice", can_update_own_metadata=True) as alice:
+    async with scripted_client(server, "bob") as bob:
+        async with scripted_client(server, "alice", can_update_own_metadata=True) as alice:
             for update in (
                 rtc.UpdateParticipantMetadata(name="Alice"),
                 rtc.UpdateParticipantMetadata(name="Alice", metadata="m"),
                 rtc.UpdateParticipantMetadata(name="Alice", metadata="m", attributes={"k": "v"}),
             ):
-                alice.say(update_metadata=update)
+                alice.send_signal(update_metadata=update)
             await alice.settle()
         heard = updates(await bob.settle())
     assert [(i.name, i.metadata, dict(i.attributes), i.state) for i in heard] == [
@@ -425,12 +420,12 @@ async def test_changes_and_packets_of_one_participant_keep_their_order(
     server: RoomServer,
 ) -> None:
     async with (
-        join_raw(server, "alice", can_update_own_metadata=True) as alice,
-        join_raw(server, "bob") as bob,
+        scripted_client(server, "alice", can_update_own_metadata=True) as alice,
+        scripted_client(server, "bob") as bob,
     ):
         await settle_all([alice, bob])
         for step in ("1", "2", "3"):
-            alice.say(update_metadata=rtc.UpdateParticipantMetadata(metadata=step))
+            alice.send_signal(update_metadata=rtc.UpdateParticipantMetadata(metadata=step))
             alice.send(user(step))
         await alice.settle()
         messages = await bob.settle()

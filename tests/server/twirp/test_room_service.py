@@ -12,8 +12,9 @@ from trio_rpc.events import DataReceived
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ...conftest import Join
+from ...support.messages import leave_reasons, packets, told, updates
+from ...support.scripted_client import scripted_client, scripted_clients, settle_all
 from ...support.tokens import API_KEYS, ROOM
-from ..raw import join_all, join_raw, leave_reasons, packets, settle_all, told, updates
 from .client import answer_to, ask, refusal_of
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,7 @@ async def test_a_room_is_created_as_the_request_says(server: RoomServer) -> None
     }
     assert (made["empty_timeout"], made["departure_timeout"]) == (7, 3)
     assert await answer_to(server, "ListRooms") == {"rooms": [made]}
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         assert alice.join.room.sid == made["sid"]
         assert alice.join.room.metadata == "m"
         assert alice.join.room.max_participants == 2
@@ -73,7 +74,7 @@ async def test_a_room_that_exists_is_answered_as_it_is(server: RoomServer) -> No
     first = await answer_to(server, "CreateRoom", name=ROOM, metadata="first")
     again = await answer_to(server, "CreateRoom", name=ROOM, metadata="second", empty_timeout=1)
     assert again == first
-    async with join_raw(server, "alice", room="joined") as alice:
+    async with scripted_client(server, "alice", room="joined") as alice:
         same = await answer_to(server, "CreateRoom", name="joined", empty_timeout=1)
         assert same["sid"] == alice.join.room.sid
         assert (same["empty_timeout"], same["num_participants"]) == (0, 1)
@@ -125,7 +126,7 @@ async def test_one_room_too_many_is_refused(server: RoomServer) -> None:
 @pytest.mark.rule("R2")
 async def test_the_rooms_that_are_asked_for_are_listed(server: RoomServer) -> None:
     await answer_to(server, "CreateRoom", name="empty")
-    async with join_raw(server, "alice"), join_raw(server, "ghost", hidden=True):
+    async with scripted_client(server, "alice"), scripted_client(server, "ghost", hidden=True):
         assert await names_of_rooms(server) == ["empty", ROOM]
         assert await names_of_rooms(server, names=[ROOM, "nope"]) == [ROOM]
         assert await names_of_rooms(server, names=["nope"]) == []
@@ -136,12 +137,15 @@ async def test_the_rooms_that_are_asked_for_are_listed(server: RoomServer) -> No
 @pytest.mark.rule("R2")
 async def test_who_is_one_too_many_for_a_room_is_refused(server: RoomServer, join: Join) -> None:
     server.create_room(ROOM, max_participants=1)
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         with pytest.raises(ConnectError, match="has 1 participants, which is its limit") as caught:
             async with join("bob"):
                 pass
         assert caught.value.status == 429
-        async with join_raw(server, "alice") as again, join_raw(server, "bob", room="other"):
+        async with (
+            scripted_client(server, "alice") as again,
+            scripted_client(server, "bob", room="other"),
+        ):
             assert told(await again.settle()) == []
 
 
@@ -173,11 +177,11 @@ async def test_a_room_waits_for_its_participants_to_come_back_until_departure_ti
     server: RoomServer, waited: float, same: bool
 ) -> None:
     sid = server.create_room(ROOM, empty_timeout=1000, departure_timeout=3, metadata="m").sid
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         await anyio.sleep(5)
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
     await anyio.sleep(waited)
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         assert (alice.join.room.sid == sid) is same
         assert alice.join.room.metadata == ("m" if same else "")
 
@@ -186,7 +190,7 @@ async def test_a_room_waits_for_its_participants_to_come_back_until_departure_ti
 async def test_a_room_that_is_in_use_does_not_expire(server: RoomServer) -> None:
     sid = server.create_room(ROOM, empty_timeout=1, departure_timeout=1).sid
     for _ in range(3):
-        async with join_raw(server, "alice") as alice:
+        async with scripted_client(server, "alice") as alice:
             await anyio.sleep(2)
             assert alice.join.room.sid == sid
             assert await names_of_rooms(server) == [ROOM]
@@ -197,7 +201,7 @@ async def test_a_room_that_is_in_use_does_not_expire(server: RoomServer) -> None
 async def test_a_room_that_a_joining_participant_makes_goes_with_the_last(
     server: RoomServer,
 ) -> None:
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         [info] = server.list_rooms()
         assert (info.empty_timeout, info.departure_timeout) == (0, 0)
     assert await names_of_rooms(server) == []
@@ -208,7 +212,7 @@ async def test_expired_rooms_take_no_place(server: RoomServer) -> None:
     for name in "abc":
         server.create_room(name, empty_timeout=1)
     await anyio.sleep(1)
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         assert await names_of_rooms(server) == [ROOM]
 
 
@@ -216,7 +220,7 @@ async def test_expired_rooms_take_no_place(server: RoomServer) -> None:
 async def test_a_server_that_shuts_down_does_not_wait_for_empty_rooms(server: RoomServer) -> None:
     server.create_room("unjoined")
     server.create_room(ROOM)
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         started = anyio.current_time()
         await server.shut_down()
         assert anyio.current_time() == started
@@ -256,7 +260,7 @@ async def test_an_empty_room_is_deleted_too(server: RoomServer) -> None:
 
 @pytest.mark.rule("R2", "V6")
 async def test_new_metadata_of_a_room_is_told_to_all(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         changed = await answer_to(server, "UpdateRoomMetadata", metadata="new")
         assert changed["metadata"] == "new"
         [signal] = await alice.settle()
@@ -274,7 +278,10 @@ async def test_new_metadata_of_a_room_is_told_to_all(server: RoomServer) -> None
 
 @pytest.mark.rule("R3", "V4")
 async def test_participants_are_listed_the_hidden_ones_too(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as members, join_raw(server, "g", hidden=True) as g:
+    async with (
+        scripted_clients(server, "alice", "bob") as members,
+        scripted_client(server, "g", hidden=True) as g,
+    ):
         listed = (await answer_to(server, "ListParticipants"))["participants"]
         assert [(each["identity"], each["sid"]) for each in listed] == [
             (each.identity, each.sid) for each in (*members, g)
@@ -304,7 +311,7 @@ async def test_nobody_is_in_a_room_that_does_not_exist(server: RoomServer) -> No
 async def test_what_is_empty_in_an_update_stays(
     server: RoomServer, change: dict[str, Any], name: str, metadata: str, attributes: Any
 ) -> None:
-    async with join_all(server, "alice", "bob") as (_, bob):
+    async with scripted_clients(server, "alice", "bob") as (_, bob):
         server.update_participant(
             ROOM, "alice", name="Al", metadata="m", attributes={"a": "1", "b": "2"}
         )
@@ -319,7 +326,7 @@ async def test_what_is_empty_in_an_update_stays(
 
 @pytest.mark.rule("R3", "V6")
 async def test_permissions_are_replaced_as_a_whole(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (_, bob):
+    async with scripted_clients(server, "alice", "bob") as (_, bob):
         changed = await answer_to(
             server, "UpdateParticipant", identity="alice", permission={"canUpdateMetadata": True}
         )
@@ -347,7 +354,7 @@ async def test_permissions_are_replaced_as_a_whole(server: RoomServer) -> None:
 async def test_an_update_that_cannot_be_is_an_invalid_argument(
     server: RoomServer, change: dict[str, Any], msg: str
 ) -> None:
-    async with join_all(server, "alice", "bob") as (_, bob):
+    async with scripted_clients(server, "alice", "bob") as (_, bob):
         refusal = await refusal_of(server, "UpdateParticipant", identity="alice", **change)
         assert refusal == (400, "invalid_argument", msg)
         assert await bob.settle() == []
@@ -355,11 +362,11 @@ async def test_an_update_that_cannot_be_is_an_invalid_argument(
 
 @pytest.mark.rule("R3", "V6")
 async def test_a_removed_participant_is_told_and_the_others_hear_of_it(server: RoomServer) -> None:
-    async with join_all(server, "alice", "bob") as (alice, bob):
+    async with scripted_clients(server, "alice", "bob") as (alice, bob):
         assert await answer_to(server, "RemoveParticipant", identity="alice") == {}
         assert leave_reasons((await alice.receive_rest())[0]) == ["PARTICIPANT_REMOVED"]
         assert told(await bob.settle()) == [("alice", "DISCONNECTED")]
-        async with join_raw(server, "alice"):
+        async with scripted_client(server, "alice"):
             assert told(await bob.settle()) == [("alice", "ACTIVE")]
 
 
@@ -374,7 +381,7 @@ async def test_what_is_not_there_is_not_found(server: RoomServer, method: str) -
     call = {"destination_identity": "alice", "method": "echo"}
     assert await refusal_of(server, "PerformRpc", **call) == no_room
     if "Participant" in method:
-        async with join_raw(server, "bob"):
+        async with scripted_client(server, "bob"):
             assert await refusal_of(server, method, identity="alice") == (
                 404,
                 "not_found",
@@ -407,8 +414,8 @@ async def test_data_goes_to_those_who_are_named(
     server: RoomServer, named: dict[str, Any], receivers: set[str]
 ) -> None:
     async with (
-        join_all(server, "alice", "bob") as members,
-        join_raw(server, "ghost", hidden=True) as ghost,
+        scripted_clients(server, "alice", "bob") as members,
+        scripted_client(server, "ghost", hidden=True) as ghost,
     ):
         everybody = [*members, ghost]
         sids = {each.identity: each.sid for each in everybody}
@@ -452,7 +459,7 @@ async def test_data_comes_as_an_event_of_nobodys(
 
 @pytest.mark.rule("R4")
 async def test_data_with_a_nonce_is_sent_once(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
 
         async def payloads_after(*sends: tuple[bytes, int]) -> list[bytes]:
             for data, number in sends:
@@ -481,7 +488,7 @@ async def test_a_nonce_that_is_no_uuid_is_an_invalid_argument(
 
 @pytest.mark.rule("R4", "P7")
 async def test_data_is_bounded_as_any_packet(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         server.send_data(ROOM, b"x" * 63_960)
         with pytest.raises(
             ValueError, match=r"a packet of 64,0\d\d bytes, over the limit of 64,000"
@@ -498,7 +505,7 @@ async def test_a_single_identity_in_place_of_several_is_a_type_error(server: Roo
 
 @pytest.mark.rule("R1")
 async def test_requests_without_a_token_change_nothing(server: RoomServer) -> None:
-    async with join_raw(server, "alice") as alice:
+    async with scripted_client(server, "alice") as alice:
         for method in ("DeleteRoom", "RemoveParticipant", "SendData", "UpdateRoomMetadata"):
             status, _ = await ask(server, method, {"room": ROOM, "identity": "alice"}, token="x")
             assert status == 401

@@ -19,9 +19,10 @@ from trio_rpc.server import RoomServer, ServerLimits, create_app
 
 from ...conftest import Join
 from ...support.clients import As, client
+from ...support.messages import packets
+from ...support.scripted_client import ScriptedClient, scripted_client, scripted_clients, settle_all
 from ...support.tokens import API_KEYS, ROOM
 from ...support.waiting import wait_until
-from ..raw import RawMember, join_all, join_raw, packets, settle_all
 from .client import JSON, admin_token, ask, path_of, refusal_of
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +64,7 @@ async def failure(call: Awaitable[str]) -> tuple[int, str, str | None]:
     return caught.value.code, caught.value.message, caught.value.data
 
 
-async def receive_request(member: RawMember) -> tuple[str, models.RpcRequest]:
+async def receive_request(member: ScriptedClient) -> tuple[str, models.RpcRequest]:
     """Receive a request of version 1, and return it with the caller's identity."""
     packet = await member.receive()
     assert isinstance(packet, models.DataPacket)
@@ -110,7 +111,7 @@ async def test_a_participant_is_called_and_its_result_returned(
 
 @pytest.mark.rule("R5", "N3")
 async def test_a_participant_of_version_1_is_called_by_version_1(server: RoomServer) -> None:
-    async with join_raw(server, "bob") as bob, anyio.create_task_group() as task_group:
+    async with scripted_client(server, "bob") as bob, anyio.create_task_group() as task_group:
 
         async def answer() -> None:
             caller, request = await receive_request(bob)
@@ -126,7 +127,7 @@ async def test_a_participant_of_version_1_is_called_by_version_1(server: RoomSer
 @pytest.mark.rule("R5", "V2", "V4")
 async def test_nobody_else_sees_a_call_or_its_caller(server: RoomServer, join: Join) -> None:
     async with (
-        join_all(server, "alice", "carol") as others,
+        scripted_clients(server, "alice", "carol") as others,
         callee(join, lambda data: data.caller_identity),
     ):
         await settle_all(others)
@@ -307,7 +308,7 @@ async def test_a_payload_over_the_limit_is_1402(server: RoomServer, join: Join) 
 async def test_a_participant_that_does_not_acknowledge_is_given_up(
     server: RoomServer, response_timeout: float, code: int, data: str
 ) -> None:
-    async with join_raw(server, "bob"):
+    async with scripted_client(server, "bob"):
         started = anyio.current_time()
         failed = await failure(greet(server, response_timeout=response_timeout))
         waited = anyio.current_time() - started
@@ -345,7 +346,7 @@ async def test_a_participant_that_goes_fails_its_calls_at_once(
             case "is removed":
                 server.remove_participant(ROOM, "bob")
             case "is replaced":
-                async with join_raw(server, "bob"):
+                async with scripted_client(server, "bob"):
                     pass
             case "room deleted":
                 server.delete_room(ROOM)
@@ -372,7 +373,7 @@ async def test_a_participant_that_goes_fails_its_calls_at_once(
 async def test_who_may_not_send_is_not_called(
     server: RoomServer, grants: dict[str, bool], why: str
 ) -> None:
-    async with join_raw(server, "bob", **grants) as bob:
+    async with scripted_client(server, "bob", **grants) as bob:
         assert await failure(greet(server)) == (
             1505,
             "Failed to send",
@@ -387,7 +388,7 @@ async def test_who_may_not_send_is_not_called(
 
 @pytest.mark.rule("R5", "C9")
 async def test_a_participant_whose_queue_stays_full_is_given_up(server: RoomServer) -> None:
-    async with join_raw(server, "bob"):
+    async with scripted_client(server, "bob"):
         [room] = server._rooms
         member = room.members["bob"]
         waited = 0
@@ -467,7 +468,7 @@ async def test_a_timeout_of_zero_in_a_request_is_the_default(
 @pytest.mark.rule("R5", "C6", "P5")
 async def test_only_the_participant_that_was_called_can_answer(server: RoomServer) -> None:
     async with (
-        join_all(server, "bob", "mallory") as (bob, mallory),
+        scripted_clients(server, "bob", "mallory") as (bob, mallory),
         anyio.create_task_group() as task_group,
     ):
 
@@ -487,7 +488,7 @@ async def test_only_the_participant_that_was_called_can_answer(server: RoomServe
 
 @pytest.mark.rule("R5", "V3", "C7")
 async def test_the_servers_identity_cannot_be_called(server: RoomServer) -> None:
-    async with join_all(server, "bob") as [bob], anyio.create_task_group() as task_group:
+    async with scripted_clients(server, "bob") as [bob], anyio.create_task_group() as task_group:
 
         async def call_back() -> None:
             caller, request = await receive_request(bob)
@@ -507,7 +508,7 @@ async def test_the_servers_identity_cannot_be_called(server: RoomServer) -> None
 
 @pytest.mark.rule("R5", "P2", "P8")
 async def test_what_is_no_answer_is_ignored(server: RoomServer) -> None:
-    async with join_raw(server, "bob") as bob, anyio.create_task_group() as task_group:
+    async with scripted_client(server, "bob") as bob, anyio.create_task_group() as task_group:
 
         async def answer() -> None:
             caller, request = await receive_request(bob)

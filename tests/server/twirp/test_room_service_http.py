@@ -12,8 +12,8 @@ from livekit.protocol import models, room
 
 from trio_rpc.server import RoomServer, ServerLimits, create_app
 
+from ...support.scripted_client import scripted_client
 from ...support.tokens import API_KEYS, ROOM, make_token
-from ..raw import join_raw
 from .client import JSON, admin_token, ask, http_client, path_of
 
 pytestmark = pytest.mark.anyio
@@ -117,7 +117,7 @@ async def test_each_method_needs_its_grant_and_no_other(server: RoomServer, meth
 @pytest.mark.rule("R1")
 @pytest.mark.parametrize("method", [each for each, name in GRANT_OF.items() if "admin" in name])
 async def test_an_administrator_of_another_room_is_refused(server: RoomServer, method: str) -> None:
-    async with join_raw(server, "alice"):
+    async with scripted_client(server, "alice"):
         token = admin_token(room="another room")
         denied = await ask(server, method, {"room": ROOM, "identity": "alice"}, token=token)
         assert denied == (

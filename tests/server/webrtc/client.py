@@ -103,19 +103,19 @@ class AsyncioClient:
         self._connects = True
         await self._answer()
         sdp = await self.new_offer()
-        await self.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=number))
+        await self.send_signal(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=number))
 
-    async def say(self, **request: Any) -> None:
-        """Send a `SignalRequest`, for example `say(leave=LeaveRequest())`."""
+    async def send_signal(self, **request: Any) -> None:
+        """Send a `SignalRequest`, for example `send_signal(leave=LeaveRequest())`."""
         await self._websocket.send(rtc.SignalRequest(**request).SerializeToString())
 
-    async def say_bytes(self, *messages: bytes) -> None:
+    async def send_signal_bytes(self, *messages: bytes) -> None:
         """Send messages, until the server has had enough of them."""
         with suppress(ConnectionClosed):
             for message in messages:
                 await self._websocket.send(message)
 
-    async def send(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
+    async def send_frame(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
         """Send a message in a channel, once that is open."""
         await self.wait_for(lambda: self.channels[label].readyState == "open")
         for _ in range(times):
@@ -138,7 +138,7 @@ class AsyncioClient:
         """Be gone."""
         if self._reader is not None:
             with suppress(ConnectionClosed):
-                await self.say(leave=rtc.LeaveRequest())
+                await self.send_signal(leave=rtc.LeaveRequest())
             await self._websocket.close()
             await self._reader
         for connection in (self.publisher, self.subscriber):
@@ -177,7 +177,9 @@ class AsyncioClient:
         sdp = self.subscriber.localDescription.sdp
         # It may have been let go in the meantime, and still has to read why.
         with suppress(ConnectionClosed):
-            await self.say(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id))
+            await self.send_signal(
+                answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id)
+            )
 
     def _listen(self, channel: RTCDataChannel) -> None:
         self.channels[channel.label] = channel
@@ -218,14 +220,14 @@ class WebRTCClient:
         call = partial(self._portal.call, partial(function, *args, **kwargs))
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
 
-    async def say(self, **request: Any) -> None:
-        await self.run(self.asyncio.say, **request)
+    async def send_signal(self, **request: Any) -> None:
+        await self.run(self.asyncio.send_signal, **request)
 
-    async def send(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
-        await self.run(self.asyncio.send, body, label, times)
+    async def send(self, packet: models.DataPacket, label: str = "_reliable") -> None:
+        await self.send_frame(packet.SerializeToString(), label)
 
-    async def send_packet(self, packet: models.DataPacket, label: str = "_reliable") -> None:
-        await self.send(packet.SerializeToString(), label)
+    async def send_frame(self, body: bytes | str, label: str = "_reliable", times: int = 1) -> None:
+        await self.run(self.asyncio.send_frame, body, label, times)
 
     async def wait_packets(self, count: int = 1) -> list[tuple[str, models.DataPacket]]:
         """Wait for `count` packets, and return all received so far."""

@@ -20,10 +20,12 @@ from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.webrtc.peer import Peer
 
 from ...conftest import Join
+from ...support.messages import packets, told, user
+from ...support.scripted_client import scripted_client
+from ...support.serving import serving
 from ...support.tokens import API_KEYS
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import CREDENTIALS, OFFER, SESSION, data, media
-from ..raw import join_raw, packets, serving, told, user
 from .client import WebRTCClient, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -96,9 +98,9 @@ BROKEN_OFFERS: Final = {
 async def test_a_broken_offer_is_the_end_of_that_client(
     url: str, server: RoomServer, version: int, sdp: str, why: str
 ) -> None:
-    async with join_raw(server, "raw") as raw:
+    async with scripted_client(server, "raw") as raw:
         async with webrtc_client(url, "sdk", version=version, connects=False) as client:
-            await client.say(**offered(sdp))
+            await client.send_signal(**offered(sdp))
             assert await client.wait_closed() == ("JOIN_FAILURE", why[:120])
         heard = []
         while ("sdk", "DISCONNECTED") not in heard:
@@ -113,14 +115,14 @@ async def test_a_broken_offer_is_the_end_of_that_client(
 async def test_a_broken_answer_is_the_end_of_that_client(url: str, version: int, why: str) -> None:
     async with webrtc_client(url, "sdk", version=version, connects=False) as client:
         sdp = SESSION + data().replace(CREDENTIALS, "")
-        await client.say(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=1))
+        await client.send_signal(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=1))
         assert await client.wait_closed() == ("JOIN_FAILURE", why)
 
 
 async def test_a_flood_of_offers_is_the_end_of_that_client(url: str, join: Join) -> None:
     async with nobody_else_notices(url, join), webrtc_client(url, "sdk", connects=False) as client:
         request = rtc.SignalRequest(**offered(OFFER)).SerializeToString()
-        await client.run(client.asyncio.say_bytes, *[request] * 200)
+        await client.run(client.asyncio.send_signal_bytes, *[request] * 200)
         assert await client.wait_closed() == (
             "JOIN_FAILURE",
             "it sent more than 10 session descriptions at once",
@@ -139,13 +141,16 @@ def candidates(count: int) -> list[bytes]:
 async def test_addresses_beyond_any_number_are_the_end_of_that_client(
     url: str, server: RoomServer, version: int
 ) -> None:
-    async with join_raw(server, "raw") as raw, webrtc_client(url, "sdk", version=version) as client:
-        await client.run(client.asyncio.say_bytes, *candidates(300))
-        await client.send_packet(user("still here", "raw"))
+    async with (
+        scripted_client(server, "raw") as raw,
+        webrtc_client(url, "sdk", version=version) as client,
+    ):
+        await client.run(client.asyncio.send_signal_bytes, *candidates(300))
+        await client.send(user("still here", "raw"))
         heard: list[models.DataPacket] = []
         while not heard:
             heard += packets([await raw.receive()])
-        await client.run(client.asyncio.say_bytes, *candidates(5))
+        await client.run(client.asyncio.send_signal_bytes, *candidates(5))
         reason, why = await client.wait_closed()
         assert reason == "STATE_MISMATCH"
         assert why.startswith(
@@ -160,7 +165,7 @@ async def test_ten_thousand_addresses_bother_nobody(
     caplog.set_level("INFO", "trio_rpc.server.session")
     async with nobody_else_notices(url, join), webrtc_client(url, "sdk", version=version) as client:
         # It is let go long before it has said them all, and may so miss what it is told.
-        await client.run(client.asyncio.say_bytes, *candidates(10_000))
+        await client.run(client.asyncio.send_signal_bytes, *candidates(10_000))
         await client.wait_closed()
     [text] = [each for each in caplog.messages if "it sent more than 100 malformed" in each]
     assert text.endswith("the last being more than 200 addresses of its own (ICE candidates)")
@@ -172,7 +177,7 @@ async def test_who_never_opens_its_channel_is_let_go(
 ) -> None:
     monkeypatch.setattr("trio_rpc.server.session._OPEN_TIMEOUT", 0.5)
     async with (
-        join_raw(server, "raw") as raw,
+        scripted_client(server, "raw") as raw,
         webrtc_client(url, "sdk", version=version, connects=False) as client,
     ):
         raw.send(user("will never arrive", "sdk"))
@@ -190,17 +195,17 @@ async def test_garbage_on_a_channel_is_dropped_and_a_flood_of_it_is_the_end(
 ) -> None:
     async with (
         nobody_else_notices(url, join),
-        join_raw(server, "raw") as raw,
+        scripted_client(server, "raw") as raw,
         webrtc_client(url, "sdk") as client,
     ):
-        await client.send(body, label, times=50)
-        await client.send_packet(user("still here", "raw"))
+        await client.send_frame(body, label, times=50)
+        await client.send(user("still here", "raw"))
         heard: list[models.DataPacket] = []
         while not heard:
             heard += packets([await raw.receive()])
         assert heard[0].user.payload == b"still here"
         # Lossy ones may be lost.
-        await client.send(body, label, times=400)
+        await client.send_frame(body, label, times=400)
         reason, why = await client.wait_closed()
         assert reason == "STATE_MISMATCH"
         assert why.startswith("it sent more than 100 malformed messages, the last being ")
@@ -260,11 +265,11 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
     # aiortc sends on whatever it is told of the window; LiveKit's SDKs go on a little.
     async with (
         nobody_else_notices(url, join),
-        join_raw(server, "slow") as slow,
+        scripted_client(server, "slow") as slow,
         webrtc_client(url, "sdk") as client,
     ):
         for chunk in chunks:
-            await client.send_packet(chunk)
+            await client.send(chunk)
         peers = [each for each in gc.get_objects() if type(each) is Peer]
         await wait_until(lambda: max(each._unread for each in peers) >= window)
         # More than the window where one chunk completed what had come before it.
@@ -316,7 +321,7 @@ async def _ping(client: WebRTCClient) -> None:
     # The server may let it go while it says so.
     with suppress(ConnectionClosed):
         while client.asyncio.closed is None:
-            await client.run(partial(client.asyncio.say, ping_req=rtc.Ping(timestamp=1)))
+            await client.run(partial(client.asyncio.send_signal, ping_req=rtc.Ping(timestamp=1)))
             await anyio.sleep(0.3)
 
 

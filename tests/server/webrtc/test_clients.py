@@ -13,10 +13,12 @@ from trio_rpc import DisconnectReason
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer
 
+from ...support.messages import packets, told, updates, user
+from ...support.raw_sockets import connect_websocket
+from ...support.scripted_client import ScriptedClient, scripted_client
 from ...support.tokens import make_token
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import media
-from ..raw import RawMember, connect_websocket, join_raw, packets, told, updates, user
 from .client import join_request, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -25,13 +27,13 @@ VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
 
 
 @pytest.fixture
-async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[RawMember]:
+async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[ScriptedClient]:
     """Somebody of ours, who is there first."""
-    async with join_raw(server, "raw") as member:
+    async with scripted_client(server, "raw") as member:
         yield member
 
 
-async def hear(raw: RawMember, count: int) -> list[models.DataPacket]:
+async def hear(raw: ScriptedClient, count: int) -> list[models.DataPacket]:
     """Receive the next packets."""
     heard: list[models.DataPacket] = []
     while len(heard) < count:
@@ -39,7 +41,7 @@ async def hear(raw: RawMember, count: int) -> list[models.DataPacket]:
     return heard
 
 
-async def wait_told(raw: RawMember, *states: str) -> None:
+async def wait_told(raw: ScriptedClient, *states: str) -> None:
     """Wait until somebody is told these states of the client, one after another."""
     heard: list[tuple[str, str]] = []
     while len(heard) < len(states):
@@ -50,7 +52,7 @@ async def wait_told(raw: RawMember, *states: str) -> None:
 @pytest.mark.rule("V6")
 @VERSIONS
 async def test_a_client_is_joined_then_active_then_gone(
-    url: str, raw: RawMember, version: int
+    url: str, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         join = await client.wait_response("join")
@@ -72,7 +74,7 @@ async def test_a_client_is_joined_then_active_then_gone(
     [("_reliable", models.DataPacket.RELIABLE), ("_lossy", models.DataPacket.LOSSY)],
 )
 async def test_packets_go_both_ways_on_both_channels(
-    url: str, raw: RawMember, version: int, label: str, kind: models.DataPacket.Kind
+    url: str, raw: ScriptedClient, version: int, label: str, kind: models.DataPacket.Kind
 ) -> None:
     channel = Channel.RELIABLE if label == "_reliable" else Channel.LOSSY
     async with webrtc_client(url, "sdk", version=version) as client:
@@ -80,7 +82,7 @@ async def test_packets_go_both_ways_on_both_channels(
         await wait_told(raw, "JOINED", "ACTIVE")
         packet = user("to raw", "raw")
         packet.participant_identity = "somebody else"
-        await client.send_packet(packet, label)
+        await client.send(packet, label)
         [heard] = await hear(raw, 1)
         assert heard.user.payload == b"to raw"
         assert heard.participant_identity == "sdk"
@@ -100,12 +102,14 @@ async def test_packets_go_both_ways_on_both_channels(
 
 @pytest.mark.rule("V2")
 @VERSIONS
-async def test_packets_keep_their_order_and_content(url: str, raw: RawMember, version: int) -> None:
+async def test_packets_keep_their_order_and_content(
+    url: str, raw: ScriptedClient, version: int
+) -> None:
     texts = [f"{number} ".ljust(size, "x") for number, size in enumerate([1, 1000, 60_000] * 10)]
     async with webrtc_client(url, "sdk", version=version) as client:
         for text in texts:
             raw.send(user(text, "sdk"))
-            await client.send_packet(user(text, "raw"))
+            await client.send(user(text, "raw"))
         assert [each.user.payload.decode() for each in await hear(raw, len(texts))] == texts
         received = await client.wait_packets(len(texts))
         assert [packet.user.payload.decode() for _, packet in received] == texts
@@ -114,7 +118,7 @@ async def test_packets_keep_their_order_and_content(url: str, raw: RawMember, ve
 @pytest.mark.rule("V6")
 @VERSIONS
 async def test_reliable_packets_wait_for_the_channel(
-    url: str, raw: RawMember, version: int
+    url: str, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version, connects=False) as client:
         await wait_told(raw, "JOINED")
@@ -128,7 +132,9 @@ async def test_reliable_packets_wait_for_the_channel(
 
 @pytest.mark.rule("V5")
 @VERSIONS
-async def test_a_second_client_replaces_the_first(url: str, raw: RawMember, version: int) -> None:
+async def test_a_second_client_replaces_the_first(
+    url: str, raw: ScriptedClient, version: int
+) -> None:
     async with webrtc_client(url, "sdk", version=version) as first:
         await wait_told(raw, "JOINED", "ACTIVE")
         async with webrtc_client(url, "sdk", version=version) as second:
@@ -142,17 +148,17 @@ async def test_a_second_client_replaces_the_first(url: str, raw: RawMember, vers
 
 
 @VERSIONS
-async def test_who_leaves_is_gone_at_once(url: str, raw: RawMember, version: int) -> None:
+async def test_who_leaves_is_gone_at_once(url: str, raw: ScriptedClient, version: int) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
-        await client.say(leave=rtc.LeaveRequest())
+        await client.send_signal(leave=rtc.LeaveRequest())
         await wait_told(raw, "DISCONNECTED")
         await client.wait_closed()
 
 
 @VERSIONS
 async def test_the_server_that_shuts_down_says_so(
-    url: str, server: RoomServer, raw: RawMember, version: int
+    url: str, server: RoomServer, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
@@ -162,7 +168,7 @@ async def test_the_server_that_shuts_down_says_so(
 
 @VERSIONS
 async def test_what_was_sent_before_the_goodbye_arrives(
-    url: str, server: RoomServer, raw: RawMember, version: int
+    url: str, server: RoomServer, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
@@ -198,9 +204,9 @@ async def test_who_wants_to_resume_is_told_to_join_anew(url: str, target: str) -
 @VERSIONS
 async def test_pings_of_both_kinds_are_answered(url: str, version: int) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
-        await client.say(ping=1)
+        await client.send_signal(ping=1)
         assert await client.wait_response("pong") > 0
-        await client.say(ping_req=rtc.Ping(timestamp=7))
+        await client.send_signal(ping_req=rtc.Ping(timestamp=7))
         assert (await client.wait_response("pong_resp")).last_ping_timestamp == 7
 
 
@@ -224,30 +230,30 @@ async def test_pings_of_both_kinds_are_answered(url: str, version: int) -> None:
 )
 async def test_tracks_are_refused_and_data_goes_on(
     url: str,
-    raw: RawMember,
+    raw: ScriptedClient,
     request_: dict[str, Any],
     echoed: str,
     reason: rtc.RequestResponse.Reason,
     message: str,
 ) -> None:
     async with webrtc_client(url, "sdk") as client:
-        await client.say(**request_)
+        await client.send_signal(**request_)
         response = await client.wait_response("request_response")
         assert (response.reason, response.message) == (reason, message)
         assert getattr(response, echoed) == next(iter(request_.values()))
-        await client.send_packet(user("goes on", "raw"))
+        await client.send(user("goes on", "raw"))
         [packet] = await hear(raw, 1)
         assert packet.user.payload == b"goes on"
 
 
 @pytest.mark.rule("V7")
-async def test_a_change_is_echoed_and_answered(url: str, raw: RawMember) -> None:
+async def test_a_change_is_echoed_and_answered(url: str, raw: ScriptedClient) -> None:
     async with webrtc_client(url, "sdk", can_update_own_metadata=True) as client:
         # As LiveKit's SDKs do: all that stays is said again, but for the attributes.
         change = rtc.UpdateParticipantMetadata(
             request_id=5, name="the sdk", metadata="new", attributes={"a": "1"}
         )
-        await client.say(update_metadata=change)
+        await client.send_signal(update_metadata=change)
         echoed = await client.wait_response(
             "update", where=lambda update: update.participants[0].metadata == "new"
         )
@@ -259,12 +265,12 @@ async def test_a_change_is_echoed_and_answered(url: str, raw: RawMember) -> None
         assert (info[0].name, dict(info[0].attributes)) == ("the sdk", {"a": "1"})
 
 
-async def test_media_are_accepted_as_inactive(url: str, raw: RawMember) -> None:
+async def test_media_are_accepted_as_inactive(url: str, raw: ScriptedClient) -> None:
     async with webrtc_client(url, "sdk", connects=False) as client:
         head, data = (await client.run(client.asyncio.new_offer)).split("m=application")
         audio, video = (media(kind, f"{kind}0", "recvonly") for kind in ("audio", "video"))
         sdp = f"{head}{audio}m=application{data}{video}"
-        await client.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=1))
+        await client.send_signal(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=1))
         await wait_told(raw, "JOINED", "ACTIVE")
         answer = (await client.wait_response("answer")).sdp
         kinds = [each.partition(" ")[0] for each in answer.split("m=")[1:]]
@@ -275,12 +281,12 @@ async def test_media_are_accepted_as_inactive(url: str, raw: RawMember) -> None:
 
 
 @VERSIONS
-async def test_a_client_may_offer_again(url: str, raw: RawMember, version: int) -> None:
+async def test_a_client_may_offer_again(url: str, raw: ScriptedClient, version: int) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
         for number in (7, 8):
             await client.run(client.asyncio.offer, number)
             assert (await client.wait_response("answer", number - 5)).id == number
-        await client.send_packet(user("still here", "raw"))
+        await client.send(user("still here", "raw"))
         [packet] = await hear(raw, 1)
         assert packet.user.payload == b"still here"

@@ -14,10 +14,13 @@ from livekit.protocol import models, rtc
 from trio_rpc.server import PeerThread, RoomServer, open_peer_thread, serve
 
 from ...conftest import Join
+from ...support.messages import user
+from ...support.raw_sockets import connect_websocket
+from ...support.scripted_client import scripted_client
+from ...support.serving import serving
 from ...support.tokens import make_token
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import OFFER
-from ..raw import connect_websocket, join_raw, serving, user
 from .client import join_request, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -80,7 +83,7 @@ async def test_the_server_ends_though_clients_are_there(server: RoomServer) -> N
 async def test_a_thread_that_fails_is_the_end_of_its_clients_alone(
     url: str, join: Join, server: RoomServer, version: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with join("alice", to=url) as alice, join_raw(server, "raw") as raw:
+    async with join("alice", to=url) as alice, scripted_client(server, "raw") as raw:
         async with webrtc_client(url, "sdk", version=version) as client:
             await client.wait_response("update", where=is_active)
             thread = running_thread()
