@@ -4,6 +4,7 @@ A stream is a header, chunks and a trailer, or a header alone with the content i
 version 2 travels in such streams.
 
 * `outgoing`, `writers`: sending. `incoming`, `buffer`, `readers`: receiving.
+  `whole_text`: putting a text together.
 
 What does not wait is in `protocol`: `stream_info`, `stream_content`, `stream_assembly`.
 """
