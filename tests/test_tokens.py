@@ -52,7 +52,7 @@ def payload(**changes: object) -> dict[str, Any]:
         "iss": KEY,
         "sub": "alice",
         "nbf": now,
-        "exp": now + 600,
+        "exp": now + 86_400,
         "video": {"roomJoin": True, "room": "lobby"},
     }
     return {key: value for key, value in (claims | changes).items() if value is not None}
