@@ -30,7 +30,7 @@ class Frame(NamedTuple):
     body: bytes
 
 
-#: When this many frames are queued, whoever queues packets lets them leave before the tick is over.
+#: When this many frames are queued, they are flushed before the tick is over.
 #: If all calls in flight travelled in one message, their caller, the server and their callee would
 #: work in turns, and never at the same time.
 EARLY_FRAMES: Final = 32
@@ -45,10 +45,10 @@ class LinkFullError(Exception):
 
 
 class Link(Protocol):
-    """One participant's way to a room."""
+    """The connection of one participant to a room."""
 
     def send_nowait(self, frame: Frame) -> None:
-        """Queue a frame; it leaves with all else that is queued in the same tick.
+        """Queue a frame; it leaves with everything else that is queued in the same tick.
 
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
@@ -89,7 +89,7 @@ class Link(Protocol):
         Other tasks have their turn now and then, however much has come already (B7).
 
         Raises:
-            LinkClosedError: the link has ended, and all that came before was received.
+            LinkClosedError: the link has ended, and everything before that was received.
             ValueError: the other side sent a message that holds no frames; the link lives on.
         """
         ...
@@ -134,10 +134,10 @@ class MessageStream(Protocol):
         ...
 
     def send_message_nowait(self, message: bytes) -> bool:
-        """Send one message if that takes no waiting; called only when no other is being sent.
+        """Send a message if that is possible without waiting; no other may be in flight.
 
         Returns:
-            Whether it was sent. If not, nothing was.
+            Whether the message was sent; if not, none of it was.
 
         Raises:
             LinkClosedError: the stream has ended.
@@ -156,7 +156,7 @@ class MessageStream(Protocol):
         """Receive the next message.
 
         Raises:
-            LinkClosedError: the stream has ended, in whichever way.
+            LinkClosedError: the stream has ended.
         """
         ...
 

@@ -33,7 +33,7 @@ COALESCED_BYTES: Final = 64 * 1024
 SLICE_FRAMES: Final = 32
 #: The frames after which the other tasks have their turn; each slice counts as one more.
 TURN_FRAMES: Final = 32
-#: So many bytes count as a frame more.
+#: The bytes that count as a further frame.
 _FRAME_BYTES: Final = 4 * 1024
 #: The most that a link holds queued, unless told otherwise.
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
@@ -68,7 +68,7 @@ class FramedLink:
         self._stream = stream
         self._backend = backend
         self._max_queue_bytes = max_queue_bytes
-        # What waits to be sent
+        # Frames that wait to be sent
         self._queue: deque[Frame] = deque()
         self._queued_bytes = 0
         self._sending = False
@@ -78,14 +78,14 @@ class FramedLink:
         # The bytes given to the stream, and how many of them it had taken at the last check
         self._given_bytes = 0
         self._taken_bytes = 0
-        # Set for those who wait for it
+        # Set while a task waits for it
         self._something_sent: Event | None = None
         # Received: the message that is being handed out, and the frames since others had a turn
         self._message: bytes = b""
         self._position = 0
         self._found_frames = False
         self._frames_this_turn = 0
-        # How it ends
+        # The end
         self._writer_scope = backend.cancel_scope(shield=True)
         self._closed_because: str | None = None
         self._closing = False
@@ -136,7 +136,7 @@ class FramedLink:
         try:
             sent = self._stream.send_message_nowait(encode_frames(frames))
         except LinkClosedError:
-            # Which the writer will see, and say.
+            # The writer gets the same error, and handles it.
             sent = False
         if sent:
             self._given_bytes += size
@@ -230,7 +230,7 @@ class FramedLink:
                 if self._closed_because is None:
                     self._closed_because = str(error)
                 self._discard_queue()
-                # What has come already is received first, such as the peer's close reason.
+                # Messages that are here already are received first, such as a close reason.
                 with self._backend.move_on_after(CLOSE_TIMEOUT):
                     await self._end_received.wait()
                 # The receiver is told too, in case the stream has ended in one direction only.

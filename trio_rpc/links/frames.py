@@ -70,7 +70,7 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
         length.
 
     Raises:
-        ValueError: what follows is not a run of frames.
+        ValueError: the rest is not a run of frames.
     """
     frames: list[Frame] = []
     end = len(message)

@@ -28,7 +28,7 @@ class MemoryStream:
     _our_ending: _Ending
     _their_ending: _Ending
     can_send_nowait: bool = True
-    # A message in a channel counts as taken: nothing else is known of it.
+    # A message in a channel counts as taken.
     unsent_bytes: int = 0
 
     def send_message_nowait(self, message: bytes) -> bool:

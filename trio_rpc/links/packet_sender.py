@@ -11,7 +11,7 @@ from .. import concurrency
 from ..protocol.limits import MAX_PACKET_BYTES
 from . import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError
 
-#: Refreshes what becomes outdated in a packet while it waits to be queued.
+#: Refreshes the time-dependent fields of a packet that has waited to be queued.
 Refresh = Callable[[models.DataPacket], None]
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
@@ -59,7 +59,7 @@ class PacketSender:
     async def send(self, packet: models.DataPacket, refresh: Refresh | None = None) -> None:
         """Wait for room in the queue, and queue a packet.
 
-        If it is cancelled while it waits, nothing was queued.
+        If this is cancelled while it waits, nothing was queued.
 
         Args:
             refresh: Called with the packet before each further try.

@@ -17,7 +17,7 @@ class RecordStream:
 
     Args:
         stream: Carries the bytes.
-        max_body_bytes: The limit for one record of the other side's.
+        max_body_bytes: The limit for one record of the other side.
     """
 
     can_send_nowait = True
@@ -26,7 +26,7 @@ class RecordStream:
         self._stream = stream
         self._decoder = RecordDecoder(max_body_bytes)
         self._may_write = True
-        # How it ends
+        # The end
         self._receiving = False
         self._ended_because: str | None = None
         self._violation = ""
@@ -86,7 +86,7 @@ class RecordStream:
             reason = body.decode(errors="replace") or "no reason given"
             self._ended_because = f"the connection was closed: {reason}"
             self._end_received = True
-            # It reads nothing any more, and waits for us to end as well.
+            # The other side does not read any more, and waits for our end.
             self._stream.write_eof()
         else:
             self._violate(f"a record {kind.name} after the handshake")
@@ -145,8 +145,8 @@ class RecordStream:
     async def finish(self) -> None:
         """End our direction, and wait for the other side to end as well.
 
-        Closing a socket in which something is unread would reset the connection, and the last that
-        was sent might never be read. May take as long as the other side likes.
+        Closing a socket with unread data in it would reset the connection, and the last data sent
+        might never be read. This may take as long as the other side likes.
         """
         self._stream.write_eof()
         if not self._receiving:

@@ -1,7 +1,7 @@
 """The format of a stream link: a preamble, and records after it.
 
-Both sides begin with `PREAMBLE`, which names the protocol and its version. What follows are
-records: one byte for the kind, four for the length of the body (big-endian), and the body.
+Both sides begin with `PREAMBLE`, which names the protocol and its version. Records follow: one byte
+for the kind, four for the length of the body (big-endian), and the body.
 
     client                                      server
     PREAMBLE  HELLO: token, newline, JoinRequest
@@ -10,8 +10,8 @@ records: one byte for the kind, four for the length of the body (big-endian), an
     …                                           …
     END: reason                                 END: reason
 
-Neither side sends anything after its END. A `MESSAGE` is what a WebSocket message is on that link;
-see `frames`.
+Neither side sends anything after its END. A `MESSAGE` has the same content as a message on a
+WebSocket; see `frames`.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def encode_record(kind: RecordKind, body: bytes) -> bytes:
 class RecordDecoder:
     """A decoder of bytes as they come, one record at a time (rule B7).
 
-    Bytes that are fed and not decoded are kept. So a reader that feeds only when there is no whole
-    record left has at most one unfinished record and one read in here.
+    Bytes that are fed and not decoded are kept. So a reader that feeds only when there is no
+    complete record left keeps at most one incomplete record and one read.
 
     Attributes:
         max_body_bytes: The limit for the body of one record. A larger one is refused by its header,
-            before anything of it is kept.
+            before any of it is kept.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -87,7 +87,7 @@ class RecordDecoder:
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
         if self._position == len(self._data):
-            # Mostly a read ends where a record does, and nothing has to be copied.
+            # A read mostly ends with a record, and nothing has to be copied.
             self._data = data
         elif isinstance(self._data, bytearray):
             # This moves the beginning of the array, and none of its content.
@@ -103,8 +103,8 @@ class RecordDecoder:
 
         Raises:
             ProtocolMismatchError: the first bytes are not the preamble.
-            ValueError: this is no record, or one that is too large; nothing can be decoded after
-                it.
+            ValueError: the bytes are not a record, or it is too large; nothing can be decoded after
+                them.
         """
         if not self._begun and not self._skip_preamble():
             return None

@@ -1,6 +1,6 @@
 """A client's link over a plain socket: TCP, TLS or a socket in the file system.
 
-For clients that need no WebSocket: it takes fewer steps and bytes, and passes no web proxies.
+A stream link takes fewer steps and bytes than a WebSocket, and does not pass web proxies.
 `records` describes its format; the messages, the tokens and the signalling are those of the
 WebSocket.
 """
@@ -41,7 +41,7 @@ _HINTS: Final = {
 
 @frozen
 class StreamAddress:
-    """The address of a stream link, as its URL has it.
+    """The address of a stream link, as in its URL.
 
     Attributes:
         scheme: `tcp`, `tls` or `unix`.
@@ -97,7 +97,7 @@ class StreamConnector:
 
     Args:
         url: `tcp://host:port`, `tls://host:port` or `unix:///path`.
-        ssl_context: For `tls://`: which certificates to trust; the system's unless given.
+        ssl_context: The certificates to trust, for `tls://`; by default, the system's.
     """
 
     url: str

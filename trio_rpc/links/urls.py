@@ -13,8 +13,7 @@ def connector_for(url: str, ssl_context: ssl.SSLContext | None = None) -> Connec
     """Return the connector for a URL. An invalid URL is reported by `open_link`.
 
     Args:
-        ssl_context: For `wss://` and `tls://`: which certificates to trust; the system's unless
-            given.
+        ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the system's.
     """
     if url.partition(":")[0].lower() in SCHEMES:
         return StreamConnector(url, ssl_context)

@@ -1,7 +1,7 @@
 """Sockets as streams of bytes, on trio and on asyncio.
 
-Made for few steps between a call and its socket: what the socket takes is written at once, without
-a task in between, and all that has come is read at once.
+They are made for few steps between a call and its socket: as much as the socket takes is written at
+once, without a task in between, and all received bytes are read at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..concurrency import Nursery
 
 #: The bytes that are read from a socket at once, and that may wait to be received.
 READ_BYTES: Final = 256 * 1024
-#: The bytes that the kernel keeps of what it has not sent yet.
+#: The most unsent bytes that the kernel keeps.
 _KERNEL_BYTES: Final = 64 * 1024
 #: None where the platform has no such option.
 _NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
@@ -30,11 +30,11 @@ class ByteStream(Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that were written and the socket has not taken: the peer's backlog."""
+        """Bytes that were written and that the socket has not taken: the peer's backlog."""
         ...
 
     async def receive(self) -> bytes:
-        """Receive what has come; empty once the other side has ended or the connection is lost."""
+        """Receive bytes; empty once the other side has ended or the connection is lost."""
         ...
 
     def write(self, data: bytes) -> bool:
@@ -61,7 +61,7 @@ class ByteStream(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close the connection at once, and wake all who wait for it. Never raises."""
+        """Close the connection at once, and wake all tasks that wait for it. Never raises."""
         ...
 
 
@@ -101,10 +101,10 @@ def _send_at_once(connection: socket.socket) -> None:
 
 
 def _bound_kernel_buffer(connection: socket.socket) -> None:
-    """Have the kernel keep little of what it has not sent yet.
+    """Have the kernel keep few unsent bytes.
 
     By default it takes megabytes, and takes more only when a third of them has left. A slow peer
-    could then not be told from one that does not read (B8).
+    could then not be distinguished from one that does not read (B8).
     """
     if connection.family in (socket.AF_INET, socket.AF_INET6) and _NOTSENT_LOWAT is not None:
         # Bytes that were sent and not acknowledged do not count, so fast peers are not slowed down.
@@ -120,7 +120,7 @@ class _TrioByteStream:
     def __init__(self, connection: socket.socket, nursery: Nursery) -> None:
         self._socket = connection
         self._nursery = nursery
-        # What the socket did not take at once
+        # Bytes that the socket did not take at once
         self._unsent = memoryview(b"")
         self._nothing_unsent = trio.Event()
         self._lost: OSError | None = None
@@ -209,13 +209,13 @@ class _AsyncioByteStream(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._lost: Exception | None = None
-        # What has come
+        # Received bytes
         self._received: list[bytes] = []
         self._received_bytes = 0
         self._ended = False
         self._paused_reading = False
         self._arrival: asyncio.Future[None] | None = None
-        # What goes out
+        # Sending
         self._may_write = True
         self._departure: asyncio.Future[None] | None = None
 
@@ -260,13 +260,13 @@ class _AsyncioByteStream(asyncio.Protocol):
         self._transport.abort()
         self._end(ConnectionError("the connection was closed here"))
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an instance on uvloop.
         self._transport = cast("asyncio.Transport", transport)
-        # Nothing may wait here that could leave. If some may, uvloop keeps it until the end of the
-        # tick; and writers have a queue of their own.
+        # With a larger limit, uvloop would keep bytes until the end of the tick; and writers have
+        # a queue of their own.
         self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:

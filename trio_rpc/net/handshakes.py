@@ -1,11 +1,11 @@
 """Pending handshakes: a bounded number of connections that are not identified yet (rule B11).
 
-With one too many from an address, the one of that address that has waited longest is rejected. With
-one too many in all, it is the oldest of the address that has most. So silent connections, however
-many, keep out nobody else.
+With one too many from an address, the oldest of that address is rejected. With one too many in all,
+the oldest of the address that has most is rejected. So silent connections, however many, keep out
+no others.
 
-A rejected connection is sent the reason, which it has to read. As many as may be pending may be
-reading theirs; with one more, the one that has been reading for longest is closed.
+A rejected connection is sent the reason, which it has to read. The number of connections that read
+their reason has the same limit; with one more, the one that has been reading for longest is closed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from attrs import define, field
 
 from ..concurrency import Backend, CancelScope
 
-#: The first half of an IPv6 address is the network's; its owner may use all of the other half.
+#: The first half of an IPv6 address is the network; its owner may use all of the other half.
 _IPV6_NETWORK_BYTES: Final = 8
 #: The pause after a login, as a multiple of what it took so far. More of it follows in later passes
 #: of the event loop, so this leaves about half of the time to others.
 _PAUSE: Final = 2
-#: The most that it is, in seconds: it must not slow down by much those who come back together.
+#: The longest such pause, in seconds: clients that come back together must not wait long.
 _LONGEST_PAUSE: Final = 0.01
-#: Seconds after which a login is no part of a storm, and needs no pause before it.
+#: Seconds after which a login is not part of a storm, and needs no pause before it.
 _SPACING: Final = 0.05
 
 
@@ -122,7 +122,7 @@ class _Queue:
     _max_per_address: int
     _backend: Backend
     _length: int = field(default=0, init=False)
-    # Of an address, the one that came first is first
+    # For each address, the oldest is first
     _handshakes: dict[str | None, dict[Handshake, None]] = field(
         factory=dict[str | None, dict[Handshake, None]], init=False
     )

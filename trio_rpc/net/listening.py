@@ -25,14 +25,14 @@ from .byte_streams import ByteStream, open_byte_stream
 logger = peer_logger(__name__)
 
 _BACKLOG: Final = 512
-#: Seconds after which accepting is tried again when it failed, for lack of file descriptors say;
-#: doubled each time that it fails again.
+#: Seconds after which a failed accept is tried again, for example for lack of file descriptors;
+#: doubled with each further failure.
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 #: Seconds in which such a failure is logged once.
 _SAID_AGAIN: Final = 10.0
 
-#: Serves a connection to its end: the socket to ask for addresses, the stream for all else.
+#: Serves a connection to its end: the socket is for its addresses, the stream for everything else.
 ServeConnection = Callable[[socket.socket, ByteStream], Awaitable[None]]
 
 
@@ -95,9 +95,9 @@ async def run_server(
     """Run a server until cancelled, and end it in order.
 
     Args:
-        serve: Serves until the event is set. It is shielded, so that the participants can still be
-            told through it.
-        shut_down: Tells them.
+        serve: Serves until the event is set. It is shielded, so that participants can still be sent
+            the reason.
+        shut_down: Sends participants the reason, and waits until they are gone.
         url: The value for `task_status`: the server listens already.
     """
     backend = concurrency.current()
@@ -128,12 +128,12 @@ async def serve_connections(
     on_stop: Callable[[], None],
     graceful_timeout: float,
 ) -> None:
-    """Serve connections until `stop` is set, and those in flight for a while longer.
+    """Serve connections until `stop` is set, and open ones for a while longer.
 
     Args:
         listener: Closed once `stop` is set.
         serve_connection: Serves one connection; an error in it concerns that connection alone.
-        stop: Set it to end.
+        stop: The event that ends the server.
         on_stop: Called when no further connection is accepted; asks the open ones to end.
         graceful_timeout: Seconds that the open ones get for that.
     """

@@ -15,7 +15,7 @@ from .byte_streams import READ_BYTES, ByteStream
 
 #: The bytes given to OpenSSL at once.
 _SLICE_BYTES: Final = 8 * 1024
-#: The bytes that may be decrypted without a turn for the others, besides content: more than one
+#: The bytes besides content that may be decrypted without a turn for other tasks: more than one
 #: incomplete record. An attacker could send the smallest of records, or hundreds of key updates.
 _MAX_OVERHEAD_BYTES: Final = 20 * 1024
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
@@ -31,7 +31,7 @@ class TlsByteStream:
 
     Args:
         stream: The carrier of the encrypted bytes.
-        context: Our certificates, and those to trust.
+        context: Our certificates, and the trusted ones.
         server_hostname: For a client: the name that the certificate must have. None for a server.
     """
 
@@ -95,18 +95,18 @@ class TlsByteStream:
                 return b""
 
     async def _receive_encrypted(self) -> bool:
-        """Read what has come; return whether there was anything."""
+        """Read encrypted bytes; return whether there were any."""
         self._encrypted = memoryview(await self._stream.receive())
         return bool(self._encrypted)
 
     def _feed(self) -> int:
-        """Give OpenSSL a slice of what was read; return its size."""
+        """Give OpenSSL a slice of the bytes that were read; return its size."""
         taken = self._incoming.write(self._encrypted[:_SLICE_BYTES])
         self._encrypted = self._encrypted[taken:]
         return taken
 
     def _decrypt(self) -> bytes:
-        """Decrypt what has come, unless that is much work for little content (rule B7)."""
+        """Decrypt the bytes that were read, unless that is much work for little content (B7)."""
         chunks: list[bytes] = []
         overhead = 0
         while not self._ended:
@@ -141,7 +141,7 @@ class TlsByteStream:
 
     def write_eof(self) -> None:
         with suppress(ssl.SSLError):
-            self._tls.unwrap()  # it wants the other side's end, which `receive` sees
+            self._tls.unwrap()  # raises until the other side's end, which `receive` sees
         with suppress(OSError):
             self._stream.write(self._outgoing.read())
         self._stream.write_eof()

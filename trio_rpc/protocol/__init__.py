@@ -8,7 +8,7 @@ argument where it matters. The rules are those of docs/protocol.md, named by the
 * `stream_info`, `stream_content`, `stream_assembly`: the headers of streams, chunks and
   compression, putting a received stream together.
 * `capabilities`: the abilities of servers, peers and ourselves.
-* `sequences`, `answered_requests`: recognising what came before.
+* `sequences`, `answered_requests`: recognising packets and requests that came before.
 * `retained`, `receipts`: the packets that may have to be sent again, and those that have arrived.
 * `limits`, `budgets`, `malformed`: how much a peer may send, make us hold, and get wrong.
 * `ids`: the ids of calls and streams.

@@ -21,7 +21,7 @@ class AnsweredRequests:
     """Answered requests by caller, each until its deadline or until its caller has left.
 
     Args:
-        budget: Charged for what is remembered.
+        budget: Charged for the ids that are remembered.
     """
 
     _budget: Budget
@@ -51,7 +51,7 @@ class AnsweredRequests:
                 del self._deadlines[caller]
 
     def forget_caller(self, caller: str) -> None:
-        """Forget the requests of a caller who has left."""
+        """Forget the requests of a caller that has left."""
         self._forget(caller, tuple(self._deadlines.get(caller, ())))
         self._deadlines.pop(caller, None)
 

@@ -58,7 +58,7 @@ def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
         _check_attributes(trailer.attributes)
     elif kind == "user":
         _check_text("a topic", packet.user.topic, MAX_NAME_BYTES)
-        # Older SDKs name them inside of the data.
+        # Older SDKs name them in the user packet.
         _check_destinations(packet.user.destination_identities)
 
 

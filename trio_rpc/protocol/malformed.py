@@ -1,4 +1,4 @@
-"""A limit on malformed messages, which tells occasional errors from a flood (rule P8)."""
+"""A limit on malformed messages, which distinguishes occasional errors from a flood (rule P8)."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def parse_packet(body: bytes) -> models.DataPacket:
     """Return the packet that `body` holds; its kind may be one that we don't handle.
 
     Raises:
-        MalformedPacketError: too large, not a `DataPacket`, text that is not UTF-8, no value, or
-            something in it is out of bounds (B2).
+        MalformedPacketError: the packet is too large, not a `DataPacket`, has text that is not
+            UTF-8 or no value, or something in it is out of bounds (B2).
     """
     if len(body) > MAX_PACKET_BYTES:
         raise MalformedPacketError(

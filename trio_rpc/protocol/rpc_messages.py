@@ -38,7 +38,7 @@ _VERSION: Final = "lk.rpc_request_version"
 def rpc_request(
     destination: str, request_id: str, method: str, payload: str, timeout_ms: int
 ) -> models.DataPacket:
-    """Return the packet of a call, as its caller sends it."""
+    """Return the packet of a request."""
     return models.DataPacket(
         destination_identities=[destination],
         rpc_request=models.RpcRequest(

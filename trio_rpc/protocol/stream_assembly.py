@@ -21,7 +21,7 @@ def inline_text(header: models.DataStream.Header) -> str:
     """Return the text inline in a header, which is not compressed.
 
     Raises:
-        StreamError: it is not what was announced, or not UTF-8.
+        StreamError: its size is not as announced, or it is not UTF-8.
     """
     assembly = StreamAssembly(header)
     content = assembly.add(header.inline_content)
@@ -105,7 +105,7 @@ class StreamAssembly:
         return piece
 
     def finish(self, reason: str = "") -> None:
-        """Make sure that every piece is there.
+        """Check that every piece is there.
 
         Args:
             reason: The trailer's reason for a broken stream; empty when the stream is complete.

@@ -1,6 +1,6 @@
 """The caller's half of RPC: calls that wait for their answers.
 
-A call's life, and what ends it:
+The states of a call, and their ends:
 
     checked ──► pending ──ack──► acknowledged ──response──► returned, or RpcError as sent
                   │  └─response (it may overtake its ack) ──┘
@@ -149,7 +149,7 @@ class _ResponseBody(StreamBuffer):
             self._call.finish(_broken(error))
             return
         try:
-            # All else takes a while, and is left to the caller's task.
+            # Anything else takes a while, and is left to the caller's task.
             self._call.finish(self.take_text() if self.has_small_text else self)
         except StreamError as failure:
             self._call.finish(_broken(failure))
@@ -233,7 +233,7 @@ class Calls:
         All but the size of the payload has been checked.
 
         Raises:
-            RpcError: as the callee sent it, or 1402, 1501, 1502, 1503, 1505.
+            RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
         """
         limits = self._limits
         v2 = speaks_rpc_v2(callee)
@@ -299,7 +299,7 @@ class Calls:
             received: _Outcome | _Acknowledged = await receive()
             while isinstance(received, _Acknowledged):
                 try:
-                    # Mostly the response has come with its ack.
+                    # The response has mostly come with its ack.
                     received = call.receive_channel.receive_nowait()
                 except WOULD_BLOCK:
                     received = await receive()
@@ -320,7 +320,7 @@ class Calls:
         if call.drained and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
             self._spare_channels.append((call.send_channel, call.receive_channel))
         if not call.finished and takes_cancellation(call.callee):
-            # Let the handler end too, where the callee wants to know; best effort.
+            # Cancels the handler, if the callee supports that; best effort.
             with suppress(LinkFullError, LinkClosedError):
                 self._packet_sender.send_nowait(
                     rpc_cancellation(call.callee.identity, call.request_id)

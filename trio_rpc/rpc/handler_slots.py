@@ -15,7 +15,7 @@ _KEPT: Final = 8
 
 
 class TooManyWaitingError(Exception):
-    """A request that would be one too many to wait for its caller; the text says how many may."""
+    """The limit of waiting requests of one caller is reached; the text has the limit."""
 
 
 class _Request(Protocol):
@@ -68,7 +68,7 @@ class HandlerSlots(Generic[R]):
         return False
 
     def release(self, request: R) -> R | None:
-        """Give a slot back, or hand it to the oldest request of the caller whose turn it is."""
+        """Free a slot, or hand it to the oldest request of the caller whose turn it is."""
         running = self._running_of[request.caller] - 1
         if running:
             self._running_of[request.caller] = running

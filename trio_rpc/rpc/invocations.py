@@ -1,8 +1,7 @@
 """The callee's half of RPC: requests, and a task for each.
 
 A task acknowledges its request before anything else, then runs the handler inside a
-`move_on_after` scope of the timeout that came with the request, and answers exactly once, whatever
-happens:
+`move_on_after` scope of the request's timeout, and answers exactly once in any case:
 
     acknowledged ──► a handler slot ──► handler done ──► answered
          ├─ no such method ─► 1400        the time is over ─► 1502
@@ -75,8 +74,7 @@ class Invocations:
 
     Args:
         registry: Our methods.
-        context: The part that request bodies share with all streams of the session, such as the
-            budget.
+        context: The common part of all buffers of the session, such as the budget.
     """
 
     def __init__(
@@ -163,7 +161,7 @@ class Invocations:
         return request.body
 
     def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
-        """Answer 1500 to a request that comes as a stream for which there is no room."""
+        """Answer 1500 to a request whose stream was refused."""
         request = Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
         if request.id and (caller, request.id) not in self._unanswered:
             self._refuse(request, not_taken(why))
@@ -184,7 +182,7 @@ class Invocations:
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: str) -> None:
-        """Forget the answered requests of a participant who has left, and remember no more.
+        """Forget the answered requests of a participant that has left, and remember no more.
 
         Its handlers run on to their deadlines, as LiveKit's do.
         """
@@ -283,7 +281,7 @@ class Invocations:
         self._replies.send(rpc_response(request.caller, request.id, error))
 
     def _close(self, request: Request) -> None:
-        """Release all that was held for a request, but for its id."""
+        """Release everything that was held for a request, except its id."""
         if request.acknowledged:
             self._waiting.discard(request)
         del self._unanswered[request.caller, request.id]
@@ -303,7 +301,7 @@ class Invocations:
         outcome: str | RpcError = LEFT
         try:
             if request.acknowledged:
-                # It got the slot of another that ended, perhaps because all have to.
+                # The slot is that of a handler that has ended, perhaps because all are cancelled.
                 await self._backend.checkpoint_if_cancelled()
             else:
                 await self._packet_sender.send(rpc_ack(request.caller, request.id))
@@ -340,7 +338,7 @@ class Invocations:
     async def _invoke(self, request: Request) -> str | RpcError:
         timeout = request.timeout_ms / 1000
         if request.acknowledged:
-            # Its time has run while it waited.
+            # The timeout has been running while the request waited.
             timeout = max(request.deadline - self._backend.current_time(), 0.0)
         with self._backend.move_on_after(timeout) as scope:
             request.scope = scope

@@ -31,8 +31,8 @@ class RpcInvocationData:
     Attributes:
         request_id: The id of the call, unique among all calls.
         caller_identity: The identity of the caller; the server vouches for it.
-        payload: The caller's payload: at most 15,360 UTF-8 bytes, or more where both sides agreed
-            to that (`Room(max_payload_bytes=…)`, RPC v2).
+        payload: The caller's payload: at most 15,360 UTF-8 bytes, or more in RPC v2
+            (`Room(max_payload_bytes=…)`).
         response_timeout: Seconds that the handler has; it is cancelled when they are over.
     """
 
@@ -86,7 +86,7 @@ class MethodRegistry:
         self._methods[name] = Method(name, handler, _is_async(handler))
 
     def register_or_decorate(self, name: str, handler: H | None) -> H | Callable[[H], H]:
-        """Register a method, or return a decorator that does when no handler is given.
+        """Register a method; without a handler, return a decorator that does.
 
         Raises:
             TypeError: `name` is not a `str`.
@@ -167,7 +167,7 @@ async def _call_in_thread(
     try:
         await backend.run_sync_in_thread(call, abandon_on_cancel=True, limiter=threads)
     except BaseException:
-        # The thread may be at its end at this very moment: it looks again.
+        # The thread may be ending at this moment: it checks again.
         given_up = True
         _discard(results)
         raise
@@ -175,7 +175,7 @@ async def _call_in_thread(
 
 
 def _discard(results: list[object]) -> None:
-    """Close coroutines that nobody will await, of which Python would complain."""
+    """Close coroutines that will not be awaited, which Python would warn of."""
     for result in results:
         if inspect.iscoroutine(result):
             result.close()
@@ -196,7 +196,7 @@ def _error_of(method: str, error: BaseException) -> RpcError:
 
 
 def _sole_cause(error: BaseException) -> BaseException:
-    """Return the error that a nursery of the handler's has wrapped in a group of one."""
+    """Return the error that a nursery in the handler has wrapped in a group of one."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)

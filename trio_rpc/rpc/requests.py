@@ -31,8 +31,8 @@ class Request:
     Attributes:
         transport: The version of RPC that it came by; `version` is what it asks for.
         deadline: The end of its time, on the event loop's clock.
-        body: The stream that brings the payload, where it comes as one.
-        problem: The reason why it can't be understood, if so.
+        body: The stream of the payload, if the request comes as a stream.
+        problem: The reason why the request is invalid, if it is.
         handler: The method that it is for, once that was looked up.
         charged: The bytes that were charged to the caller for it, without those of `body`.
         scope: Around the handler, once that runs.

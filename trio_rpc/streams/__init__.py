@@ -6,7 +6,7 @@ version 2 travels in such streams.
 * `outgoing`, `writers`: sending. `incoming`, `buffer`, `readers`: receiving.
   `whole_text`: putting a text together.
 
-What does not wait is in `protocol`: `stream_info`, `stream_content`, `stream_assembly`.
+The parts without I/O are in `protocol`: `stream_info`, `stream_content`, `stream_assembly`.
 """
 
 from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo

@@ -1,4 +1,4 @@
-"""The content of a received stream, between the receive loop that brings it and whoever reads it.
+"""The content of a received stream, between the receive loop and the reader.
 
 Received content waits as it came. Compressed content is inflated by its reader, piece by piece and
 one stream of a session at a time, so that a small stream which inflates to a large one costs the
@@ -37,7 +37,7 @@ class BufferContext:
     """The common part of the buffers of one session.
 
     Args:
-        max_bytes: The limit of what one stream holds unread, and of what is read as a whole (S7).
+        max_bytes: The most bytes that one stream holds unread, and that are read as a whole (S7).
 
     Attributes:
         inflating: Held while a piece is inflated.
@@ -96,7 +96,7 @@ class StreamBuffer:
     """The content of one stream, on its way to one reader.
 
     Args:
-        context: The part that it shares with the other streams of the session.
+        context: The common part of all buffers of the session.
         sender: The identity that is charged for what is held (B4).
         header: The header that announced the stream.
 
@@ -127,7 +127,7 @@ class StreamBuffer:
         self.received = 0
         # Set on a change, where the reader waits for one
         self._changed: Event | None = None
-        # How it ends
+        # The end
         self._on_close: Callable[[], None] | None = None
         self._closed = False
         self._ended = False
@@ -353,10 +353,10 @@ class StreamBuffer:
         return _fresh(self._error)
 
     def _check_inflated(self) -> None:
-        """Make sure that the whole content was there.
+        """Check that the whole content was there.
 
         Raises:
-            StreamError: it was not.
+            StreamError: something is missing.
         """
         if self._announced is not None and self.received < self._announced:
             raise StreamError(

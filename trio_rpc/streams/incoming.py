@@ -136,7 +136,7 @@ class IncomingStreams:
                 self._end(sender, trailer.stream_id)
 
     def on_sender_left(self, sender: str) -> None:
-        """End the streams of a participant who has left."""
+        """End the streams of a participant that has left."""
         for stream_id in tuple(self._open.get(sender, ())):
             self._end(sender, stream_id, StreamError(f"{sender!r} left the room"))
 

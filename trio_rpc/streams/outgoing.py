@@ -39,11 +39,11 @@ class Receivers(Protocol):
     """The abilities of the receivers of a stream."""
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:
-        """Whether they take content in the header; empty destinations mean everybody."""
+        """Whether all accept content in the header; empty destinations mean everybody."""
         ...
 
     def all_inflate(self, destinations: Sequence[str]) -> bool:
-        """Whether they take compressed content; empty destinations mean everybody."""
+        """Whether all accept compressed content; empty destinations mean everybody."""
         ...
 
 
@@ -68,7 +68,7 @@ class OutgoingStreams:
 
         Raises:
             StreamError: the connection was lost.
-            ValueError: something in its header is larger than receivers take (B2).
+            ValueError: something in the header is larger than receivers accept (B2).
         """
         content = text.encode()
         info = TextStreamInfo(
@@ -97,7 +97,7 @@ class OutgoingStreams:
             content: The text in UTF-8.
             destinations: The identities that it is for; empty means everybody.
             refresh: Refreshes the header; see `PacketSender.send`.
-            abandon_timeout: Seconds that telling the receivers may take, if it breaks off.
+            abandon_timeout: Seconds that the trailer may take, if the stream breaks off.
 
         Raises:
             StreamError: the connection was lost.
@@ -144,7 +144,7 @@ class OutgoingStreams:
     async def stream_text(
         self, info: TextStreamInfo, destinations: Sequence[str]
     ) -> TextStreamWriter:
-        """Begin a text that is written piece by piece. Raises as `send_text`."""
+        """Open a text stream, to be written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
         writer = TextStreamWriter(self._backend, self._packet_sender, info, destinations)
         await writer.open()
@@ -153,7 +153,7 @@ class OutgoingStreams:
     async def stream_bytes(
         self, info: ByteStreamInfo, destinations: Sequence[str]
     ) -> ByteStreamWriter:
-        """Begin bytes that are written piece by piece. Raises as `send_text`."""
+        """Open a byte stream, to be written piece by piece. Raises as `send_text`."""
         _check(info, destinations)
         writer = ByteStreamWriter(self._backend, self._packet_sender, info, destinations)
         await writer.open()

@@ -88,7 +88,7 @@ class StreamWriter(Generic[I]):
     async def aclose(
         self, *, reason: str = "", attributes: Mapping[str, str] | None = None
     ) -> None:
-        """End the stream; ending it again is no error.
+        """End the stream; ending it again is not an error.
 
         Args:
             reason: The reason why it breaks off; empty when it is complete.
@@ -115,7 +115,7 @@ class StreamWriter(Generic[I]):
         try:
             await self._send(trailer)
         except CANCELLED:
-            # While it waited for room: the receivers have not heard of the end.
+            # Cancelled while it waited for room: the receivers have not got the trailer.
             self._closed = False
             raise
 
@@ -148,7 +148,7 @@ class StreamWriter(Generic[I]):
             raise
 
     async def _break_off(self) -> None:
-        # The receivers have to know, although the block may have been cancelled.
+        # Shielded: the receivers are told even if the block was cancelled.
         with suppress(StreamError), self._backend.move_on_after(self._abandon_timeout, shield=True):
             await self.aclose(reason="the sender broke off")
 
@@ -194,7 +194,7 @@ class StreamOpening(Generic[W]):
     Raises:
         RuntimeError: the stream was opened already; or the room is not joined.
         StreamError: we may not send data, or the connection was lost.
-        ValueError: something in its header is larger than receivers take (B2).
+        ValueError: something in the header is larger than receivers accept (B2).
     """
 
     def __init__(self, open_stream: Callable[[], Awaitable[W]]) -> None:

@@ -40,7 +40,7 @@ class WebSocketConnector:
     Args:
         url: `ws://` or `wss://` (or `http://`, `https://`), the host, and perhaps a port and the
             path that the server is mounted at.
-        ssl_context: For `wss://`: which certificates to trust; the system's unless given.
+        ssl_context: The certificates to trust, for `wss://`; by default, the system's.
     """
 
     url: str
@@ -78,6 +78,6 @@ def _signalling_url(url: str, request: rtc.JoinRequest) -> str:
     wrapped = rtc.WrappedJoinRequest(join_request=request.SerializeToString())
     query = {"join_request": base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()}
     path = parts.path.rstrip("/") + "/rtc"
-    # Without user and password, which no server asks for, and which would show in error messages.
+    # Without user and password, which no server asks for, and which error messages would reveal.
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((scheme, host, path, urlencode(query), ""))

@@ -78,8 +78,8 @@ async def connect(
             open_timeout=None,
             close_timeout=CLOSE_TIMEOUT,
             max_size=MAX_MESSAGE_BYTES,
-            # Or uvloop would keep what is sent until the end of the tick. Not 0, which is always
-            # too much for asyncio's TLS.
+            # With a larger limit, uvloop would keep data until the end of the tick. With 0,
+            # asyncio's TLS would always be over it.
             write_limit=1,
             proxy=None,
         )

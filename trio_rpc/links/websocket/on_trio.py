@@ -137,7 +137,7 @@ class _Reader:
                 await read()
             except (
                 OSError,
-                h11.ProtocolError,  # what answers does not speak HTTP
+                h11.ProtocolError,  # the server does not speak HTTP
                 trio.BrokenResourceError,
                 trio_websocket.ConnectionRejected,
                 trio_websocket.HandshakeError,
