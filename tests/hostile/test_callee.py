@@ -110,6 +110,34 @@ async def test_a_request_that_was_answered_is_ignored_until_its_deadline() -> No
         assert len(handler.calls) == 2
 
 
+@pytest.mark.rule("B1", "B4")
+async def test_an_answered_request_is_not_remembered_for_weeks() -> None:
+    handler = Handler()
+    handler.gate.set()
+    room, server = Room(), server_with(peer("bob"), peer("carol"))
+    server.join.ping_timeout = 1_000
+    room.register_rpc_method(METHOD, handler)
+    room.register_rpc_method("honest", honest)
+    async with room.connect(server, "a token"):
+        # Its deadline is 49 days away.
+        send_request(server, timeout_ms=MAX_TIMEOUT_MS)
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "done"
+        held = room.statistics().held_bytes
+        await anyio.sleep(299)
+        send_request(server, timeout_ms=MAX_TIMEOUT_MS)
+        await assert_answers(server)
+        assert len(handler.calls) == 1
+        assert room.statistics().held_bytes >= held > 0
+        await anyio.sleep(20)
+        # That of carol, who has called since.
+        assert room.statistics().held_bytes <= held
+        send_request(server)
+        assert await expect_ack(server) == "1"
+        assert (await expect_response(server)).payload == "done"
+        assert len(handler.calls) == 2
+
+
 @pytest.mark.rule("B1")
 async def test_the_same_id_of_another_caller_is_another_request() -> None:
     handler = Handler()

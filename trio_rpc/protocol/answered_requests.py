@@ -12,6 +12,9 @@ from .budgets import Budget
 
 #: The answered requests remembered of one caller; the oldest are forgotten first.
 MAX_ANSWERED_REQUESTS: Final = 10_000
+#: Seconds after its answer for which a request is remembered at the most. Its deadline may be
+#: weeks away, and who is hidden, or has left before the request came, is never seen to leave.
+MAX_REMEMBERED: Final = 300.0
 #: The bytes charged for remembering one.
 ANSWERED_REQUEST_BYTES: Final = 384
 

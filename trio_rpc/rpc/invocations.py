@@ -27,7 +27,11 @@ from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
-from ..protocol.answered_requests import ANSWERED_REQUEST_BYTES, AnsweredRequests
+from ..protocol.answered_requests import (
+    ANSWERED_REQUEST_BYTES,
+    MAX_REMEMBERED,
+    AnsweredRequests,
+)
 from ..protocol.budgets import BudgetExceededError
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
 from ..protocol.rpc_messages import (
@@ -291,7 +295,8 @@ class Invocations:
             request.body = None
         if request.is_remembered:
             self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
-            self._answered.add(request.caller, request.id, request.deadline)
+            until = min(request.deadline, self._backend.current_time() + MAX_REMEMBERED)
+            self._answered.add(request.caller, request.id, until)
         else:
             self._budget.refund(request.caller, request.charged)
 
