@@ -16,9 +16,9 @@ from . import growth, hostile, report
 from .attacks import ATTACKS
 from .cases import ALL_LOADS, MORE_LOADS, TARGET_LOADS, Load
 from .contestants import CONTESTANTS, Contestant
-from .running import ROOT, Entry, Say, make_entry, run
+from .running import ROOT, Entry, Log, make_entry, run
 
-#: Who is measured with more than the loads of the targets, unless told otherwise.
+#: The contestants that are measured with more than the loads of the targets by default.
 _MEASURED_MORE = ("memory-trio", "websocket-trio", "websocket-asyncio", "tcp-trio")
 _MAX_SECONDS = 60.0
 _PAGE = ROOT / "docs" / "benchmarks.md"
@@ -53,17 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit("--write draws plots with matplotlib, which nox -s bench installs")
     started = time.monotonic()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"{time.monotonic() - started:5.0f} s  {text}", file=sys.stderr, flush=True)
 
     if options.compare:
-        print(_compare(options, [each for each in chosen if each.is_ours], say))
+        print(_compare(options, [each for each in chosen if each.is_ours], log))
     elif options.growth:
-        _measure_growth(options, say)
+        _measure_growth(options, log)
     elif options.hostile:
-        _measure_hostile(options, say)
+        _measure_hostile(options, log)
     else:
-        _measure(options, chosen, say)
+        _measure(options, chosen, log)
     return 0
 
 
@@ -177,7 +177,7 @@ def _checkout(text: str) -> Path:
     return package.resolve()
 
 
-def _measure(options: argparse.Namespace, chosen: Sequence[Contestant], say: Say) -> None:
+def _measure(options: argparse.Namespace, chosen: Sequence[Contestant], log: Log) -> None:
     def loads(entry: Entry) -> Sequence[Load]:
         if options.load:
             return list(options.load)
@@ -192,7 +192,7 @@ def _measure(options: argparse.Namespace, chosen: Sequence[Contestant], say: Say
         rounds=options.rounds,
         seconds=options.seconds,
         seed=options.seed,
-        say=say,
+        log=log,
     )
     tables = [report.conditions(options.rounds, options.seconds, results), report.targets(results)]
     tables += [report.contestants(results, load) for load in results.loads()]
@@ -207,9 +207,9 @@ def _measure(options: argparse.Namespace, chosen: Sequence[Contestant], say: Say
         plot.write_rates(results, _PAGE.with_suffix(".svg"))
 
 
-def _measure_growth(options: argparse.Namespace, say: Say) -> None:
-    curves = growth.measure(options.rounds, options.seconds, options.seed, say)
-    joins = growth.measure_joins(say)
+def _measure_growth(options: argparse.Namespace, log: Log) -> None:
+    curves = growth.measure(options.rounds, options.seconds, options.seed, log)
+    joins = growth.measure_joins(log)
     conditions = report.conditions(options.rounds, options.seconds, *curves.values())
     text = f"{conditions}\n{growth.report(curves, joins)}"
     print(text)
@@ -220,10 +220,10 @@ def _measure_growth(options: argparse.Namespace, say: Say) -> None:
         plot.write_growth(curves, joins, _PAGE.with_name("benchmarks-growth.svg"))
 
 
-def _measure_hostile(options: argparse.Namespace, say: Say) -> None:
+def _measure_hostile(options: argparse.Namespace, log: Log) -> None:
     # Longer than others' rounds: a hostile peer takes a while to reach its limits.
     seconds = 6 * options.seconds
-    outcome = hostile.measure(hostile.cases(options.attack or ()), options.rounds, seconds, say)
+    outcome = hostile.measure(hostile.cases(options.attack or ()), options.rounds, seconds, log)
     conditions = report.conditions(options.rounds, seconds, outcome)
     text = f"{conditions}\n{hostile.report(outcome)}"
     print(text)
@@ -231,7 +231,7 @@ def _measure_hostile(options: argparse.Namespace, say: Say) -> None:
         report.write(_PAGE, "hostile", text)
 
 
-def _compare(options: argparse.Namespace, ours: Sequence[Contestant], say: Say) -> str:
+def _compare(options: argparse.Namespace, ours: Sequence[Contestant], log: Log) -> str:
     with ExitStack() as stack:
         entries = []
         for letter, package in zip("AB", options.compare, strict=True):
@@ -246,7 +246,7 @@ def _compare(options: argparse.Namespace, ours: Sequence[Contestant], say: Say) 
             rounds=options.rounds,
             seconds=options.seconds,
             seed=options.seed,
-            say=say,
+            log=log,
         )
     return report.comparison(results, [each.name for each in ours])
 

@@ -131,13 +131,13 @@ def honest(control: Control) -> None:
                             task_group.start_soon(
                                 calls.keep_calling, caller, identity, command["seconds"]
                             )
-                control.say(pair=pair.summary(), victim=to_victim.summary(), ended=ended)
+                control.send(pair=pair.summary(), victim=to_victim.summary(), ended=ended)
 
     trio.run(main)
 
 
 def attacker(control: Control) -> None:
-    """Attack when told to, until told to stop; then say what that took."""
+    """Attack on command, until the command to stop; then report the cost."""
     _run_on_core(1)
 
     async def main() -> None:
@@ -148,12 +148,12 @@ def attacker(control: Control) -> None:
             began = asyncio.create_task(mine.began.wait())
             await asyncio.wait([attack, began], return_when=asyncio.FIRST_COMPLETED)
             began.cancel()
-            control.say()
+            control.send()
             await asyncio.to_thread(control.next_command)
             attack.cancel()
             await asyncio.wait([attack])
             failure = None if attack.cancelled() else attack.exception()
-            control.say(
+            control.send(
                 sent_bytes=mine.sent_bytes,
                 connections=mine.connections,
                 told=mine.told.most_common(3),
@@ -239,7 +239,7 @@ class _Turns(trio.abc.Instrument):
 async def _call_when_told(
     control: Control, turns: _Turns, call: Callable[[], Awaitable[object]]
 ) -> None:
-    """Call the attacker from one command to the next, or say how long turns were, if asked."""
+    """Call the attacker from one command to the next, or report the longest turn on request."""
 
     async def keep_calling() -> None:
         while True:
@@ -252,16 +252,16 @@ async def _call_when_told(
         return await anyio.to_thread.run_sync(control.next_command, abandon_on_cancel=True)
 
     while command := await next_command():
-        if command["do"] == "tell":
-            control.say(longest=turns.take_longest())
+        if command["do"] == "report":
+            control.send(longest=turns.take_longest())
             continue
         async with anyio.create_task_group() as task_group:
             for _ in range(_CALLS_TO_ATTACKER):
                 task_group.start_soon(keep_calling)
-            control.say()
+            control.send()
             await next_command()
             task_group.cancel_scope.cancel()
-        control.say()
+        control.send()
 
 
 def _urls(control: Control) -> dict[str, str]:

@@ -28,7 +28,7 @@ def server(control: Control, **_options: object) -> None:
 
 
 def crowd(control: Control, *, members: int, rooms: int, pending: int) -> None:
-    """Join so many members, spread over so many rooms; further ones when told to."""
+    """Join so many members, spread over so many rooms; further ones on command."""
 
     async def main() -> None:
         crowd = []
@@ -41,7 +41,7 @@ def crowd(control: Control, *, members: int, rooms: int, pending: int) -> None:
             started = asyncio.get_running_loop().time()
             for _ in range(command["joins"]):
                 crowd.append(await join(control.address, len(crowd), rooms))
-            control.say(seconds=asyncio.get_running_loop().time() - started)
+            control.send(seconds=asyncio.get_running_loop().time() - started)
 
     asyncio.run(main())
 

@@ -14,7 +14,7 @@ from .cases import Load, size
 from .contestants import Contestant
 from .report import by_role, missing, rate, ratio, table
 from .results import Results, Round
-from .running import Entry, Say, make_entry, run
+from .running import Entry, Log, make_entry, run
 
 _PARTICIPANTS: Final = (0, 100, 300, 1_000)
 _ROOMS: Final = (0, 100, 1_000, 4_000)
@@ -72,18 +72,18 @@ CURVES: Final[dict[str, Sequence[Point]]] = {
 }
 
 
-def measure(rounds: int, seconds: float, seed: int, say: Say) -> dict[str, Results]:
+def measure(rounds: int, seconds: float, seed: int, log: Log) -> dict[str, Results]:
     """Measure every curve; their points take turns."""
     curves = {}
     for title, points in CURVES.items():
-        say(title)
+        log(title)
         loads = {point.label: [point.load] for point in points}
 
         def loads_of(entry: Entry, loads: dict[str, list[Load]] = loads) -> list[Load]:
             return loads[entry.label]
 
         entries = [point.entry() for point in points]
-        curves[title] = run(entries, loads_of, rounds=rounds, seconds=seconds, seed=seed, say=say)
+        curves[title] = run(entries, loads_of, rounds=rounds, seconds=seconds, seed=seed, log=log)
     return curves
 
 
@@ -104,7 +104,7 @@ class Joins:
     pss_bytes: int
 
 
-def measure_joins(say: Say) -> list[Joins]:
+def measure_joins(log: Log) -> list[Joins]:
     """Measure joins into one room that grows."""
     entry = Point("joins").entry()
     measured = []
@@ -112,13 +112,13 @@ def measure_joins(say: Say) -> list[Joins]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for role in ("server", "crowd"):
             entry.start(stack, role, directory)
-            entry.hear_ready(role)
+            entry.wait_ready(role)
         server, crowd = entry.processes["server"], entry.processes["crowd"]
         for before, members in zip((0, *_JOINS), _JOINS, strict=False):
-            say(f"joins up to {members:,}")
+            log(f"joins up to {members:,}")
             used = server.usage()
-            crowd.tell({"joins": members - before})
-            seconds = crowd.hear()["seconds"]
+            crowd.send({"joins": members - before})
+            seconds = crowd.receive()["seconds"]
             usage = server.usage()
             joins = members - before
             cpu_seconds = (usage.cpu_seconds - used.cpu_seconds) / joins

@@ -14,7 +14,7 @@ from .contestants import Contestant
 from .processes import Usage, busy_seconds
 from .report import table
 from .results import Spread
-from .running import Entry, Say, failures_noted, make_entry, started
+from .running import Entry, Log, failures_noted, make_entry, started
 
 _ROLES: Final = ("server", "victim", "attacker", "honest")
 _OURS: Final = ("server", "victim")
@@ -112,7 +112,7 @@ def cases(names: Sequence[str] = ()) -> list[Case]:
 
 
 def measure(
-    chosen: Sequence[Case], rounds: int, seconds: float, say: Say, *, fresh: bool = True
+    chosen: Sequence[Case], rounds: int, seconds: float, log: Log, *, fresh: bool = True
 ) -> Outcome:
     """Measure attacks, one after the other.
 
@@ -120,7 +120,7 @@ def measure(
         chosen: The attacks.
         rounds: How often each is measured.
         seconds: The length of each.
-        say: Called with lines of progress.
+        log: Called with lines of progress.
         fresh: Whether every attack meets processes of its own, which say how much they grow; else
             all of a round meet the same, which takes less time.
     """
@@ -128,15 +128,15 @@ def measure(
     for number in range(rounds):
         for cases_together in [[case] for case in chosen] if fresh else [chosen]:
             entry = make_entry(Contestant(name="attacked", module="attacked", roles=_ROLES), None)
-            with started([entry], say):
+            with started([entry], log):
                 if entry.missing is None:
                     _call(entry, _WARM_UP)
                 for case in cases_together:
                     if entry.missing is None:
-                        with failures_noted(entry, say):
+                        with failures_noted(entry, log):
                             cost = _measure_one(entry, case, seconds)
                             outcome.costs.setdefault(case, []).append(cost)
-                            say(f"round {number + 1} of {rounds}: {case}: {_in_short(cost)}")
+                            log(f"round {number + 1} of {rounds}: {case}: {_in_short(cost)}")
                     if entry.missing is not None:
                         outcome.missing[case] = entry.missing
     return outcome
@@ -152,13 +152,13 @@ def _measure_one(entry: Entry, case: Case, seconds: float) -> Cost:
         _longest_turn(entry, role)
     start = {role: processes[role].usage() for role in _OURS}
     with _called(entry, ATTACKS[case.attack].called_by):
-        processes["attacker"].tell({"attack": case.attack, "link": case.link})
-        processes["attacker"].hear()
+        processes["attacker"].send({"attack": case.attack, "link": case.link})
+        processes["attacker"].receive()
         meanwhile = _call(entry, seconds)
         end = _usages(entry)
         others = busy.others_since(quiet, end)
-        processes["attacker"].tell({})
-        attacked = processes["attacker"].hear(_ROUND_TIMEOUT)
+        processes["attacker"].send({})
+        attacked = processes["attacker"].receive(_ROUND_TIMEOUT)
     if attacked["failure"]:
         raise AssertionError(f"the attack {case} failed: {attacked['failure']}")
 
@@ -206,16 +206,16 @@ def _usages(entry: Entry) -> dict[str, Usage]:
 def _call(entry: Entry, seconds: float) -> tuple[dict[str, Calls], int, list[str]]:
     """Have the honest call; return their calls, how many these were, and sessions that ended."""
     honest = entry.processes["honest"]
-    honest.tell({"seconds": seconds})
-    heard: dict[str, Any] = honest.hear(seconds + _ROUND_TIMEOUT)
-    calls = {whom: Calls(**heard[whom]) for whom in ("pair", "victim")}
-    return calls, sum(each.calls for each in calls.values()), heard["ended"]
+    honest.send({"seconds": seconds})
+    received: dict[str, Any] = honest.receive(seconds + _ROUND_TIMEOUT)
+    calls = {whom: Calls(**received[whom]) for whom in ("pair", "victim")}
+    return calls, sum(each.calls for each in calls.values()), received["ended"]
 
 
 def _longest_turn(entry: Entry, role: str) -> float:
     """Ask for the longest turn since it was asked for before."""
-    entry.processes[role].tell({"do": "tell"})
-    longest: float = entry.processes[role].hear()["longest"]
+    entry.processes[role].send({"do": "report"})
+    longest: float = entry.processes[role].receive()["longest"]
     return longest
 
 
@@ -223,16 +223,16 @@ def _longest_turn(entry: Entry, role: str) -> float:
 def _called(entry: Entry, role: str) -> Iterator[None]:
     """Have somebody call the attacker, if a role is given."""
     if role:
-        entry.processes[role].tell({"do": "call"})
-        entry.processes[role].hear()
+        entry.processes[role].send({"do": "call"})
+        entry.processes[role].receive()
     yield
     if role:
-        entry.processes[role].tell({"do": "stop"})
-        entry.processes[role].hear()
+        entry.processes[role].send({"do": "stop"})
+        entry.processes[role].receive()
 
 
 def broken_bars(cost: Cost) -> list[str]:
-    """Say which of the promises an attack breaks; empty if none."""
+    """Return the promises that an attack breaks; empty if none."""
     broken = [
         f"p99 to {whom} x{cost.slower(whom):.1f}"
         for whom in ("pair", "victim")

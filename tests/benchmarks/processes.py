@@ -47,14 +47,14 @@ class Usage:
 
 @define(eq=False)
 class Process:
-    """A process that we started: it says lines of JSON, and is told some."""
+    """A process that we started, with lines of JSON in both directions."""
 
     _popen: subprocess.Popen[bytes]
     _log: Any
     _selector: selectors.BaseSelector
     _buffer: bytes = b""
 
-    def tell(self, message: Mapping[str, object]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         """Write one line to it."""
         assert self._popen.stdin is not None
         try:
@@ -63,16 +63,16 @@ class Process:
         except OSError:
             raise self._failed("took no more orders") from None
 
-    def hear(self, timeout: float = _START_TIMEOUT) -> dict[str, Any]:
+    def receive(self, timeout: float = _START_TIMEOUT) -> dict[str, Any]:
         """Receive the next line of the process.
 
         Raises:
-            ProcessFailedError: it says nothing for `timeout` seconds, or has ended.
+            ProcessFailedError: it is silent for `timeout` seconds, or has ended.
         """
         give_up = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             if not self._selector.select(give_up - time.monotonic()):
-                raise self._failed(f"said nothing for {timeout:.0f} s")
+                raise self._failed(f"was silent for {timeout:.0f} s")
             assert self._popen.stdout is not None
             piece = os.read(self._popen.stdout.fileno(), 65_536)
             if not piece:

@@ -130,7 +130,7 @@ def title(label: str) -> str:
 def notes() -> str:
     """Render the notes on each contestant."""
     return table(
-        ["contestant", "what a caller hears", "fairness"],
+        ["contestant", "a caller's acknowledgement", "fairness"],
         ([each.title, each.acknowledgement, each.fairness] for each in CONTESTANTS.values()),
     ).replace("---:", "---")
 

@@ -33,9 +33,9 @@ def main(module: str, role: str, options: str, address: str = "") -> None:
         run = getattr(import_module(f".{module}", __package__), role)
         run(control, **json.loads(options))
     except ImportError as error:
-        control.say(missing=f"{error.name} is not installed")
+        control.send(missing=f"{error.name} is not installed")
     except MissingError as error:
-        control.say(missing=str(error))
+        control.send(missing=str(error))
 
 
 def end_with_parent() -> None:

@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 _ROUND_TIMEOUT: Final = 120.0
 _WARM_UP: Final = 0.3
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 @define(eq=False)
@@ -49,20 +49,20 @@ class Entry:
     _address: str = ""
 
     def start(self, stack: ExitStack, role: str, directory: Path) -> None:
-        """Start the process of a role; after that, `hear_ready`."""
+        """Start the process of a role; after that, `wait_ready`."""
         contestant = self.contestant
         command = [self.python, "-P", "-m", "tests.benchmarks.roles", contestant.module, role]
         command += [json.dumps(dict(contestant.options)), self._address]
         process = open_process(command, directory, self.environment)
         self.processes[role] = stack.enter_context(process)
 
-    def hear_ready(self, role: str) -> None:
+    def wait_ready(self, role: str) -> None:
         """Wait until the process of a role is ready.
 
         Raises:
             ProcessFailedError: it has ended, or lacks something.
         """
-        message = self.processes[role].hear()
+        message = self.processes[role].receive()
         if "missing" in message:
             raise ProcessFailedError(message["missing"])
         self._address = self._address or message["address"]
@@ -76,10 +76,10 @@ class Entry:
         caller = self.processes[self.contestant.roles[-1]]
         started, busy = time.monotonic(), busy_seconds()
         before = {role: process.usage() for role, process in self.processes.items()}
-        caller.tell(
+        caller.send(
             {"payload_bytes": load.payload_bytes, "in_flight": load.in_flight, "seconds": seconds}
         )
-        measured = caller.hear(seconds + _ROUND_TIMEOUT)
+        measured = caller.receive(seconds + _ROUND_TIMEOUT)
         after = {role: process.usage() for role, process in self.processes.items()}
         calls = measured["calls"]
         used = sum(after[role].cpu_seconds - before[role].cpu_seconds for role in after)
@@ -114,8 +114,8 @@ def make_entry(contestant: Contestant, environments: Path | None, label: str = "
 
 
 @contextmanager
-def started(entries: Sequence[Entry], say: Say) -> Iterator[None]:
-    """Have the processes of all entries running; an entry that can't be started says why."""
+def started(entries: Sequence[Entry], log: Log) -> Iterator[None]:
+    """Run the processes of all entries; log why an entry can't be started."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as temporary:
         for step in range(max(len(entry.contestant.roles) for entry in entries)):
             # All servers at the same time, then all callees, then all callers.
@@ -128,8 +128,8 @@ def started(entries: Sequence[Entry], say: Say) -> Iterator[None]:
                     entry.start(stack, roles[step], directory)
                     starting.append((entry, roles[step]))
             for entry, role in starting:
-                with failures_noted(entry, say):
-                    entry.hear_ready(role)
+                with failures_noted(entry, log):
+                    entry.wait_ready(role)
         yield
 
 
@@ -140,7 +140,7 @@ def run(
     rounds: int,
     seconds: float,
     seed: int,
-    say: Say,
+    log: Log,
 ) -> Results:
     """Measure every entry with its loads, in rounds; in each, the order is another.
 
@@ -148,7 +148,7 @@ def run(
     """
     results = Results()
     shuffle = random.Random(seed).shuffle
-    with started(entries, say):
+    with started(entries, log):
         for number in range(-1, rounds):
             turns = [
                 (entry, load)
@@ -159,20 +159,20 @@ def run(
             shuffle(turns)
             for entry, load in turns:
                 if entry.missing is None:
-                    with failures_noted(entry, say):
+                    with failures_noted(entry, log):
                         measured = entry.run_round(load, _WARM_UP if number < 0 else seconds)
                         if number >= 0:
                             results.add(entry.label, load, number, measured)
-            say("warmed up" if number < 0 else f"round {number + 1} of {rounds}")
+            log("warmed up" if number < 0 else f"round {number + 1} of {rounds}")
     results.missing = {entry.label: entry.missing for entry in entries if entry.missing is not None}
     return results
 
 
 @contextmanager
-def failures_noted(entry: Entry, say: Say) -> Iterator[None]:
+def failures_noted(entry: Entry, log: Log) -> Iterator[None]:
     """Should the entry fail, go on without it."""
     try:
         yield
     except ProcessFailedError as error:
         entry.missing = str(error)
-        say(f"{entry.label}: {error}")
+        log(f"{entry.label}: {error}")

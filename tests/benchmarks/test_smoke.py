@@ -28,7 +28,7 @@ LOAD = Load(payload_bytes=20_000, in_flight=2)
 @pytest.mark.parametrize("name", OURS)
 def test_a_contestant_of_ours_makes_calls(name: str) -> None:
     entry = make_entry(CONTESTANTS[name], None)
-    results = run([entry], lambda _: [LOAD], rounds=1, seconds=0.05, seed=0, say=print)
+    results = run([entry], lambda _: [LOAD], rounds=1, seconds=0.05, seed=0, log=print)
     if reason := results.missing.get(name):
         pytest.skip(reason)
     rates = results.spread(name, LOAD, lambda each: each.rate)
@@ -52,7 +52,7 @@ def test_a_checkout_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) 
 def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
     point = growth.Point("a few", members=3, rooms=2, pending=3)
     results = run(
-        [point.entry()], lambda _: [point.load], rounds=1, seconds=0.05, seed=0, say=print
+        [point.entry()], lambda _: [point.load], rounds=1, seconds=0.05, seed=0, log=print
     )
     assert results.missing == {}
     rates = results.spread("a few", point.load, lambda each: each.rate)
@@ -64,7 +64,7 @@ def test_growth_is_measured_with_a_crowd_and_pending_calls() -> None:
 def test_attacks_are_measured_and_honest_sessions_live() -> None:
     # A few: all of them take minutes on a busy machine (`--hostile`).
     cases = hostile.cases(["duplicate ids", "bombs to no method", "stream headers of 60 KB"])
-    outcome = hostile.measure(cases, rounds=1, seconds=0.1, say=print, fresh=False)
+    outcome = hostile.measure(cases, rounds=1, seconds=0.1, log=print, fresh=False)
     assert outcome.missing == {}
     for case in cases:
         (cost,) = outcome.costs[case]

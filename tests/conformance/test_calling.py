@@ -27,7 +27,7 @@ RESPONSE: Final = "response"
 ANOTHER: Final = "another response"
 
 
-def say(alice: Caller, what: str, request_id: str, sender: str = "bob") -> None:
+def send_reply(alice: Caller, what: str, request_id: str, sender: str = "bob") -> None:
     if what == ACK:
         alice.acknowledge(request_id, sender=sender)
     else:
@@ -67,7 +67,7 @@ async def test_a_call_returns_its_first_response_whenever_its_ack_comes(
     async with caller() as alice:
         call, request_id = await alice.start_call()
         for what in said:
-            say(alice, what, request_id)
+            send_reply(alice, what, request_id)
             if not at_once:
                 await alice.settle()
         assert await call.outcome() == RESPONSE
@@ -169,8 +169,8 @@ async def test_what_belongs_to_no_call_is_ignored(
 ) -> None:
     caplog.set_level(logging.DEBUG, "trio_rpc")
     async with caller() as alice:
-        say(alice, what, "nobody's")
-        say(alice, what, "")
+        send_reply(alice, what, "nobody's")
+        send_reply(alice, what, "")
         await alice.settle()
         assert f"ignored a late or unknown {what} of bob to nobody's" in caplog.messages
         call, request_id = await alice.start_call()
@@ -186,7 +186,7 @@ async def test_what_comes_late_is_ignored(what: str, caplog: pytest.LogCaptureFi
         late, late_id = await alice.start_call("late", response_timeout=1)
         assert (await late.failure())[0] == RpcError.ErrorCode.RESPONSE_TIMEOUT
         call, request_id = await alice.start_call("in time")
-        say(alice, what, late_id)
+        send_reply(alice, what, late_id)
         await alice.settle()
         assert f"ignored a late or unknown {what} of bob to {late_id}" in caplog.messages
         assert not call.has_ended
@@ -201,7 +201,7 @@ async def test_only_the_callee_can_answer(sender: str, caplog: pytest.LogCapture
     server = ScriptedServer(others=["bob", "mallory"])
     async with caller(server) as alice:
         call, request_id = await alice.start_call()
-        say(alice, "a forgery", request_id, sender)
+        send_reply(alice, "a forgery", request_id, sender)
         error = models.RpcResponse(request_id=request_id, error=models.RpcError(code=1))
         server.send_from(sender, rpc_response=error)
         await alice.settle()
@@ -249,7 +249,7 @@ async def test_fifty_calls_never_cross_whatever_the_order_of_acks_and_responses(
         assert alice.pending_calls == 50
         for each in order:
             number, is_response = divmod(each, 2)
-            say(alice, f"answer {number}" if is_response else ACK, calls[number][1])
+            send_reply(alice, f"answer {number}" if is_response else ACK, calls[number][1])
         for number, (call, _) in enumerate(calls):
             assert await call.outcome() == f"answer {number}"
         assert alice.pending_calls == 0

@@ -28,15 +28,15 @@ pytestmark = [pytest.mark.anyio, pytest.mark.rule("B4")]
 _LIMIT = 100_000
 
 
-def say_data(server: ScriptedServer, number: int, sender: str = "bob") -> None:
+def send_data(server: ScriptedServer, number: int, sender: str = "bob") -> None:
     server.send_from(sender, user=models.UserPacket(payload=b"%4d" % number * 250))
 
 
 async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
     async with collecting(max_peer_bytes=_LIMIT) as (room, server, _), room.events() as stream:
         for number in range(1_000):
-            say_data(server, number)
-        say_data(server, 7, sender="carol")
+            send_data(server, number)
+        send_data(server, 7, sender="carol")
         await settle(room, server)
         assert 90_000 < room.statistics().held_bytes <= _LIMIT + 2_000
         held = room.statistics().held_bytes
@@ -45,7 +45,7 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
         assert event.data_packet.data == b"   0" * 250
         assert room.statistics().held_bytes < held - 1_000
         # With room for it, more of bob's comes again.
-        say_data(server, 2_000)
+        send_data(server, 2_000)
         await settle(room, server)
         server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
         senders: list[str] = []
@@ -64,7 +64,7 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "say"),
+    ("kind", "send"),
     [
         (
             SipDTMFReceived,
@@ -101,15 +101,15 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 async def test_every_kind_of_event_that_a_participant_causes_counts(
-    kind: type[RoomEvent], say: Callable[[ScriptedServer, int], None]
+    kind: type[RoomEvent], send: Callable[[ScriptedServer, int], None]
 ) -> None:
     async with collecting(max_peer_bytes=_LIMIT) as (room, server, _):
         async with room.events(kind) as stream:
-            say(server, 0)
+            send(server, 0)
             await settle(room, server)
             assert room.statistics().held_bytes >= 512
             for number in range(1, 900):
-                say(server, number)
+                send(server, number)
             await settle(room, server)
             assert room.statistics().held_bytes <= _LIMIT
             assert isinstance(await anext(stream), kind)
@@ -120,7 +120,7 @@ async def test_a_stream_of_events_that_is_dropped_holds_nothing() -> None:
     async with collecting() as (room, server, _):
         stream = room.events(max_buffered=10)
         for number in range(11):
-            say_data(server, number)
+            send_data(server, number)
         await settle(room, server)
         assert room.statistics().held_bytes > 10_000
         for _ in range(10):
@@ -130,7 +130,7 @@ async def test_a_stream_of_events_that_is_dropped_holds_nothing() -> None:
         assert room.statistics().held_bytes == 0
         stream = room.events(max_buffered=10)
         for number in range(11):
-            say_data(server, number)
+            send_data(server, number)
         await settle(room, server)
         assert room.statistics().held_bytes > 10_000
         del stream

@@ -156,7 +156,7 @@ async def test_who_sends_little_goes_on_beside_a_flood(server: RoomServer) -> No
         for number in range(20):
             now = anyio.current_time()
             honest.send(user(f"{number}", "slow", "bob"))
-            # It is listened to at once, and heard at once by who reads at once.
+            # The server reads from it at once, and a fast reader gets the packet at once.
             await honest.settle()
             assert texts(await bob.settle()) == [str(number)]
             assert anyio.current_time() == now
@@ -285,9 +285,9 @@ async def test_who_reads_its_own_answers_slowly_gets_all_of_them(server: RoomSer
 async def test_two_who_send_to_each_other_at_full_speed_never_stop(
     server: RoomServer, join: Join
 ) -> None:
-    heard = {"alice": 0, "bob": 0}
+    received = {"alice": 0, "bob": 0}
     count = 200
-    all_heard = anyio.Event()
+    all_received = anyio.Event()
 
     async def exchange(room: Room, other: str) -> None:
         for _ in range(count):
@@ -297,10 +297,10 @@ async def test_two_who_send_to_each_other_at_full_speed_never_stop(
         room = Room()
 
         @room.on("data_received")
-        def hear(event: object) -> None:
-            heard[identity] += 1
-            if set(heard.values()) == {count}:
-                all_heard.set()
+        def on_data(event: object) -> None:
+            received[identity] += 1
+            if set(received.values()) == {count}:
+                all_received.set()
 
         return room
 
@@ -313,7 +313,7 @@ async def test_two_who_send_to_each_other_at_full_speed_never_stop(
         tasks.start_soon(exchange, alice, "bob")
         tasks.start_soon(exchange, bob, "alice")
         with anyio.fail_after(10):
-            await all_heard.wait()
+            await all_received.wait()
 
 
 async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(

@@ -38,7 +38,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def say(**what: Any) -> None:
+def report(**what: Any) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
@@ -48,9 +48,9 @@ async def run_server() -> None:
     async with anyio.create_task_group() as tasks:
         url = await tasks.start(serve, RoomServer(API_KEYS), "127.0.0.1", 0)
         before = peak()
-        say(url=url)
+        report(url=url)
         await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-        say(growth=peak() - before)
+        report(growth=peak() - before)
         tasks.cancel_scope.cancel()
 
 
@@ -65,16 +65,16 @@ async def send(url: str, path: str) -> None:
             nonlocal announced
             if not announced and sent > size // 4:
                 announced = True
-                say(sent=sent)
+                report(sent=sent)
 
         try:
             await room.local_participant.send_file(
                 path, topic="file", destination_identities=["receiver"], on_progress=on_progress
             )
         except StreamError as error:
-            say(error=str(error))
+            report(error=str(error))
         else:
-            say(growth=peak() - before)
+            report(growth=peak() - before)
             # What is queued still has to leave; the receiver says when it has all.
             await room.wait_disconnected()
 
@@ -90,9 +90,9 @@ async def receive(url: str) -> None:
             async for piece in reader:
                 sha256.update(piece)
         except StreamError as error:
-            say(error=str(error), received=reader.bytes_received)
+            report(error=str(error), received=reader.bytes_received)
         else:
-            say(
+            report(
                 sha256=sha256.hexdigest(),
                 received=reader.bytes_received,
                 progress=reader.progress,
@@ -102,7 +102,7 @@ async def receive(url: str) -> None:
 
     room.register_byte_stream_handler("file", digest)
     async with room.connect(url, make_token("receiver")):
-        say(joined=True)
+        report(joined=True)
         await finished.wait()
 
 

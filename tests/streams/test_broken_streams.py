@@ -36,28 +36,28 @@ Break = Callable[[ScriptedServer], None]
 def broken(*chunks: tuple[int, bytes], **header: Any) -> Break:
     """Return a sender of a stream of these chunks without a trailer."""
 
-    def say(server: ScriptedServer) -> None:
+    def send(server: ScriptedServer) -> None:
         send_header(server, text_header(**header))
         for index, content in chunks:
             send_chunk(server, index, content)
 
-    return say
+    return send
 
 
 def ended(*chunks: bytes, reason: str = "", **header: Any) -> Break:
     """Return a sender of a stream of these chunks and a trailer."""
 
-    def say(server: ScriptedServer) -> None:
+    def send(server: ScriptedServer) -> None:
         send_stream(server, text_header(**header), chunks, reason=reason)
 
-    return say
+    return send
 
 
 def inline(content: bytes, **header: Any) -> Break:
-    def say(server: ScriptedServer) -> None:
+    def send(server: ScriptedServer) -> None:
         send_header(server, text_header(inline_content=content, **header))
 
-    return say
+    return send
 
 
 HELLO: Final = deflated(b"hello " * 100)

@@ -34,11 +34,11 @@ class Peer:
     process: anyio.abc.Process
     _stdout: BufferedByteReceiveStream
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive_report(self) -> dict[str, Any]:
         """Receive the next line of the process."""
         line = await self._stdout.receive_until(b"\n", 10_000)
-        said: dict[str, Any] = json.loads(line)
-        return said
+        report: dict[str, Any] = json.loads(line)
+        return report
 
 
 @asynccontextmanager
@@ -66,9 +66,9 @@ async def transfer(backend: str, path: Path) -> AsyncIterator[Transfer]:
     """Start the three processes of a transfer."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(peer("serve", backend))
-        url = (await server.hear())["url"]
+        url = (await server.receive_report())["url"]
         receiver = await stack.enter_async_context(peer("receive", backend, url))
-        assert await receiver.hear() == {"joined": True}
+        assert await receiver.receive_report() == {"joined": True}
         sender = await stack.enter_async_context(peer("send", backend, url, str(path)))
         yield Transfer(server, receiver, sender)
 
@@ -92,17 +92,17 @@ async def test_a_file_of_200_mb_arrives_whole_and_memory_stays_flat(
     with large_file.open("rb") as file:
         expected = hashlib.file_digest(file, "sha256").hexdigest()
     async with transfer(anyio_backend_name, large_file) as processes:
-        at_quarter = (await processes.sender.hear())["sent"]
+        at_quarter = (await processes.sender.receive_report())["sent"]
         began = time.perf_counter()
-        received = await processes.receiver.hear()
+        received = await processes.receiver.receive_report()
         seconds = time.perf_counter() - began
-        sent = await processes.sender.hear()
+        sent = await processes.sender.receive_report()
         assert processes.server.process.stdin is not None
         await processes.server.process.stdin.send(b"\n")
         growth = {
             "sender": sent["growth"],
             "receiver": received["growth"],
-            "server": (await processes.server.hear())["growth"],
+            "server": (await processes.server.receive_report())["growth"],
         }
         assert (received["received"], received["progress"]) == (SIZE, 1.0)
         assert received["sha256"] == expected
@@ -120,11 +120,11 @@ async def test_a_sender_that_is_killed_is_an_error_at_the_receiver(
     large_file: Path, anyio_backend_name: str
 ) -> None:
     async with transfer(anyio_backend_name, large_file) as processes:
-        await processes.sender.hear()
+        await processes.sender.receive_report()
         processes.sender.process.kill()
-        said = await processes.receiver.hear()
-        assert said["error"] == "'sender' left the room"
-        assert 0 < said["received"] < SIZE
+        report = await processes.receiver.receive_report()
+        assert report["error"] == "'sender' left the room"
+        assert 0 < report["received"] < SIZE
 
 
 @pytest.mark.real_time
@@ -133,9 +133,9 @@ async def test_a_server_that_is_killed_is_an_error_on_both_sides(
     large_file: Path, anyio_backend_name: str
 ) -> None:
     async with transfer(anyio_backend_name, large_file) as processes:
-        await processes.sender.hear()
+        await processes.sender.receive_report()
         processes.server.process.kill()
-        said = await processes.receiver.hear()
-        assert said["error"].startswith("the connection was lost: ")
-        assert 0 < said["received"] < SIZE
-        assert (await processes.sender.hear())["error"].startswith("not sent: ")
+        report = await processes.receiver.receive_report()
+        assert report["error"].startswith("the connection was lost: ")
+        assert 0 < report["received"] < SIZE
+        assert (await processes.sender.receive_report())["error"].startswith("not sent: ")

@@ -48,7 +48,7 @@ class Contestant:
         max_payload_bytes: The largest payload that it takes in its usual configuration.
         max_in_flight: How many calls can be under way.
         title: For the tables.
-        acknowledgement: What a caller hears before the answer.
+        acknowledgement: The message that a caller gets before the answer.
         fairness: What is to be known before its figures are compared with others'.
     """
 
@@ -78,15 +78,15 @@ class Control:
     """A role's line to the process that measures: lines of JSON.
 
     Attributes:
-        address: What the server said that it listens on; empty for the server itself.
+        address: The address of the server; empty for the server itself.
     """
 
     address: str
     _output: Any
 
     def ready(self, address: str = "") -> None:
-        """Say that the role does what it is for; as the server, where."""
-        self.say(address=address)
+        """Report that the role is ready; the server reports its address too."""
+        self.send(address=address)
 
     def become(self, address: str, *command: str) -> NoReturn:
         """Replace the server's process by another program, which will listen on `address`."""
@@ -100,8 +100,8 @@ class Control:
         line = sys.stdin.readline()
         return json.loads(line) if line else None
 
-    def say(self, **message: object) -> None:
-        """Say something else."""
+    def send(self, **message: object) -> None:
+        """Send a report of another kind."""
         self._output.write(json.dumps(message) + "\n")
         self._output.flush()
 
@@ -141,7 +141,7 @@ async def run_rounds(
         await run_together(keep_calling, command["in_flight"])
         took = time.perf_counter() - started
         latencies.sort()
-        control.say(
+        control.send(
             calls=len(latencies),
             seconds=took,
             p50=latencies[len(latencies) // 2],

@@ -29,7 +29,7 @@ class LiveKitParticipant(Participant):
         await self.room.connect(url, token)
         self.register_methods(self.room.local_participant)
         for identity in self.room.remote_participants:
-            self.say("sees", who=identity)
+            self.report("sees", who=identity)
 
     async def do_leave(self) -> None:
         await self.room.disconnect()

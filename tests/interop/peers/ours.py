@@ -33,7 +33,7 @@ class OurParticipant(Participant):
         try:
             async with self.room.connect(url, token, on_disconnect="continue"):
                 for identity in self.room.remote_participants:
-                    self.say("sees", who=identity)
+                    self.report("sees", who=identity)
                 task_status.started()
                 await self._leaving.wait()
         finally:

@@ -48,37 +48,37 @@ class Participant:
             room.on(event, getattr(self, f"_on_{event}"))
         room.register_text_stream_handler("text", self._on_text)
 
-    def say(self, event: str, **fields: Any) -> None:
+    def report(self, event: str, **fields: Any) -> None:
         """Tell the test what happened."""
         write(participant=self.identity, event=event, **fields)
 
     # Events
 
     def _on_participant_connected(self, who: Any) -> None:
-        self.say("sees", who=who.identity)
+        self.report("sees", who=who.identity)
 
     def _on_participant_disconnected(self, who: Any) -> None:
-        self.say("lost", who=who.identity)
+        self.report("lost", who=who.identity)
 
     def _on_participant_active(self, who: Any) -> None:
-        self.say("active", who=who.identity)
+        self.report("active", who=who.identity)
 
     def _on_participant_metadata_changed(self, who: Any, _old: str, new: str) -> None:
-        self.say("metadata", who=who.identity, value=new)
+        self.report("metadata", who=who.identity, value=new)
 
     def _on_participant_name_changed(self, who: Any, _old: str, new: str) -> None:
-        self.say("name", who=who.identity, value=new)
+        self.report("name", who=who.identity, value=new)
 
     def _on_participant_attributes_changed(self, changed: dict[str, str], who: Any) -> None:
-        self.say("attributes", who=who.identity, value=dict(changed))
+        self.report("attributes", who=who.identity, value=dict(changed))
 
     def _on_disconnected(self, reason: Any) -> None:
         # An `IntEnum` here, a number of protobuf's there.
         name = getattr(reason, "name", None) or self._rtc.DisconnectReason.Name(reason)
-        self.say("disconnected", reason=name)
+        self.report("disconnected", reason=name)
 
     def _on_data_received(self, packet: Any) -> None:
-        self.say(
+        self.report(
             "data",
             who=packet.participant.identity if packet.participant else None,
             payload=packet.data.decode(),
@@ -88,7 +88,7 @@ class Participant:
 
     def _on_text(self, reader: Any, sender: str) -> None:
         async def read() -> None:
-            self.say("text", who=sender, text=await reader.read_all())
+            self.report("text", who=sender, text=await reader.read_all())
 
         self._start_soon(read)
 
@@ -125,7 +125,7 @@ class Participant:
         raise ValueError("a secret")
 
     async def _hang(self, data: Any) -> str:
-        self.say("invoked", who=data.caller_identity)
+        self.report("invoked", who=data.caller_identity)
         await self._sleep_forever()
         raise AssertionError
 

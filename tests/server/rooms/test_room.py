@@ -314,13 +314,13 @@ async def test_a_hidden_participant_sees_the_others_and_gets_their_data(
     server: RoomServer, join: Join
 ) -> None:
     async with join("alice") as alice, join("ghost", hidden=True) as ghost:
-        heard: list[bytes] = []
+        received: list[bytes] = []
         done = anyio.Event()
 
         @ghost.on("data_received")
-        def hear(packet: object) -> None:
-            heard.append(packet.data)  # type: ignore[attr-defined]
-            if len(heard) == 2:
+        def on_data(packet: object) -> None:
+            received.append(packet.data)  # type: ignore[attr-defined]
+            if len(received) == 2:
                 done.set()
 
         assert ghost.remote_participants.keys() == {"alice"}
@@ -328,7 +328,7 @@ async def test_a_hidden_participant_sees_the_others_and_gets_their_data(
         await alice.local_participant.publish_data("to all")
         await alice.local_participant.publish_data("to the ghost", destination_identities=["ghost"])
         await done.wait()
-    assert heard == [b"to all", b"to the ghost"]
+    assert received == [b"to all", b"to the ghost"]
 
 
 @pytest.mark.rule("C12", "V3")
@@ -355,8 +355,8 @@ async def test_a_second_joiner_with_the_same_identity_replaces_the_first(
             messages, why = await first.receive_rest()
             assert leave_reasons(messages) == ["DUPLICATE_IDENTITY"]
             assert why == "another participant joined as 'alice'"
-            heard = updates(await bob.settle())
-            assert [(info.sid, info.state) for info in heard] == [
+            received = updates(await bob.settle())
+            assert [(info.sid, info.state) for info in received] == [
                 (first.sid, models.ParticipantInfo.DISCONNECTED),
                 (second.sid, models.ParticipantInfo.ACTIVE),
             ]
@@ -402,8 +402,8 @@ async def test_every_change_reaches_the_others_in_order(server: RoomServer) -> N
             ):
                 alice.send_signal(update_metadata=update)
             await alice.settle()
-        heard = updates(await bob.settle())
-    assert [(i.name, i.metadata, dict(i.attributes), i.state) for i in heard] == [
+        received = updates(await bob.settle())
+    assert [(i.name, i.metadata, dict(i.attributes), i.state) for i in received] == [
         ("", "", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "m", {}, models.ParticipantInfo.ACTIVE),
@@ -411,7 +411,7 @@ async def test_every_change_reaches_the_others_in_order(server: RoomServer) -> N
         # Of who has left, no more is told than that.
         ("", "", {}, models.ParticipantInfo.DISCONNECTED),
     ]
-    versions = [info.version for info in heard]
+    versions = [info.version for info in received]
     assert versions == sorted(set(versions))
 
 

@@ -33,20 +33,20 @@ async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[Script
         yield member
 
 
-async def hear(raw: ScriptedClient, count: int) -> list[models.DataPacket]:
+async def receive_packets(raw: ScriptedClient, count: int) -> list[models.DataPacket]:
     """Receive the next packets."""
-    heard: list[models.DataPacket] = []
-    while len(heard) < count:
-        heard += packets([await raw.receive()])
-    return heard
+    received: list[models.DataPacket] = []
+    while len(received) < count:
+        received += packets([await raw.receive()])
+    return received
 
 
 async def wait_told(raw: ScriptedClient, *states: str) -> None:
     """Wait until somebody is told these states of the client, one after another."""
-    heard: list[tuple[str, str]] = []
-    while len(heard) < len(states):
-        heard += [each for each in told([await raw.receive()]) if each[0] == "sdk"]
-    assert heard == [("sdk", state) for state in states]
+    received: list[tuple[str, str]] = []
+    while len(received) < len(states):
+        received += [each for each in told([await raw.receive()]) if each[0] == "sdk"]
+    assert received == [("sdk", state) for state in states]
 
 
 @pytest.mark.rule("V6")
@@ -83,10 +83,10 @@ async def test_packets_go_both_ways_on_both_channels(
         packet = user("to raw", "raw")
         packet.participant_identity = "somebody else"
         await client.send(packet, label)
-        [heard] = await hear(raw, 1)
-        assert heard.user.payload == b"to raw"
-        assert heard.participant_identity == "sdk"
-        assert heard.participant_sid == join.participant.sid
+        [received] = await receive_packets(raw, 1)
+        assert received.user.payload == b"to raw"
+        assert received.participant_identity == "sdk"
+        assert received.participant_sid == join.participant.sid
 
         def has_received() -> bool:
             # A lossy packet may be lost where no channel is open yet.
@@ -110,7 +110,9 @@ async def test_packets_keep_their_order_and_content(
         for text in texts:
             raw.send(user(text, "sdk"))
             await client.send(user(text, "raw"))
-        assert [each.user.payload.decode() for each in await hear(raw, len(texts))] == texts
+        assert [
+            each.user.payload.decode() for each in await receive_packets(raw, len(texts))
+        ] == texts
         received = await client.wait_packets(len(texts))
         assert [packet.user.payload.decode() for _, packet in received] == texts
 
@@ -242,7 +244,7 @@ async def test_tracks_are_refused_and_data_goes_on(
         assert (response.reason, response.message) == (reason, message)
         assert getattr(response, echoed) == next(iter(request_.values()))
         await client.send(user("goes on", "raw"))
-        [packet] = await hear(raw, 1)
+        [packet] = await receive_packets(raw, 1)
         assert packet.user.payload == b"goes on"
 
 
@@ -288,5 +290,5 @@ async def test_a_client_may_offer_again(url: str, raw: ScriptedClient, version: 
             await client.run(client.asyncio.offer, number)
             assert (await client.wait_response("answer", number - 5)).id == number
         await client.send(user("still here", "raw"))
-        [packet] = await hear(raw, 1)
+        [packet] = await receive_packets(raw, 1)
         assert packet.user.payload == b"still here"

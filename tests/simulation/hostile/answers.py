@@ -173,14 +173,14 @@ async def odd_errors(question: Question) -> None:
         )
 
 
-async def says_nothing(question: Question) -> None:
+async def empty_response(question: Question) -> None:
     """Answer without a value, and with something that is neither payload nor error."""
     empty = models.RpcResponse(request_id=question.request_id)
-    unheard = models.RpcResponse.FromString(empty.SerializeToString() + b"\xc2\x0c\x03abc")
+    unknown = models.RpcResponse.FromString(empty.SerializeToString() + b"\xc2\x0c\x03abc")
     await question.send(
         forging.packet(question.caller, rpc_response=empty),
         question.ack(),
-        forging.packet(question.caller, rpc_response=unheard),
+        forging.packet(question.caller, rpc_response=unknown),
     )
 
 
@@ -301,7 +301,7 @@ ANSWERS: Final[dict[str, tuple[int, Answer]]] = {
     "everybody": (3, to_everybody),
     "through a friend": (3, by_a_friend),
     "errors of any code": (4, odd_errors),
-    "without a value": (2, says_nothing),
+    "without a value": (2, empty_response),
     "a stream without end": (2, stream_without_end),
     "not UTF-8": (4, not_utf8),
     "a bomb": (1, bomb),

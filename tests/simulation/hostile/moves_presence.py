@@ -143,8 +143,8 @@ async def read_slowly(play: Play) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def say_nothing(play: Play) -> None:
-    """Be silent for longer than the server bears."""
+async def be_silent_too_long(play: Play) -> None:
+    """Be silent for longer than the server allows."""
 
     async def be_silent(member: RawMember, _number: int) -> None:
         with anyio.move_on_after(play.limits.ping_timeout + 5):
@@ -163,10 +163,10 @@ MOVES: Final[dict[str, Move]] = {
     "vanishing in the middle": vanish,
     "reading nothing": read_nothing,
     "reading slowly": read_slowly,
-    "silence": say_nothing,
+    "silence": be_silent_too_long,
 }
 HEAVY: Final = frozenset({"reading nothing", "reading slowly", "joins and leaves in a storm"})
-#: What costs so much that it is played once in a run at the most.
+#: Moves so costly that they are played once in a run at the most.
 RARE: Final = frozenset({"a crowd that does not read"})
-#: What takes up to twenty seconds.
+#: Moves that take up to twenty seconds.
 LONG: Final = frozenset({"reading nothing", "silence", "a crowd that does not read"})
