@@ -44,10 +44,10 @@ class _PlayedPeer:
         try:
             data_only(request.offer.sdp or request.answer.sdp)
         except ValueError as error:
-            self.report(Failed(str(error)))
+            self.report_if_open(Failed(str(error)))
 
     def send(self, message: bytes) -> None:
-        self.report(Taken(len(message)))
+        self.report_if_open(Taken(len(message)))
 
     def on_read(self, size: int) -> None:
         pass
@@ -55,7 +55,7 @@ class _PlayedPeer:
     def close(self) -> None:
         self._over = True
 
-    def report(self, report: Report) -> None:
+    def report_if_open(self, report: Report) -> None:
         """Report something, unless this has ended."""
         if not self._over:
             self._over = isinstance(report, Failed)
@@ -148,7 +148,7 @@ async def _play(choices: Choices, stream: MemoryStream, thread: _PlayedThread) -
                 peer = thread.peers[0]
                 reports = [Opened()] if kind == 3 else _reports(choices, forger)
                 for report in reports:
-                    peer.report(report)
+                    peer.report_if_open(report)
             case _:
                 await anyio.sleep(1)
 

@@ -1,11 +1,11 @@
 """One end of a link, which a test scripts message by message.
 
 A `ScriptedServer` is the server of a participant under test, a `ScriptedClient` a participant of a
-server under test. Both have the same words:
+server under test. The methods of both have the same names:
 
 * `send…` queues at once: a packet, a signalling message, or any bytes as a frame;
-* `receive…` waits for the next message of whatever kind, for the next packet whatever comes before
-  it, or for everything until the link ends;
+* `receive…` waits for the next message of any kind, for the next packet, skipping other messages,
+  or for everything until the link ends;
 * `expect…` waits for the next message too, which must be of that kind.
 """
 
@@ -23,7 +23,7 @@ S = TypeVar("S", rtc.SignalRequest, rtc.SignalResponse)
 
 
 class ScriptedPeer(Generic[S]):
-    """What both roles have in common.
+    """The common part of both roles.
 
     Args:
         received_signals, sent_signals: The types of the signalling messages in both directions.

@@ -15,7 +15,7 @@ from .scripted_peer import ScriptedPeer
 
 
 def participant_info(identity: str, **fields: object) -> models.ParticipantInfo:
-    """A participant as a server tells of it: active, and allowed to send data."""
+    """Return the server's description of a participant: active, and allowed to send data."""
     info = models.ParticipantInfo(
         identity=identity,
         sid=f"PA_{identity}",

@@ -6,7 +6,7 @@
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
   `connection`: a link that carries it, received from and kept alive. `reconnecting`: its way
   back after a lost connection. `outbound`: its sending half.
-* `data_events`: the events for data that comes.
+* `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `roster`: the others.
 * `server_requests`: requests to the server that wait for its answer.
