@@ -106,12 +106,17 @@ def _bind(function: Callable[[Any], Any], argument: Any) -> Callable[[], Any]:
     return lambda: function(argument)
 
 
+def _cancel(scope: anyio.CancelScope) -> None:
+    # Not `anyio.CancelScope.cancel`: on asyncio, a scope is of another class.
+    scope.cancel()
+
+
 async def run_trapped(
     subject: Callable[[], Awaitable[object]],
     moment: Moment,
     whose: Whose,
     steps: int,
-    act: Callable[[anyio.CancelScope], object] = anyio.CancelScope.cancel,
+    act: Callable[[anyio.CancelScope], object] = _cancel,
 ) -> bool:
     """Run `subject`, cancelled after `steps` steps; returns whether it was hit.
 
@@ -205,7 +210,7 @@ async def cancel_at_each_step(
     moment: Moment,
     whose: Whose = Whose.OWN,
     limit: int = 150,
-    act: Callable[[anyio.CancelScope], object] = anyio.CancelScope.cancel,
+    act: Callable[[anyio.CancelScope], object] = _cancel,
 ) -> int:
     """Cancel `subject` at its first step, its second, …, and `check` the state after each.
 
