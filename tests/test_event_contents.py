@@ -256,7 +256,7 @@ async def test_what_the_server_says_becomes_events(
         assert happened == expected(there)
 
 
-async def test_a_stay_begins_and_ends_with_its_events(join: Join) -> None:
+async def test_a_session_begins_and_ends_with_its_events(join: Join) -> None:
     room = Room()
     stream = room.events()
     async with join("alice", room=room):

@@ -227,7 +227,7 @@ async def test_the_iterator_ends_when_we_leave(join: Join) -> None:
         assert names == ["connection_state_changed", "disconnected"]
 
 
-async def test_the_iterator_ends_when_the_server_ends_our_stay() -> None:
+async def test_the_iterator_ends_when_the_server_ends_our_session() -> None:
     server = ScriptedServer()
     async with (
         Room().connect(server, "a token", on_disconnect="continue") as room,

@@ -29,10 +29,10 @@ from .rooms import AT_REST, at_rest, call, echo, nobody_left
 pytestmark = pytest.mark.anyio
 
 
-async def stay(
+async def cancel_session(
     to: Any, moment: Moment, whose: Whose, server: RoomServer, *, limit: int = 150
 ) -> int:
-    """Cancel a whole stay in a room at each step, always with the same `Room`."""
+    """Cancel a whole session at each step, always with the same `Room`."""
     room = Room()
     room.register_rpc_method("echo", echo)
 
@@ -53,12 +53,12 @@ async def stay(
 
 @every_moment
 @pytest.mark.rule("C13")
-async def test_a_stay_in_memory_can_be_cancelled_at_each_step(
+async def test_a_session_in_memory_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, moment: Moment, whose: Whose
 ) -> None:
     async with join("bob") as bob:
         bob.register_rpc_method("echo", echo)
-        assert 5 <= await stay(server, moment, whose, server) < 150
+        assert 5 <= await cancel_session(server, moment, whose, server) < 150
         await at_rest(bob)
     await nobody_left(server)
 
@@ -66,12 +66,12 @@ async def test_a_stay_in_memory_can_be_cancelled_at_each_step(
 @every_moment
 @pytest.mark.real_time
 @pytest.mark.rule("C13")
-async def test_a_stay_over_a_websocket_can_be_cancelled_at_each_step(
+async def test_a_session_over_a_websocket_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, url: str, moment: Moment, whose: Whose
 ) -> None:
     async with join("bob", to=url) as bob:
         bob.register_rpc_method("echo", echo)
-        assert await stay(url, moment, whose, server, limit=60) >= 5
+        assert await cancel_session(url, moment, whose, server, limit=60) >= 5
         await at_rest(bob)
     await nobody_left(server)
 
@@ -80,7 +80,7 @@ async def test_a_stay_over_a_websocket_can_be_cancelled_at_each_step(
 @pytest.mark.real_time
 @pytest.mark.rule("C13")
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
-async def test_a_stay_over_a_stream_link_can_be_cancelled_at_each_step(
+async def test_a_session_over_a_stream_link_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, scheme: str, tmp_path: Path, moment: Moment, whose: Whose
 ) -> None:
     files: dict[str, Path] = {}
@@ -93,7 +93,7 @@ async def test_a_stay_over_a_stream_link_can_be_cancelled_at_each_step(
         join("bob") as bob,
     ):
         bob.register_rpc_method("echo", echo)
-        assert await stay(connector(url), moment, whose, server, limit=60) >= 5
+        assert await cancel_session(connector(url), moment, whose, server, limit=60) >= 5
         await at_rest(bob)
     await nobody_left(server)
 

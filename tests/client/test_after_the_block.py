@@ -38,14 +38,14 @@ async def _be_removed(join: Join, server: RoomServer, url: str) -> None:
 
 
 @pytest.mark.real_time
-async def test_no_socket_is_left_when_the_server_ended_the_stay(
+async def test_no_socket_is_left_when_the_server_ended_the_session(
     join: Join, server: RoomServer, url: str
 ) -> None:
     await _be_removed(join, server, url)
     gc.collect()  # an open socket warns when it is collected, and warnings are errors
 
 
-async def test_the_iterator_of_events_ends_when_the_server_ends_the_stay(
+async def test_the_iterator_of_events_ends_when_the_server_ends_the_session(
     join: Join, server: RoomServer
 ) -> None:
     async with (
@@ -67,7 +67,7 @@ async def test_an_iterator_of_events_that_comes_too_late_is_at_its_end(
             assert [event async for event in room.events()] == []
 
 
-async def test_after_the_block_an_iterator_of_events_waits_for_the_next_stay(join: Join) -> None:
+async def test_after_the_block_an_iterator_of_events_waits_for_the_next_session(join: Join) -> None:
     async with join("alice") as room:
         pass
     events = room.events()

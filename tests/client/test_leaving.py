@@ -84,7 +84,7 @@ async def test_leaving_tells_the_server() -> None:
     ],
     ids=["removed", "room deleted", "server shut down"],
 )
-async def test_the_block_goes_on_if_that_is_asked_for_when_the_server_ends_our_stay(
+async def test_the_block_goes_on_if_that_is_asked_for_when_the_server_ends_our_session(
     end: Callable[[RoomServer], Any], reason: DisconnectReason, server: RoomServer, join: Join
 ) -> None:
     told: list[object] = []

@@ -278,11 +278,11 @@ async def test_exceptions_come_out_of_the_block_as_they_are(
 async def test_cancelling_the_block_leaves_the_room(join: Join) -> None:
     async with join("bob") as bob, anyio.create_task_group() as task_group:
 
-        async def stay() -> None:
+        async def alice() -> None:
             async with join("alice"):
                 await anyio.sleep_forever()
 
-        task_group.start_soon(stay)
+        task_group.start_soon(alice)
         await bob.wait_for_participant("alice")
         task_group.cancel_scope.cancel()
     assert dict(bob.remote_participants) == {}

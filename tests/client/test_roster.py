@@ -133,7 +133,7 @@ def test_a_new_sid_replaces_the_participant(roster: Roster) -> None:
     assert (new.state, new.metadata) == (ParticipantState.ACTIVE, "new")
 
 
-def test_the_late_end_of_an_earlier_stay_changes_nothing(roster: Roster) -> None:
+def test_the_late_end_of_an_earlier_session_changes_nothing(roster: Roster) -> None:
     apply(roster, bob(), bob(sid="PA_new"))
     new = roster.remote["bob"]
     assert apply(roster, bob(state=models.ParticipantInfo.DISCONNECTED)) == []

@@ -115,7 +115,7 @@ async def test_a_caller_hears_at_once_that_its_callee_is_gone(
         called.set()
         await anyio.sleep_forever()
 
-    async def end_stay() -> None:
+    async def end_session() -> None:
         await called.wait()
         await anyio.sleep(1)
         await end(server, bob)
@@ -125,7 +125,7 @@ async def test_a_caller_hears_at_once_that_its_callee_is_gone(
         await alice.wait_for_participant("bob")
         started = anyio.current_time()
         async with anyio.create_task_group() as task_group:
-            task_group.start_soon(end_stay)
+            task_group.start_soon(end_session)
             with pytest.raises(RpcError) as caught:
                 await alice.local_participant.perform_rpc(
                     destination_identity="bob", method="m", payload=""

@@ -232,7 +232,7 @@ async def test_methods_are_registered_before_and_after_joining() -> None:
 
 
 @pytest.mark.rule("A11")
-async def test_methods_stay_registered_for_the_next_stay() -> None:
+async def test_methods_stay_registered_for_the_next_session() -> None:
     room = Room()
     room.register_rpc_method(METHOD, answer)
     for _ in range(2):

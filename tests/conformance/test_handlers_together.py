@@ -244,7 +244,7 @@ async def test_a_handler_that_leaves_the_room_is_cancelled_by_that() -> None:
 
 
 @pytest.mark.rule("A12")
-async def test_handlers_still_answer_when_the_server_ends_our_stay() -> None:
+async def test_handlers_still_answer_when_the_server_ends_our_session() -> None:
     gate = Gate()
     async with callee(gate, on_disconnect="continue") as (room, server):
         await send_acknowledged(server, "1")

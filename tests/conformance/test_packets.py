@@ -197,7 +197,7 @@ async def test_reliable_packets_are_numbered_from_1_and_lossy_ones_are_not() -> 
 
 
 @pytest.mark.rule("P6")
-async def test_each_stay_in_a_room_numbers_from_1() -> None:
+async def test_each_session_numbers_from_1() -> None:
     room = Room()
     for _ in range(2):
         async with caller(room=room) as alice:

@@ -254,7 +254,7 @@ async def test_other_metadata_of_a_room_reaches_all_and_later_joiners(
         assert alice.metadata == "second"
 
 
-# Ending a stay
+# Ending a session
 
 
 @pytest.mark.rule("V6")

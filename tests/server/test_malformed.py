@@ -1,4 +1,4 @@
-"""Nonsense from a participant is dropped, a flood of it ends that one stay, and nobody else's."""
+"""Nonsense from a participant is dropped, a flood of it ends that one session, and no other."""
 
 from __future__ import annotations
 

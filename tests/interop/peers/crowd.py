@@ -32,8 +32,8 @@ MISSED = (
 class Member:
     def __init__(self, crowd: Crowd, identity: str, token: str) -> None:
         self.identity = identity
-        #: Counts on when it joins and when it leaves; odd while it is in the room.
-        self.stay = 0
+        #: Counts its joins and leaves; odd while it is in the room.
+        self.moves = 0
         self._crowd = crowd
         self._token = token
         self._room = rtc.Room()
@@ -42,11 +42,11 @@ class Member:
         self._room = rtc.Room()
         await self._room.connect(self._crowd.url, self._token)
         self._room.local_participant.register_rpc_method("echo", self._echo)
-        self.stay += 1
+        self.moves += 1
         self._crowd.count["joins"] += 1
 
     async def leave(self) -> None:
-        self.stay += 1
+        self.moves += 1
         await self._room.disconnect()
 
     async def _echo(self, data: rtc.RpcInvocationData) -> str:
@@ -65,7 +65,7 @@ class Member:
     async def _call(self, callee: Member) -> None:
         if callee is self or callee.identity not in self._room.remote_participants:
             return
-        stay = callee.stay
+        moves = callee.moves
         payload = "x" * self._crowd.numbers.choice((10, 1_000, 40_000))
         count = self._crowd.count
         try:
@@ -73,8 +73,8 @@ class Member:
                 destination_identity=callee.identity, method="echo", payload=payload
             )
         except rtc.RpcError as error:
-            stayed = callee.stay == stay and stay % 2 == 1
-            expected = error.code in MISSED and not stayed
+            is_same = callee.moves == moves and moves % 2 == 1
+            expected = error.code in MISSED and not is_same
             count["missed" if expected else f"failed with {error.code}"] += 1
         else:
             count["answered" if answer == payload else "answered wrongly"] += 1

@@ -27,9 +27,9 @@ class OurParticipant(Participant):
         self._left = anyio.Event()
 
     async def do_join(self, url: str, token: str) -> None:
-        await self._nursery.start(self._stay, url, token)
+        await self._nursery.start(self._run_session, url, token)
 
-    async def _stay(self, url: str, token: str, *, task_status: TaskStatus[None]) -> None:
+    async def _run_session(self, url: str, token: str, *, task_status: TaskStatus[None]) -> None:
         try:
             async with self.room.connect(url, token, on_disconnect="continue"):
                 for identity in self.room.remote_participants:
