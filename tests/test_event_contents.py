@@ -38,16 +38,6 @@ def event_classes() -> list[type[RoomEvent]]:
     return RoomEvent.__subclasses__()
 
 
-async def settle(room: Room, server: ScriptedServer) -> None:
-    """Wait until the room has heard all that the server said."""
-    async with room.events() as stream:
-        server.send_signal(
-            room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + "."))
-        )
-        while not isinstance(await anext(stream), events.RoomMetadataChanged):
-            pass
-
-
 # Names and fields
 
 

@@ -24,10 +24,6 @@ pytestmark = pytest.mark.anyio
 CAROL = participant_info("carol")
 
 
-def event_classes() -> list[type[RoomEvent]]:
-    return RoomEvent.__subclasses__()
-
-
 async def settle(room: Room, server: ScriptedServer) -> None:
     """Wait until the room has heard all that the server said."""
     async with room.events() as stream:

@@ -13,7 +13,6 @@ from trio_rpc import (
     LocalParticipant,
     Room,
     SignalRequestError,
-    TranscriptionSegment,
     events,
 )
 from trio_rpc.server import RoomServer
@@ -23,8 +22,6 @@ from ..support.scripted_server import ScriptedServer, participant_info
 from ..support.tokens import ROOM
 
 pytestmark = pytest.mark.anyio
-
-SEGMENT = TranscriptionSegment("1", "hello", 10, 20, "en", final=False)
 
 
 def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:

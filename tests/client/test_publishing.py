@@ -25,17 +25,11 @@ from trio_rpc import (
 from trio_rpc.links import Channel
 
 from ..conftest import Join
-from ..support.scripted_server import ScriptedServer, participant_info
+from ..support.scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
 SEGMENT = TranscriptionSegment("1", "hello", 10, 20, "en", final=False)
-
-
-def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
-    info = participant_info("alice", name="Alice", metadata="m")
-    info.permission.can_update_metadata = can_update_metadata
-    return info
 
 
 # Data

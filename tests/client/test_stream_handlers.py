@@ -20,7 +20,6 @@ from ..support.stream_packets import (
     send_header,
     send_stream,
     send_trailer,
-    settle,
     text_header,
 )
 
@@ -83,7 +82,7 @@ async def test_handlers_that_are_decorated_get_their_streams() -> None:
 
         send_stream(server, text_header("T", topic="decorated"), [b"text"])
         send_stream(server, byte_header("B", topic="decorated"), [b"bytes"])
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         assert sorted(got, key=str) == [("bob", "text"), ("bob", b"bytes")]
 
@@ -104,7 +103,7 @@ async def test_a_stream_of_an_unknown_topic_is_ignored(caplog: pytest.LogCapture
     async with collecting() as (room, server, collected):
         send_stream(server, text_header("1", topic="unknown"), [b"hi"])
         send_stream(server, byte_header("2", topic="notes"), [b"hi"])
-        await settle(room, server)
+        await server.settle(room)
         assert collected.outcomes == {}
         assert room.statistics().open_streams == 0
     ignored = [record for record in caplog.records if "has no handler" in record.message]
@@ -117,7 +116,7 @@ async def test_a_handler_can_be_registered_and_unregistered_while_connected() ->
     async with collecting() as (room, server, collected):
         room.unregister_text_stream_handler("notes")
         send_stream(server, text_header("1"), [b"nobody"])
-        await settle(room, server)
+        await server.settle(room)
         room.register_text_stream_handler("notes", collected)
         send_stream(server, text_header("2"), [b"somebody"])
         assert await collected.outcome("2") == "somebody"
@@ -129,7 +128,7 @@ async def test_a_plain_function_gets_the_reader_and_the_sender() -> None:
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("plain", lambda *arguments: got.append(arguments))
         send_stream(server, text_header(topic="plain"), [b"hi"])
-        await settle(room, server)
+        await server.settle(room)
         ((reader, sender),) = got
         assert sender == "bob"
         assert await reader.read_all() == "hi"
@@ -178,7 +177,7 @@ async def test_handlers_are_cancelled_when_we_leave() -> None:
     async with collecting() as (room, server, _):
         room.register_text_stream_handler("hanging", never_end)
         send_stream(server, text_header(topic="hanging"))
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
     assert ended == ["bob"]
 
@@ -205,7 +204,7 @@ async def test_a_reader_is_an_iterator_of_pieces_as_they_come() -> None:
         send_header(server, header)
         for index, content in enumerate([b"ab", b"c\xe2", b"\x82\xac", b"d"]):
             send_chunk(server, index, content)
-            await settle(room, server)
+            await server.settle(room)
             await anyio.wait_all_tasks_blocked()
         assert pieces == ["ab", "c", "€", "d"]
         assert not ended.is_set()
@@ -316,7 +315,7 @@ async def test_a_reader_that_waits_is_told_that_we_leave() -> None:
         room.register_byte_stream_handler("kept", keep)
         send_header(server, byte_header(topic="kept"))
         send_chunk(server, 0, b"first")
-        await settle(room, server)
+        await server.settle(room)
         await room.disconnect()
         assert await anext(got[0]) == b"first"
         with pytest.raises(StreamError, match="we left the room"):

@@ -29,7 +29,6 @@ from ..support.stream_packets import (
     request_header,
     send_header,
     server_with,
-    settle,
 )
 
 pytestmark = pytest.mark.anyio
@@ -145,16 +144,16 @@ async def test_a_call_that_waits_for_its_turn_is_cancelled_too(join: Join) -> No
 async def test_neither_side_has_an_event_of_it(join: Join) -> None:
     handler, callee_room = Handler(), Room()
     callee_room.register_rpc_method("greet", handler)
-    heard: list[object] = []
+    received: list[object] = []
     async with join("alice") as alice, join("bob", room=callee_room) as bob, join("carol") as carol:
         for room in (alice, bob, carol):
-            room.on("data_received", heard.append)
+            room.on("data_received", received.append)
         await alice.wait_for_participant("bob")
         await call_and_cancel(alice, 1)
         await handler.ended.wait()
         await alice.local_participant.publish_data(b"last", topic="other")
         await anyio.wait_all_tasks_blocked()
-    assert [packet.data for packet in heard] == [b"last", b"last"]  # type: ignore[attr-defined]
+    assert [packet.data for packet in received] == [b"last", b"last"]  # type: ignore[attr-defined]
 
 
 # What the caller says
@@ -191,7 +190,7 @@ async def test_who_wants_to_know_is_told_once_which_call_was_given_up(
         assert (packet.user.topic, packet.user.payload) == (TOPIC, request_id.encode())
         assert packet.destination_identities == ["bob"]
         assert packet.kind == models.DataPacket.RELIABLE
-        await settle(alice.room, alice.server)
+        await alice.server.settle(alice.room)
         assert await leave(alice.room, alice.server) == []
 
 
@@ -252,7 +251,7 @@ async def test_a_handler_whose_caller_gave_up_is_cancelled_and_answers_once(
         assert handler.ended.is_set()
         assert room.statistics().running_handlers == 0
         send_cancellation(server, "1")
-        await settle(room, server)
+        await server.settle(room)
         assert await leave(room, server) == []
 
 
@@ -268,7 +267,7 @@ async def test_nobody_else_can_give_up_a_call(sender: str, request_id: str) -> N
         await handler.began.wait()
         user = models.UserPacket(topic=TOPIC, payload=request_id.encode(errors="surrogateescape"))
         server.send_from(sender, user=user)
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         assert not handler.ended.is_set()
         assert room.statistics().running_handlers == 1
@@ -291,7 +290,7 @@ async def test_two_callers_may_use_the_same_id() -> None:
         await handlers[1].began.wait()
         send_cancellation(server, "1", sender="carol")
         await handlers[1].ended.wait()
-        await settle(room, server)
+        await server.settle(room)
         assert not handlers[0].ended.is_set()
 
 

@@ -30,7 +30,6 @@ from ..support.stream_packets import (
     send_header,
     send_stream,
     send_trailer,
-    settle,
     text_header,
 )
 from ..support.v2_participants import v2_callee, v2_caller
@@ -252,7 +251,7 @@ async def test_an_unknown_method_is_answered_before_the_body_has_come() -> None:
         assert failure(await expect_response(server))[0] == 1400
         send_chunk(server, 0, b"hi", stream_id="request 1")
         send_trailer(server, stream_id="request 1")
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics() == RoomStatistics(0, 0, 0)
         assert await leave(room, server) == []
 
@@ -308,7 +307,7 @@ async def test_streams_of_calls_never_surface(topic: str, make_header: Any) -> N
         async with room.events() as events:
             send_stream(server, make_header(topic=topic, attributes=request_attributes()), [b"hi"])
             send_stream(server, make_header("T", topic=topic), [b"hi"])
-            await settle(room, server)
+            await server.settle(room)
             await leave(room, server)
             names = []
             async for event in events:

@@ -33,12 +33,7 @@ TOO_MUCH = "it has more than 10,000 bytes that are not read, which is the limit 
 
 pytestmark = pytest.mark.anyio
 
-LARGE: Final = 100_000
 codes = RpcError.ErrorCode
-
-
-async def echo(data: RpcInvocationData) -> str:
-    return data.payload
 
 
 @define

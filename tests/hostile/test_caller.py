@@ -21,7 +21,6 @@ from ..support.stream_packets import (
     send_stream,
     send_trailer,
     server_with,
-    settle,
 )
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +80,7 @@ async def test_a_response_stream_ends_with_its_call() -> None:
         header = response_header(request_id, None)
         send_header(server, header)
         send_chunk(server, 0, b"x" * 15_000, stream_id=header.stream_id)
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().open_streams == 1
         assert room.statistics().held_bytes >= 15_000
         code, _ = await outcome.error()
@@ -90,7 +89,7 @@ async def test_a_response_stream_ends_with_its_call() -> None:
         assert room.statistics().held_bytes == 0
         for index in range(1, 100):
             send_chunk(server, index, b"x" * 15_000, stream_id=header.stream_id)
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes == 0
 
 
@@ -102,7 +101,7 @@ async def test_a_call_has_one_response_stream() -> None:
             header.stream_id = str(number)
             send_header(server, header)
             send_chunk(server, 0, b"x" * 1_000, stream_id=str(number))
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().open_streams == 1
         assert room.statistics().held_bytes < 10_000
         send_trailer(server, stream_id="0")

@@ -21,7 +21,6 @@ from trio_rpc.events import (
 
 from ..streams.receiving import collecting
 from ..support.scripted_server import ScriptedServer, participant_info
-from ..support.stream_packets import settle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rule("B4")]
 
@@ -37,7 +36,7 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
         for number in range(1_000):
             send_data(server, number)
         send_data(server, 7, sender="carol")
-        await settle(room, server)
+        await server.settle(room)
         assert 90_000 < room.statistics().held_bytes <= _LIMIT + 2_000
         held = room.statistics().held_bytes
         event = await anext(stream)
@@ -46,7 +45,7 @@ async def test_data_that_a_slow_reader_has_not_taken_is_bounded() -> None:
         assert room.statistics().held_bytes < held - 1_000
         # With room for it, more of bob's comes again.
         send_data(server, 2_000)
-        await settle(room, server)
+        await server.settle(room)
         server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
         senders: list[str] = []
         contents: list[bytes] = []
@@ -106,11 +105,11 @@ async def test_every_kind_of_event_that_a_participant_causes_counts(
     async with collecting(max_peer_bytes=_LIMIT) as (room, server, _):
         async with room.events(kind) as stream:
             send(server, 0)
-            await settle(room, server)
+            await server.settle(room)
             assert room.statistics().held_bytes >= 512
             for number in range(1, 900):
                 send(server, number)
-            await settle(room, server)
+            await server.settle(room)
             assert room.statistics().held_bytes <= _LIMIT
             assert isinstance(await anext(stream), kind)
         assert room.statistics().held_bytes == 0
@@ -121,7 +120,7 @@ async def test_a_stream_of_events_that_is_dropped_holds_nothing() -> None:
         stream = room.events(max_buffered=10)
         for number in range(11):
             send_data(server, number)
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes > 10_000
         for _ in range(10):
             await anext(stream)
@@ -131,7 +130,7 @@ async def test_a_stream_of_events_that_is_dropped_holds_nothing() -> None:
         stream = room.events(max_buffered=10)
         for number in range(11):
             send_data(server, number)
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes > 10_000
         del stream
         await anyio.wait_all_tasks_blocked()

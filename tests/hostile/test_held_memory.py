@@ -27,7 +27,6 @@ from ..support.stream_packets import (
     send_stream,
     send_trailer,
     server_with,
-    settle,
     text_header,
 )
 
@@ -103,7 +102,7 @@ async def test_streams_that_break_off_leave_no_circles() -> None:
             await collected.failure("text")
             collected.outcomes.clear()
             collected.readers.clear()
-            await settle(room, server)
+            await server.settle(room)
             await anyio.wait_all_tasks_blocked()
         assert room.statistics().held_bytes == 0
 
@@ -116,15 +115,15 @@ async def test_tiny_pieces_that_nobody_reads_count_as_the_objects_that_they_are(
 
         room.register_byte_stream_handler("unread", read_nothing)
         send_header(server, byte_header("tiny", topic="unread"))
-        await settle(room, server)
+        await server.settle(room)
         before = room.statistics().held_bytes
         for number in range(100):
             send_chunk(server, number, b"xy", stream_id="tiny")
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes - before == 100 * 66
         for number in range(100, 10_000):
             send_chunk(server, number, b"xy", stream_id="tiny")
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes <= 100_000
         # Of the stream, which has exceeded the budget, no more is taken.
         assert room.statistics().open_streams == 0
@@ -145,7 +144,7 @@ async def test_compressed_content_counts_until_it_is_inflated() -> None:
         assert 9_000 < len(bomb) <= 15_000
         send_header(server, byte_header(topic="deflated", compression=1))
         send_chunk(server, 0, bomb)
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         # All of it was fed to the inflater, which has given out a piece.
         assert room.statistics().held_bytes > len(bomb) + 48 * 1024

@@ -18,7 +18,6 @@ from ..support.stream_packets import (
     send_header,
     send_stream,
     send_trailer,
-    settle,
     text_header,
 )
 
@@ -36,11 +35,11 @@ async def test_streams_of_one_sender_are_bounded() -> None:
         assert len(collected.readers) == 11
         for number in range(10):
             send_header(server, text_header(f"c{number}"), sender="carol")
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().open_streams == 15
         send_trailer(server, stream_id="0")
         send_header(server, text_header("next"))
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         assert "next" in collected.readers
 
@@ -51,7 +50,7 @@ async def test_headers_count_against_the_budget_of_their_sender() -> None:
     async with collecting(max_peer_bytes=1_000_000) as (room, server, collected):
         for number in range(50):
             send_header(server, text_header(str(number), attributes=attributes))
-        await settle(room, server)
+        await server.settle(room)
         assert 2 <= room.statistics().open_streams < 10
         assert 500_000 < room.statistics().held_bytes <= 1_000_000
         send_stream(server, text_header("carol's"), [b"hello"], sender="carol")
@@ -65,11 +64,11 @@ async def test_content_counts_against_the_budget_of_its_sender() -> None:
             send_header(server, text_header(str(number)))
         for number in range(5):
             send_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes <= 100_000
         for number in range(5):
             send_trailer(server, stream_id=str(number))
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         failed = [
             str(outcome) for outcome in collected.outcomes.values() if type(outcome) is StreamError
@@ -86,12 +85,12 @@ async def test_content_counts_against_the_budget_of_its_sender() -> None:
 async def test_a_text_in_tiny_pieces_counts_no_more_than_in_large_ones(letter: str) -> None:
     async with collecting(max_peer_bytes=100_000) as (room, server, collected):
         send_header(server, text_header("slow"))
-        await settle(room, server)
+        await server.settle(room)
         # Each is read before the next comes.
         for number in range(10_000):
             send_chunk(server, number, letter.encode(), stream_id="slow")
             if number % 100 == 99:
-                await settle(room, server)
+                await server.settle(room)
         send_trailer(server, stream_id="slow")
         assert await collected.outcome("slow") == letter * 10_000
 
@@ -102,7 +101,7 @@ async def test_nothing_is_kept_for_a_topic_without_a_handler() -> None:
         for number in range(100):
             send_header(server, byte_header(str(number), topic="unknown"))
             send_chunk(server, 0, b"x" * 15_000, stream_id=str(number))
-        await settle(room, server)
+        await server.settle(room)
         assert room.statistics().held_bytes == 0
         assert room.statistics().open_streams == 0
 
@@ -120,7 +119,7 @@ async def test_a_stream_whose_reader_is_gone_is_dropped() -> None:
         send_header(server, text_header("2", topic="nothing"))
         send_chunk(server, 0, b"hello", stream_id="1")
         send_chunk(server, 0, b"hello", stream_id="2")
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         assert room.statistics().open_streams == 0
         assert room.statistics().held_bytes == 0
@@ -133,7 +132,7 @@ async def test_a_plain_function_may_pass_its_reader_on() -> None:
         room.register_text_stream_handler("kept", lambda reader, _sender: readers.append(reader))
         send_header(server, text_header(topic="kept"))
         send_chunk(server, 0, b"hel")
-        await settle(room, server)
+        await server.settle(room)
         send_chunk(server, 1, b"lo")
         send_trailer(server)
         assert await readers[0].read_all() == "hello"
@@ -208,7 +207,7 @@ async def test_a_header_out_of_bounds_is_malformed(
         send_stream(server, text_header(**fields), [b"hello"])
         send_stream(server, text_header("x" * 257), [b"hello"])
         send_stream(server, text_header(""), [b"hello"])
-        await settle(room, server)
+        await server.settle(room)
         assert collected.readers == {}
     assert any(problem in message for message in caplog.messages)
 
@@ -246,7 +245,7 @@ async def test_events_for_callbacks_that_take_long_are_bounded() -> None:
 
         for _ in range(100):
             server.send_from("bob", user=models.UserPacket(payload=b"x" * 10_000))
-        await settle(room, server)
+        await server.settle(room)
         await anyio.wait_all_tasks_blocked()
         assert len(started) == 200_000 // (10_000 + 8 * 1024)
         assert room.statistics().held_bytes <= 200_000

@@ -155,12 +155,12 @@ def starved_server(backend: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 def read_until_silent(process: subprocess.Popen[str], text: str) -> str:
     """Read the server's log until `text` is in it."""
     assert process.stderr is not None
-    said, deadline = "", time.monotonic() + PATIENCE
-    while text not in said:
+    logged, deadline = "", time.monotonic() + PATIENCE
+    while text not in logged:
         ready, _, _ = select.select([process.stderr], [], [], deadline - time.monotonic())
-        assert ready, said
-        said += os.read(process.stderr.fileno(), 65_536).decode()
-    return said
+        assert ready, logged
+        logged += os.read(process.stderr.fileno(), 65_536).decode()
+    return logged
 
 
 def status_of(port: int) -> str:
@@ -180,7 +180,7 @@ def test_a_server_without_descriptors_says_so_in_a_line_and_goes_on_when_there_a
         started = time.monotonic()
         for _ in range(30):
             stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
-        said = read_until_silent(process, "no connection can be accepted for now: ")
+        logged = read_until_silent(process, "no connection can be accepted for now: ")
         # Long enough for many attempts more.
         time.sleep(1.0)
         stack.close()
@@ -188,7 +188,7 @@ def test_a_server_without_descriptors_says_so_in_a_line_and_goes_on_when_there_a
         elapsed = time.monotonic() - started
         process.terminate()
         _, rest = process.communicate(timeout=PATIENCE)
-    lines = (said + rest).splitlines()
+    lines = (logged + rest).splitlines()
     accepting = [line for line in lines if "no connection can be accepted" in line]
     assert 1 <= len(accepting) <= 1 + elapsed / 10
     assert not [line for line in lines if "Traceback" in line or line.startswith(" ")]

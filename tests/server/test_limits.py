@@ -77,9 +77,9 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
         assert published == [text_of(number) for number in range(2000)]
         assert told(reader.messages) == [("sloth", "DISCONNECTED")]
         messages, why = await sloth.receive_rest()
-    heard = texts(messages)
-    assert heard == published[: len(heard)]
-    assert len(heard) < len(published)
+    received = texts(messages)
+    assert received == published[: len(received)]
+    assert len(received) < len(published)
     assert leave_reasons(messages) == ["STATE_MISMATCH"]
     assert why == "it does not read: it took nothing for 20 s"
 
@@ -123,10 +123,10 @@ async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomSe
         for _ in range(3):
             await bob.settle()
         assert server.statistics().participants == 3
-        heard = texts(await sloth.settle())
+        received = texts(await sloth.settle())
     lossy = [text_of(number) for number in range(100)]
-    assert heard == lossy[: len(heard)]
-    assert 4 < len(heard) < 100
+    assert received == lossy[: len(received)]
+    assert 4 < len(received) < 100
 
 
 @pytest.mark.rule("V8")

@@ -174,9 +174,9 @@ async def test_the_server_says_which_packets_it_has_and_takes_each_once(
 async def test_the_servers_own_answers_are_sent_again(server: RoomServer) -> None:
     async with scripted_client(server, "bob", client=CLIENT) as bob:
         bob.send(request("nobody", request_id="42"))
-        heard = packets(await bob.settle())
-        assert [each.participant_sid for each in heard] == [bob.join.room.sid] * 2
-        assert [each.sequence for each in heard] == [1, 2]
+        arrived = packets(await bob.settle())
+        assert [each.participant_sid for each in arrived] == [bob.join.room.sid] * 2
+        assert [each.sequence for each in arrived] == [1, 2]
         await lose(bob)
         async with resume(server, bob, {bob.join.room.sid: 1}) as again:
             (response,) = packets(await again.settle())

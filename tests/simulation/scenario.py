@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from random import Random
 from typing import Final, Literal, TypeVar
 
@@ -164,13 +164,6 @@ class Scenario:
     calls: tuple[Call, ...]
     disturbances: tuple[Disturbance, ...]
     server_limits: ServerLimits = Factory(ServerLimits)
-
-    def all_calls(self) -> Iterator[Call]:
-        """Yield the calls, and those that their handlers make."""
-        for call in self.calls:
-            yield call
-            if call.answer.call is not None:
-                yield call.answer.call
 
 
 def make_scenario(seed: int, calls: int) -> Scenario:

@@ -23,7 +23,6 @@ from ..support.stream_packets import (
     send_header,
     send_stream,
     send_trailer,
-    settle,
     text_header,
 )
 from .receiving import collecting
@@ -127,7 +126,7 @@ async def test_what_came_before_the_failure_can_be_read() -> None:
         room.register_byte_stream_handler("kept", lambda reader, _sender: readers.append(reader))
         header = byte_header(topic="kept", total_length=100)
         send_stream(server, header, [b"one", b"two"], reason="no more")
-        await settle(room, server)
+        await server.settle(room)
         (reader,) = readers
         assert [await anext(reader), await anext(reader)] == [b"one", b"two"]
         for _ in range(2):
@@ -190,7 +189,7 @@ async def test_headers_that_are_none_or_known_are_ignored() -> None:
         send_chunk(server, 0, b"hello", stream_id="T")
         send_trailer(server, stream_id="T")
         assert await collected.outcome("T") == "hello"
-        await settle(room, server)
+        await server.settle(room)
         assert list(collected.outcomes) == ["T"]
 
 
@@ -227,7 +226,7 @@ async def test_what_is_not_read_may_not_grow_for_ever() -> None:
         send_header(server, text_header(topic="kept"))
         for index in range(100):
             send_chunk(server, index, b"x" * 4_000)
-        await settle(room, server)
+        await server.settle(room)
         (reader,) = readers
         assert room.statistics().open_streams == 0
         assert len(await anext(reader)) + len(await anext(reader)) == 8_000
@@ -249,7 +248,7 @@ async def test_who_reads_piece_by_piece_may_read_any_amount() -> None:
         send_header(server, text_header(topic="read"))
         for index in range(20):
             send_chunk(server, index, b"x" * 4_000)
-            await settle(room, server)
+            await server.settle(room)
             await anyio.wait_all_tasks_blocked()
         send_trailer(server)
         await ended_at.wait()
@@ -263,7 +262,7 @@ async def test_read_all_reads_up_to_the_limit() -> None:
             send_header(server, text_header(stream_id))
             for index in range(count):
                 send_chunk(server, index, b"x" * 1_000, stream_id=stream_id)
-                await settle(room, server)
+                await server.settle(room)
                 await anyio.wait_all_tasks_blocked()
             send_trailer(server, stream_id=stream_id)
         assert await collected.outcome("fits") == "x" * 10_000

@@ -90,7 +90,6 @@ class Caller:
     room: Room
     server: ScriptedServer
     _nursery: Nursery
-    _settled: int = 0
 
     @property
     def pending_calls(self) -> int:
@@ -123,10 +122,7 @@ class Caller:
 
     async def settle(self) -> None:
         """Wait until the participant has handled all that its server said so far."""
-        self._settled += 1
-        identity = f"latecomer {self._settled}"
-        self.server.announce(participant_info(identity))
-        await self.room.wait_for_participant(identity)
+        await self.server.settle(self.room)
 
 
 @asynccontextmanager

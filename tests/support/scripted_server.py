@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 from livekit.protocol import models, rtc
 
+from trio_rpc import Room
 from trio_rpc.links import Channel, Link, open_framed_link
 from trio_rpc.links.memory import MemoryStream, open_memory_streams
 
@@ -57,6 +59,7 @@ class ScriptedServer(ScriptedPeer[rtc.SignalRequest]):
         self.client: models.ClientInfo | None = None
         self.client_link: Link
         self._stream: MemoryStream
+        self._latecomers = count(1)
 
     @asynccontextmanager
     async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
@@ -93,6 +96,12 @@ class ScriptedServer(ScriptedPeer[rtc.SignalRequest]):
     async def send_message(self, message: bytes) -> None:
         """Send bytes that need not hold frames, at once."""
         await self._stream.send_message(message)
+
+    async def settle(self, room: Room) -> None:
+        """Wait until the participant, whose room this is, has handled everything sent so far."""
+        identity = f"latecomer {next(self._latecomers)}"
+        self.announce(participant_info(identity))
+        await room.wait_for_participant(identity)
 
     async def receive_ping(self) -> rtc.Ping:
         """Receive the next ping; everything else is passed over."""

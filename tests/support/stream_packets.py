@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
-from uuid import uuid4
 
 from attrs import define, field
 from livekit.protocol import models
 
-from trio_rpc import Room
 from trio_rpc.links import Channel
 
 from .scripted_peer import ScriptedPeer
@@ -166,13 +164,6 @@ def response_header(
     )
 
 
-async def settle(room: Room, server: ScriptedServer) -> None:
-    """Wait until the participant has handled all that its server said so far."""
-    identity = f"latecomer {uuid4()}"
-    server.announce(peer(identity))
-    await room.wait_for_participant(identity)
-
-
 # What a participant said
 
 
@@ -266,8 +257,3 @@ async def expect_whole_stream(peer: ScriptedPeer[Any]) -> SentStream:
     stream = await expect_stream(peer)
     stream.check()
     return stream
-
-
-async def expect_kinds(server: ScriptedServer, count: int) -> Sequence[str | None]:
-    """Receive packets, and return their kinds."""
-    return [(await server.expect_packet()).WhichOneof("value") for _ in range(count)]

@@ -115,9 +115,9 @@ async def test_participants_are_looked_at_changed_spoken_to_and_removed(
             "Bob",
             {"colour": "blue"},
         )
-        heard = [event async for event in events]
+        received = [event async for event in events]
     assert reason is DisconnectReason.PARTICIPANT_REMOVED
-    [data] = [event.data_packet for event in heard if isinstance(event, DataReceived)]
+    [data] = [event.data_packet for event in received if isinstance(event, DataReceived)]
     assert (data.data, data.topic, data.participant) == (b"hi", "t", None)
 
 

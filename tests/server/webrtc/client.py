@@ -129,9 +129,9 @@ class AsyncioClient:
                     await self._changed.wait()
                 return value
         except TimeoutError:
-            heard = [response.WhichOneof("message") for response in self.responses]
+            received = [response.WhichOneof("message") for response in self.responses]
             raise AssertionError(
-                f"it did not come; heard {heard}, {len(self.packets)} packets, {self.closed}"
+                f"it did not come; heard {received}, {len(self.packets)} packets, {self.closed}"
             ) from None
 
     async def aclose(self) -> None:

@@ -20,7 +20,7 @@ from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.webrtc.peer import Peer
 
 from ...conftest import Join
-from ...support.messages import packets, told, user
+from ...support.messages import told, user
 from ...support.scripted_client import scripted_client
 from ...support.serving import serving
 from ...support.tokens import API_KEYS
@@ -102,10 +102,10 @@ async def test_a_broken_offer_is_the_end_of_that_client(
         async with webrtc_client(url, "sdk", version=version, connects=False) as client:
             await client.send_signal(**offered(sdp))
             assert await client.wait_closed() == ("JOIN_FAILURE", why[:120])
-        heard = []
-        while ("sdk", "DISCONNECTED") not in heard:
-            heard += told([await raw.receive()])
-        assert heard == [("sdk", "JOINED"), ("sdk", "DISCONNECTED")]
+        received = []
+        while ("sdk", "DISCONNECTED") not in received:
+            received += told([await raw.receive()])
+        assert received == [("sdk", "JOINED"), ("sdk", "DISCONNECTED")]
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,7 @@ async def test_addresses_beyond_any_number_are_the_end_of_that_client(
     ):
         await client.run(client.asyncio.send_signal_bytes, *candidates(300))
         await client.send(user("still here", "raw"))
-        heard: list[models.DataPacket] = []
-        while not heard:
-            heard += packets([await raw.receive()])
+        assert (await raw.receive_packet()).user.payload == b"still here"
         await client.run(client.asyncio.send_signal_bytes, *candidates(5))
         reason, why = await client.wait_closed()
         assert reason == "STATE_MISMATCH"
@@ -200,10 +198,7 @@ async def test_garbage_on_a_channel_is_dropped_and_a_flood_of_it_is_the_end(
     ):
         await client.send_frame(body, label, times=50)
         await client.send(user("still here", "raw"))
-        heard: list[models.DataPacket] = []
-        while not heard:
-            heard += packets([await raw.receive()])
-        assert heard[0].user.payload == b"still here"
+        assert (await raw.receive_packet()).user.payload == b"still here"
         # Lossy ones may be lost.
         await client.send_frame(body, label, times=400)
         reason, why = await client.wait_closed()
@@ -274,11 +269,8 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
         await wait_until(lambda: max(each._unread for each in peers) >= window)
         # More than the window where one chunk completed what had come before it.
         assert max(each._unread for each in peers) < 5 * window
-        heard: list[int] = []
-        while len(heard) < len(chunks):
-            packet_list = packets([await slow.receive()])
-            heard += [packet.stream_chunk.chunk_index for packet in packet_list]
-        assert heard == [*range(60)]
+        received = [await slow.receive_packet() for _ in chunks]
+        assert [packet.stream_chunk.chunk_index for packet in received] == [*range(60)]
         assert client.asyncio.closed is None
 
 
