@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 
 from trio_rpc import Room
 from trio_rpc.client.loss import OnDisconnect
+from trio_rpc.client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import VirtualTimeLoop
@@ -157,11 +158,15 @@ def join(server: RoomServer) -> Join:
         *,
         room: Room | None = None,
         to: Any = server,
+        reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
         on_disconnect: OnDisconnect = "raise",
         **grants: Any,
     ) -> AsyncIterator[Room]:
         async with (room or Room()).connect(
-            to, make_token(identity, **grants), on_disconnect=on_disconnect
+            to,
+            make_token(identity, **grants),
+            reconnect=reconnect,
+            on_disconnect=on_disconnect,
         ) as joined:
             yield joined
 

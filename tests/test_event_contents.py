@@ -235,7 +235,7 @@ async def test_what_the_server_says_becomes_events(
     expected: Callable[[There], list[RoomEvent]],
 ) -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         there = There(room, room.local_participant, room.remote_participants["bob"])
         async with room.events() as stream:
             play(server)

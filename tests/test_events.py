@@ -61,7 +61,7 @@ async def test_callbacks_get_as_many_fields_as_they_take() -> None:
         got.append(fields)
 
     assert room.on("room_metadata_changed", all_of_them) is all_of_them
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
     assert got == [(), ("",), ("", "."), ("", ".", "default"), ("", ".")]
     none()
@@ -86,7 +86,7 @@ async def test_on_and_off_and_once() -> None:
     assert room.once("room_metadata_changed", never) is never
     room.off("room_metadata_changed", never)
     room.off("room_metadata_changed", never)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
         await settle(room, server)
         room.off("room_metadata_changed", always)
@@ -99,7 +99,7 @@ async def test_a_bound_method_can_be_switched_off() -> None:
     got: list[str] = []
     room.on("room_metadata_changed", got.append)
     room.off("room_metadata_changed", got.append)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
     assert got == []
 
@@ -118,7 +118,7 @@ async def test_a_callback_may_switch_off_those_after_it(method: str) -> None:
         got.append("second")
 
     getattr(room, method)("room_metadata_changed", second)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
         assert room.isconnected()
     assert got == ["first"]
@@ -157,7 +157,7 @@ async def test_what_a_callback_raises_is_logged_and_the_room_lives(
     def still_called(old: str, new: str) -> None:
         got.append(new)
 
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
         await anyio.sleep(2)
         assert room.isconnected()
@@ -180,7 +180,7 @@ async def test_async_callbacks_run_in_tasks_of_the_room() -> None:
         finally:
             steps.append(f"ended {new}")
 
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
         await settle(room, server)
         assert steps == []
@@ -207,7 +207,7 @@ async def test_an_async_callback_that_fails_on_leaving_does_not_spoil_it(
             task_group.start_soon(anyio.sleep_forever)
             task_group.start_soon(fail_when_cancelled)
 
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         await settle(room, server)
         await anyio.wait_all_tasks_blocked()
     assert caplog.messages == ["a callback for room_metadata_changed failed"]
@@ -226,7 +226,7 @@ async def test_the_iterator_ends_when_we_leave(join: Join) -> None:
 async def test_the_iterator_ends_when_the_server_ends_our_session() -> None:
     server = ScriptedServer()
     async with (
-        Room().connect(server, "a token", on_disconnect="continue") as room,
+        Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room,
         room.events() as stream,
     ):
         server.send_signal(leave=rtc.LeaveRequest(reason=models.ROOM_DELETED))
@@ -236,7 +236,7 @@ async def test_the_iterator_ends_when_the_server_ends_our_session() -> None:
 
 async def test_iterators_are_independent() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         early = room.events()
         await settle(room, server)
         late = room.events()
@@ -252,7 +252,7 @@ async def test_iterators_are_independent() -> None:
 async def test_an_iterator_has_the_classes_that_are_asked_for() -> None:
     server = ScriptedServer()
     async with (
-        Room().connect(server, "a token") as room,
+        Room().connect(server, "a token", reconnect=None) as room,
         room.events(events.RoomMetadataChanged) as changes,
         room.events(events.ParticipantConnected, events.RoomMetadataChanged) as both,
         room.events(RoomEvent) as everything,
@@ -277,7 +277,7 @@ async def test_an_iterator_has_the_classes_that_are_asked_for() -> None:
 async def test_events_that_are_not_asked_for_take_no_room() -> None:
     server = ScriptedServer()
     async with (
-        Room().connect(server, "a token") as room,
+        Room().connect(server, "a token", reconnect=None) as room,
         room.events(events.ParticipantConnected, max_buffered=1) as connected,
     ):
         for _ in range(3):
@@ -294,7 +294,10 @@ async def test_what_is_no_class_of_events_is_refused(wrong: Any) -> None:
 
 async def test_closing_ends_the_iterator_for_its_reader() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
         stream = room.events()
         ended = anyio.Event()
 
@@ -311,7 +314,7 @@ async def test_closing_ends_the_iterator_for_its_reader() -> None:
 
 async def test_a_reader_that_is_too_slow_is_told_so() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         async with (
             room.events(events.RoomMetadataChanged, max_buffered=2) as slow,
             room.events() as patient,

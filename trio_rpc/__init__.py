@@ -18,6 +18,7 @@ The participants of a room call each other's methods:
 
 from .client.emitter import EventStream
 from .client.local_participant import LocalParticipant
+from .client.reconnecting import ReconnectPolicy
 from .client.room import Room, RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
@@ -81,6 +82,7 @@ __all__ = [
     "PublishDataError",
     "PublishTranscriptionError",
     "QueueFullError",
+    "ReconnectPolicy",
     "RefusedError",
     "RemoteParticipant",
     "Room",

@@ -45,6 +45,7 @@ class ConnectionState(IntEnum):
 
     CONN_DISCONNECTED = 0
     CONN_CONNECTED = 1
+    CONN_RECONNECTING = 2
 
 
 class RoomEvent:
@@ -60,6 +61,22 @@ class RoomEvent:
 @frozen
 class Connected(RoomEvent):
     """The room was joined."""
+
+
+@frozen
+class Reconnecting(RoomEvent):
+    """The connection is lost, and is opened again; we are still in the room."""
+
+
+@frozen
+class Reconnected(RoomEvent):
+    """The connection is there again.
+
+    Attributes:
+        resumed: Whether we have been in the room all the time, and nothing was lost.
+    """
+
+    resumed: bool
 
 
 @frozen
@@ -167,6 +184,8 @@ class TranscriptionReceived(RoomEvent):
 
 EventName = Literal[
     "connected",
+    "reconnecting",
+    "reconnected",
     "disconnected",
     "connection_state_changed",
     "room_metadata_changed",

@@ -139,7 +139,7 @@ class _PlayedServer:
 async def _caller_half() -> float:
     """Measure the seconds of a call, without those of the played server."""
     server, room = _PlayedServer(), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         played = 0.0
 
         def answer(body: bytes) -> None:
@@ -171,7 +171,7 @@ async def _callee_half() -> float:
     async def echo(data: RpcInvocationData) -> str:
         return data.payload
 
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         batches = [
             [_request(make_uuid()) for _ in range(_IN_FLIGHT)] for _ in range(_CALLS // _IN_FLIGHT)
         ]

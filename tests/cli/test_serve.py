@@ -58,7 +58,9 @@ async def test_a_signal_ends_it_after_the_participants_were_told(
     backend: str, number: signal.Signals
 ) -> None:
     async with serving("--dev", "--backend", backend) as server:
-        connecting = Room().connect(server.field("URL"), server.token, on_disconnect="continue")
+        connecting = Room().connect(
+            server.field("URL"), server.token, reconnect=None, on_disconnect="continue"
+        )
         async with connecting as room:
             assert (room.name, room.local_participant.identity) == ("demo", "alice")
             server.process.send_signal(number)

@@ -105,7 +105,7 @@ async def test_what_the_block_waits_for_is_cancelled(
         await end(server)
 
     async def be_there() -> None:
-        async with room.connect(server, "a token"):
+        async with room.connect(server, "a token", reconnect=None):
             try:
                 await do(room)
             except BaseException as error:
@@ -131,7 +131,10 @@ async def test_what_waits_for_room_in_the_queue_is_cancelled() -> None:
     holding = Holding(server, lambda packet: packet.HasField("user"))
 
     async def be_there() -> None:
-        async with Room().connect(holding, "a token") as room, anyio.create_task_group() as tasks:
+        async with (
+            Room().connect(holding, "a token", reconnect=None) as room,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(room.local_participant.publish_data, "x")
             await holding.link.held.wait()
             await server.link.aclose("broken")
@@ -146,7 +149,7 @@ async def test_a_shielded_scope_runs_to_its_end() -> None:
     steps: list[str] = []
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             with anyio.CancelScope(shield=True):
                 remove(server)
                 await room.wait_disconnected()
@@ -179,7 +182,7 @@ async def test_handlers_and_callbacks_of_a_lost_room_end() -> None:
         await run("callback")
 
     async def be_there() -> None:
-        async with room.connect(server, "a token"):
+        async with room.connect(server, "a token", reconnect=None):
             request = models.RpcRequest(
                 id="1", method="greet", response_timeout_ms=5_000, version=1
             )
@@ -201,7 +204,7 @@ async def test_handlers_and_callbacks_of_a_lost_room_end() -> None:
 async def test_a_cancellation_from_outside_passes_through(first: str) -> None:
     server = ScriptedServer()
     with anyio.CancelScope() as scope:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
 
             @room.on("disconnected")
             def cancel(_reason: object) -> None:
@@ -220,7 +223,7 @@ async def test_a_cancellation_while_the_block_cleans_up_passes_through() -> None
     server = ScriptedServer()
     cleaned_up = anyio.Event()
     with anyio.move_on_after(5) as scope:
-        async with Room().connect(server, "a token"):
+        async with Room().connect(server, "a token", reconnect=None):
             remove(server)
             try:
                 await anyio.sleep_forever()
@@ -238,7 +241,7 @@ async def test_a_shielded_goodbye_that_comes_too_late_does_not_hide_a_cancellati
 ) -> None:
     server, room = ScriptedServer(), Room()
     with anyio.CancelScope() as scope:
-        async with room.connect(server, "a token", on_disconnect=on_disconnect):
+        async with room.connect(server, "a token", reconnect=None, on_disconnect=on_disconnect):
             scope.cancel()
             try:
                 await anyio.sleep_forever()
@@ -260,7 +263,7 @@ async def test_a_task_of_asyncios_that_is_cancelled_at_the_same_time_is_cancelle
     entered = asyncio.Event()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
 
             @room.on("disconnected")
             def cancel(_reason: object) -> None:
@@ -288,7 +291,10 @@ async def test_a_task_group_of_asyncios_is_cancelled_with_the_block(
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room, asyncio.TaskGroup() as tasks:
+        async with (
+            Room().connect(server, "a token", reconnect=None) as room,
+            asyncio.TaskGroup() as tasks,
+        ):
             for each in (_call, _wait_for_participant, _sleep):
                 tasks.create_task(each(room))
             await server.expect_packet()

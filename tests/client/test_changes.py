@@ -85,7 +85,10 @@ async def test_changes_at_the_same_time_do_not_undo_each_other(join: Join) -> No
 @pytest.mark.rule("P1", "V7")
 async def test_a_change_is_asked_for_as_livekit_does() -> None:
     server = ScriptedServer(local=member())
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
         local = room.local_participant
         for change, fields in [
             (lambda: local.set_name("A"), {"name": "A", "metadata": "m"}),
@@ -158,7 +161,7 @@ async def test_changes_that_are_too_large_change_nothing(
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_server_that_does_not_answer_a_change(change: Change) -> None:
     server = ScriptedServer(local=member())
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         started = anyio.current_time()
         with pytest.raises(SignalRequestError) as caught:
             await change(room.local_participant)
@@ -169,7 +172,10 @@ async def test_a_server_that_does_not_answer_a_change(change: Change) -> None:
 
 async def test_a_server_that_refuses_for_another_reason() -> None:
     server = ScriptedServer(local=member())
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
         reasons: list[tuple[str, str]] = []
 
         async def change() -> None:
@@ -189,7 +195,10 @@ async def test_a_server_that_refuses_for_another_reason() -> None:
 @pytest.mark.parametrize("change", CHANGES)
 async def test_changes_fail_when_we_leave_meanwhile(change: Change) -> None:
     server = ScriptedServer(local=member())
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
 
         async def ask() -> None:
             with pytest.raises(SignalRequestError) as caught:
@@ -205,7 +214,10 @@ async def test_changes_fail_when_we_leave_meanwhile(change: Change) -> None:
 
 async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
     server = ScriptedServer(local=member())
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
         failures: list[str] = []
 
         async def change(name: str) -> None:
@@ -228,7 +240,7 @@ async def test_a_change_that_waits_for_another_fails_when_we_leave() -> None:
 async def test_a_late_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     server = ScriptedServer()
     async with (
-        Room().connect(server, "a token") as room,
+        Room().connect(server, "a token", reconnect=None) as room,
         room.events(events.ParticipantConnected) as stream,
     ):
         refusal = rtc.RequestResponse(reason=rtc.RequestResponse.NOT_ALLOWED, message="no grant")

@@ -36,7 +36,7 @@ async def test_an_error_of_the_blocks_own_comes_out_with_a_note() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token"):
+        async with Room().connect(server, "a token", reconnect=None):
             remove(server)
             try:
                 await anyio.sleep_forever()
@@ -65,7 +65,10 @@ async def test_an_error_of_the_blocks_own_comes_out_of_a_group_beside_others() -
                 await room.local_participant.publish_data("bye")
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room, anyio.create_task_group() as tasks:
+        async with (
+            Room().connect(server, "a token", reconnect=None) as room,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(crash)
             tasks.start_soon(publish, room)
             await anyio.wait_all_tasks_blocked()
@@ -88,7 +91,7 @@ async def test_an_answer_that_came_before_the_loss_counts() -> None:
         remove(server)
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             await perform_rpc(room)
 
     async with anyio.create_task_group() as task_group:
@@ -102,7 +105,7 @@ async def test_errors_that_the_loss_causes_do_not_hide_it() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             remove(server)
             try:
                 await anyio.sleep_forever()
@@ -134,7 +137,10 @@ async def test_errors_of_several_tasks_that_the_loss_causes_do_not_hide_it() -> 
             await room.wait_for_participant("nobody")
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room, anyio.create_task_group() as tasks:
+        async with (
+            Room().connect(server, "a token", reconnect=None) as room,
+            anyio.create_task_group() as tasks,
+        ):
             for each in (call, stream, wait):
                 tasks.start_soon(each, room)
             await anyio.wait_all_tasks_blocked()
@@ -155,7 +161,7 @@ async def test_an_error_of_the_blocks_own_that_the_loss_caused_stays() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             await lose(room, server)
             try:
                 with anyio.CancelScope(shield=True):
@@ -172,7 +178,7 @@ async def test_an_error_with_itself_as_its_cause_comes_out() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             await lose(room, server)
             error = RoomError("of the block's own")
             raise error from error
@@ -184,7 +190,7 @@ async def test_an_error_with_itself_as_its_cause_comes_out() -> None:
 
 async def test_a_block_that_ends_at_the_same_time_has_done_its_work() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         await lose(room, server)
     assert await room.wait_disconnected() is DisconnectReason.PARTICIPANT_REMOVED
 
@@ -242,7 +248,7 @@ async def test_a_failed_write_is_a_lost_room_if_the_session_learns_of_it_in_a_mo
         await connector.server.link.aclose("reset by peer")
 
     async def be_there() -> None:
-        async with Room().connect(connector, "a token") as room:
+        async with Room().connect(connector, "a token", reconnect=None) as room:
             connector.link.ended = True
             await do(room)
 
@@ -259,7 +265,7 @@ async def test_a_failed_write_alone_is_no_lost_room() -> None:
     connector = _EndingConnector(ScriptedServer())
 
     async def be_there() -> None:
-        async with Room().connect(connector, "a token") as room:
+        async with Room().connect(connector, "a token", reconnect=None) as room:
             connector.link.ended = True
             await _publish(room)
 

@@ -139,7 +139,7 @@ async def test_what_is_asked_for_too_late(
     ask: Ask, error_type: type[RoomError], begins: str, ending: Ending
 ) -> None:
     server, room = server_for_all(), Room()
-    async with room.connect(server, "a token", on_disconnect="continue"):
+    async with room.connect(server, "a token", reconnect=None, on_disconnect="continue"):
         await ending.end(room, server)
         error = await error_of(ask(room.local_participant))
         check(error, error_type, begins, ending.reason, ending.message)
@@ -164,7 +164,7 @@ async def test_what_is_asked_for_when_the_event_tells(
         errors.append(await error_of(ask(room.local_participant)))
         asked.set()
 
-    async with room.connect(server, "a token", on_disconnect="continue"):
+    async with room.connect(server, "a token", reconnect=None, on_disconnect="continue"):
         await ending.end(room, server)
         await asked.wait()
     check(errors[0], error_type, begins, ending.reason, ending.message)
@@ -173,7 +173,7 @@ async def test_what_is_asked_for_when_the_event_tells(
 @pytest.mark.parametrize("ask", [ask for ask, _, _ in ASKED.values()], ids=ASKED)
 async def test_who_asks_again_and_again_lets_others_have_their_turn(ask: Ask) -> None:
     room = Room()
-    async with room.connect(server_for_all(), "a token"):
+    async with room.connect(server_for_all(), "a token", reconnect=None):
         await room.disconnect()
     turns = 0
 
@@ -194,7 +194,7 @@ async def test_who_asks_again_and_again_lets_others_have_their_turn(ask: Ask) ->
 @pytest.mark.parametrize("ask", [ask for ask, _, _ in ASKED.values()], ids=ASKED)
 async def test_who_asks_too_late_and_is_cancelled_is_cancelled(ask: Ask) -> None:
     room = Room()
-    async with room.connect(server_for_all(), "a token"):
+    async with room.connect(server_for_all(), "a token", reconnect=None):
         await room.disconnect()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -205,7 +205,7 @@ async def test_who_asks_too_late_and_is_cancelled_is_cancelled(ask: Ask) -> None
 @every_ending
 async def test_waiting_for_somebody_too_late(ending: Ending) -> None:
     server, room = server_for_all(), Room()
-    async with room.connect(server, "a token", on_disconnect="continue"):
+    async with room.connect(server, "a token", reconnect=None, on_disconnect="continue"):
         await ending.end(room, server)
         for identity in ("nobody", "bob"):
             error = await error_of(room.wait_for_participant(identity))
@@ -224,7 +224,7 @@ async def test_what_is_in_flight_has_the_same_cause(ending: Ending) -> None:
         errors[what] = caught.value
 
     async with (
-        room.connect(server, "a token", on_disconnect="continue"),
+        room.connect(server, "a token", reconnect=None, on_disconnect="continue"),
         anyio.create_task_group() as task_group,
     ):
         for what in ("a call", "metadata"):
@@ -246,7 +246,7 @@ async def test_streams_that_are_open_break_off(ending: Ending) -> None:
     def take(reader: Any, _sender: str) -> None:
         readers.append(reader)
 
-    async with room.connect(server, "a token", on_disconnect="continue"):
+    async with room.connect(server, "a token", reconnect=None, on_disconnect="continue"):
         header = models.DataStream.Header(stream_id="1", topic="notes")
         header.text_header.SetInParent()
         server.send_from("bob", stream_header=header)
@@ -263,7 +263,7 @@ async def test_streams_that_are_open_break_off(ending: Ending) -> None:
 @pytest.mark.rule("C11")
 async def test_arguments_that_make_no_sense_are_still_mistakes() -> None:
     room = Room()
-    async with room.connect(server_for_all(), "a token"):
+    async with room.connect(server_for_all(), "a token", reconnect=None):
         await room.disconnect()
         with pytest.raises(ValueError, match="response_timeout"):
             await room.local_participant.perform_rpc(

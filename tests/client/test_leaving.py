@@ -65,7 +65,7 @@ async def test_leaving_a_room_that_was_never_joined() -> None:
 @pytest.mark.rule("P1")
 async def test_leaving_tells_the_server() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         await room.disconnect()
         request = await server.expect_signal("leave")
         assert (await server.receive_rest())[0] == []
@@ -104,7 +104,7 @@ async def test_the_block_goes_on_if_that_is_asked_for_when_the_server_ends_our_s
 
 async def test_reasons_that_we_do_not_know_are_unknown() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token", on_disconnect="continue") as room:
+    async with Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room:
         server.send_signal(leave=rtc.LeaveRequest(reason=99))  # type: ignore[arg-type]
         assert await room.wait_disconnected() is DisconnectReason.UNKNOWN_REASON
 
@@ -112,7 +112,7 @@ async def test_reasons_that_we_do_not_know_are_unknown() -> None:
 @pytest.mark.rule("C8")
 async def test_a_lost_connection_is_a_disconnection() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token", on_disconnect="continue") as room:
+    async with Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room:
         await server.link.aclose("broken")
         assert await room.wait_disconnected() is DisconnectReason.SIGNAL_CLOSE
         with pytest.raises(PublishDataError, match=r"^not sent: the connection was lost: broken$"):
@@ -124,7 +124,7 @@ async def test_a_lost_connection_is_a_disconnection() -> None:
 
 async def test_a_server_that_falls_silent_is_left_at_its_ping_timeout() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token", on_disconnect="continue") as room:
+    async with Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room:
         await anyio.sleep(3)
         server.announce(participant_info("carol"))
         await room.wait_for_participant("carol")
@@ -145,7 +145,7 @@ async def test_pings_keep_both_sides_content(join: Join) -> None:
 async def test_pings_come_at_the_announced_interval() -> None:
     server = ScriptedServer()
     server.join.ping_interval = 2
-    async with Room().connect(server, "a token"):
+    async with Room().connect(server, "a token", reconnect=None):
         times = []
         for _ in range(4):
             for channel, body in await server.link.receive():

@@ -112,7 +112,7 @@ async def test_the_connection_ends(
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token"):
+        async with Room().connect(server, "a token", reconnect=None):
             await end(server)
             await anyio.sleep_forever()
 
@@ -127,7 +127,7 @@ async def test_a_room_that_is_lost_as_soon_as_it_is_joined() -> None:
     steps: list[str] = []
 
     async def be_there() -> None:
-        connecting = Room().connect(server, "a token")
+        connecting = Room().connect(server, "a token", reconnect=None)
         async with connecting as room:
             remove(server)
             steps.append("joined")
@@ -146,7 +146,7 @@ async def test_a_room_that_is_lost_as_soon_as_it_is_joined() -> None:
 
 async def test_leaving_in_the_block_is_no_loss() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         await room.disconnect()
         await server.link.aclose("broken")
         await anyio.sleep(60)
@@ -158,7 +158,7 @@ async def test_an_error_after_leaving_in_the_block_comes_out_as_it_is() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             await room.disconnect()
             await room.local_participant.publish_data("x")
 
@@ -172,7 +172,7 @@ async def test_the_first_of_leaving_and_losing_counts() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token") as room:
+        async with Room().connect(server, "a token", reconnect=None) as room:
             await lose(room, server)
             await room.disconnect()
 
@@ -182,7 +182,7 @@ async def test_the_first_of_leaving_and_losing_counts() -> None:
 
 async def test_the_block_goes_on_where_that_is_asked_for() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token", on_disconnect="continue") as room:
+    async with Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room:
         async with room.events() as events:
             remove(server)
             names = [event.name async for event in events]
@@ -197,7 +197,9 @@ async def test_errors_from_the_loss_come_out_of_a_block_that_goes_on() -> None:
     server = ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(server, "a token", on_disconnect="continue") as room:
+        async with Room().connect(
+            server, "a token", reconnect=None, on_disconnect="continue"
+        ) as room:
             remove(server)
             await perform_rpc(room)
 
@@ -209,7 +211,7 @@ async def test_errors_from_the_loss_come_out_of_a_block_that_goes_on() -> None:
 
 async def test_anything_else_is_refused_before_joining() -> None:
     server = ScriptedServer()
-    connecting = Room().connect(server, "a token", on_disconnect="ignore")  # type: ignore[arg-type]
+    connecting = Room().connect(server, "a token", reconnect=None, on_disconnect="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^on_disconnect is 'raise' or 'continue', not 'ignore'$"):
         await connecting.__aenter__()
     assert server.token is None
@@ -223,12 +225,12 @@ async def test_a_lost_room_can_be_joined_again() -> None:
     for _ in range(2):
         with pytest.raises(DisconnectedError):
             await _be_removed(room, server)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         assert room.isconnected()
 
 
 async def _be_removed(room: Room, server: ScriptedServer) -> None:
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         remove(server)
         await anyio.sleep_forever()
 
@@ -237,7 +239,7 @@ async def test_the_loss_of_an_inner_room_comes_out_of_the_outer_one() -> None:
     outer, inner = ScriptedServer(), ScriptedServer()
 
     async def be_there() -> None:
-        async with Room().connect(outer, "a token"):
+        async with Room().connect(outer, "a token", reconnect=None):
             await _be_removed(Room(), inner)
 
     with pytest.raises(DisconnectedError, match=f"^{REMOVED}$") as caught:
@@ -250,7 +252,10 @@ async def test_the_loss_of_an_outer_room_cancels_the_inner_block() -> None:
     inner_room = Room()
 
     async def be_there() -> None:
-        async with Room().connect(outer, "a token"), inner_room.connect(inner, "a token"):
+        async with (
+            Room().connect(outer, "a token", reconnect=None),
+            inner_room.connect(inner, "a token", reconnect=None),
+        ):
             remove(outer)
             await anyio.sleep_forever()
 
@@ -263,7 +268,10 @@ async def test_rooms_that_are_lost_together_are_one_error() -> None:
     servers = [ScriptedServer(), ScriptedServer()]
 
     async def be_there() -> None:
-        async with Room().connect(servers[0], "a token"), Room().connect(servers[1], "a token"):
+        async with (
+            Room().connect(servers[0], "a token", reconnect=None),
+            Room().connect(servers[1], "a token", reconnect=None),
+        ):
             for each in servers:
                 remove(each)
             await anyio.sleep_forever()

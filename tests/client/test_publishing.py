@@ -38,7 +38,7 @@ SEGMENT = TranscriptionSegment("1", "hello", 10, 20, "en", final=False)
 @pytest.mark.rule("P2", "P6", "V2")
 async def test_a_published_packet_is_livekits() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         publish = room.local_participant.publish_data
         await publish(b"\x00\xff", destination_identities=["bob", "carol"], topic="t")
         await publish("naïve")
@@ -59,7 +59,7 @@ async def test_a_published_packet_is_livekits() -> None:
 
 async def test_lossy_data_goes_on_the_lossy_channel() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         await room.local_participant.publish_data(b"x", reliable=False)
         await room.local_participant.publish_data(b"x")
         channels = [(await server.receive_frame()).channel for _ in range(2)]
@@ -159,7 +159,7 @@ async def test_dtmf_reaches_everybody(join: Join) -> None:
 @pytest.mark.parametrize("digit", list("0123456789*#ABCD"))
 async def test_every_key_can_be_published(code: int, digit: str) -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         await room.local_participant.publish_dtmf(code=code, digit=digit)
         packet = await server.expect_packet()
     assert packet == models.DataPacket(sequence=1, sip_dtmf=models.SipDTMF(code=code, digit=digit))
@@ -170,7 +170,7 @@ async def test_every_key_can_be_published(code: int, digit: str) -> None:
 )
 async def test_a_key_that_does_not_exist_is_refused(code: int, digit: str) -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         with pytest.raises(ValueError, match=r"^no telephone has a key of code"):
             await room.local_participant.publish_dtmf(code=code, digit=digit)
 
@@ -245,7 +245,7 @@ async def test_nothing_is_published_after_leaving(
 async def test_a_connection_that_is_lost_while_waiting_to_send() -> None:
     server = ScriptedServer()
     async with (
-        Room().connect(server, "a token", on_disconnect="continue") as room,
+        Room().connect(server, "a token", reconnect=None, on_disconnect="continue") as room,
         anyio.create_task_group() as task_group,
     ):
         failures: list[str] = []

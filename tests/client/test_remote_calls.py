@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trio_rpc import RpcError, RpcInvocationData
@@ -13,9 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.rule("C1")
 @pytest.mark.parametrize("options", [{}, {"response_timeout": 3.5}], ids=str)
-async def test_it_is_the_call_of_the_local_participant(
-    join: Join, options: dict[str, float]
-) -> None:
+async def test_it_is_the_call_of_the_local_participant(join: Join, options: dict[str, Any]) -> None:
     got: list[tuple[str, str, float]] = []
 
     async def greet(data: RpcInvocationData) -> str:
@@ -59,7 +59,7 @@ async def test_one_who_has_left_is_not_there_to_be_called(join: Join) -> None:
     ],
 )
 async def test_what_makes_no_sense_is_refused(
-    join: Join, method: str, payload: str, options: dict[str, float], error: type[Exception]
+    join: Join, method: str, payload: str, options: dict[str, Any], error: type[Exception]
 ) -> None:
     async with join("alice") as alice, join("bob"):
         participant = await alice.wait_for_participant("bob")

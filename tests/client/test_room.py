@@ -123,7 +123,7 @@ async def test_a_participant_is_as_its_token_says(join: Join, server: RoomServer
 
 async def test_kinds_that_we_do_not_know_count_as_standard() -> None:
     server = ScriptedServer(local=participant_info("alice", kind=99))
-    async with Room().connect(server, "a token") as room:
+    async with Room().connect(server, "a token", reconnect=None) as room:
         assert room.local_participant.kind is ParticipantKind.STANDARD
 
 
@@ -230,7 +230,7 @@ async def test_a_room_can_be_joined_again(join: Join) -> None:
 async def test_a_room_can_be_joined_after_a_failure(join: Join) -> None:
     room = Room()
     with pytest.raises(ConnectError):
-        async with room.connect(FirstMessage(signal()), "a token"):
+        async with room.connect(FirstMessage(signal()), "a token", reconnect=None):
             pass
     async with join("alice", room=room):
         assert room.isconnected()
@@ -313,7 +313,10 @@ async def test_waiting_for_a_participant_who_is_there(join: Join) -> None:
 
 async def test_waiting_for_a_participant_who_comes_and_becomes_active() -> None:
     server = ScriptedServer(others=[])
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
         waited: list[RemoteParticipant] = []
 
         async def wait() -> None:

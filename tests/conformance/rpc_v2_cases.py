@@ -492,7 +492,7 @@ async def check_disconnection_of_the_callee(scene: Scene, v1: tuple[str, ...]) -
             async with scene.join("bob", room, v1="bob" in v1):
                 await called.wait()
                 assert room._session is not None
-                await room._session._connection.aclose("")
+                await room._session.connection.aclose("")
 
         tasks.start_soon(come_and_go)
         await alice.wait_for_participant("bob")

@@ -199,7 +199,10 @@ async def test_a_call_fails_when_the_block_of_its_room_ends() -> None:
         failures.append((caught.value.code, caught.value.message, caught.value.data))
 
     server = ScriptedServer()
-    async with anyio.create_task_group() as task_group, Room().connect(server, "") as room:
+    async with (
+        anyio.create_task_group() as task_group,
+        Room().connect(server, "", reconnect=None) as room,
+    ):
         task_group.start_soon(call, room)
         await server.expect_packet()
     assert failures == [disconnected("we left the room")]

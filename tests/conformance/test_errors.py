@@ -227,7 +227,7 @@ async def test_1500_names_the_method_and_where_to_look(
 async def test_1501_names_the_phase_the_identity_and_the_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with Room().connect(ScriptedServer(), "a token") as room:
+    async with Room().connect(ScriptedServer(), "a token", reconnect=None) as room:
         error = await call(room)
     check(
         error,
@@ -249,7 +249,10 @@ async def test_1502_of_the_caller_names_the_phase(
     acknowledges: bool, data: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
 
         async def acknowledge() -> None:
             request = (await server.expect_packet()).rpc_request
@@ -284,7 +287,10 @@ async def test_1502_of_the_callee_names_the_phase(
 async def test_1503_says_who_left(join: Join, caplog: pytest.LogCaptureFixture) -> None:
     errors: dict[str, RpcError] = {}
     server = ScriptedServer(others=["bob", "carol"])
-    async with Room().connect(server, "a token") as room, anyio.create_task_group() as task_group:
+    async with (
+        Room().connect(server, "a token", reconnect=None) as room,
+        anyio.create_task_group() as task_group,
+    ):
 
         async def call_noting(identity: str) -> None:
             errors[identity] = await call(room, destination_identity=identity)
@@ -361,7 +367,7 @@ class _BrokenServer(ScriptedServer):
 
 @pytest.mark.rule("E2", "C9")
 async def test_1505_says_why_nothing_was_sent(caplog: pytest.LogCaptureFixture) -> None:
-    async with Room().connect(_BrokenServer(), "a token") as room:
+    async with Room().connect(_BrokenServer(), "a token", reconnect=None) as room:
         error = await call(room)
         assert room.statistics().pending_calls == 0
     check(

@@ -204,7 +204,7 @@ async def test_methods_are_registered_before_and_after_joining() -> None:
         return "1"
 
     assert room.register_rpc_method("given before", before) is before
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
 
         @room.register_rpc_method("decorated after")
         async def after(data: RpcInvocationData) -> str:
@@ -237,7 +237,7 @@ async def test_methods_stay_registered_for_the_next_session() -> None:
     room.register_rpc_method(METHOD, answer)
     for _ in range(2):
         server = ScriptedServer()
-        async with room.connect(server, "a token"):
+        async with room.connect(server, "a token", reconnect=None):
             assert await ask(server, METHOD) == "hi from a coroutine"
 
 

@@ -216,7 +216,7 @@ async def test_leaving_cancels_handlers_which_answer_1503(
 
     async with anyio.create_task_group() as task_group:
         with anyio.CancelScope() as scope:
-            async with room.connect(server, "a token"):
+            async with room.connect(server, "a token", reconnect=None):
                 await task_group.start(play_server)
                 await anyio.wait_all_tasks_blocked()
                 result = way(room, scope)

@@ -9,6 +9,7 @@ import pytest
 from livekit.protocol import rtc
 
 from trio_rpc import Room
+from trio_rpc.protocol.capabilities import CAN_RESUME
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
@@ -45,7 +46,7 @@ async def greet(data: object) -> str:
 @pytest.mark.rule("N1")
 async def test_we_announce_protocol_2_and_what_we_can_do() -> None:
     server = ScriptedServer()
-    async with Room().connect(server, "a token"):
+    async with Room().connect(server, "a token", reconnect=None):
         assert server.client is not None
         assert server.client.client_protocol == 2
         assert list(server.client.capabilities) == [DEFLATE_RAW, CANCELLATION]
@@ -56,7 +57,7 @@ async def test_others_learn_what_a_participant_announced(join: Join) -> None:
     async with join("alice") as alice, join("bob"):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == 2
-        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION}
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CAN_RESUME}
 
 
 @pytest.mark.real_time
@@ -67,7 +68,7 @@ async def test_others_learn_over_a_websocket_what_a_participant_announced(
     async with join("alice") as alice, join("bob", to=url):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == 2
-        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION}
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CAN_RESUME}
 
 
 @pytest.mark.rule("N1")

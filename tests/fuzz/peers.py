@@ -49,7 +49,7 @@ async def server_frames() -> AsyncIterator[Attack]:
 async def _attack_as_server(data: bytes) -> None:
     server, room = ScriptedServer(), honest_room()
     async with (
-        room.connect(server, "a token", on_disconnect="continue"),
+        room.connect(server, "a token", reconnect=None, on_disconnect="continue"),
         open_service_nursery() as nursery,
     ):
         for method in METHODS[:2]:
@@ -75,7 +75,7 @@ async def join_response() -> AsyncIterator[Attack]:
 async def _attack_on_joining(data: bytes) -> None:
     server, room = _RawServer(data), honest_room()
     try:
-        async with room.connect(server, "a token"):
+        async with room.connect(server, "a token", reconnect=None):
             await anyio.sleep(1)
     except (ConnectError, DisconnectedError):
         pass
@@ -173,7 +173,7 @@ class _Stage:
 @asynccontextmanager
 async def _open_stage(room: Room) -> AsyncIterator[_Stage]:
     server = server_with(participant_info("bob"))
-    async with room.connect(server, "a token"), open_service_nursery() as nursery:
+    async with room.connect(server, "a token", reconnect=None), open_service_nursery() as nursery:
         stage = _Stage(room, server)
         nursery.start_soon(stage.read)
         yield stage

@@ -47,7 +47,7 @@ class Handler:
 async def v2_callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
     room, server = Room(**limits), server_with(peer("bob"), peer("carol"))
     room.register_rpc_method(METHOD, handler)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         yield room, server
 
 
@@ -118,7 +118,7 @@ async def test_an_answered_request_is_not_remembered_for_weeks() -> None:
     server.join.ping_timeout = 1_000
     room.register_rpc_method(METHOD, handler)
     room.register_rpc_method("honest", honest)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         # Its deadline is 49 days away.
         send_request(server, timeout_ms=MAX_TIMEOUT_MS)
         assert await expect_ack(server) == "1"

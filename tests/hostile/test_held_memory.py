@@ -69,7 +69,7 @@ async def test_requests_that_exceed_the_budget_leave_no_circles(is_compressed: b
         content = deflated(content * 10)
     room, server = Room(max_peer_bytes=120_000), server_with(peer("bob"))
     room.register_rpc_method(METHOD, echo)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         with no_circles_of_holders():
             for number in range(20):
                 header = request_header(

@@ -34,7 +34,7 @@ def counting_room() -> tuple[Room, list[str]]:
 @pytest.mark.rule("P6")
 async def test_a_request_that_comes_again_after_its_caller_left_runs_no_second_handler() -> None:
     server, (room, calls) = ScriptedServer(), counting_room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         send_request(server, 1)
         server.announce(participant_info("bob", state=models.ParticipantInfo.DISCONNECTED))
         send_request(server, 1)
@@ -47,7 +47,7 @@ async def test_a_request_that_comes_again_after_we_came_back_runs_no_second_hand
     room, calls = counting_room()
     for _ in range(2):
         server = ScriptedServer()
-        async with room.connect(server, "a token"):
+        async with room.connect(server, "a token", reconnect=None):
             send_request(server, 1)
             await anyio.sleep(1)
     assert calls == ["1"]
@@ -108,7 +108,7 @@ async def test_silence_is_noticed_at_any_moment_of_the_clock(direction: str) -> 
 
 async def _client_of_a_silent_server() -> None:
     room, started = Room(), anyio.current_time()
-    async with room.connect(ScriptedServer(), "a token", on_disconnect="continue"):
+    async with room.connect(ScriptedServer(), "a token", reconnect=None, on_disconnect="continue"):
         assert await room.wait_disconnected() is DisconnectReason.CONNECTION_TIMEOUT
     assert anyio.current_time() - started == pytest.approx(15)
 

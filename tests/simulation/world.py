@@ -336,7 +336,9 @@ class _Player:
                 async with AsyncExitStack() as stack:
                     self.actor.joining += 1
                     try:
-                        await stack.enter_async_context(room.connect(connector, token))
+                        await stack.enter_async_context(
+                            room.connect(connector, token, reconnect=None)
+                        )
                     finally:
                         self.actor.joining -= 1
                     self.actor.sessions.append(session)

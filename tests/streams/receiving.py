@@ -57,5 +57,5 @@ async def collecting(**limits: Any) -> AsyncIterator[tuple[Room, ScriptedServer,
     """Alice, who collects the texts of topic "notes"."""
     server, room, collected = server_with(peer("bob"), peer("carol")), Room(**limits), Collected()
     room.register_text_stream_handler("notes", collected)
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         yield room, server, collected

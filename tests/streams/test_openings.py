@@ -48,7 +48,7 @@ async def packets_of(room: Room, server: ScriptedServer) -> list[str | None]:
 @pytest.mark.rule("S4")
 async def test_the_block_opens_the_stream_and_ends_it(open_stream: Open) -> None:
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         async with open_stream(room) as writer:
             await writer.write(CONTENT[type(writer)])
         stream = await expect_stream(server)
@@ -62,7 +62,7 @@ async def test_the_block_opens_the_stream_and_ends_it(open_stream: Open) -> None
 @pytest.mark.rule("S4")
 async def test_await_opens_the_stream_and_leaves_the_end_to_the_writer(open_stream: Open) -> None:
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         writer = await open_stream(room)
         await writer.write(CONTENT[type(writer)])
         assert await packets_of(room, server) == ["stream_header", "stream_chunk"]
@@ -80,7 +80,7 @@ async def test_an_exception_in_the_block_comes_out_of_it_and_breaks_the_stream_o
             raise KeyError("secret")
 
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         with pytest.raises(KeyError, match="secret"):
             await fail(open_stream(room))
         stream = await expect_stream(server)
@@ -93,7 +93,7 @@ async def test_an_opening_that_is_neither_entered_nor_awaited_does_nothing(
     open_stream: Open,
 ) -> None:
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         # A coroutine that is left behind would warn, and warnings are errors.
         open_stream(room)
         assert await packets_of(room, server) == []
@@ -111,7 +111,7 @@ async def test_a_stream_is_opened_once(open_stream: Open, first: str, second: st
                 pass
 
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         opening = open_stream(room)
         await use(opening, first)
         before = await packets_of(room, server)
@@ -135,7 +135,7 @@ async def test_an_opening_that_is_cancelled_while_it_waits_sends_nothing(
 
     server, room = server_with(peer("bob")), Room()
     holding = Holding(server, lambda packet: packet.HasField("stream_header"))
-    async with room.connect(holding, "a token"):
+    async with room.connect(holding, "a token", reconnect=None):
         with anyio.move_on_after(1) as scope:
             await use(open_stream(room))
         assert scope.cancelled_caught

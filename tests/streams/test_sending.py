@@ -47,7 +47,7 @@ async def alice_among(*kinds: Kind) -> AsyncIterator[tuple[Room, ScriptedServer]
     """Alice, in a room with participants "0", "1", … of these kinds."""
     others = [peer(str(number), *kind) for number, kind in enumerate(kinds)]
     server, room = server_with(*others), Room()
-    async with room.connect(server, "a token"):
+    async with room.connect(server, "a token", reconnect=None):
         yield room, server
 
 

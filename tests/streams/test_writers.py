@@ -33,7 +33,7 @@ async def alice(
     """Alice; until the link is released, it has no room for chunks."""
     server, room = server_with(peer("bob")), Room()
     holding = Holding(server, is_chunk)
-    async with room.connect(holding, "a token", on_disconnect=on_disconnect):
+    async with room.connect(holding, "a token", reconnect=None, on_disconnect=on_disconnect):
         yield room, server, holding.link
 
 
@@ -181,7 +181,7 @@ async def test_a_write_waits_for_room_and_memory_is_bounded() -> None:
             written += 15_000
 
     server, room = server_with(peer("bob")), Room()
-    async with room.connect(server, "a token"), anyio.create_task_group() as tasks:
+    async with room.connect(server, "a token", reconnect=None), anyio.create_task_group() as tasks:
         writer = await room.local_participant.stream_bytes("endless")
         tasks.start_soon(write, writer)
         await anyio.sleep(5)

@@ -24,7 +24,7 @@ async def callee(
     """Connect "alice", who answers to `METHOD` with `handler`, to a scripted server."""
     room, server = Room(**limits), ScriptedServer()
     room.register_rpc_method(METHOD, handler)
-    async with room.connect(server, "a token", on_disconnect=on_disconnect):
+    async with room.connect(server, "a token", reconnect=None, on_disconnect=on_disconnect):
         yield room, server
 
 

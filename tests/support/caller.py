@@ -135,7 +135,7 @@ async def caller(
     """Connect "alice" to a room with "bob"; her calls end with the block."""
     server, room = server or ScriptedServer(), room or Room()
     async with (
-        room.connect(server, "a token", on_disconnect=on_disconnect),
+        room.connect(server, "a token", reconnect=None, on_disconnect=on_disconnect),
         open_service_nursery() as nursery,
     ):
         yield Caller(room, server, nursery)

@@ -285,7 +285,13 @@ async def two_rooms(
     link = FaultyConnector(server, faults, **options)
     through = {"alice": link}
     async with open_rooms(
-        "alice", "bob", server=server, rooms=rooms, through=through, on_disconnect=on_disconnect
+        "alice",
+        "bob",
+        server=server,
+        rooms=rooms,
+        through=through,
+        reconnect=None,
+        on_disconnect=on_disconnect,
     ) as (alice, bob):
         bob.register_rpc_method("echo", echo)
         yield alice, bob, link
@@ -331,7 +337,9 @@ async def test_a_cut_ends_calls_on_both_sides_at_once() -> None:
 
 
 async def use_until_cut(server: InMemoryServer, link: FaultyConnector) -> None:
-    async with open_rooms("alice", "bob", server=server, through={"alice": link}) as (alice, bob):
+    async with open_rooms(
+        "alice", "bob", server=server, through={"alice": link}, reconnect=None
+    ) as (alice, bob):
         bob.register_rpc_method("echo", echo)
         assert await call(alice) == "hi"
         link.cut()
@@ -377,7 +385,10 @@ async def test_a_call_that_waits_for_room_on_the_link_keeps_its_deadline() -> No
 @pytest.mark.real_time
 async def test_a_url_may_be_wrapped_too(server: RoomServer, url: str, join: Any) -> None:
     link = FaultyConnector(url)
-    async with join("bob") as bob, join("alice", to=link, on_disconnect="continue") as alice:
+    async with (
+        join("bob") as bob,
+        join("alice", to=link, reconnect=None, on_disconnect="continue") as alice,
+    ):
         bob.register_rpc_method("echo", echo)
         await alice.wait_for_participant("bob")
         assert await call(alice) == "hi"

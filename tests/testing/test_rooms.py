@@ -66,7 +66,12 @@ async def test_a_participant_may_go_through_another_connector() -> None:
     server = InMemoryServer()
     link = FaultyConnector(server)
     async with open_rooms(
-        "alice", "bob", server=server, through={"bob": link}, on_disconnect="continue"
+        "alice",
+        "bob",
+        server=server,
+        through={"bob": link},
+        reconnect=None,
+        on_disconnect="continue",
     ) as (alice, bob):
         link.cut()
         await bob.wait_disconnected()

@@ -4,8 +4,9 @@
   `emitter`: its listeners. `callbacks`: calling the program's functions.
 * `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
-  `connection`: a link that carries it, received from and kept alive. `reconnecting`: its way
-  back after a lost connection. `outbound`: its sending half.
+  `connection`: a link that carries it, received from and kept alive. `outbound`: its sending
+  half.
+* `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
 * `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `roster`: the others.

@@ -8,6 +8,7 @@ message, each round trip, and the end of the connection. See `session` for what 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final, Protocol
 
 from attrs import frozen
@@ -20,12 +21,18 @@ from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from ..logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError, parse_packet
+from ..protocol.receipts import InvalidReceiptError, Receipts, read_receipt
+from .reconnecting import Ending
 
 logger = peer_logger(__name__)
 
 #: Seconds between pings, and of silence until the timeout, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
+_ENDINGS: Final = {
+    rtc.LeaveRequest.RESUME: Ending.LOST,
+    rtc.LeaveRequest.RECONNECT: Ending.RECONNECT,
+}
 
 
 @frozen
@@ -62,14 +69,32 @@ class ConnectedSession(Protocol):
         """Record the time to the server and back."""
         ...
 
-    def on_connection_end(self, reason: DisconnectReason, text: str) -> None:
-        """Decide about the session: its connection has ended.
+    def on_receipt(self, count: int) -> None:
+        """Take note of how many packets have arrived over this connection (L5).
 
-        Args:
-            reason: LiveKit's name of the reason.
-            text: The reason for people.
+        Raises:
+            InvalidReceiptError: so many were never sent.
         """
         ...
+
+    def on_connection_end(self, end: ConnectionEnd) -> None:
+        """Decide about the session: its connection has ended."""
+        ...
+
+
+@frozen
+class ConnectionEnd:
+    """The end of a connection.
+
+    Attributes:
+        ending: What it means for the session (L2).
+        reason: LiveKit's name of the reason.
+        text: The reason for people.
+    """
+
+    ending: Ending
+    reason: DisconnectReason
+    text: str
 
 
 class Connection:
@@ -79,15 +104,23 @@ class Connection:
         link: The link, which is open; the connection owns it from here on.
         session: The session that handles messages and events of the connection.
         ping_times: The times of pings and of the timeout.
+        sends_receipts: Whether the server is told which packets have arrived (L5).
     """
 
     def __init__(
-        self, backend: Backend, link: Link, session: ConnectedSession, ping_times: PingTimes
+        self,
+        backend: Backend,
+        link: Link,
+        session: ConnectedSession,
+        ping_times: PingTimes,
+        *,
+        sends_receipts: bool,
     ) -> None:
         self._backend = backend
         self._link = link
         self._session = session
         self._malformed_limiter = MalformedLimiter()
+        self._receipts = Receipts() if sends_receipts else None
         self._serving = backend.cancel_scope()
         self._ended = False
         # Liveness
@@ -115,10 +148,15 @@ class Connection:
         """
         await self._link.aclose(reason)
 
-    def _end(self, reason: DisconnectReason, text: str) -> None:
+    async def abandon(self) -> None:
+        """Close the link without sending what is queued."""
+        self._link.discard_queued()
+        await self._link.aclose()
+
+    def _end(self, ending: Ending, reason: DisconnectReason, text: str) -> None:
         self._ended = True
         self._serving.cancel()
-        self._session.on_connection_end(reason, text)
+        self._session.on_connection_end(ConnectionEnd(ending, reason, text))
 
     # Receiving
 
@@ -129,7 +167,8 @@ class Connection:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
-                self._end(DisconnectReason.SIGNAL_CLOSE, f"the connection was lost: {error}")
+                why = f"the connection was lost: {error}"
+                self._end(Ending.LOST, DisconnectReason.SIGNAL_CLOSE, why)
                 return
             except ValueError as error:
                 self._on_malformed(str(error))
@@ -142,7 +181,11 @@ class Connection:
             try:
                 if channel is Channel.SIGNAL:
                     self._on_signal(rtc.SignalResponse.FromString(body))
+                elif channel is Channel.RECEIPT:
+                    self._session.on_receipt(read_receipt(body))
                 else:
+                    if channel is Channel.RELIABLE:
+                        self._count_received(len(body))
                     self._session.on_packet(parse_packet(body), channel)
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
@@ -152,6 +195,8 @@ class Connection:
                     logger.debug("ignored a packet of %s: %s", error.sender, error)
                 else:
                     self._on_malformed(str(error))
+            except InvalidReceiptError as error:
+                self._on_malformed(str(error))
             except Exception:
                 # A failure of ours, or of a callback: it concerns this frame alone (B3).
                 logger.exception("handling what the server sent failed")
@@ -165,14 +210,25 @@ class Connection:
                     self._session.on_round_trip(self._round_trip)
             case "leave":
                 reason = DisconnectReason(response.leave.reason)
-                self._end(reason, f"the server ended our session: {reason.name}")
+                ending = _ENDINGS.get(response.leave.action, Ending.FINAL)
+                self._end(ending, reason, f"the server ended our session: {reason.name}")
             case _:
                 self._session.on_signal(response)
+
+    def _count_received(self, size: int) -> None:
+        if self._receipts is not None and self._receipts.add(size):
+            with suppress(LinkFullError, LinkClosedError):
+                self._send_receipt()
+
+    def _send_receipt(self) -> None:
+        if self._receipts is not None and (receipt := self._receipts.take()) is not None:
+            self._link.send_nowait(Frame(Channel.RECEIPT, receipt))
 
     def _on_malformed(self, what: str) -> None:
         logger.warning("ignored what the server sent: %s", what)
         if not self._malformed_limiter.allow(self._backend.current_time()):
             self._end(
+                Ending.FINAL,
                 DisconnectReason.STATE_MISMATCH,
                 f"the server sent more than {self._malformed_limiter.limit} malformed messages",
             )
@@ -186,9 +242,8 @@ class Connection:
             # As a point in time: a remaining duration may be too short for the clock to advance.
             gone_at = self._last_received + timeout
             if now >= gone_at:
-                self._end(
-                    DisconnectReason.CONNECTION_TIMEOUT, f"the server was silent for {timeout:g} s"
-                )
+                why = f"the server was silent for {timeout:g} s"
+                self._end(Ending.LOST, DisconnectReason.CONNECTION_TIMEOUT, why)
                 return
             self._session.on_ping()
             self._ping_sent = time.time_ns() // 1_000_000, now
@@ -196,6 +251,7 @@ class Connection:
             request = rtc.SignalRequest(ping_req=ping)
             try:
                 self._link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+                self._send_receipt()
             except LinkFullError:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Final
@@ -11,14 +12,18 @@ from livekit.protocol import models, rtc
 
 from ..errors import ConnectError, DisconnectReason
 from ..links import Channel, Frame, Link, LinkClosedError
-from ..protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
+from ..protocol.capabilities import CAN_RESUME, CAPABILITIES, CLIENT_PROTOCOL
 
 #: Reading the metadata of a package takes milliseconds.
 _version: Final = cache(version)
 
 
-def join_request() -> rtc.JoinRequest:
-    """Return the request to join a room, which describes ourselves (rule N1)."""
+def join_request(*, resumes: bool) -> rtc.JoinRequest:
+    """Return the request to join a room, which describes ourselves (rule N1).
+
+    Args:
+        resumes: Whether we come back after a lost connection (L6).
+    """
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
         version=_version("trio-rpc"),
@@ -26,7 +31,45 @@ def join_request() -> rtc.JoinRequest:
         client_protocol=CLIENT_PROTOCOL,
     )
     client.capabilities.extend(CAPABILITIES)  # type: ignore[arg-type]
+    if resumes:
+        client.capabilities.append(CAN_RESUME)  # type: ignore[arg-type]
     return rtc.JoinRequest(client_info=client)
+
+
+def resume_request(sid: str, last_numbers: Mapping[str, int]) -> rtc.JoinRequest:
+    """Return the request to go on with a session over another connection (L3).
+
+    Args:
+        sid: Our SID.
+        last_numbers: The number of the last packet that we have from each publisher, by SID.
+    """
+    request = join_request(resumes=True)
+    request.reconnect = True
+    request.reconnect_reason = models.ReconnectReason.RR_SIGNAL_DISCONNECTED
+    request.participant_sid = sid
+    request.sync_state.datachannel_receive_states.extend(
+        rtc.DataChannelReceiveState(publisher_sid=publisher, last_seq=number)
+        for publisher, number in last_numbers.items()
+    )
+    return request
+
+
+async def receive_resumption(link: Link) -> tuple[rtc.ReconnectResponse, list[Frame]]:
+    """Receive the server's answer to a request to resume, and the frames that came with it.
+
+    Raises:
+        LinkClosedError: the link has ended.
+        NotResumedError: the server does not know the session any more.
+    """
+    (channel, body), *others = await link.receive()
+    response = rtc.SignalResponse.FromString(body) if channel is Channel.SIGNAL else None
+    if response is None or not response.HasField("reconnect"):
+        raise NotResumedError
+    return response.reconnect, others
+
+
+class NotResumedError(Exception):
+    """A session that the server does not resume."""
 
 
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:

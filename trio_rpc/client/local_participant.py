@@ -58,6 +58,7 @@ class LocalParticipant(Participant):
         method: str,
         payload: str,
         response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
+        wait_for_ready: bool = True,
     ) -> str:
         """Call a method of another participant and wait for its response.
 
@@ -71,6 +72,8 @@ class LocalParticipant(Participant):
                 or `Room(max_payload_bytes=…)` if the callee speaks RPC v2.
             response_timeout: Seconds that the whole call may take: sending, network, handler and
                 response. The handler gets a little less.
+            wait_for_ready: Whether to wait, while the connection is lost, until it is restored; the
+                waiting counts against `response_timeout`. Otherwise the call fails with 1505.
 
         Returns:
             The result of the handler.
@@ -107,7 +110,9 @@ class LocalParticipant(Participant):
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"no participant {destination_identity!r} is in room {outbound.room_name!r}",
             )
-        return await outbound.calls.perform(callee, method, payload, response_timeout)
+        return await outbound.calls.perform(
+            callee, method, payload, response_timeout, wait_for_ready=wait_for_ready
+        )
 
     @overload
     def register_rpc_method(self, method_name: str, handler: H) -> H: ...

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from livekit.protocol import rtc
 
 from ..errors import DisconnectedError
-from ..links import Link
-from ..links.packet_sender import PacketSender
+from ..links.packet_sender import PacketSender, SendQueue
 from ..participant import RemoteParticipant
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.limits import SessionLimits
@@ -40,7 +39,7 @@ class Outbound:
     """
 
     def __init__(
-        self, link: Link, join: rtc.JoinResponse, limits: SessionLimits, context: BufferContext
+        self, link: SendQueue, join: rtc.JoinResponse, limits: SessionLimits, context: BufferContext
     ) -> None:
         backend = context.backend
         self.checkpoint = backend.checkpoint

@@ -103,6 +103,10 @@ class ReconnectPolicy:
         return min(self.base * growth, self.cap) * jitter
 
 
+#: The policy of rooms, unless told otherwise.
+DEFAULT_RECONNECT_POLICY: Final = ReconnectPolicy()
+
+
 @define(eq=False)
 class Recovery:
     """The way back from one loss of a connection.

@@ -36,8 +36,10 @@ from .callbacks import Callbacks
 from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
+from .reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from .registrations import Registrations
 from .session import Session
+from .supervisor import Dialer, Supervisor, TokenSource, token_from
 
 #: Seconds that joining may take, unless told otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
@@ -125,10 +127,11 @@ class Room(Registrations):
     async def connect(
         self,
         url: str | Connector,
-        token: str,
+        token: TokenSource,
         *,
         ssl_context: ssl.SSLContext | None = None,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
         on_disconnect: OnDisconnect = "raise",
     ) -> AsyncGenerator[Room]:
         """Join the room for the block, and leave it at its end.
@@ -136,19 +139,25 @@ class Room(Registrations):
         At the end of the block, running handlers are cancelled and answered with 1503, and the
         server is sent a `LeaveRequest`.
 
-        If the room is lost before, because of the server or the network, the block is cancelled and
-        `DisconnectedError` is raised. An exception that the block itself raises at the same time is
-        raised in its place, with a note about the loss. With `on_disconnect="continue"` the block
-        goes on: calls fail with 1503, and there is the event `disconnected`.
+        A connection that is lost is opened again, and the session goes on where it was: calls and
+        handlers run on, and packets that were not delivered are sent again. The events
+        `reconnecting` and `reconnected` report it.
+
+        If the room is lost for good, because of the server or the network, the block is cancelled
+        and `DisconnectedError` is raised. An exception that the block itself raises at the same
+        time is raised in its place, with a note about the loss. With `on_disconnect="continue"` the
+        block goes on: calls fail with 1503, and there is the event `disconnected`.
 
         Args:
             url: The URL of the server, `ws://` or `wss://`; or of its stream link,
                 `tcp://host:port`, `tls://host:port` or `unix:///path`; or a server in this process,
                 such as a `trio_rpc.server.RoomServer`.
-            token: The access token, which names the room and our identity.
+            token: The access token, which names the room and our identity; or an async function
+                that returns one, which is called before each connection.
             ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the
                 system's.
-            connect_timeout: Seconds that joining may take.
+            connect_timeout: Seconds that joining may take, and each attempt to reconnect.
+            reconnect: The policy for opening a lost connection again; None for never.
             on_disconnect: The effect of losing the room on the block: `"raise"` or `"continue"`.
                 `disconnect` in the block, and the end of the block, are no loss.
 
@@ -165,13 +174,16 @@ class Room(Registrations):
         try:
             connector = connector_for(url, ssl_context) if isinstance(url, str) else url
             with concurrency.current().move_on_after(connect_timeout) as scope:
-                async with connector.open_link(token, join_request()) as link:
+                request = join_request(resumes=reconnect is not None)
+                first_token = await token_from(token)
+                async with connector.open_link(first_token, request) as link:
                     join, early_frames = await receive_join(link)
                     if scope.cancel_called:
                         # The timeout has just expired: raise here, and not in the block.
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
-                    async with self._stay(link, join, early_frames, guard):
+                    dialer = Dialer(connector, token, connect_timeout, reconnect)
+                    async with self._stay(link, join, early_frames, guard, dialer):
                         yield self
             if scope.cancelled_caught:
                 raise ConnectError(f"the room was not joined within {connect_timeout:g} s")
@@ -180,7 +192,12 @@ class Room(Registrations):
 
     @asynccontextmanager
     async def _stay(
-        self, link: Link, join: rtc.JoinResponse, early_frames: list[Frame], guard: LossGuard
+        self,
+        link: Link,
+        join: rtc.JoinResponse,
+        early_frames: list[Frame],
+        guard: LossGuard,
+        dialer: Dialer,
     ) -> AsyncGenerator[None]:
         backend = concurrency.current()
         budget = Budget(self._limits.max_peer_bytes, self._limits.max_peers_bytes)
@@ -198,9 +215,11 @@ class Room(Registrations):
                 sequences=self._sequences,
                 limits=self._limits,
                 budget=budget,
+                resumes=dialer.policy is not None,
             )
+            supervisor = Supervisor(backend, session, dialer, nursery)
             self._on_event(callbacks, Connected())
-            nursery.start_soon(session.run, early_frames)
+            nursery.start_soon(session.run, partial(supervisor.run, early_frames))
             try:
                 async with guard.block(session):
                     yield
@@ -262,13 +281,15 @@ class Room(Registrations):
 
     @property
     def connection_state(self) -> ConnectionState:
-        """Whether we are in the room."""
-        if self._session is None or self._session.disconnect_reason is not None:
+        """Whether we are in the room, and whether the connection is there."""
+        if self._session is None or self._session.is_over:
             return ConnectionState.CONN_DISCONNECTED
+        if self._session.is_reconnecting:
+            return ConnectionState.CONN_RECONNECTING
         return ConnectionState.CONN_CONNECTED
 
     def isconnected(self) -> bool:
-        """Whether we are in the room."""
+        """Whether we are in the room, and the connection is there."""
         return self.connection_state is ConnectionState.CONN_CONNECTED
 
     def statistics(self) -> RoomStatistics:

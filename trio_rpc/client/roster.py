@@ -5,7 +5,7 @@ No I/O: the input is LiveKit's protobuf, the output the events, in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from livekit.protocol import models
 
@@ -65,6 +65,15 @@ class Roster:
             yield from _apply_changes(known, info)
             if known.is_active and not was_active:
                 yield ParticipantActive(known)
+
+    def reconcile(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
+        """Apply how everybody is now; who is not among them has left meanwhile."""
+        present = {info.sid for info in infos}
+        for participant in tuple(self.remote.values()):
+            if participant.sid not in present:
+                yield from self._remove(participant)
+        for info in infos:
+            yield from self.apply(info)
 
     def _add(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
         participant = self.remote[info.identity] = RemoteParticipant(info, self._perform_rpc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from attrs import frozen
 from livekit.protocol import rtc
 
 from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
@@ -18,6 +19,12 @@ logger = peer_logger(__name__)
 REQUEST_TIMEOUT: Final = 10.0
 
 
+@frozen
+class _Pending:
+    request: rtc.SignalRequest
+    response: SendChannel[rtc.RequestResponse]
+
+
 class ServerRequests:
     """The requests of one session: to change our metadata, name and attributes."""
 
@@ -28,7 +35,7 @@ class ServerRequests:
         self.changing = backend.lock()
         self._last_id = 0
         self._disconnection: DisconnectedError | None = None
-        self._pending: dict[int, SendChannel[rtc.RequestResponse]] = {}
+        self._pending: dict[int, _Pending] = {}
 
     async def update_metadata(self, update: rtc.UpdateParticipantMetadata) -> None:
         """Request a change, and wait until it is made.
@@ -42,11 +49,12 @@ class ServerRequests:
         self._last_id += 1
         request_id = update.request_id = self._last_id
         send_channel, receive_channel = self._backend.open_memory_channel(1)
-        self._pending[request_id] = send_channel
+        request = rtc.SignalRequest(update_metadata=update)
+        self._pending[request_id] = _Pending(request, send_channel)
         response: rtc.RequestResponse | None = None
         try:
             with self._backend.move_on_after(REQUEST_TIMEOUT):
-                self._packet_sender.send_signal(rtc.SignalRequest(update_metadata=update))
+                self._packet_sender.send_signal(request)
                 response = await receive_channel.receive()
         except (LinkClosedError, LinkFullError) as error:
             raise _not_changed(error) from error
@@ -67,8 +75,8 @@ class ServerRequests:
 
     def on_response(self, response: rtc.RequestResponse) -> None:
         """Handle a response of the server, or a refusal of something that was not a request."""
-        if channel := self._pending.pop(response.request_id, None):
-            channel.send_nowait(response)
+        if pending := self._pending.pop(response.request_id, None):
+            pending.response.send_nowait(response)
         elif response.reason != rtc.RequestResponse.OK:
             logger.warning(
                 "the server refused: %s: %s", _reason_name(response.reason), response.message
@@ -77,8 +85,12 @@ class ServerRequests:
     def end(self, disconnection: DisconnectedError) -> None:
         """Fail all requests, and those that come later: the session is over."""
         self._disconnection = disconnection
-        for channel in self._pending.values():
-            channel.close()
+        for pending in self._pending.values():
+            pending.response.close()
+
+    def unanswered(self) -> list[rtc.SignalRequest]:
+        """Return the requests to send again over another connection, in order."""
+        return [pending.request for pending in self._pending.values()]
 
 
 def _not_changed(error: Exception) -> SignalRequestError:

@@ -31,31 +31,50 @@ handlers answer 1503, and the connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from typing import Any, Final
 
 from livekit.protocol import models, rtc
 
 from ..concurrency import Backend, Nursery
 from ..errors import DisconnectedError, DisconnectReason
-from ..events import Disconnected, ParticipantDisconnected, RoomEvent, RoomMetadataChanged
+from ..events import (
+    ConnectionState,
+    ConnectionStateChanged,
+    Disconnected,
+    ParticipantDisconnected,
+    Reconnected,
+    Reconnecting,
+    RoomEvent,
+    RoomMetadataChanged,
+)
 from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
+from ..links.resumable import ResumableQueue
 from ..logs import peer_logger
 from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
+from ..protocol.retained import NotRetainedError
 from ..protocol.sequences import SequenceFilters
 from ..rpc.endpoint import RpcEndpoint
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
 from ..streams.buffer import BufferContext
-from .connection import Connection, PingTimes
+from .connection import Connection, ConnectionEnd, PingTimes
 from .data_events import data_event
+from .joining import NotResumedError, resume_request
 from .local_participant import LocalParticipant
 from .outbound import Outbound
+from .reconnecting import Ending
 from .roster import Roster
 from .stream_handlers import RunHandler, StreamHandlers
 
 logger = peer_logger(__name__)
+
+#: The most publishers of whom a server is told what we have: those who have sent something last.
+#: They are told in a URL.
+_MAX_RECEIVE_STATES: Final = 256
 
 
 class Session:
@@ -68,6 +87,7 @@ class Session:
         on_lost: Called first of all when the room is lost.
         sequences: The filter of packets that are sent again, also after earlier sessions (P6).
         budget: Counts the bytes that peers make us hold (B4).
+        resumes: Whether it goes on after a connection that was lost.
     """
 
     def __init__(
@@ -84,14 +104,20 @@ class Session:
         sequences: SequenceFilters,
         limits: SessionLimits,
         budget: Budget,
+        resumes: bool,
     ) -> None:
         self._backend = backend
-        self._connection = Connection(backend, link, self, PingTimes.of(join))
+        self._ping_times = PingTimes.of(join)
+        # Its connections, one after another; without a queue of its own it ends with the first
+        self._queue = ResumableQueue(link, DEFAULT_MAX_QUEUE_BYTES, backend) if resumes else None
+        self.connection = self._connect(link)
+        self.connection_end: ConnectionEnd | None = None
+        self._awaits_snapshot = False
         self._emit = emit
         self._on_lost = on_lost
         self.budget = budget
         context = BufferContext(backend, budget, limits.max_stream_bytes)
-        self.outbound = Outbound(link, join, limits, context)
+        self.outbound = Outbound(self._queue or link, join, limits, context)
         # The room and its participants
         self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
@@ -125,16 +151,16 @@ class Session:
 
     # Life cycle
 
-    async def run(self, early_frames: list[Frame]) -> None:
-        """Serve the room until we leave, and close the link.
+    async def run(self, serve_connections: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serve the room until we leave or it is lost, and close the connection.
 
         Args:
-            early_frames: The frames that came together with the server's `JoinResponse`.
+            serve_connections: Serves the connections, one after another.
         """
         try:
             async with self._backend.open_nursery() as self._nursery:
                 self.invocations.run_in(self._nursery)
-                self._nursery.start_soon(self._connection.serve, early_frames)
+                self._nursery.start_soon(serve_connections)
                 await self._leaving.wait()
                 self._nursery.cancel_scope.cancel()
         finally:
@@ -143,7 +169,7 @@ class Session:
                 # After the final responses of our handlers: the server ignores what follows.
                 self._send_leave()
             try:
-                await self._connection.aclose(str(self.outbound.disconnection))
+                await self.connection.aclose(str(self.outbound.disconnection))
             finally:
                 self._closed.set()
 
@@ -159,7 +185,17 @@ class Session:
             reason = DisconnectReason.CLIENT_INITIATED
             self._end(DisconnectedError(reason, "we left the room"))
 
-    def on_connection_end(self, reason: DisconnectReason, text: str) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether we have left the room, or lost it."""
+        return self.outbound.disconnection is not None
+
+    @property
+    def is_reconnecting(self) -> bool:
+        """Whether the connection is lost, and is to be restored."""
+        return self.connection_end is not None or self._awaits_snapshot
+
+    def lose(self, reason: DisconnectReason, text: str) -> None:
         """Record that the room is lost, if we are still in it.
 
         Args:
@@ -174,10 +210,66 @@ class Session:
 
     def _end(self, disconnection: DisconnectedError) -> None:
         self._leaving.set()
+        if self._queue is not None:
+            self._queue.close(str(disconnection))
         self.outbound.end(disconnection)
         self.rpc.end(str(disconnection), disconnection)
         self.announce_roster_change()
         self._emit(Disconnected(disconnection.reason))
+
+    # Its connections
+
+    def _connect(self, link: Link) -> Connection:
+        resumes = self._queue is not None
+        return Connection(self._backend, link, self, self._ping_times, sends_receipts=resumes)
+
+    def on_connection_end(self, end: ConnectionEnd) -> None:
+        """Go on without a connection, or record that the room is lost."""
+        if self.is_over:
+            return
+        if self._queue is None or end.ending is not Ending.LOST:
+            self.lose(end.reason, end.text)
+            return
+        self.connection_end = end
+        if self._queue.is_attached:
+            self._queue.detach()
+            self.calls.on_connection_lost()
+            self._emit(ConnectionStateChanged(ConnectionState.CONN_RECONNECTING))
+            self._emit(Reconnecting())
+
+    def resume_request(self) -> rtc.JoinRequest:
+        """Return the request to go on with this session over another connection (L3)."""
+        last_numbers = self._sequences.highest(_MAX_RECEIVE_STATES)
+        return resume_request(self.local_participant.sid, last_numbers)
+
+    def resume(self, link: Link, answer: rtc.ReconnectResponse) -> None:
+        """Go on over another link, beginning with what the server has missed.
+
+        Raises:
+            LinkClosedError: the link has ended already.
+            NotResumedError: the server lacks packets that are not retained any more.
+        """
+        assert self._queue is not None
+        last_number = answer.last_message_seq
+        requests = [
+            Frame(Channel.SIGNAL, request.SerializeToString())
+            for request in self.outbound.server_requests.unanswered()
+        ]
+        try:
+            self._queue.attach(link, requests, lambda packet: packet.sequence <= last_number)
+        except NotRetainedError as error:
+            raise NotResumedError from error
+        self.connection = self._connect(link)
+        self.connection_end = None
+        self._awaits_snapshot = True
+        self.calls.on_connection_restored()
+
+    def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
+        """Reconcile the roster with how everybody is after a resume."""
+        self._awaits_snapshot = False
+        self._on_roster_events(self.roster.reconcile(update.participants))
+        self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
+        self._emit(Reconnected(resumed=True))
 
     async def wait_closed(self) -> None:
         """Wait until the link is closed and all tasks are gone."""
@@ -211,6 +303,8 @@ class Session:
         if self.outbound.disconnection is not None:
             return
         match response.WhichOneof("message"):
+            case "update" if self._awaits_snapshot:
+                self._on_snapshot(response.update)
             case "update":
                 for info in response.update.participants:
                     self._on_participant(info)
@@ -231,8 +325,16 @@ class Session:
         """Use a new round trip for the timeouts of calls."""
         self.outbound.packet_sender.round_trip = seconds
 
+    def on_receipt(self, count: int) -> None:
+        """Release the packets that have arrived."""
+        if self._queue is not None:
+            self._queue.retained.on_arrived(count)
+
     def _on_participant(self, info: models.ParticipantInfo) -> None:
-        for event in self.roster.apply(info):
+        self._on_roster_events(self.roster.apply(info))
+
+    def _on_roster_events(self, events: Iterable[RoomEvent]) -> None:
+        for event in events:
             if isinstance(event, ParticipantDisconnected):
                 self.rpc.on_participant_left(event.participant.identity)
             self._emit(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from livekit.protocol import models
 
@@ -37,6 +36,7 @@ class ResumableQueue:
         self._backend = backend
         self._attached = backend.event()
         self._closed_because: str | None = None
+        self._is_last = False
 
     @property
     def queued_bytes(self) -> int:
@@ -49,9 +49,12 @@ class ResumableQueue:
             raise LinkClosedError(self._closed_because)
         is_reliable = frame.channel is Channel.RELIABLE
         if self._link is not None:
-            # That a link has ended is seen by whoever receives from it, in a moment.
-            with suppress(LinkClosedError):
+            try:
                 self._link.send_nowait(frame)
+            except LinkClosedError:
+                # Whoever receives from the link is about to see the same, and to detach it.
+                if self._is_last:
+                    raise
         elif is_reliable:
             self._count_waiting(len(frame.body) + FRAME_OVERHEAD)
         if is_reliable:
@@ -71,8 +74,6 @@ class ResumableQueue:
 
     async def wait_writable(self) -> None:
         """Wait until some of the queue has left, or there is another link."""
-        if self._closed_because is not None:
-            return
         if self._link is None:
             await self._attached.wait()
         else:
@@ -104,8 +105,8 @@ class ResumableQueue:
             has_arrived: Whether the other side says that it has a packet.
 
         Raises:
-            NotRetainedError: the other side lacks packets that are not retained any more.
             LinkClosedError: the link has ended already.
+            NotRetainedError: the other side lacks packets that are not retained any more.
         """
         missed = self.retained.missed(has_arrived)
         link.resend_nowait(greeting)
@@ -114,12 +115,23 @@ class ResumableQueue:
         self._waiting_bytes = 0
         self._attached.set()
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is a link."""
+        return self._link is not None
+
+    async def wait_attached(self) -> None:
+        """Wait until there is a link, or never will be one again."""
+        if self._link is None:
+            await self._attached.wait()
+
     def close(self, reason: str) -> None:
-        """Be without a link for good.
+        """Take no further link after the present one.
 
         Args:
             reason: The reason, for people.
         """
+        self._is_last = True
         if self._link is None and self._closed_because is None:
+            self._closed_because = reason
             self._attached.set()
-        self._closed_because = reason

@@ -13,6 +13,10 @@ RETAINED_OVERHEAD: Final = 64
 _COUNT_BYTES: Final = 8
 
 
+class InvalidReceiptError(ValueError):
+    """A receipt that cannot be; the text says why."""
+
+
 @define(eq=False)
 class Receipts:
     """The reliable packets that have arrived over a connection.
@@ -48,8 +52,8 @@ def read_receipt(receipt: bytes) -> int:
     """Return how many packets have arrived at the other side over this connection.
 
     Raises:
-        ValueError: it is no receipt.
+        InvalidReceiptError: it is no receipt.
     """
     if len(receipt) != _COUNT_BYTES:
-        raise ValueError(f"a receipt of {len(receipt):,} bytes, not {_COUNT_BYTES}")
+        raise InvalidReceiptError(f"a receipt of {len(receipt):,} bytes, not {_COUNT_BYTES}")
     return int.from_bytes(receipt, "little")

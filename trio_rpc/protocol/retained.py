@@ -15,7 +15,7 @@ from typing import Final
 from attrs import Factory, define
 from livekit.protocol import models
 
-from .receipts import RETAINED_OVERHEAD
+from .receipts import RETAINED_OVERHEAD, InvalidReceiptError
 
 #: Bytes of packets that are retained, unless set otherwise.
 DEFAULT_MAX_RETAINED_BYTES: Final = 8 * 1024 * 1024
@@ -63,13 +63,13 @@ class RetainedPackets:
             count: How many have arrived over the present connection.
 
         Raises:
-            ValueError: so many were never sent.
+            InvalidReceiptError: so many were never sent.
         """
         arrived = self._before_connection + count
         sent = self._before + len(self._packets)
         if arrived > sent:
             of = sent - self._before_connection
-            raise ValueError(f"{count:,} packets are said to have arrived, of {of:,} sent")
+            raise InvalidReceiptError(f"{count:,} packets are said to have arrived, of {of:,} sent")
         self._drop_arrived(arrived)
 
     def _drop_arrived(self, arrived: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from attrs import Factory, define
@@ -60,9 +61,14 @@ class SequenceFilters:
 
     _filters: dict[str, SequenceFilter] = Factory(dict[str, SequenceFilter])
 
-    def highest(self) -> dict[str, int]:
-        """Return the highest number seen of each publisher, by SID (L3)."""
-        return {publisher: seen.highest for publisher, seen in self._filters.items()}
+    def highest(self, most: int) -> dict[str, int]:
+        """Return the highest number seen of each publisher, by SID (L3).
+
+        Args:
+            most: The most publishers: those who have sent something last.
+        """
+        latest = islice(reversed(self._filters.items()), most)
+        return {publisher: seen.highest for publisher, seen in latest}
 
     def is_new(self, publisher: str, sequence: int) -> bool:
         """Whether `sequence` was not seen before from a publisher; it is recorded as seen."""

@@ -23,7 +23,14 @@ from typing import Final, TypeAlias
 from attrs import define, frozen
 from livekit.protocol import models
 
-from ..concurrency import WOULD_BLOCK, CancelScope, ChannelEnds, ReceiveChannel, SendChannel
+from ..concurrency import (
+    WOULD_BLOCK,
+    CancelScope,
+    ChannelEnds,
+    Event,
+    ReceiveChannel,
+    SendChannel,
+)
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
@@ -219,6 +226,8 @@ class Calls:
         self._streams = streams
         self._limits = limits
         self._pending: dict[str, _PendingCall] = {}
+        # Set when there is a connection again; None while there is one
+        self._restored: Event | None = None
         # The empty channels of finished calls, for the next ones
         self._spare_channels: list[ChannelEnds[_Outcome | _Acknowledged]] = []
 
@@ -226,15 +235,27 @@ class Calls:
         return len(self._pending)
 
     async def perform(
-        self, callee: Participant, method: str, payload: str, response_timeout: float
+        self,
+        callee: Participant,
+        method: str,
+        payload: str,
+        response_timeout: float,
+        *,
+        wait_for_ready: bool = True,
     ) -> str:
         """Send a request and wait for its response.
 
         All but the size of the payload has been checked.
 
+        Args:
+            wait_for_ready: Whether to wait for a connection that is lost; else that is 1505.
+
         Raises:
             RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
         """
+        if self._restored is not None and not wait_for_ready:
+            what = "the connection is lost, and not restored yet"
+            raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         limits = self._limits
         v2 = speaks_rpc_v2(callee)
         check_payload_size(payload, limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
@@ -288,6 +309,9 @@ class Calls:
         """Send the request and wait for its outcome."""
         receive = call.receive_channel.receive
         try:
+            if self._restored is not None:
+                call.scope.deadline = call.respond_by
+                await self._restored.wait()
             if speaks_rpc_v2(call.callee):
                 await self._send_stream(call, payload)
             else:
@@ -326,6 +350,23 @@ class Calls:
                     rpc_cancellation(call.callee.identity, call.request_id)
                 )
         call.finished = True
+
+    def on_connection_lost(self) -> None:
+        """Let the time for acks stand still while there is no connection (C2)."""
+        self._restored = self._backend.event()
+        for call in self._pending.values():
+            if not call.acknowledged:
+                call.scope.deadline = call.respond_by
+
+    def on_connection_restored(self) -> None:
+        """Let the time for acks run, from its beginning."""
+        assert self._restored is not None
+        self._restored.set()
+        self._restored = None
+        ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
+        for call in self._pending.values():
+            if not (call.acknowledged or call.held_back):
+                call.scope.deadline = min(ack_by, call.respond_by)
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
@@ -436,7 +477,7 @@ class Calls:
         if call.acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
-        elif response_timeout <= latency:
+        elif call.scope.deadline >= call.respond_by:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"neither acknowledged nor answered {method!r} within {response_timeout:g} s"
         else:

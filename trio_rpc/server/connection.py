@@ -16,7 +16,7 @@ from ..links.frames import FRAME_OVERHEAD
 from ..logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError
-from ..protocol.receipts import read_receipt
+from ..protocol.receipts import InvalidReceiptError, read_receipt
 from .back_pressure import wait_for_room, wait_for_share
 from .limits import ServerLimits
 from .rooms.backlog import BacklogFullError, Cause
@@ -204,7 +204,7 @@ class MemberConnection:
             raise
         except DecodeError:
             self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
-        except (MalformedPacketError, ValueError) as error:
+        except (MalformedPacketError, InvalidReceiptError) as error:
             self._on_malformed(str(error))
         except Exception:
             logger.exception("failed to handle what %s sent", self._member.sid)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from ..client.loss import OnDisconnect
+from ..client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from ..client.room import Room
 from ..links import Connector
 from ..server import RoomServer, ServerLimits
@@ -54,6 +55,7 @@ class InMemoryServer(RoomServer):
         room: Room | None = None,
         *,
         through: Connector | None = None,
+        reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
         on_disconnect: OnDisconnect = "raise",
         **grants: Any,
     ) -> AsyncGenerator[Room]:
@@ -64,11 +66,15 @@ class InMemoryServer(RoomServer):
             room: The `Room` to join with, if the program under test has made one.
             through: A connector to this server, such as a `FaultyConnector`; by default, the server
                 itself.
+            reconnect: As for `Room.connect`.
             on_disconnect: As for `Room.connect`.
             grants: As for `token`.
         """
         async with (room or Room()).connect(
-            through or self, self.token(identity, **grants), on_disconnect=on_disconnect
+            through or self,
+            self.token(identity, **grants),
+            reconnect=reconnect,
+            on_disconnect=on_disconnect,
         ) as it:
             yield it
 
@@ -80,6 +86,7 @@ async def open_rooms(
     rooms: Mapping[str, Room] | None = None,
     through: Mapping[str, Connector] | None = None,
     grants: Mapping[str, Mapping[str, Any]] | None = None,
+    reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
     on_disconnect: OnDisconnect = "raise",
 ) -> AsyncGenerator[tuple[Room, ...]]:
     """Join as several participants, which can call each other; yield their rooms.
@@ -94,6 +101,7 @@ async def open_rooms(
         through: By identity, a connector to the server, as for `InMemoryServer.open_room`; requires
             `server`.
         grants: By identity, grants as for `InMemoryServer.token`.
+        reconnect: As for `Room.connect`, for each.
         on_disconnect: As for `Room.connect`, for each.
     """
     server = server or InMemoryServer()
@@ -107,6 +115,7 @@ async def open_rooms(
                     identity,
                     rooms.get(identity),
                     through=through.get(identity),
+                    reconnect=reconnect,
                     on_disconnect=on_disconnect,
                     **grants.get(identity, {}),
                 )

@@ -178,7 +178,7 @@ class HostileParty:
         self, identity: str, grants: dict[str, bool], *, speaks_v2: bool = True
     ) -> AsyncGenerator[RawMember]:
         server = self._world.server
-        request = join_request()
+        request = join_request(resumes=False)
         if not speaks_v2:
             request.client_info.CopyFrom(models.ClientInfo(sdk=models.ClientInfo.PYTHON))
         token = server.token(identity, **dict[str, Any](grants))

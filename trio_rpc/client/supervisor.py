@@ -1,0 +1,173 @@
+"""The supervisor of a session's connections (rules L1 and L2).
+
+One task owns the loop: serve a connection until it ends, decide, wait, open another one. What is
+decided is in `reconnecting`. A link is held open by a task of its own, since closing one whose
+network is gone takes a while, for which the next one need not wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from attrs import frozen
+from google.protobuf.message import DecodeError
+from livekit.protocol import rtc
+
+from ..concurrency import Backend, Event, Nursery
+from ..errors import ConnectError, DisconnectReason
+from ..links import Connector, Frame, Link, LinkClosedError
+from ..logs import peer_logger
+from .joining import NotResumedError, receive_resumption
+from .reconnecting import Ending, ReconnectPolicy, Recovery, Step
+
+if TYPE_CHECKING:
+    from .session import Session
+
+logger = peer_logger(__name__)
+
+#: An access token, or an async function that returns one, called before each connection.
+TokenSource: TypeAlias = "str | Callable[[], Awaitable[str]]"
+
+_UNAUTHORIZED: Final = frozenset({401, 403})
+
+
+async def token_from(source: TokenSource) -> str:
+    """Return the access token to connect with."""
+    return source if isinstance(source, str) else await source()
+
+
+@frozen
+class Dialer:
+    """The way to the server, for the first connection and every further one.
+
+    Attributes:
+        connector: Opens the links.
+        token: The access token, or its source.
+        timeout: Seconds that opening a connection may take.
+        policy: When a lost connection is opened again; None for never.
+    """
+
+    connector: Connector
+    token: TokenSource
+    timeout: float
+    policy: ReconnectPolicy | None
+
+
+class Supervisor:
+    """The task that keeps a session connected.
+
+    Args:
+        session: The session, which is connected.
+        dialer: The way to the server.
+        link_nursery: Holds links open; it outlives the session.
+    """
+
+    def __init__(
+        self, backend: Backend, session: Session, dialer: Dialer, link_nursery: Nursery
+    ) -> None:
+        self._backend = backend
+        self._session = session
+        self._dialer = dialer
+        self._link_nursery = link_nursery
+
+    async def run(self, early_frames: list[Frame]) -> None:
+        """Serve the session's connections, until it is over.
+
+        Args:
+            early_frames: The frames that came together with the server's answer to joining.
+        """
+        frames: list[Frame] | None = early_frames
+        while frames is not None:
+            await self._session.connection.serve(frames)
+            frames = None if self._session.is_over else await self._reconnect()
+
+    async def _reconnect(self) -> list[Frame] | None:
+        """Open another connection; lose the room if that can't be done.
+
+        Returns:
+            The frames that came with the server's answer; None if the room is lost.
+        """
+        end, policy = self._session.connection_end, self._dialer.policy
+        assert end is not None
+        assert policy is not None
+        self._link_nursery.start_soon(self._session.connection.abandon)
+        recovery = Recovery(policy, self._backend.current_time())
+        step, delay = recovery.after(end.ending)
+        reason, why = end.reason, f"not resumed within {policy.give_up_after:g} s"
+        with self._backend.cancel_scope(deadline=recovery.give_up_at):
+            while step is Step.RESUME:
+                await self._backend.sleep(delay)
+                outcome = await self._try_to_resume()
+                if not isinstance(outcome, Ending):
+                    return outcome
+                step, delay = recovery.after(outcome)
+            reason, why = DisconnectReason.STATE_MISMATCH, "the server could not resume it"
+        self._session.lose(reason, f"{end.text}; {why}")
+        return None
+
+    async def _try_to_resume(self) -> list[Frame] | Ending:
+        holder = _LinkHolder(self._backend)
+        resumed = False
+        try:
+            with self._backend.move_on_after(self._dialer.timeout):
+                token = await token_from(self._dialer.token)
+                request = self._session.resume_request()
+                self._link_nursery.start_soon(holder.hold, self._dialer.connector, token, request)
+                link = await holder.wait_open()
+                answer, frames = await receive_resumption(link)
+                self._session.resume(link, answer)
+                resumed = True
+                return frames
+        except NotResumedError:
+            return Ending.RECONNECT
+        except ConnectError as error:
+            logger.info("no connection: %s", error)
+            return Ending.UNAUTHORIZED if error.status in _UNAUTHORIZED else Ending.LOST
+        except (LinkClosedError, ValueError, DecodeError) as error:
+            logger.info("no connection: %s", error)
+        except Exception:
+            # Of whoever wrote the connector or the source of tokens: perhaps it works next time.
+            logger.exception("opening a connection failed")
+        finally:
+            if not resumed:
+                holder.release()
+        return Ending.LOST
+
+
+class _LinkHolder:
+    """A task that opens a link, and keeps it open until it is released or cancelled."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._scope = backend.cancel_scope()
+        self._done: Event = backend.event()
+        self._link: Link | None = None
+        self._error: Exception | None = None
+
+    async def hold(self, connector: Connector, token: str, request: rtc.JoinRequest) -> None:
+        """Open the link, and close it when that is released."""
+        try:
+            with self._scope:
+                async with connector.open_link(token, request) as self._link:
+                    self._done.set()
+                    await self._backend.sleep_forever()
+        except Exception as error:
+            if self._done.is_set():
+                logger.exception("closing a link failed")
+            self._error = error
+        finally:
+            self._done.set()
+
+    async def wait_open(self) -> Link:
+        """Return the link once it is open, or raise what opening it raised."""
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        if self._link is None:
+            raise ConnectError("the link was released before it was open")
+        return self._link
+
+    def release(self) -> None:
+        """Close the link, or stop opening it."""
+        self._scope.cancel()
