@@ -145,22 +145,25 @@ async def test_a_blocking_function_stalls_nobody_and_times_out() -> None:
 @pytest.mark.real_time
 @pytest.mark.rule("A5", "A10")
 async def test_a_coroutine_that_a_function_returns_too_late_is_closed() -> None:
-    release, returned = threading.Event(), threading.Event()
+    release, started, returned = threading.Event(), threading.Event(), threading.Event()
     coroutine = answer(RpcInvocationData("", "", "", 0.0))
 
     def block(data: RpcInvocationData) -> Awaitable[str]:
+        started.set()
         release.wait()
         returned.set()
         return coroutine
 
     async with callee(block) as (room, server):
         try:
-            send_request(server, timeout_ms=50)
+            # A busy machine may take long to start a thread.
+            send_request(server, timeout_ms=2_000)
             await expect_ack(server)
+            await wait_until(started.is_set)
             assert failure(await expect_response(server))[0] == 1502
         finally:
             release.set()
-        await anyio.to_thread.run_sync(returned.wait)
+        await wait_until(returned.is_set)
         # By the thread, which has nobody left to tell.
         await wait_until(lambda: inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED)
         assert await leave(room, server) == []
