@@ -31,6 +31,8 @@ __all__ = [
     "ParticipantMetadataChanged",
     "ParticipantNameChanged",
     "ParticipantPermissionsChanged",
+    "Reconnected",
+    "Reconnecting",
     "RoomEvent",
     "RoomMetadataChanged",
     "SipDTMFReceived",
