@@ -233,8 +233,8 @@ class LocalParticipant(Participant):
         Args:
             total_size: The UTF-8 bytes of the whole text, if known.
 
-            Returns:
-                An object for `async with` or `await`; see `StreamOpening`.
+        Returns:
+            An object for `async with` or `await`; see `StreamOpening`.
         """
         info = TextStreamInfo(
             topic=topic,
@@ -268,10 +268,10 @@ class LocalParticipant(Participant):
             attributes: Texts that go with the file, by key.
             on_progress: Called with the bytes sent so far and the size of the file.
 
-            Raises:
-                OSError: the file can't be read.
-                StreamError: we may not send data, we are not in the room any more, or the size of
-                    the file changed meanwhile.
+        Raises:
+            OSError: the file can't be read.
+            StreamError: we may not send data, we are not in the room any more, or the size of
+                the file changed meanwhile.
         """
         streams = await self._streams()
         return await streams.send_file(
@@ -305,8 +305,8 @@ class LocalParticipant(Participant):
             mime_type: The MIME type of the content.
             total_size: The bytes of the whole content, if known.
 
-            Returns:
-                An object for `async with` or `await`; see `StreamOpening`.
+        Returns:
+            An object for `async with` or `await`; see `StreamOpening`.
 
         Raises:
             StreamError: we may not send data, or we are not in the room any more.

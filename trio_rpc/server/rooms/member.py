@@ -198,9 +198,9 @@ class Member:
         Args:
             cause: The cause to charge.
 
-            Returns:
-                The bytes that were queued before; `FULL` if the packet was not queued and has
-                to wait.
+        Returns:
+            The bytes that were queued before; `FULL` if the packet was not queued and has
+            to wait.
         """
         if self.close_reason is not None:
             return 0
