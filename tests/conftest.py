@@ -14,13 +14,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
 import anyio
 import pytest
-import trio.testing
 from hypothesis import HealthCheck, settings
 
 from trio_rpc import Room
@@ -28,7 +26,7 @@ from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
-from trio_rpc.testing import VirtualTimeLoop
+from trio_rpc.testing import virtual_time_backend
 
 from .support.time_limit import limited, time_limit
 from .support.tokens import API_KEYS, make_token
@@ -71,19 +69,9 @@ def _backends(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "anyio_backend" in metafunc.fixturenames:
         real_time = metafunc.definition.get_closest_marker("real_time") is not None
-        params = [_backend(name, real_time) for name in _backends(metafunc.config)]
+        names = _backends(metafunc.config)
+        params = [pytest.param((name, real_time), id=name) for name in names]
         metafunc.parametrize("anyio_backend", params, indirect=True)
-
-
-def _backend(name: str, real_time: bool) -> Any:
-    options: dict[str, Any] = {}
-    if name == "uvloop":
-        options = {"use_uvloop": True}
-    elif name == "asyncio" and not real_time:
-        options = {"loop_factory": VirtualTimeLoop}
-    elif name == "trio" and not real_time:
-        options = {"clock": partial(trio.testing.MockClock, autojump_threshold=0)}
-    return pytest.param((name, options), id=name)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -98,8 +86,8 @@ def _concerns(item: pytest.Item, backends: list[str]) -> bool:
     callspec = getattr(item, "callspec", None)
     if callspec is None or "anyio_backend" not in callspec.params:
         return "trio" in backends
-    name, _ = callspec.params["anyio_backend"]
-    return name != "uvloop" or item.get_closest_marker("real_time") is not None
+    name, real_time = callspec.params["anyio_backend"]
+    return name != "uvloop" or bool(real_time)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -121,11 +109,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    name, options = request.param
-    if "clock" in options:
-        # A clock of its own for each test.
-        options = {"clock": options["clock"]()}
-    return ("asyncio" if name == "uvloop" else name), options
+    name, real_time = request.param
+    if name == "uvloop":
+        return "asyncio", {"use_uvloop": True}
+    return (name, {}) if real_time else virtual_time_backend(name)
 
 
 @pytest.fixture(autouse=True)
