@@ -1,6 +1,6 @@
 """The 23 cases of LiveKit's specification of RPC v2, in memory and over WebSockets.
 
-What happens in each is in `rpc_v2_cases.py`, under the same name.
+What happens in each is in `rpc_v2_cases.py` or `rpc_v1_cases.py`, under the same name.
 
 |    | both sides speak v2                     |    | one side speaks v1 alone           |
 |----|-----------------------------------------|----|------------------------------------|
@@ -33,9 +33,12 @@ from trio_rpc.links.websocket import WebSocketConnector
 from trio_rpc.server import RoomServer
 
 from ..support.serving import serving_stream
-from .rpc_v2_cases import CASES, Scene
+from . import rpc_v1_cases, rpc_v2_cases
+from .rpc_v2_scene import Scene
 
 pytestmark = pytest.mark.anyio
+
+CASES = rpc_v2_cases.CASES | rpc_v1_cases.CASES
 
 #: Large enough to be compressed in a thread, for which virtual time does not wait.
 LONG: Final = ["v2: a long payload, as caller", "v2: a long payload, as handler"]
