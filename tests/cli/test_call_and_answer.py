@@ -13,9 +13,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from trio_rpc.cli import main
 
+from ..support.proxy import open_proxy
 from ..support.waiting import wait_until
 from .command import PATIENCE, command_line, environment, one_line, run
 from .shells import Serving, is_running, pipe, room_server, shell
@@ -48,6 +50,19 @@ def test_a_command_answers_a_call(url: str) -> None:
         code, output, errors = alice.end()
     assert (code, output) == (0, "")
     assert re.fullmatch(r"bob: upper, 5 bytes: answered 5 bytes, \d+ ms", one_line(errors))
+
+
+def test_a_lost_connection_is_reported_and_the_command_answers_on(url: str) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_proxy(url)) as proxy,
+        shell("answer", *UPPER, ready="answers", LIVEKIT_URL=proxy.url) as alice,
+    ):
+        portal.call(proxy.cut)
+        called = run("call", "alice", "upper", "hello", *ROOM, LIVEKIT_URL=url)
+        assert called.stdout == "HELLO\n"
+        _, _, errors = alice.end()
+    assert "the connection is lost: reconnecting\nreconnected\n" in errors
 
 
 def test_the_payload_may_come_from_a_pipe(url: str) -> None:

@@ -20,6 +20,7 @@ from .joining import (
     Destination,
     add_room_options,
     destination_of,
+    report_connection,
     seconds,
     text_in,
     wait_for,
@@ -113,7 +114,9 @@ class _Calls:
             RpcError: the only call failed.
             CommandError: some of several calls failed, or the callee is not in the room.
         """
-        async with Room().connect(self.destination.url, self.destination.token) as room:
+        room = Room()
+        report_connection(room)
+        async with room.connect(self.destination.url, self.destination.token):
             if self.arguments.wait is not None:
                 await wait_for(room, [self.arguments.callee], self.arguments.wait)
             call = partial(

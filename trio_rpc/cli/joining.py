@@ -115,6 +115,12 @@ async def wait_for(room: Room, identities: Iterable[str], patience: float | None
         patience = max(0.0, patience - (trio.current_time() - started))
 
 
+def report_connection(room: Room) -> None:
+    """Report on stderr when the connection is lost, and when it is restored."""
+    room.on("reconnecting", lambda: note("the connection is lost: reconnecting"))
+    room.on("reconnected", lambda: note("reconnected"))
+
+
 @asynccontextmanager
 async def joined_until_signal(
     room: Room, destination: Destination, purpose: str, *, on_disconnect: OnDisconnect = "raise"
@@ -129,6 +135,7 @@ async def joined_until_signal(
         await wait_for_signal(task_status=task_status)
         nursery.cancel_scope.cancel()
 
+    report_connection(room)
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signal)
         async with room.connect(destination.url, destination.token, on_disconnect=on_disconnect):
