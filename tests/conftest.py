@@ -3,7 +3,8 @@
 An async test is marked `anyio` (mostly by `pytestmark`) and runs once on each backend: on trio with
 its autojump clock and on asyncio with an event loop that does the same, so that no test waits for
 time to pass. A test marked `real_time` runs on the real clock. On either, a test that only waits
-fails after `time_limit`, so that no wait in a test needs a limit of its own.
+fails after `time_limit`, and one that blocks after `alarm`, so that no wait in a test needs a limit
+of its own.
 
 `--backend` chooses one backend, or several. On uvloop, whose time cannot jump, only the `real_time`
 tests run; tests that run no event loop of ours run with trio, so that they run once in a matrix.
@@ -28,7 +29,7 @@ from trio_rpc.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import virtual_time_backend
 
-from .support.time_limit import limited, time_limit
+from .support.time_limit import alarm, limited, time_limit
 from .support.tokens import API_KEYS, make_token
 
 pytest_plugins = ["pytester"]
@@ -92,19 +93,20 @@ def _concerns(item: pytest.Item, backends: list[str]) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Run async tests within their time limit, and of property tests each example."""
+    """Run tests within their time limits, and of async property tests each example."""
     function = pyfuncitem.obj
     property_test = getattr(function, "hypothesis", None)
     seconds = time_limit(pyfuncitem)
-    if property_test is not None and iscoroutinefunction(inner := property_test.inner_test):
-        property_test.inner_test = limited(inner, seconds)
-        try:
-            return (yield)
-        finally:
-            property_test.inner_test = inner
-    if iscoroutinefunction(function):
-        pyfuncitem.obj = limited(function, seconds)
-    return (yield)
+    with alarm(pyfuncitem):
+        if property_test is not None and iscoroutinefunction(inner := property_test.inner_test):
+            property_test.inner_test = limited(inner, seconds)
+            try:
+                return (yield)
+            finally:
+                property_test.inner_test = inner
+        if iscoroutinefunction(function):
+            pyfuncitem.obj = limited(function, seconds)
+        return (yield)
 
 
 @pytest.fixture

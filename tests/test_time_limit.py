@@ -1,13 +1,16 @@
-"""The limit that every async test has: what waits for ever fails, and says where it waited."""
+"""The limits that every test has: one that waits for ever fails, and says where it waited."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
 
 import anyio
 import pytest
 
-from .support.time_limit import limited
+from .support import time_limit
+from .support.time_limit import alarm, limited
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +42,15 @@ async def test_what_fails_in_time_fails_as_it_would() -> None:
 
     with pytest.raises(ValueError, match=r"^as it would$"):
         await limited(fail, 60)("as it would")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no alarms")
+def test_a_test_that_blocks_for_ever_is_interrupted(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limit, "REAL_LIMIT", 0.04)
+    with (
+        pytest.raises(TimeoutError, match=r"^the test still ran here after 0\.1 s$"),
+        alarm(request.node),
+    ):
+        threading.Event().wait()

@@ -13,9 +13,6 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from attrs import define
 
-#: What a command may take on a busy machine, in seconds.
-PATIENCE = 60.0
-
 
 def environment(**variables: str) -> dict[str, str]:
     """Return the tests' environment, with no variables of LiveKit but `variables`."""
@@ -39,7 +36,6 @@ def run(*arguments: str, before: str = "", **variables: str) -> subprocess.Compl
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
         check=False,
     )
     assert "Traceback" not in completed.stderr
@@ -92,5 +88,5 @@ async def serving(*arguments: str, **variables: str) -> AsyncIterator[Server]:
         finally:
             if process.returncode is None:
                 process.terminate()
-                with anyio.move_on_after(PATIENCE, shield=True):
+                with anyio.move_on_after(60, shield=True):
                     await process.wait()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import define
 
-from .command import PATIENCE, command_line, environment
+from .command import command_line, environment
 
 
 @define
@@ -29,7 +28,7 @@ class Shell:
 
     def wait(self) -> tuple[int, str, str]:
         """Wait for the end; otherwise as `end`, without a signal."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
+        output, errors = self.process.communicate()
         assert "Traceback" not in errors
         return self.process.returncode, output, errors
 
@@ -45,15 +44,12 @@ def shell(*arguments: str, ready: str, **variables: str) -> Generator[Shell]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        alarm = threading.Timer(PATIENCE, process.kill)
-        alarm.start()
         try:
             assert process.stderr is not None
             said = process.stderr.readline()
             assert ready in said, said + process.stderr.read()
             yield Shell(process, said)
         finally:
-            alarm.cancel()
             if process.poll() is None:
                 process.kill()
 
@@ -92,7 +88,6 @@ def pipe(
         env=environment(**variables),
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
         check=False,
     )
 

@@ -19,7 +19,7 @@ from trio_rpc.cli import main
 
 from ..support.proxy import open_proxy
 from ..support.waiting import wait_until
-from .command import PATIENCE, command_line, environment, one_line, run
+from .command import command_line, environment, one_line, run
 from .shells import Serving, is_running, pipe, room_server, shell
 
 pytestmark = pytest.mark.real_time
@@ -91,7 +91,6 @@ def test_a_terminal_gets_a_progress_bar(url: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=theirs,
-            timeout=PATIENCE,
             check=False,
         )
     os.close(theirs)

@@ -6,13 +6,15 @@ import io
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from trio_rpc.cli.demo.output import Output
 from trio_rpc.cli.demo.scenes import CAST, SCENES
 
-from .command import PATIENCE, command_line, environment, one_line, run
+from .command import command_line, environment, one_line, run
 
 IMPORTS = "import trio_rpc.cli.demo.command as demo\nfrom attrs import evolve"
 TOOK = re.compile(r" +(\d+) ms$")
@@ -122,40 +124,38 @@ def test_a_participant_that_fails_says_why() -> None:
     assert re.match(r"trio-rpc demo: error: (alice|bob) failed: ", end)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_processes_quietly(number: signal.Signals, code: int) -> None:
-    process = subprocess.Popen(
+@contextmanager
+def running_demo() -> Iterator[subprocess.Popen[str]]:
+    """Run the demo, which is killed with the block; its first scene has begun."""
+    with subprocess.Popen(
         command_line("demo"),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith("1. "):
-            pass
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert any(line.startswith("1. ") for line in iter(process.stdout.readline, ""))
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_processes_quietly(number: signal.Signals, code: int) -> None:
+    with running_demo() as process:
         process.send_signal(number)
         # The participants have the same stderr: it ends when the last of them has.
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = process.communicate()
     assert (process.returncode, errors) == (code, "")
     assert "7 scenes" not in output
 
 
 def test_participants_end_when_the_demo_is_killed() -> None:
-    process = subprocess.Popen(
-        command_line("demo"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith("1. "):
-            pass
+    with running_demo() as process:
         process.kill()
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate()
     assert "Traceback" not in errors
 
 

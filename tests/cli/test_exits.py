@@ -17,7 +17,7 @@ from trio_rpc.cli.exits import (
     end_with,
 )
 
-from .command import PATIENCE, command_line, environment, one_line, run
+from .command import command_line, environment, one_line, run
 
 FAILING_TOKENS = "import trio_rpc.cli.token as t\nt.AccessToken = lambda *args: 1 / 0"
 CREATE = ("token", "create", "--dev", "--identity", "alice", "--room", "demo")
@@ -81,7 +81,6 @@ def test_verbose_shows_where_an_unexpected_error_comes_from() -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
         check=False,
     )
     assert completed.returncode == 1
@@ -98,7 +97,6 @@ def test_a_reader_that_has_gone_is_no_reason_for_words() -> None:
             env=environment(),
             stdout=writer,
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
             check=False,
         )
     finally:

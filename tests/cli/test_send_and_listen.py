@@ -17,7 +17,7 @@ from trio_rpc.cli import main
 from trio_rpc.cli.output import one_line as printable
 from trio_rpc.cli.saving import safe_name
 
-from .command import PATIENCE, one_line, run
+from .command import one_line, run
 from .shells import Serving, Shell, pipe, room_server, shell
 from .test_serve import token_of
 
@@ -203,7 +203,7 @@ def test_listen_ends_when_nobody_reads_it(url: str) -> None:
         assert ear.process.stdout is not None
         ear.process.stdout.close()
         send(url, "--data", "to nobody")
-        assert ear.process.wait(PATIENCE) == 1
+        assert ear.process.wait() == 1
         assert ear.process.stderr is not None
         assert ear.process.stderr.read() == ""
 

@@ -17,7 +17,7 @@ from trio_rpc.cli import main
 from trio_rpc.cli.options import DEV_API_KEY, DEV_API_SECRET
 from trio_rpc.links.websocket import SUBPROTOCOL
 
-from .command import PATIENCE, command_line, environment, one_line, run, serving
+from .command import command_line, environment, one_line, run, serving
 
 #: A certificate for localhost, with its private key.
 CERTIFICATE = str(Path(__file__).with_name("localhost.pem"))
@@ -115,13 +115,13 @@ def test_a_second_ctrl_c_does_not_wait_for_participants() -> None:
         output = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n")).split()
         port = urlsplit(output[output.index("URL") + 1]).port
         token = next(word for word in output if word.startswith("eyJ"))
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as silent:
+        with socket.create_connection(("127.0.0.1", port)) as silent:
             silent.sendall(upgrade_request(token))
             receive_until(silent, b"101 ")
             process.send_signal(signal.SIGINT)
             receive_until(silent, b"the server shuts down")
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == -signal.SIGINT
+            assert process.wait() == -signal.SIGINT
 
 
 def upgrade_request(token: str) -> bytes:

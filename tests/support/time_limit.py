@@ -1,8 +1,10 @@
-"""The limit on how long a test may take: it ends every wait that nothing else ends."""
+"""The limits on how long a test may take: they end every wait that nothing else ends."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
@@ -11,10 +13,12 @@ import pytest
 
 #: Virtual seconds, more than any test needs: one that only waits fails at once.
 VIRTUAL_LIMIT: Final = 100_000.0
-#: Real seconds, enough for a machine with twenty times as much to do as it can.
+#: Real seconds that an async test may wait, on a machine with twenty times as much to do as it can.
 REAL_LIMIT: Final = 240.0
 #: The same for tests marked `thorough`.
-THOROUGH_LIMIT: Final = 3_600.0
+THOROUGH_LIMIT: Final = 2_400.0
+#: Real seconds after which a test is interrupted that blocks the process, in multiples of these.
+ALARM_FACTOR: Final = 2.5
 
 AsyncTest = Callable[..., Awaitable[None]]
 
@@ -24,6 +28,27 @@ def time_limit(item: pytest.Item) -> float:
     if not item.get_closest_marker("real_time"):
         return VIRTUAL_LIMIT
     return THOROUGH_LIMIT if item.get_closest_marker("thorough") else REAL_LIMIT
+
+
+@contextmanager
+def alarm(item: pytest.Item) -> Iterator[None]:
+    """Interrupt a test that blocks the process for too long, as one that is not async does."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    limit = THOROUGH_LIMIT if item.get_closest_marker("thorough") else REAL_LIMIT
+    seconds = ALARM_FACTOR * limit
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"the test still ran here after {seconds:g} s")
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def limited(test: AsyncTest, seconds: float) -> AsyncTest:
