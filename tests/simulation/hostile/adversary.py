@@ -26,10 +26,10 @@ from . import forging
 from .answers import ANSWERS, Question
 from .facts import FACTS, fact_of_error, facts_of_end
 from .honest_side import HonestSide
+from .member import HostileMember, open_hostile_member
 from .moves import MOVES
 from .plan import ANSWER_PREFIX, Adversary, HostileScenario, PlannedMove
 from .play import KnownCall, Play
-from .raw_member import RawMember, open_raw_member
 from .server_calls import answer, is_of_the_server, play_server_calls
 
 #: How many calls of others are known at a time.
@@ -108,7 +108,7 @@ class HostileParty:
         """Return the honest participants."""
         return [each for each in self._scenario.profiles if not each.is_hostile]
 
-    def members(self) -> Sequence[RawMember]:
+    def members(self) -> Sequence[HostileMember]:
         """Return the adversaries who are in the room and may send."""
         return [
             each.member
@@ -116,7 +116,9 @@ class HostileParty:
             if each.member is not None and each.adversary.may_send
         ]
 
-    async def storm(self, count: int, play: Callable[[RawMember, int], Awaitable[None]]) -> None:
+    async def storm(
+        self, count: int, play: Callable[[HostileMember, int], Awaitable[None]]
+    ) -> None:
         """Have many join at once under names of their own, each to play and leave."""
         async with anyio.create_task_group() as nursery:
             for number in range(count):
@@ -124,7 +126,7 @@ class HostileParty:
                 nursery.start_soon(partial(self._join_and_play, identity, number, play))
 
     async def _join_and_play(
-        self, identity: str, number: int, play: Callable[[RawMember, int], Awaitable[None]]
+        self, identity: str, number: int, play: Callable[[HostileMember, int], Awaitable[None]]
     ) -> None:
         try:
             async with self._open_member(identity, {}) as member:
@@ -132,11 +134,11 @@ class HostileParty:
         except* (ConnectError, LinkClosedError):
             pass
 
-    async def join_again(self, member: RawMember) -> None:
+    async def join_again(self, member: HostileMember) -> None:
         """Join as somebody who is in the room already, and leave."""
         try:
             async with self._open_member(member.identity, {}) as other:
-                await other.post_signal(ping=1)
+                await other.send_signal(ping=1)
         except* (ConnectError, LinkClosedError):
             pass
 
@@ -147,7 +149,7 @@ class HostileParty:
 
     # Listener
 
-    def on_packet(self, member: RawMember, packet: models.DataPacket) -> None:
+    def on_packet(self, member: HostileMember, packet: models.DataPacket) -> None:
         """Answer a call, if that is one."""
         if hostile := self._hostiles.get(member.identity):
             hostile.on_packet(member, packet)
@@ -157,7 +159,7 @@ class HostileParty:
         if fact := fact_of_error(code, data):
             self.sometimes.reach(fact)
 
-    def on_read_on(self, member: RawMember) -> None:
+    def on_read_on(self, member: HostileMember) -> None:
         """Note a time in which an adversary did not read what honest participants send it."""
         if member.identity in self._hostiles:
             self._unread.append((member.unread_since, anyio.current_time()))
@@ -176,14 +178,14 @@ class HostileParty:
     @asynccontextmanager
     async def _open_member(
         self, identity: str, grants: dict[str, bool], *, speaks_v2: bool = True
-    ) -> AsyncGenerator[RawMember]:
+    ) -> AsyncGenerator[HostileMember]:
         server = self._world.server
         request = join_request(resumes=False)
         if not speaks_v2:
             request.client_info.CopyFrom(models.ClientInfo(sdk=models.ClientInfo.PYTHON))
         token = server.token(identity, **dict[str, Any](grants))
         async with (
-            open_raw_member(server, token, request, self) as (member, early),
+            open_hostile_member(server, token, request, self) as (member, early),
             anyio.create_task_group() as nursery,
         ):
             nursery.start_soon(member.receive_forever, early)
@@ -194,7 +196,7 @@ class HostileParty:
                 self._note_end(member)
                 nursery.cancel_scope.cancel()
 
-    def _note_end(self, member: RawMember) -> None:
+    def _note_end(self, member: HostileMember) -> None:
         for fact in facts_of_end(member.closed_because or "", member.refusals):
             self.sometimes.reach(fact)
 
@@ -218,13 +220,13 @@ class _Hostile:
 
     def __init__(self, party: HostileParty, adversary: Adversary) -> None:
         self.adversary = adversary
-        self.member: RawMember | None = None
+        self.member: HostileMember | None = None
         self._party = party
         self._nursery: TaskGroup
         self._came = anyio.Event()
         self._questions = 0
 
-    async def present(self) -> RawMember:
+    async def present(self) -> HostileMember:
         """Return the member that it is, as soon as it is one."""
         while self.member is None:
             await self._came.wait()
@@ -263,15 +265,15 @@ class _Hostile:
                 presence.ended = anyio.current_time()
                 self._nursery.cancel_scope.cancel()
 
-    async def _ping(self, member: RawMember) -> None:
+    async def _ping(self, member: HostileMember) -> None:
         with suppress(LinkClosedError):
             while True:
                 await anyio.sleep(_PING_INTERVAL)
-                await member.post_signal(ping_req=rtc.Ping(timestamp=1))
+                await member.send_signal(ping_req=rtc.Ping(timestamp=1))
 
     # Being called
 
-    def on_packet(self, member: RawMember, packet: models.DataPacket) -> None:
+    def on_packet(self, member: HostileMember, packet: models.DataPacket) -> None:
         """Answer a call, if that is one."""
         caller = packet.participant_identity
         match packet.WhichOneof("value"):

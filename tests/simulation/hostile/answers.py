@@ -16,8 +16,8 @@ from livekit.protocol import models
 
 from ..hostile_causes import signature
 from . import forging
+from .member import HostileMember
 from .play import KnownCall, Table
-from .raw_member import RawMember
 
 
 @define
@@ -28,7 +28,7 @@ class Question:
         timeout: Seconds that the caller gives it.
     """
 
-    me: RawMember
+    me: HostileMember
     table: Table
     random: Random
     caller: str
@@ -42,7 +42,7 @@ class Question:
 
     async def send(self, *packets: models.DataPacket) -> None:
         """Send packets one by one, each with its number."""
-        await self.me.post(*map(self.me.numbered, packets))
+        await self.me.send(*map(self.me.numbered, packets))
 
     def ack(self) -> models.DataPacket:
         """Return the ack."""
@@ -153,7 +153,7 @@ async def by_a_friend(question: Question) -> None:
     """Have another adversary answer."""
     for member in question.table.members():
         if member is not question.me:
-            await member.post(
+            await member.send(
                 question.ack(),
                 question.response(f"a friend's answer {signature(member.identity)}"),
                 question.stream(f"a friend's stream {signature(member.identity)}".encode()),

@@ -99,11 +99,11 @@ async def _flood(play: Play, make: MakePacket) -> None:
     to_one = random.random() < 0.7
     packets = [make(play, alone if to_one else random.choice(identities), n) for n in range(count)]
     if random.random() < 0.5:
-        await play.post_together(*packets)
+        await play.send_together(*packets)
     elif random.random() < 0.5:
-        await play.post(*packets)
+        await play.send(*packets)
     else:
-        await play.me.post(*packets, channel=Channel.LOSSY)
+        await play.me.send(*packets, channel=Channel.LOSSY)
 
 
 async def _flood_with_signals(play: Play, make: Callable[[Play, int], dict[str, Any]]) -> None:
@@ -111,7 +111,7 @@ async def _flood_with_signals(play: Play, make: Callable[[Play, int], dict[str, 
         rtc.SignalRequest(**make(play, n)).SerializeToString()
         for n in range(play.random.choice((20, 60)))
     ]
-    await play.me.post_together([Frame(Channel.SIGNAL, body) for body in bodies])
+    await play.me.send_together([Frame(Channel.SIGNAL, body) for body in bodies])
 
 
 async def data_for_everybody(play: Play) -> None:
@@ -119,8 +119,8 @@ async def data_for_everybody(play: Play) -> None:
     count = play.random.choice((50, 200))
     small = forging.user(play.signed().encode(), topic="everybody")
     large = forging.user(play.signed().encode().ljust(20_000), topic="everybody")
-    await play.me.post_together([small] * count)
-    await play.me.post(*[large] * (count // 10))
+    await play.me.send_together([small] * count)
+    await play.me.send(*[large] * (count // 10))
 
 
 async def more_than_a_queue(play: Play) -> None:
@@ -131,7 +131,7 @@ async def more_than_a_queue(play: Play) -> None:
     fitting = max(play.limits.max_message_bytes // (size + 200), 1)
     message = [forging.user(body, callee, topic="flood")] * fitting
     for _ in range(2 * play.limits.max_queue_bytes // (size * fitting) + 1):
-        await play.me.post_together(message)
+        await play.me.send_together(message)
 
 
 async def small_frames_become_large(play: Play) -> None:
@@ -140,20 +140,20 @@ async def small_frames_become_large(play: Play) -> None:
     tiny = Frame(Channel.RELIABLE, forging.user(b"", callee).SerializeToString())
     # What is one queue of the receiver's, once each has its stamps.
     count = min(play.limits.max_queue_bytes // 60, 20_000)
-    await play.me.post_together([tiny] * count)
+    await play.me.send_together([tiny] * count)
 
 
 async def small_changes_of_large_attributes(play: Play) -> None:
     """Have large attributes announced to everybody again and again, for a few bytes each."""
     large = {f"{number}": "a" * 5_900 for number in range(10)}
-    await play.me.post_signal(update_metadata=rtc.UpdateParticipantMetadata(attributes=large))
+    await play.me.send_signal(update_metadata=rtc.UpdateParticipantMetadata(attributes=large))
     small = rtc.SignalRequest(
         update_metadata=rtc.UpdateParticipantMetadata(attributes={"0": "b" * 5})
     ).SerializeToString()
     count = 2 * play.limits.max_queue_bytes // 55_000 + 10
-    await play.me.post_together([Frame(Channel.SIGNAL, small)] * count)
+    await play.me.send_together([Frame(Channel.SIGNAL, small)] * count)
     await play.wait(0.2)
-    await play.me.post_signal(
+    await play.me.send_signal(
         update_metadata=rtc.UpdateParticipantMetadata(attributes=dict.fromkeys(large, ""))
     )
 
@@ -162,7 +162,7 @@ async def tiny_frames(play: Play) -> None:
     """Send one message of frames by the hundred thousand."""
     empty, ping, unknown = b"", b"\x70\x01", b"\xa0\x06\x01"
     body, count = play.random.choice(((empty, 100_000), (unknown, 100_000), (ping, 10_000)))
-    await play.me.post_message(forging.tiny_frames(body, count))
+    await play.me.send_message(forging.tiny_frames(body, count))
 
 
 MOVES: Final[dict[str, Move]] = {

@@ -16,9 +16,9 @@ async def same_id_running(play: Play) -> None:
     callee, request_id = play.victim().identity, play.new_id()
     payload = play.payload(seconds=0.05)
     copies = play.random.randint(2, 5)
-    await play.post_together(*(forging.request(callee, request_id, payload) for _ in range(copies)))
+    await play.send_together(*(forging.request(callee, request_id, payload) for _ in range(copies)))
     await play.wait(0.02)
-    await play.post(forging.request(callee, request_id, payload))
+    await play.send(forging.request(callee, request_id, payload))
     await play.wait(1.0)
     if play.me.responses[request_id] == 1:
         play.reach("B1: a request whose id was running was ignored")
@@ -28,10 +28,10 @@ async def same_id_answered(play: Play) -> None:
     """Send a request again when it was answered, within its time."""
     callee, request_id = play.victim().identity, play.new_id()
     again = forging.request(callee, request_id, play.payload(), timeout_ms=9_000)
-    await play.post(again)
+    await play.send(again)
     await play.wait(0.5)
     answered = play.me.responses[request_id] == 1
-    await play.post(again, forging.stream_request(callee, request_id, play.payload().encode()))
+    await play.send(again, forging.stream_request(callee, request_id, play.payload().encode()))
     await play.wait(0.5)
     if answered and play.me.responses[request_id] == 1:
         play.reach("B1: a request whose id was answered was ignored")
@@ -41,7 +41,7 @@ async def same_id_by_both_transports(play: Play) -> None:
     """Send a request as a packet and as streams, inline and in chunks."""
     callee, request_id = play.victim().identity, play.new_id()
     payload = play.payload(seconds=0.05)
-    await play.post_together(
+    await play.send_together(
         forging.request(callee, request_id, payload),
         forging.stream_request(callee, request_id, payload.encode(), stream_id="first"),
         forging.stream_request(callee, request_id, None, stream_id=request_id),
@@ -55,7 +55,7 @@ async def same_id_by_both_transports(play: Play) -> None:
 async def same_id_to_everybody(play: Play) -> None:
     """Send requests with one id to every honest participant."""
     request_id = play.new_id()
-    await play.post_together(
+    await play.send_together(
         *(
             forging.request(each.identity, request_id, play.payload(seconds=0.01))
             for each in play.table.honest()
@@ -69,7 +69,7 @@ async def odd_ids(play: Play) -> None:
     for length in (0, 129, 63_600):
         odd = "i" * length
         payload = play.payload().encode()
-        await play.post(
+        await play.send(
             forging.request(callee, odd, play.payload() if length < 60_000 else ""),
             forging.cancellation(callee, odd),
             forging.ack(callee, odd),
@@ -77,14 +77,14 @@ async def odd_ids(play: Play) -> None:
             forging.error_response(callee, odd, 1500, play.signed()),
         )
         if length < 20_000:
-            await play.post(
+            await play.send(
                 forging.stream_request(callee, odd, payload),
                 forging.stream_request(callee, odd, None),
                 forging.chunk(callee, stream_id=odd, index=0, content=payload),
                 forging.trailer(callee, stream_id=odd),
             )
         else:
-            await play.post(forging.stream_request(callee, odd, b"", stream_id="s"))
+            await play.send(forging.stream_request(callee, odd, b"", stream_id="s"))
 
 
 async def long_id_and_large_answer(play: Play) -> None:
@@ -92,7 +92,7 @@ async def long_id_and_large_answer(play: Play) -> None:
     callee = play.victim().identity
     for answer in (15_000, 0):
         long_id = f"{play.new_id()} ".ljust(55_000, "x")
-        await play.post(
+        await play.send(
             forging.request(callee, long_id, play.payload(answer=answer)),
             forging.stream_request(
                 callee, long_id[:50_000], play.payload(answer=answer).encode(), stream_id="s"
@@ -111,7 +111,7 @@ async def odd_texts(play: Play) -> None:
         "%s%n{0}{x.y}",
         "\U0010ffff",
     ):
-        await play.post(
+        await play.send(
             forging.request(callee, f"{odd}{play.new_id()}", play.payload(), method=odd),
             forging.stream_request(callee, f"{odd}{play.new_id()}", b"", method=odd),
             forging.header(
@@ -132,7 +132,7 @@ async def forged_answers(play: Play) -> None:
     own = [call for call in known if call.callee == play.me.identity]
     for call in [each for each in known if each not in own]:
         forged = f"forged {play.signed()}"
-        await play.post(
+        await play.send(
             forging.ack(call.caller, call.request_id),
             forging.response(call.caller, call.request_id, forged),
             forging.error_response(call.caller, call.request_id, 1502, forged),
@@ -150,7 +150,7 @@ async def stolen_ids(play: Play) -> None:
     for call in list(play.table.known_calls)[-10:]:
         for end in (call.caller, call.callee):
             if end != play.me.identity:
-                await play.post(
+                await play.send(
                     forging.request(end, call.request_id, play.payload(seconds=0.01)),
                     forging.stream_request(end, call.request_id, play.payload().encode()),
                     forging.cancellation(end, call.request_id),
@@ -183,7 +183,7 @@ async def forged_stamps(play: Play) -> None:
         each.participant_sid = play.random.choice(("", "PA_0000000000000000", play.me.sid))
         # Several times over: protobuf takes the last, and merges messages.
         stamp = models.DataPacket(participant_identity=honest.identity).SerializeToString()
-        await play.me.post(models.DataPacket.FromString(each.SerializeToString() + stamp))
+        await play.me.send(models.DataPacket.FromString(each.SerializeToString() + stamp))
 
 
 def _last_id(play: Play, caller: str) -> str:
@@ -199,7 +199,7 @@ async def repeated_numbers(play: Play) -> None:
     play.me.numbered(first)
     for each in others:
         each.sequence = first.sequence
-    await play.me.post(first, *others)
+    await play.me.send(first, *others)
     await play.wait(0.5)
     if [play.me.acks[each] for each in ids] == [1, 0, 0, 0, 0]:
         play.reach("P6: packets with a number that came before were ignored")
@@ -211,7 +211,7 @@ async def odd_numbers(play: Play) -> None:
     for sequence in (0, 0, 5, 4, 3, 2, 1, 3_000, 1, 2_900, 2**31, 2**32 - 1, 2**32 - 2, 7):
         packet = forging.request(callee, play.new_id(), play.payload())
         packet.sequence = sequence
-        await play.me.post(packet)
+        await play.me.send(packet)
     # What is numbered from here on is older than the window: it joins again for a new one.
     play.me.stop_numbering()
 
@@ -221,8 +221,8 @@ async def same_id_from_several(play: Play) -> None:
     callee, request_id = play.victim().identity, play.new_id()
     for member in play.table.members():
         theirs = evolve(play, me=member)
-        await member.post(forging.request(callee, request_id, theirs.payload(seconds=0.02)))
-        await member.post(forging.cancellation(callee, request_id))
+        await member.send(forging.request(callee, request_id, theirs.payload(seconds=0.02)))
+        await member.send(forging.cancellation(callee, request_id))
 
 
 MOVES: Final[dict[str, Move]] = {

@@ -114,7 +114,7 @@ MALFORMED: Final[dict[str, Malformed]] = {
 async def _play_malformed(play: Play, make: Malformed) -> None:
     for _ in range(play.random.randint(1, 5)):
         body = make(play.victim().identity, play.random)
-        await play.me.post_frame(Frame(play.random.choice((Channel.RELIABLE, Channel.LOSSY)), body))
+        await play.me.send_frame(Frame(play.random.choice((Channel.RELIABLE, Channel.LOSSY)), body))
 
 
 async def malformed_by_the_hundred(play: Play) -> None:
@@ -122,12 +122,12 @@ async def malformed_by_the_hundred(play: Play) -> None:
     kinds = list(MALFORMED.values())
     count = play.limits.max_malformed + 20
     callee = play.victim().identity
-    await play.me.post_together(
+    await play.me.send_together(
         Frame(Channel.RELIABLE, play.random.choice(kinds)(callee, play.random))
         for _ in range(count)
     )
     await play.wait(0.5)
-    await play.me.post_frame(Frame(Channel.RELIABLE, b""))
+    await play.me.send_frame(Frame(Channel.RELIABLE, b""))
 
 
 async def malformed_for_the_receiver(play: Play) -> None:
@@ -180,7 +180,7 @@ async def malformed_for_the_receiver(play: Play) -> None:
         forging.cancellation(callee, b"\xff" * 500),
     ]
     play.random.shuffle(odd)
-    await play.me.post(*odd)
+    await play.me.send(*odd)
 
 
 async def unknown_enums(play: Play) -> None:
@@ -192,13 +192,13 @@ async def unknown_enums(play: Play) -> None:
     operation = forging.header(callee, stream_id="o", topic=forging.TEXT_TOPIC)
     operation.stream_header.text_header.operation_type = 99  # type: ignore[assignment]
     encryption = forging.header(callee, stream_id="e", topic=forging.TEXT_TOPIC, encryption_type=99)
-    await play.me.post(unknown, compressed, operation, encryption)
+    await play.me.send(unknown, compressed, operation, encryption)
     # A field with the number 200 in place of a value, and one beside it.
     body = forging.user(play.signed().encode(), callee).SerializeToString()
     for unheard in (b"\xc2\x0c\x03abc", body + b"\xc2\x0c\x03abc", b"\xfa\xff\xff\xff\x0f\x00"):
-        await play.me.post_frame(Frame(Channel.RELIABLE, unheard))
+        await play.me.send_frame(Frame(Channel.RELIABLE, unheard))
     # A frame of a channel that there is not
-    await play.me.post_message(b"\x22\x03abc")
+    await play.me.send_message(b"\x22\x03abc")
 
 
 async def no_frames(play: Play) -> None:
@@ -213,7 +213,7 @@ async def no_frames(play: Play) -> None:
         random.randbytes(random.randint(1, 300)),
         bytes(random.choice((1_000, 60_000))),
     ):
-        await play.me.post_message(message)
+        await play.me.send_message(message)
 
 
 async def malformed_signalling(play: Play) -> None:
@@ -233,7 +233,7 @@ async def malformed_signalling(play: Play) -> None:
         rtc.SignalRequest(add_track=rtc.AddTrackRequest(name="t" * 5_000)).SerializeToString(),
         rtc.SignalRequest(simulate=rtc.SimulateScenario(node_failure=True)).SerializeToString(),
     ):
-        await play.me.post_frame(Frame(Channel.SIGNAL, body))
+        await play.me.send_frame(Frame(Channel.SIGNAL, body))
 
 
 MOVES: Final[dict[str, Move]] = {

@@ -11,23 +11,23 @@ from livekit.protocol import models, rtc
 from trio_rpc.links import Channel, Frame, LinkClosedError
 
 from . import forging
+from .member import HostileMember
 from .play import Move, Play
-from .raw_member import RawMember
 
 
 async def storm(play: Play) -> None:
     """Join and leave by the dozen, some with a call and some without a word."""
     victims = [each.identity for each in play.table.honest()]
 
-    async def come_and_go(member: RawMember, number: int) -> None:
+    async def come_and_go(member: HostileMember, number: int) -> None:
         if number % 3 == 0:
             victim = victims[number % len(victims)]
-            await member.post(
+            await member.send(
                 forging.request(victim, f"storm {number}", "{}"),
                 forging.stream_request(victim, f"storm stream {number}", None),
             )
         if number % 3 == 1:
-            await member.post_signal(leave=rtc.LeaveRequest())
+            await member.send_signal(leave=rtc.LeaveRequest())
 
     await play.table.storm(play.random.choice((10, 30)), come_and_go)
 
@@ -37,7 +37,7 @@ async def crowd_that_does_not_read(play: Play) -> None:
     everybody_is_there = anyio.Event()
     missing = count = 270
 
-    async def be_there(member: RawMember, number: int) -> None:
+    async def be_there(member: HostileMember, number: int) -> None:
         nonlocal missing
         member.stop_reading()
         missing -= 1
@@ -50,7 +50,7 @@ async def crowd_that_does_not_read(play: Play) -> None:
         await everybody_is_there.wait()
         large = forging.user(play.signed().encode().ljust(30_000), topic="everybody")
         for _ in range(play.limits.max_queue_bytes // 30_000 + 20):
-            await play.me.post(large)
+            await play.me.send(large)
 
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(send)
@@ -61,7 +61,7 @@ async def crowd_that_does_not_read(play: Play) -> None:
 async def replace_itself(play: Play) -> None:
     """Join again and again under its own name."""
     me = play.me
-    await play.post(*_begun(play))
+    await play.send(*_begun(play))
     for _ in range(play.random.randint(2, 6)):
         await play.table.join_again(me)
 
@@ -78,15 +78,15 @@ def _begun(play: Play) -> list[models.DataPacket]:
 async def leave_in_the_middle(play: Play) -> None:
     """Leave with calls and streams begun, and go on sending."""
     me = play.me
-    await play.post(*_begun(play), *_begun(play))
+    await play.send(*_begun(play), *_begun(play))
     leave = Frame(Channel.SIGNAL, rtc.SignalRequest(leave=rtc.LeaveRequest()).SerializeToString())
-    await me.post_together([*_begun(play), leave, *_begun(play)])
-    await me.post_together(_begun(play))
+    await me.send_together([*_begun(play), leave, *_begun(play)])
+    await me.send_together(_begun(play))
 
 
 async def vanish(play: Play) -> None:
     """End the connection with calls and streams begun, without a word."""
-    await play.post(*_begun(play), *_begun(play))
+    await play.send(*_begun(play), *_begun(play))
     await play.me.stream.aclose("")
 
 
@@ -101,8 +101,8 @@ async def read_nothing(play: Play) -> None:
         with anyio.move_on_after(play.limits.read_timeout + play.limits.ping_interval + 1):
             while not me.closed.is_set():
                 for friend in friends or [me]:
-                    await friend.post(data)
-                await me.post_signal(ping=1)
+                    await friend.send(data)
+                await me.send_signal(ping=1)
                 await play.wait(0.02)
     finally:
         me.read_on()
@@ -124,7 +124,7 @@ async def read_slowly(play: Play) -> None:
         nonlocal sent
         with suppress(LinkClosedError):
             while sent < total:
-                await friend.post_together([data] * 5)
+                await friend.send_together([data] * 5)
                 sent += 60_000
 
     async with anyio.create_task_group() as nursery:
@@ -146,7 +146,7 @@ async def read_slowly(play: Play) -> None:
 async def be_silent_too_long(play: Play) -> None:
     """Be silent for longer than the server allows."""
 
-    async def be_silent(member: RawMember, _number: int) -> None:
+    async def be_silent(member: HostileMember, _number: int) -> None:
         with anyio.move_on_after(play.limits.ping_timeout + 5):
             await member.closed.wait()
         if "silent" in (member.closed_because or ""):

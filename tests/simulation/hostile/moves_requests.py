@@ -26,7 +26,7 @@ async def waiting_for_49_days(play: Play) -> None:
     callee = play.narrow().identity
     payload = play.payload(seconds=0.02)
     for _ in range(_more_than_wait(play, callee)):
-        await play.post(
+        await play.send(
             forging.request(callee, play.new_id(), payload, timeout_ms=forging.MAX_TIMEOUT_MS)
         )
 
@@ -36,7 +36,7 @@ async def large_requests_that_wait(play: Play) -> None:
     callee = play.narrow().identity
     payload = play.payload(seconds=0.02).ljust(15_000)
     for _ in range(play.random.choice((80, 150))):
-        await play.post(
+        await play.send(
             forging.request(callee, play.new_id(), payload, timeout_ms=forging.MAX_TIMEOUT_MS)
         )
 
@@ -46,11 +46,11 @@ async def cancel_newest_first(play: Play) -> None:
     callee = play.narrow().identity
     ids = [play.new_id() for _ in range(_more_than_wait(play, callee))]
     payload = play.payload(seconds=0.05)
-    await play.post(
+    await play.send(
         *(forging.request(callee, each, payload, timeout_ms=forging.MAX_TIMEOUT_MS) for each in ids)
     )
     await play.wait(0.01)
-    await play.post_together(*(forging.cancellation(callee, each) for each in reversed(ids)))
+    await play.send_together(*(forging.cancellation(callee, each) for each in reversed(ids)))
 
 
 async def cancel_in_the_same_message(play: Play) -> None:
@@ -70,7 +70,7 @@ async def cancel_in_the_same_message(play: Play) -> None:
             forging.stream_request(callee, request_id, payload.encode()),
             forging.cancellation(callee, request_id),
         ]
-    await play.post_together(*packets)
+    await play.send_together(*packets)
     await play.wait(0.2)
     if all(play.me.responses[each] == 1 for each in (*ids, *streamed)):
         play.reach("B5: cancellations in the message of their requests counted")
@@ -81,16 +81,16 @@ async def cancel_again_and_again(play: Play) -> None:
     callee, request_id = play.victim().identity, play.new_id()
     cancellation = forging.cancellation(callee, request_id)
     request = forging.request(callee, request_id, play.payload(seconds=0.1))
-    await play.me.post_together([cancellation] * 50)
-    await play.me.post_together([request, *[cancellation] * 200])
+    await play.me.send_together([cancellation] * 50)
+    await play.me.send_together([request, *[cancellation] * 200])
     await play.wait(0.5)
-    await play.me.post_together([cancellation] * 50)
+    await play.me.send_together([cancellation] * 50)
 
 
 async def cancel_the_calls_of_others(play: Play) -> None:
     """Give up calls that others have made, at both ends."""
     for call in list(play.table.known_calls)[-30:]:
-        await play.post(
+        await play.send(
             forging.cancellation(call.callee, call.request_id),
             forging.cancellation(call.caller, call.request_id),
         )
@@ -101,7 +101,7 @@ async def call_and_give_up(play: Play) -> None:
     callee = play.victim().identity
     for _ in range(play.random.choice((30, 100))):
         request_id = play.new_id()
-        await play.post(
+        await play.send(
             forging.request(callee, request_id, play.payload(seconds=0.5)),
             forging.cancellation(callee, request_id),
         )
@@ -111,27 +111,27 @@ async def odd_requests(play: Play) -> None:
     """Ask for odd versions, methods and timeouts."""
     callee = play.victim().identity
     for version in (0, 2, 2**32 - 1):
-        await play.post(forging.request(callee, play.new_id(), play.payload(), version=version))
+        await play.send(forging.request(callee, play.new_id(), play.payload(), version=version))
     for method in ("", "m" * 65, "m" * 40_000, "lk.rpc_request", "__class__"):
-        await play.post(forging.request(callee, play.new_id(), "x", method=method))
+        await play.send(forging.request(callee, play.new_id(), "x", method=method))
     for timeout_ms in (0, 1, forging.MAX_TIMEOUT_MS):
-        await play.post(
+        await play.send(
             forging.request(callee, play.new_id(), play.payload(), timeout_ms=timeout_ms),
             forging.stream_request(
                 callee, play.new_id(), play.payload().encode(), timeout_ms=timeout_ms
             ),
         )
     for odd in ("", "-1", "1e3", " 5", "99999999999", "\u0665"):
-        await play.post(forging.stream_request(callee, play.new_id(), b"x", timeout_ms=odd))
+        await play.send(forging.stream_request(callee, play.new_id(), b"x", timeout_ms=odd))
 
 
 async def odd_payloads(play: Play) -> None:
     """Call with payloads that are nothing, no JSON, or larger than payloads are."""
     callee = play.victim().identity
     for payload in ("", "{", "[" * 5_000, "\x00" * 1_000, "p" * 60_000):
-        await play.post(forging.request(callee, play.new_id(), payload))
+        await play.send(forging.request(callee, play.new_id(), payload))
         if len(payload) < 50_000:
-            await play.post(forging.stream_request(callee, play.new_id(), payload.encode()))
+            await play.send(forging.stream_request(callee, play.new_id(), payload.encode()))
 
 
 async def unread_answers(play: Play) -> None:
@@ -158,7 +158,7 @@ async def _ask_and_do_not_read(play: Play, requests: list[models.DataPacket]) ->
         else:
             packet.stream_header.stream_id = request_id
             packet.stream_header.attributes["lk.rpc_request_id"] = request_id
-        await play.post(packet)
+        await play.send(packet)
     await play.wait(play.random.choice((0.5, 2.0)))
     play.me.read_on()
 

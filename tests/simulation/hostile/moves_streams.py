@@ -69,7 +69,7 @@ async def _headers(play: Play, begin: Begin) -> None:
     """Begin more streams than one may have open, and end none."""
     to = _few_streams(play)
     count = _more_than_open(play, to)
-    await play.post(*(begin(play, to, play.new_id()) for _ in range(count)))
+    await play.send(*(begin(play, to, play.new_id()) for _ in range(count)))
 
 
 async def headers_with_large_attributes(play: Play) -> None:
@@ -84,16 +84,16 @@ async def headers_with_large_attributes(play: Play) -> None:
             else:
                 for key in range(3_000):
                     attributes[f"{key}"] = "large"
-            await play.post(large)
+            await play.send(large)
 
 
 async def streams_that_never_end(play: Play) -> None:
     """Send a chunk now and then, so that nobody gives the streams up."""
     to = play.victim().identity
     streams = [(begin, play.new_id()) for begin in _KINDS.values() for _ in range(3)]
-    await play.post(*(begin(play, to, stream_id) for begin, stream_id in streams))
+    await play.send(*(begin(play, to, stream_id) for begin, stream_id in streams))
     for index in range(4):
-        await play.post(
+        await play.send(
             *(forging.chunk(to, stream_id=each, index=index, content=b"x") for _, each in streams)
         )
         await play.wait(0.7)
@@ -107,7 +107,7 @@ async def content_up_to_the_budget(play: Play) -> None:
     piece = b"x" * 15_000
     for _ in range(1 + budget // 60_000):
         stream_id = play.new_id()
-        await play.post(
+        await play.send(
             begin(play, to.identity, stream_id),
             *(
                 forging.chunk(to.identity, stream_id=stream_id, index=index, content=piece)
@@ -123,7 +123,7 @@ async def gaps(play: Play) -> None:
         for indexes in ((0, 2), (0, 0), (1,), (0, 1, 2**63)):
             stream_id = play.new_id()
             early = forging.chunk(to, stream_id=stream_id, index=0)
-            await play.post(
+            await play.send(
                 early,
                 begin(play, to, stream_id),
                 *(forging.chunk(to, stream_id=stream_id, index=index) for index in indexes),
@@ -137,7 +137,7 @@ async def unknown_streams(play: Play) -> None:
     to = play.victim().identity
     known = [each.request_id for each in play.table.known_calls][-5:]
     for stream_id in ("unknown", "", *known):
-        await play.post(
+        await play.send(
             forging.chunk(to, stream_id=stream_id, index=0),
             forging.trailer(to, stream_id=stream_id, reason="because"),
             forging.chunk(stream_id=stream_id, index=1),
@@ -151,10 +151,10 @@ async def headers_twice(play: Play) -> None:
     kinds = list(_KINDS.values()) * 2
     play.random.shuffle(kinds)
     for index, begin in enumerate(kinds):
-        await play.post(
+        await play.send(
             begin(play, to, stream_id), forging.chunk(to, stream_id=stream_id, index=index)
         )
-    await play.post(forging.trailer(to, stream_id=stream_id))
+    await play.send(forging.trailer(to, stream_id=stream_id))
 
 
 async def wrong_lengths(play: Play) -> None:
@@ -165,7 +165,7 @@ async def wrong_lengths(play: Play) -> None:
             stream_id = play.new_id()
             wrong = begin(play, to, stream_id)
             wrong.stream_header.total_length = announced
-            await play.post(
+            await play.send(
                 wrong,
                 forging.chunk(to, stream_id=stream_id, index=0, content=b"xxx"),
                 forging.trailer(to, stream_id=stream_id),
@@ -184,11 +184,11 @@ async def _bombs(play: Play, begin: Begin) -> None:
                 bomb.stream_header.total_length = mebibytes * 2**20
             if inline:
                 bomb.stream_header.inline_content = forging.bomb(mebibytes)
-                await play.post(bomb)
+                await play.send(bomb)
                 continue
             content = forging.bomb(mebibytes)
             middle = len(content) // 2
-            await play.post(
+            await play.send(
                 bomb,
                 forging.chunk(to, stream_id=stream_id, index=0, content=content[:middle]),
                 forging.chunk(to, stream_id=stream_id, index=1, content=content[middle:]),
@@ -205,14 +205,14 @@ async def bombs_by_the_dozen(play: Play) -> None:
         bomb.stream_header.compression = forging.DEFLATE
         bomb.stream_header.inline_content = forging.bomb(4)
         bombs.append(bomb)
-    await play.post_together(*bombs)
+    await play.send_together(*bombs)
 
 
 async def streams_for_everybody(play: Play) -> None:
     """Send a whole stream to nobody in particular, and one that names some in its header alone."""
     for named in ((), (play.victim().identity, play.victim().identity)):
         stream_id = play.new_id()
-        await play.post(
+        await play.send(
             forging.header(
                 *named,
                 stream_id=stream_id,
@@ -232,7 +232,7 @@ async def directed_streams(play: Play) -> None:
     to = [play.victim().identity, *(f"nobody {number}" for number in range(900))]
     for _ in range(30):
         header = forging.header(*to, stream_id=play.new_id(), topic="nobody wants it")
-        await play.post(header)
+        await play.send(header)
 
 
 MOVES: Final[dict[str, Move]] = {

@@ -17,7 +17,7 @@ from trio_rpc.server import ServerLimits
 from ..hostile_causes import signature
 from ..scenario import Profile
 from ..sometimes import Sometimes
-from .raw_member import RawMember
+from .member import HostileMember
 
 
 @frozen
@@ -43,15 +43,17 @@ class Table(Protocol):
         """Return the honest participants who are in the room."""
         ...
 
-    def members(self) -> Sequence[RawMember]:
+    def members(self) -> Sequence[HostileMember]:
         """Return the adversaries who are in the room and may send."""
         ...
 
-    async def storm(self, count: int, play: Callable[[RawMember, int], Awaitable[None]]) -> None:
+    async def storm(
+        self, count: int, play: Callable[[HostileMember, int], Awaitable[None]]
+    ) -> None:
         """Have many join at once under names of their own, each to play and leave."""
         ...
 
-    async def join_again(self, member: RawMember) -> None:
+    async def join_again(self, member: HostileMember) -> None:
         """Join as somebody who is in the room already, and leave."""
         ...
 
@@ -69,7 +71,7 @@ class Play:
         limits: Those of the server.
     """
 
-    me: RawMember
+    me: HostileMember
     table: Table
     random: Random
     limits: ServerLimits
@@ -113,13 +115,13 @@ class Play:
         """Return words by which all is known that this adversary sends."""
         return signature(self.me.identity)
 
-    async def post(self, *packets: models.DataPacket) -> None:
+    async def send(self, *packets: models.DataPacket) -> None:
         """Send packets one by one, each with its number."""
-        await self.me.post(*map(self.me.numbered, packets))
+        await self.me.send(*map(self.me.numbered, packets))
 
-    async def post_together(self, *packets: models.DataPacket) -> None:
+    async def send_together(self, *packets: models.DataPacket) -> None:
         """Send packets in one message, each with its number."""
-        await self.me.post_together(map(self.me.numbered, packets))
+        await self.me.send_together(map(self.me.numbered, packets))
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""

@@ -31,7 +31,7 @@ _MAX_REMEMBERED: Final = 20_000
 class Listener(Protocol):
     """An observer of the packets that an adversary receives."""
 
-    def on_packet(self, member: RawMember, packet: models.DataPacket) -> None:
+    def on_packet(self, member: HostileMember, packet: models.DataPacket) -> None:
         """Take a packet that is neither an ack nor a response."""
         ...
 
@@ -39,13 +39,13 @@ class Listener(Protocol):
         """Take the error of a response."""
         ...
 
-    def on_read_on(self, member: RawMember) -> None:
+    def on_read_on(self, member: HostileMember) -> None:
         """Note that a member which had not read since `unread_since` reads again, or is gone."""
         ...
 
 
 @define(eq=False)
-class RawMember:
+class HostileMember:
     """One session of an adversary.
 
     Attributes:
@@ -86,16 +86,16 @@ class RawMember:
         """Number no packets any more: all numbers that follow would count as old."""
         self._is_numbering = False
 
-    async def post(self, *packets: models.DataPacket, channel: Channel = Channel.RELIABLE) -> None:
+    async def send(self, *packets: models.DataPacket, channel: Channel = Channel.RELIABLE) -> None:
         """Send packets, each as soon as the link has room for it.
 
         Raises:
             LinkClosedError: the link has ended.
         """
         for packet in packets:
-            await self.post_frame(Frame(channel, packet.SerializeToString()))
+            await self.send_frame(Frame(channel, packet.SerializeToString()))
 
-    async def post_frame(self, frame: Frame) -> None:
+    async def send_frame(self, frame: Frame) -> None:
         """Send a frame, as soon as the link has room for it."""
         while True:
             try:
@@ -105,12 +105,12 @@ class RawMember:
             else:
                 return
 
-    async def post_signal(self, **request: Any) -> None:
+    async def send_signal(self, **request: Any) -> None:
         """Send a `SignalRequest`."""
         message = rtc.SignalRequest(**request)
-        await self.post_frame(Frame(Channel.SIGNAL, message.SerializeToString()))
+        await self.send_frame(Frame(Channel.SIGNAL, message.SerializeToString()))
 
-    async def post_together(self, packets: Iterable[models.DataPacket | Frame]) -> None:
+    async def send_together(self, packets: Iterable[models.DataPacket | Frame]) -> None:
         """Send all in one message, however large that is."""
         frames = [
             each if isinstance(each, Frame) else Frame(Channel.RELIABLE, each.SerializeToString())
@@ -118,7 +118,7 @@ class RawMember:
         ]
         await self.stream.send_message(encode_frames(frames))
 
-    async def post_message(self, message: bytes) -> None:
+    async def send_message(self, message: bytes) -> None:
         """Send bytes that need not be frames."""
         await self.stream.send_message(message)
 
@@ -189,10 +189,10 @@ class RawMember:
 
 
 @asynccontextmanager
-async def open_raw_member(
+async def open_hostile_member(
     connector: Connector, token: str, request: rtc.JoinRequest, listener: Listener
-) -> AsyncGenerator[tuple[RawMember, list[Frame]]]:
-    """Be in the room as a raw member, for as long as the block runs.
+) -> AsyncGenerator[tuple[HostileMember, list[Frame]]]:
+    """Be in the room as a hostile member, for as long as the block runs.
 
     Returns:
         The member, and the frames that came with the server's `JoinResponse`.
@@ -203,6 +203,8 @@ async def open_raw_member(
     async with connector.open_link(token, request) as link:
         join, early = await receive_join(link)
         stream = cast("MessageStream", link._stream)  # type: ignore[attr-defined]
-        member = RawMember(join.participant.identity, join.participant.sid, link, stream, listener)
+        member = HostileMember(
+            join.participant.identity, join.participant.sid, link, stream, listener
+        )
         member.reading.set()
         yield member, early
