@@ -49,8 +49,8 @@ class ServerRoom:
         on_empty: Called when the last member is gone.
 
     Attributes:
-            self._detached.remove(previous)
-            previous.disconnect(
+        callers: The server's own calls to members, by the caller's identity.
+        router: The routing of packets between members.
     """
 
     def __init__(
