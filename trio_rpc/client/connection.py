@@ -1,8 +1,8 @@
 """A connection of a session: one link to the server, received from and kept alive.
 
 Two tasks serve it: the receive loop, which handles every frame in order and never waits for a
-handler, and the ping loop. They call the session at once, from within their own task, for each
-message, each round trip, and the end of the connection. See `session` for what belongs to which.
+handler, and the ping loop. They call the session directly, in their own task, for each message,
+each round trip, and the end of the connection. `session` lists what belongs to which of the two.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENDINGS: Final = {
 
 @frozen
 class PingTimes:
-    """The seconds between pings, and those of silence after which the server counts as gone."""
+    """The seconds between pings, and those of silence after which the connection counts as lost."""
 
     interval: float
     timeout: float
@@ -62,7 +62,7 @@ class ConnectedSession(Protocol):
         ...
 
     def on_ping(self) -> None:
-        """Do periodic work: a ping is about to be sent."""
+        """Do periodic work, before each ping."""
         ...
 
     def on_round_trip(self, seconds: float) -> None:
@@ -70,15 +70,15 @@ class ConnectedSession(Protocol):
         ...
 
     def on_receipt(self, count: int) -> None:
-        """Take note of how many packets have arrived over this connection (L5).
+        """Record the number of packets that have arrived over this connection (L5).
 
         Raises:
-            InvalidReceiptError: so many were never sent.
+            InvalidReceiptError: the number is larger than that of the packets sent.
         """
         ...
 
     def on_connection_end(self, end: ConnectionEnd) -> None:
-        """Decide about the session: its connection has ended."""
+        """Go on without a connection, or end the session."""
         ...
 
 
@@ -87,7 +87,7 @@ class ConnectionEnd:
     """The end of a connection.
 
     Attributes:
-        ending: What it means for the session (L2).
+        ending: The way it ended, which decides the next step (L2).
         reason: LiveKit's name of the reason.
         text: The reason for people.
     """
@@ -104,7 +104,7 @@ class Connection:
         link: The link, which is open; the connection owns it from here on.
         session: The session that handles messages and events of the connection.
         ping_times: The times of pings and of the timeout.
-        sends_receipts: Whether the server is told which packets have arrived (L5).
+        sends_receipts: Whether to acknowledge packets to the server (L5).
     """
 
     def __init__(
@@ -191,14 +191,14 @@ class Connection:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
             except MalformedPacketError as error:
                 if error.sender:
-                    # The server vouches for the sender: the harm ends with that participant.
+                    # The server vouches for the sender: its malformed packets are not the server's.
                     logger.debug("ignored a packet of %s: %s", error.sender, error)
                 else:
                     self._on_malformed(str(error))
             except InvalidReceiptError as error:
                 self._on_malformed(str(error))
             except Exception:
-                # A failure of ours, or of a callback: it concerns this frame alone (B3).
+                # A failure of ours, or of a callback: it affects this frame alone (B3).
                 logger.exception("handling what the server sent failed")
 
     def _on_signal(self, response: rtc.SignalResponse) -> None:

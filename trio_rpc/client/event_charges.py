@@ -25,13 +25,13 @@ _SEGMENT_BYTES: Final = 200
 
 
 def content_of(event: RoomEvent) -> tuple[str, int] | None:
-    """Return the identity of the participant that causes an event, and the bytes of its content.
+    """Return the identity of the participant that caused an event, and the bytes of its content.
 
-    A sender whom the room does not show is `""`.
+    The identity of a hidden sender is `""`.
 
     Returns:
-        None for an event that no participant is charged for. Who comes and goes is told in any
-        case: a participant must not hide its departure behind what it has sent.
+        None for an event that no participant is charged for, such as joining and leaving: a
+        participant must not suppress its own departure by what it has sent.
     """
     participant: Participant | None
     match event:
@@ -57,7 +57,7 @@ def content_of(event: RoomEvent) -> tuple[str, int] | None:
 
 @define(eq=False)
 class HeldEvents:
-    """The charges for the events that a stream holds, in their order."""
+    """The charges for the events that a stream holds, in order."""
 
     _charges: deque[tuple[Budget, str, int]] = field(
         init=False, factory=deque[tuple[Budget, str, int]]
@@ -67,10 +67,10 @@ class HeldEvents:
         """Charge the next event.
 
         Args:
-            size: Bytes; 0 for an event that nobody is charged for.
+            size: Bytes; 0 for an event that no participant is charged for.
 
         Raises:
-            BudgetExceededError: it would exceed a limit; the event must not be held.
+            BudgetExceededError: the charge would exceed a limit; the event must not be held.
         """
         if size:
             budget.charge(peer, size)

@@ -22,7 +22,7 @@ def join_request(*, resumes: bool) -> rtc.JoinRequest:
     """Return the request to join a room, which describes ourselves (rule N1).
 
     Args:
-        resumes: Whether we come back after a lost connection (L6).
+        resumes: Whether we resume the session after a lost connection (L6).
     """
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
@@ -37,7 +37,7 @@ def join_request(*, resumes: bool) -> rtc.JoinRequest:
 
 
 def resume_request(sid: str, last_numbers: Mapping[str, int]) -> rtc.JoinRequest:
-    """Return the request to go on with a session over another connection (L3).
+    """Return the request to resume a session over another connection (L3).
 
     Args:
         sid: Our SID.
@@ -55,11 +55,11 @@ def resume_request(sid: str, last_numbers: Mapping[str, int]) -> rtc.JoinRequest
 
 
 async def receive_resumption(link: Link) -> tuple[rtc.ReconnectResponse, list[Frame]]:
-    """Receive the server's answer to a request to resume, and the frames that came with it.
+    """Receive the server's `ReconnectResponse`, and the frames that came with it.
 
     Raises:
         LinkClosedError: the link has ended.
-        NotResumedError: the server does not know the session any more.
+        NotResumedError: the server does not resume the session.
     """
     (channel, body), *others = await link.receive()
     response = rtc.SignalResponse.FromString(body) if channel is Channel.SIGNAL else None
@@ -69,7 +69,7 @@ async def receive_resumption(link: Link) -> tuple[rtc.ReconnectResponse, list[Fr
 
 
 class NotResumedError(Exception):
-    """A session that the server does not resume."""
+    """The server does not resume the session."""
 
 
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:

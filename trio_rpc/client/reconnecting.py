@@ -1,15 +1,15 @@
 """The way back into a room whose connection was lost (rules L1 and L2).
 
-To *resume* is to go on with the same session and SID; to *rejoin* is to join again, with another.
-What is tried next depends on what was tried before, and on how it ended:
+To *resume* is to continue the same session, with its SID; to *rejoin* is to begin another one.
+The next step depends on the last one, and on how it ended:
 
-    ended by        a connection      a try to resume     a try to rejoin
-    LOST            resume            resume              rejoin
-    RECONNECT       rejoin, at once   rejoin, at once     rejoin
-    UNAUTHORIZED                      rejoin, at once     rejoin, at once; the second time, end
-    FINAL           end               end                 end
+    ended by        a connection      an attempt to resume   an attempt to rejoin
+    LOST            resume            resume                 rejoin
+    RECONNECT       rejoin, at once   rejoin, at once        rejoin
+    UNAUTHORIZED                      rejoin, at once        rejoin, at once; the second time, end
+    FINAL           end               end                    end
 
-All else waits as the `ReconnectPolicy` says. No I/O.
+Every other step comes after a delay of the `ReconnectPolicy`. No I/O.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Step(Enum):
 class Ending(Enum):
     """The ways in which a connection, or an attempt to open one, ends.
 
-    LOST: by the network, or a server that asks us to resume. RECONNECT: by a server that asks us to
-    join again, or cannot resume. UNAUTHORIZED: by a token that is not accepted, perhaps any more.
-    FINAL: by a server that wants us out of the room.
+    LOST: by the network, or by a server that asks us to resume. RECONNECT: by a server that asks us
+    to join again, or cannot resume the session. UNAUTHORIZED: by a server that does not accept the
+    token, or not any more. FINAL: by a server that removes us from the room.
     """
 
     LOST = auto()
@@ -66,17 +66,17 @@ _AT_ONCE: Final = {
 
 @frozen(kw_only=True)
 class ReconnectPolicy:
-    """The times of attempts to open a lost connection again, and the time to give up.
+    """The delays of the attempts to open a lost connection again, and the time to give up.
 
-    The first try comes after `first_delay`, each further one after a random part of a delay that
-    grows from `base` by `factor` up to `cap` ("full jitter", so that the participants of a server
-    that restarts do not come back all at once).
+    The first attempt comes after `first_delay`, each further one after a random part of a delay
+    that grows from `base` by `factor` up to `cap`: "full jitter", which spreads the participants of
+    a server that restarts.
 
     Attributes:
         give_up_after: Seconds after which the room is lost for good.
-        first_delay: Seconds before the first try.
-        base: The longest delay before the second try, in seconds.
-        factor: The growth of the longest delay with each further try; at least 1.
+        first_delay: Seconds before the first attempt.
+        base: The longest delay before the second attempt, in seconds.
+        factor: The growth of the longest delay with each further attempt; at least 1.
         cap: The longest delay, in seconds.
 
     Raises:
@@ -90,29 +90,29 @@ class ReconnectPolicy:
     cap: float = field(default=7.0, validator=check.ge(0))
 
     def delay(self, tries: int, jitter: float) -> float:
-        """Return the seconds before the next try.
+        """Return the seconds before the next attempt.
 
         Args:
-            tries: The tries so far.
+            tries: The attempts so far.
             jitter: From 0 to 1.
         """
         if tries == 0:
             return self.first_delay
-        # A power that would overflow is over any cap.
+        # Any power that would overflow is over the cap.
         growth = self.factor ** min(tries - 1, 64)
         return min(self.base * growth, self.cap) * jitter
 
 
-#: The policy of rooms, unless told otherwise.
+#: The policy of rooms, unless set otherwise.
 DEFAULT_RECONNECT_POLICY: Final = ReconnectPolicy()
 
 
 @define(eq=False)
 class Recovery:
-    """The way back from one loss of a connection.
+    """The recovery from one loss of a connection.
 
     Args:
-        policy: The delays, and when to give up.
+        policy: The delays, and the time to give up.
         lost_at: The time at which the connection was lost.
         jitter: Returns random numbers from 0 to 1.
     """
@@ -130,7 +130,7 @@ class Recovery:
         return self.lost_at + self.policy.give_up_after
 
     def after(self, ending: Ending) -> tuple[Step, float]:
-        """Return the next step after a connection or a try ended so, and the seconds before it."""
+        """Return the step after the end of a connection or attempt, and its delay in seconds."""
         before = self._step
         if ending is Ending.UNAUTHORIZED:
             self._refusals += before is Step.REJOIN

@@ -41,7 +41,7 @@ from .registrations import Registrations
 from .session import Session
 from .supervisor import Dialer, Supervisor, TokenSource, token_from
 
-#: Seconds that joining may take, unless told otherwise.
+#: Seconds that joining may take, unless set otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 
 

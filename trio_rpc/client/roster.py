@@ -67,7 +67,7 @@ class Roster:
                 yield ParticipantActive(known)
 
     def reconcile(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
-        """Apply how everybody is now; who is not among them has left meanwhile."""
+        """Apply the current state of all participants; those not listed have left meanwhile."""
         present = {info.sid for info in infos}
         for participant in tuple(self.remote.values()):
             if participant.sid not in present:

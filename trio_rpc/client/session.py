@@ -4,29 +4,29 @@ A session is one membership, with one identity and SID. A connection carries it:
 
     | belongs to the session            | because                                              |
     |-----------------------------------|------------------------------------------------------|
-    | calls, invocations                | their deadlines, and not a link's end, decide        |
-    | streams, both ways                | they are counted per sender, in its order            |
-    | sequences, both ways (P6)         | they tell what a link has lost and what it repeats   |
-    | the roster, the room's metadata   | the others don't see a link                          |
-    | requests to the server            | their answers are known by id                        |
-    | the budget (B4)                   | what peers make us hold stays held                   |
-    | the nursery                       | a handler runs on to its deadline                    |
-    | the reason of the end             | of one that is over for good                         |
+    | calls, invocations                | they end at their deadlines, not with a link         |
+    | streams, both ways                | their order is that of the sender, over all links    |
+    | sequences, both ways (P6)         | they show which packets were lost or repeated        |
+    | the roster, the room's metadata   | other participants do not notice a change of link    |
+    | requests to the server            | responses are matched by id                          |
+    | the budget (B4)                   | memory stays held when a link ends                   |
+    | the nursery                       | handlers run on until their deadlines                |
+    | the disconnect reason             | it is that of the membership                         |
 
     | belongs to the connection         | because                                              |
     |-----------------------------------|------------------------------------------------------|
-    | the link and its queue            | bytes in it are lost with it                         |
+    | the link and its queue            | what is in flight is lost with the link              |
     | the receive loop                  | it ends with the link                                |
-    | the count of malformed messages   | a server is judged by what it sends now              |
-    | pings, the time of the last frame | they tell whether this link is alive                 |
-    | the round trip                    | it is this path's                                    |
+    | the count of malformed messages   | it limits the rate at which this link delivers them  |
+    | pings, the time of the last frame | they show whether this link is alive                 |
+    | the round trip                    | it is that of this path                              |
 
-The session decides what the end of its connection means (`on_connection_end`). Today that is the
-loss of the room.
+When its connection is lost, the session goes on without one, until the `Supervisor` resumes it over
+another (rules L1 to L6) or gives up. Any other end of the connection is the loss of the room.
 
-In its nursery run the tasks of the connection, and one for each invocation of a method. When we
-leave or the room is lost, the session is over at once for callers and events; the tasks then end,
-handlers answer 1503, and the connection is closed.
+The session's nursery runs the tasks of its connections, and one for each invocation of a method.
+When we leave or the room is lost, the session is over at once for callers and events; then the
+tasks end, handlers answer 1503, and the connection is closed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ from .stream_handlers import RunHandler, StreamHandlers
 
 logger = peer_logger(__name__)
 
-#: The most publishers of whom a server is told what we have: those who have sent something last.
-#: They are told in a URL.
+#: The most publishers whose last numbers a request to resume lists: those that sent last. The
+#: request is part of a URL.
 _MAX_RECEIVE_STATES: Final = 256
 
 
@@ -84,10 +84,10 @@ class Session:
         join: The server's response on joining.
         registry: The methods that we answer to.
         emit: Takes the events, in order.
-        on_lost: Called first of all when the room is lost.
+        on_lost: Called when the room is lost, before anything else.
         sequences: The filter of packets that are sent again, also after earlier sessions (P6).
         budget: Counts the bytes that peers make us hold (B4).
-        resumes: Whether it goes on after a connection that was lost.
+        resumes: Whether the session may outlive its first connection.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Session:
     ) -> None:
         self._backend = backend
         self._ping_times = PingTimes.of(join)
-        # Its connections, one after another; without a queue of its own it ends with the first
+        # The connections, one after another; without a queue of its own, the session has only one
         self._queue = ResumableQueue(link, DEFAULT_MAX_QUEUE_BYTES, backend) if resumes else None
         self.connection = self._connect(link)
         self.connection_end: ConnectionEnd | None = None
@@ -166,7 +166,7 @@ class Session:
         finally:
             self.leave()
             if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
-                # After the final responses of our handlers: the server ignores what follows.
+                # After the final responses of our handlers: the server ignores anything later.
                 self._send_leave()
             try:
                 await self.connection.aclose(str(self.outbound.disconnection))
@@ -192,7 +192,7 @@ class Session:
 
     @property
     def is_reconnecting(self) -> bool:
-        """Whether the connection is lost, and is to be restored."""
+        """Whether the connection is lost, and not restored yet."""
         return self.connection_end is not None or self._awaits_snapshot
 
     def lose(self, reason: DisconnectReason, text: str) -> None:
@@ -204,7 +204,7 @@ class Session:
         """
         if self.outbound.disconnection is None:
             loss = DisconnectedError(reason, text)
-            # First of all: tasks that wait in the block are cancelled, and do not fail before that.
+            # Before all else: tasks that wait in the block are cancelled, and must not fail first.
             self._on_lost(loss)
             self._end(loss)
 
@@ -238,12 +238,12 @@ class Session:
             self._emit(Reconnecting())
 
     def resume_request(self) -> rtc.JoinRequest:
-        """Return the request to go on with this session over another connection (L3)."""
+        """Return the request to resume this session over another connection (L3)."""
         last_numbers = self._sequences.highest(_MAX_RECEIVE_STATES)
         return resume_request(self.local_participant.sid, last_numbers)
 
     def resume(self, link: Link, answer: rtc.ReconnectResponse) -> None:
-        """Go on over another link, beginning with what the server has missed.
+        """Go on over another link, beginning with the packets that the server has missed.
 
         Raises:
             LinkClosedError: the link has ended already.
@@ -265,14 +265,14 @@ class Session:
         self.calls.on_connection_restored()
 
     def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
-        """Reconcile the roster with how everybody is after a resume."""
+        """Reconcile the roster with the current participants, after a resume."""
         self._awaits_snapshot = False
         self._on_roster_events(self.roster.reconcile(update.participants))
         self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
         self._emit(Reconnected(resumed=True))
 
     async def wait_closed(self) -> None:
-        """Wait until the link is closed and all tasks are gone."""
+        """Wait until the link is closed and all tasks have ended."""
         await self._closed.wait()
 
     def _send_leave(self) -> None:
@@ -285,7 +285,7 @@ class Session:
     # For the connection: `ConnectedSession`
 
     def on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
-        """Handle a packet, unless it has come before or the session is over."""
+        """Handle a packet, unless it is a duplicate or the session is over."""
         if self.outbound.disconnection is not None:
             return
         sender = packet.participant_identity
@@ -318,11 +318,11 @@ class Session:
                 logger.debug("ignored signalling of kind %s", kind)
 
     def on_ping(self) -> None:
-        """Drop silent streams and expired ids."""
+        """Drop idle streams and expired ids."""
         self.rpc.expire()
 
     def on_round_trip(self, seconds: float) -> None:
-        """Use a new round trip for the timeouts of calls."""
+        """Use the measured round trip for the timeouts of calls."""
         self.outbound.packet_sender.round_trip = seconds
 
     def on_receipt(self, count: int) -> None:

@@ -1,8 +1,8 @@
 """The supervisor of a session's connections (rules L1 and L2).
 
-One task owns the loop: serve a connection until it ends, decide, wait, open another one. What is
-decided is in `reconnecting`. A link is held open by a task of its own, since closing one whose
-network is gone takes a while, for which the next one need not wait.
+One task owns the loop: serve a connection until it ends, decide, wait, open another one. The
+decisions are those of `reconnecting`. A task of its own holds each link open: closing a link whose
+network is down takes a while, and the next link need not wait for that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Dialer:
         connector: Opens the links.
         token: The access token, or its source.
         timeout: Seconds that opening a connection may take.
-        policy: When a lost connection is opened again; None for never.
+        policy: The policy for opening a lost connection again; None for never.
     """
 
     connector: Connector
@@ -72,10 +72,10 @@ class Supervisor:
         self._link_nursery = link_nursery
 
     async def run(self, early_frames: list[Frame]) -> None:
-        """Serve the session's connections, until it is over.
+        """Serve the session's connections until the session is over.
 
         Args:
-            early_frames: The frames that came together with the server's answer to joining.
+            early_frames: The frames that came together with the server's `JoinResponse`.
         """
         frames: list[Frame] | None = early_frames
         while frames is not None:
@@ -83,7 +83,7 @@ class Supervisor:
             frames = None if self._session.is_over else await self._reconnect()
 
     async def _reconnect(self) -> list[Frame] | None:
-        """Open another connection; lose the room if that can't be done.
+        """Open another connection; without one in time, the room is lost.
 
         Returns:
             The frames that came with the server's answer; None if the room is lost.
@@ -127,7 +127,7 @@ class Supervisor:
         except (LinkClosedError, ValueError, DecodeError) as error:
             logger.info("no connection: %s", error)
         except Exception:
-            # Of whoever wrote the connector or the source of tokens: perhaps it works next time.
+            # A failure of the program's connector or source of tokens: the next try may succeed.
             logger.exception("opening a connection failed")
         finally:
             if not resumed:

@@ -35,7 +35,7 @@ SLICE_FRAMES: Final = 32
 TURN_FRAMES: Final = 32
 #: The bytes that count as a further frame.
 _FRAME_BYTES: Final = 4 * 1024
-#: The most that a link holds queued, unless told otherwise.
+#: The most bytes that a link queues, unless set otherwise.
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
 CLOSE_TIMEOUT: Final = 2.0

@@ -1,4 +1,4 @@
-"""The sending half of a session, over one link after another (rules L4 to L6)."""
+"""The send queue of a session that may have several links, one after another (rules L4 to L6)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .frames import FRAME_OVERHEAD
 
 
 class ResumableQueue:
-    """The queue of a session that may outlive its link.
+    """The send queue of a session that may outlive its link.
 
-    Reliable packets are retained until they have arrived. Without a link they are only that, up to
-    a limit; signalling is dropped then, since a session that resumes is told how things are, and so
-    are lossy packets.
+    Reliable packets are retained until they have arrived. Without a link, they are retained without
+    being sent, up to a limit; lossy packets are dropped, and so is signalling, since a session that
+    resumes gets the current state.
 
     Args:
         link: The link to begin with.
-        max_queue_bytes: The most that may wait for another link.
+        max_queue_bytes: The most bytes that may wait for another link.
 
     Attributes:
         retained: The packets that may have to be sent again.
     """
 
     def __init__(self, link: Link, max_queue_bytes: int, backend: Backend) -> None:
-        # As much as may wait, and as much that was in flight before.
+        # What may wait, and as much again that was in flight before.
         self.retained = RetainedPackets(2 * max_queue_bytes)
         self._max_queue_bytes = max_queue_bytes
         self._link: Link | None = link
@@ -52,7 +52,7 @@ class ResumableQueue:
             try:
                 self._link.send_nowait(frame)
             except LinkClosedError:
-                # Whoever receives from the link is about to see the same, and to detach it.
+                # The task that receives from the link gets the same error, and detaches the link.
                 if self._is_last:
                     raise
         elif is_reliable:
@@ -68,25 +68,25 @@ class ResumableQueue:
         self._waiting_bytes += size
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
-        """Send what is queued at once; see `Link`."""
+        """Send the queue at once; see `Link`."""
         if self._link is not None:
             self._link.flush_nowait(at_least=at_least)
 
     async def wait_writable(self) -> None:
-        """Wait until some of the queue has left, or there is another link."""
+        """Wait until part of the queue was sent, or there is another link."""
         if self._link is None:
             await self._attached.wait()
         else:
             await self._link.wait_writable()
 
     def discard_queued(self) -> None:
-        """Discard the queue, without what is in flight; see `Link`."""
+        """Discard the queue, but not what is in flight; see `Link`."""
         self._waiting_bytes = 0
         if self._link is not None:
             self._link.discard_queued()
 
     def detach(self) -> None:
-        """Be without a link from now on."""
+        """Detach the link; frames wait for the next one."""
         self._link = None
         self._waiting_bytes = 0
         self._attached = self._backend.event()
@@ -97,11 +97,11 @@ class ResumableQueue:
         greeting: Iterable[Frame],
         has_arrived: Callable[[models.DataPacket], bool],
     ) -> None:
-        """Go on with another link: send a greeting on it, and the packets that have not arrived.
+        """Attach another link: send a greeting on it, then the packets that have not arrived.
 
         Args:
             link: The link, which is open.
-            greeting: The frames to begin with.
+            greeting: The first frames.
             has_arrived: Whether the other side says that it has a packet.
 
         Raises:
@@ -121,12 +121,12 @@ class ResumableQueue:
         return self._link is not None
 
     async def wait_attached(self) -> None:
-        """Wait until there is a link, or never will be one again."""
+        """Wait until there is a link, or there will never be one again."""
         if self._link is None:
             await self._attached.wait()
 
     def close(self, reason: str) -> None:
-        """Take no further link after the present one.
+        """Accept no further link after the present one.
 
         Args:
             reason: The reason, for people.

@@ -1,4 +1,4 @@
-"""The count of packets that have arrived, as the other side is told (rule L5). No I/O."""
+"""Receipts: acknowledgements of the packets that have arrived (rule L5). No I/O."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Final
 
 from attrs import define
 
-#: Bytes of packets after which the other side is told that they have arrived, at the latest.
+#: Bytes of packets after which a receipt is sent, at the latest.
 RECEIPT_BYTES: Final = 512 * 1024
-#: What a packet costs whoever retains it, besides its bytes.
+#: Bytes charged for a retained packet, besides its own.
 RETAINED_OVERHEAD: Final = 64
 _COUNT_BYTES: Final = 8
 
 
 class InvalidReceiptError(ValueError):
-    """A receipt that cannot be; the text says why."""
+    """The receipt is invalid; the text says why."""
 
 
 @define(eq=False)
@@ -22,7 +22,7 @@ class Receipts:
     """The reliable packets that have arrived over a connection.
 
     Attributes:
-        count: How many have arrived.
+        count: The number of packets.
     """
 
     count: int = 0
@@ -30,7 +30,7 @@ class Receipts:
     _untold_bytes: int = 0
 
     def add(self, size: int) -> bool:
-        """Count a packet that has arrived; return whether the other side should be told now.
+        """Count a packet that has arrived; return whether to send a receipt now.
 
         Args:
             size: The size of the packet, in bytes.
@@ -40,7 +40,7 @@ class Receipts:
         return self._untold_bytes >= RECEIPT_BYTES
 
     def take(self) -> bytes | None:
-        """Return the receipt to send now; None if the other side knows already."""
+        """Return the receipt to send now; None if nothing arrived since the last one."""
         if self.count == self._told_count:
             return None
         self._told_count = self.count
@@ -49,10 +49,10 @@ class Receipts:
 
 
 def read_receipt(receipt: bytes) -> int:
-    """Return how many packets have arrived at the other side over this connection.
+    """Return the number of packets that have arrived at the other side over this connection.
 
     Raises:
-        InvalidReceiptError: it is no receipt.
+        InvalidReceiptError: the bytes are not a receipt.
     """
     if len(receipt) != _COUNT_BYTES:
         raise InvalidReceiptError(f"a receipt of {len(receipt):,} bytes, not {_COUNT_BYTES}")

@@ -1,8 +1,8 @@
 """Packets that were sent and may have to be sent again (rules L4 and L5).
 
 A connection that breaks loses what was in flight. So the reliable packets of a session are retained
-until the other side is known to have them, and those that it lacks are sent again, in order, when
-the session resumes. No I/O.
+until the other side is known to have them, and sent again, in order, when the session resumes
+without them. No I/O.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class RetainedPackets:
     """The reliable packets of one direction, from the first that may be missing.
 
     Args:
-        max_bytes: The limit. Of more, the oldest packets are dropped, and a resume is refused until
-            the other side is known to have them.
+        max_bytes: The limit. Beyond it, the oldest packets are dropped, and no resume is possible
+            until the other side is known to have them.
 
     Attributes:
-        retained_bytes: The memory that the retained packets take.
+        retained_bytes: The memory of the retained packets.
     """
 
     max_bytes: int = DEFAULT_MAX_RETAINED_BYTES
     retained_bytes: int = 0
     _packets: deque[bytes] = Factory(deque[bytes])
-    # Of all packets of the session: those before the first that is retained, those that have
-    # arrived for sure, and those before the first that was sent over the present connection.
+    # Counts of packets, from the session's first: those before the first that is retained, those
+    # known to have arrived, and those before the first of the present connection.
     _before: int = 0
     _arrived: int = 0
     _before_connection: int = 0
@@ -50,7 +50,7 @@ class RetainedPackets:
         return len(self._packets)
 
     def add(self, packet: bytes) -> None:
-        """Retain a serialised packet that is sent now."""
+        """Retain a serialised packet that is being sent."""
         self._packets.append(packet)
         self.retained_bytes += len(packet) + RETAINED_OVERHEAD
         while self.retained_bytes > self.max_bytes:
@@ -60,10 +60,10 @@ class RetainedPackets:
         """Drop the packets that have arrived.
 
         Args:
-            count: How many have arrived over the present connection.
+            count: The number that have arrived over the present connection.
 
         Raises:
-            InvalidReceiptError: so many were never sent.
+            InvalidReceiptError: the number is larger than that of the packets sent.
         """
         arrived = self._before_connection + count
         sent = self._before + len(self._packets)
@@ -78,14 +78,14 @@ class RetainedPackets:
             self._drop_first()
 
     def missed(self, has_arrived: Callable[[models.DataPacket], bool]) -> list[bytes]:
-        """Return the packets to begin another connection with, in order; the others are dropped.
+        """Return the packets to send first on another connection, in order; drop the others.
 
         Args:
             has_arrived: Whether the other side says that it has a packet. Packets arrive in order,
                 so all before one that has arrived have arrived too.
 
         Raises:
-            NotRetainedError: it lacks packets that are not retained any more.
+            NotRetainedError: the other side lacks packets that are not retained any more.
         """
         packets = list(self._packets)
         arrived = bisect_left(packets, True, key=lambda packet: not has_arrived(_parsed(packet)))

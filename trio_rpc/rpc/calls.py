@@ -248,7 +248,7 @@ class Calls:
         All but the size of the payload has been checked.
 
         Args:
-            wait_for_ready: Whether to wait for a connection that is lost; else that is 1505.
+            wait_for_ready: Whether to wait while the connection is lost, in place of raising 1505.
 
         Raises:
             RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
@@ -352,14 +352,14 @@ class Calls:
         call.finished = True
 
     def on_connection_lost(self) -> None:
-        """Let the time for acks stand still while there is no connection (C2)."""
+        """Suspend the timeouts for acks while there is no connection (C2)."""
         self._restored = self._backend.event()
         for call in self._pending.values():
             if not call.acknowledged:
                 call.scope.deadline = call.respond_by
 
     def on_connection_restored(self) -> None:
-        """Let the time for acks run, from its beginning."""
+        """Restart the timeouts for acks."""
         assert self._restored is not None
         self._restored.set()
         self._restored = None

@@ -37,7 +37,7 @@ class Admission:
     Args:
         api_keys: The secret of each API key.
         limits: The limits of the server.
-        rooms: The rooms, which are made as participants join them.
+        rooms: The rooms, created as participants join them.
         budget: Charged for what members make the server hold (B4).
 
     Attributes:
@@ -114,12 +114,12 @@ class Admission:
             )
 
     def members_of(self, room: str) -> Sequence[Member]:
-        """Return the members of a room, to whom a participant that joins it would be announced."""
+        """Return the members of a room, which get the announcement of a joining participant."""
         server_room = self._rooms.find(room)
         return () if server_room is None else tuple(server_room.members.values())
 
     def find_session(self, claims: Claims, sid: str) -> tuple[ServerRoom, Member]:
-        """Return the member that a token and a SID tell of, and its room (L3).
+        """Return the member that a token and a SID identify, and its room (L3).
 
         Raises:
             RefusedError: there is none, or the server shuts down.
@@ -145,8 +145,8 @@ class Admission:
             claims: The claims of its token.
             client: Its description of itself.
             link: The link to it.
-            opening: Additions of its transport to the `JoinResponse`, if packets reach it later
-                only; it becomes active then.
+            opening: Additions of its transport to the `JoinResponse`, if packets reach the
+                participant only later; it becomes active then.
 
         Raises:
             RefusedError: the room has filled up in the meantime.

@@ -1,4 +1,4 @@
-"""The server's half of a participant's connection: one link, and what comes and waits on it."""
+"""The server's half of a participant's connection: its link, requests and back-pressure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _IMPATIENCE: Final = 1.0
 
 
 class MemberConnection:
-    """A member's connection: what it asks for over one link, and whether it is there.
+    """A member's connection: its requests over one link, and its liveness.
 
     Args:
         limits: The limits of the server.
@@ -45,8 +45,8 @@ class MemberConnection:
 
     Attributes:
         over: Set when the connection has ended, and the member may have another.
-        lost_because: The text for people when the link was lost, or another takes its place; None
-            while it lives, and when the member has left.
+        lost_because: The reason, for people, for which the link was lost or replaced; None while it
+            is in use, and when the member has left.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class MemberConnection:
         await self.over.wait()
 
     def _lose(self, why: str) -> None:
-        """End the connection as one that is lost, after the packets that have come."""
+        """End the connection as lost, after handling the packets that have arrived."""
         if self.lost_because is None:
             self.lost_because = why
         if self._is_receiving:
@@ -134,7 +134,7 @@ class MemberConnection:
         if member.resumable is not None:
             self._lose(why)
             return
-        # In case that signalling still goes out: it may have a way of its own.
+        # Signalling may have a transport of its own, which still works.
         is_active = member.state == models.ParticipantInfo.ACTIVE
         reason = DisconnectReason.CONNECTION_TIMEOUT if is_active else DisconnectReason.JOIN_FAILURE
         member.disconnect(reason, why)
@@ -166,7 +166,7 @@ class MemberConnection:
         self._member.last_received = self._backend.current_time()
         for channel, body in frames:
             if self._is_over:
-                # A member that resumes sends the packets again that were not handled.
+                # A member that resumes sends unhandled packets again.
                 break
             try:
                 routed = self._handle(channel, body)
@@ -281,7 +281,7 @@ class MemberConnection:
             self._waits = False
 
     def on_waiter(self, nursery: Nursery) -> None:
-        """Start a task that wakes those who wait for the member to read."""
+        """Start a task that wakes the senders that wait for the member to read."""
         if not self._relieves_waiters:
             self._relieves_waiters = True
             nursery.start_soon(self._relieve_waiters)

@@ -1,4 +1,4 @@
-"""The parameters with which a client joins, within bounds."""
+"""The parameters with which a client joins or resumes, within bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from livekit.protocol import models, rtc
 #: The most bytes of an inflated join request, which holds an offer.
 _MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 _MAX_CAPABILITIES: Final = 50
-#: The most publishers of whom a client that resumes says what it has.
+#: The most publishers whose last numbers a client that resumes may list.
 _MAX_RECEIVE_STATES: Final = 2_048
 #: zlib's parameter for gzip.
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -23,7 +23,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 @frozen
 class Resumption:
-    """A request to go on with a session over another connection (L3).
+    """A request to resume a session over another connection (L3).
 
     Attributes:
         sid: The SID of the participant.
@@ -43,7 +43,7 @@ class JoinParameters:
         single_peer_connection: Whether it uses `/rtc/v1`, where the client's peer connection
             carries both directions; otherwise there is one for each.
         offer: The client's offer, if the request has one.
-        resumption: The session to go on with; None to begin one.
+        resumption: The session to resume; None to begin one.
     """
 
     client: models.ClientInfo

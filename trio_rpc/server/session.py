@@ -1,9 +1,9 @@
 """The server's half of a session: from joining, over one connection or several, to leaving.
 
-A task serves one connection. When that is lost, the member of a client that can resume is detached:
-it stays in its room, without a task, for `ServerLimits.resume_window` seconds. The task of its next
-connection goes on with it. Should none come, the member leaves: whoever serves another member of
-the room sees to that, or whoever looks for the room next.
+A task serves one connection. When the connection is lost and the client can resume, the member is
+detached: it remains in its room, without a task, for `ServerLimits.resume_window` seconds. The task
+of its next connection attaches it. Without one in time, the member leaves: the task of another
+member of the room removes it, or the next look-up of the room.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OPEN_TIMEOUT: Final = 20.0
 
 @frozen
 class Opening:
-    """The opening of a transport whose data packets reach the participant later only.
+    """The opening of a transport that carries data packets only some time after the join.
 
     Attributes:
         join: Additions of the transport to the `JoinResponse`.
@@ -62,8 +62,8 @@ async def serve_member(
     If the room is full by now, the link is closed with that reason.
 
     Args:
-        parameters: Those with which the client joins, or comes back.
-        opening: Waited for before the participant is active; None for links that carry packets at
+        parameters: The parameters with which the client joins or resumes.
+        opening: Awaited before the participant is active; None for links that carry packets at
             once.
     """
     backend = concurrency.current()
@@ -88,14 +88,14 @@ async def _resume(
     claims: Claims,
     resumption: Resumption,
 ) -> None:
-    """Go on with a member over another link; tell its client to join again if that can't be.
+    """Resume a member's session over another link, or have its client join again.
 
-    The link may replace one that is not known to be lost yet, as after a change of network.
+    The previous link may not be known to be lost yet, as after a change of network.
     """
     try:
         room, member = admission.find_session(claims, resumption.sid)
         while not member.is_detached:
-            # Several may try: the last one has it.
+            # Of several connections that resume at the same time, the last one wins.
             await member.on_replaced("it came back over another connection")
             room, member = admission.find_session(claims, resumption.sid)
         room.resume(member, link, resumption.last_numbers)
@@ -128,7 +128,7 @@ async def _serve_connection(
     link: ServedLink,
     opening: Opening | None = None,
 ) -> None:
-    """Serve a member over a link; then it is detached, or has left."""
+    """Serve a member over a link; at the end, the member is detached or has left."""
     connection = MemberConnection(backend, admission.limits, room, member, link)
     try:
         with backend.cancel_scope() as scope:
@@ -137,7 +137,7 @@ async def _serve_connection(
             async with concurrency.open_service_nursery() as nursery:
                 member.backlog.on_waiter = partial(connection.on_waiter, nursery)
                 if member.backlog.has_waiters:
-                    # They have waited since before the member came back.
+                    # They began to wait before the member resumed.
                     member.backlog.on_waiter()
                 nursery.start_soon(connection.watch)
                 if opening is not None:
@@ -165,11 +165,11 @@ async def _serve_connection(
 
 
 def _nobody_relieves() -> None:
-    """Leave those who wait for a member without a connection to its next one, or its end."""
+    """Do nothing: a detached member's waiters go on waiting, until it resumes or leaves."""
 
 
 async def _activate(backend: Backend, room: ServerRoom, member: Member, opening: Opening) -> None:
-    """Announce a member as active when packets reach it; else disconnect it."""
+    """Announce a member as active once packets reach it; disconnect it if that takes too long."""
     with backend.move_on_after(_OPEN_TIMEOUT):
         try:
             await opening.wait_open()
@@ -187,7 +187,7 @@ async def _activate(backend: Backend, room: ServerRoom, member: Member, opening:
 async def _wait_until_told_of_others(backend: Backend, members: Sequence[Member]) -> None:
     """Delay a joining participant while queues are full of updates about others (B8).
 
-    Not for long: those participants may not read for as long as they like.
+    The delay is bounded: those participants may never read.
     """
     with backend.move_on_after(_JOIN_PATIENCE):
         for member in members:

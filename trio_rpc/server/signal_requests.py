@@ -17,7 +17,7 @@ _Reason = rtc.RequestResponse.Reason
 
 
 def handle_request(room: ServerRoom, member: Member, request: rtc.SignalRequest) -> Routed:
-    """Handle a member's request, and answer it; return those who may be behind with reading.
+    """Handle a member's request, and answer it; return the members that may be behind with reading.
 
     Raises:
         BacklogFullError: the request has to wait; nothing was done.

@@ -13,7 +13,7 @@ from ..links import Connector
 from ..server import RoomServer, ServerLimits
 from ..tokens import AccessToken, VideoGrants
 
-#: The room that participants are in, unless told otherwise.
+#: The room of the participants, unless set otherwise.
 DEFAULT_ROOM: Final = "test-room"
 
 _API_KEY: Final = "test-key"

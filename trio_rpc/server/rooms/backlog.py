@@ -158,7 +158,7 @@ class Backlog:
 
     @property
     def has_waiters(self) -> bool:
-        """Whether somebody waits for the queue."""
+        """Whether any sender waits for the queue."""
         return bool(self._waiters)
 
     def waiting_for_room(
@@ -207,7 +207,7 @@ class Backlog:
             if queued <= waiter.limit or (
                 waiter.cause is not None and self._is_fair(waiter.cause, queued)
             ):
-                # Counted for the next waiters, which must not all get the same room.
+                # Counted, so that the next waiters do not all get the same room.
                 queued += waiter.size
                 del self._waiters[waiter]
                 waiter.wake()

@@ -1,7 +1,7 @@
 """The acks and answers that one member owes to others (B8).
 
-They are charged to the caller: callees must not wait for a caller that does not read. An ack or
-answer to no request is charged to its sender.
+They are charged to the caller: a callee must not wait for a caller that does not read. An ack or
+answer without a request is charged to its sender.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Debts:
     """The acks and answers that one member has yet to send, by caller."""
 
     _owed: dict[str, int] = field(factory=dict[str, int])
-    # To callers that have left: the answers may come when they are back
+    # To callers that have left: the answers may come after they have joined again
     _owed_to_departed: dict[str, int] = field(factory=dict[str, int])
 
     def incur(self, caller: str) -> None:
-        """Count a request that the member gets."""
+        """Count a request to the member."""
         self._owed[caller] = self._owed.get(caller, 0) + _PER_REQUEST
 
     def pay(self, caller: str) -> bool:
@@ -34,7 +34,7 @@ class Debts:
         return _take_one(self._owed, caller) or _take_one(self._owed_to_departed, caller)
 
     def on_departures(self, callers: Iterable[str]) -> None:
-        """Remember what is owed to callers that leave; beyond a limit, the oldest is forgotten."""
+        """Remember the debts to callers that leave; beyond a limit, forget the oldest."""
         if not self._owed:
             return
         departed = self._owed_to_departed

@@ -1,4 +1,4 @@
-"""The members of a room who have lost their connection and may come back (rule L6)."""
+"""The members of a room that have lost their connection and may resume (rule L6)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .member import Member
 
 @define(eq=False)
 class DetachedMembers:
-    """The members of a room without a connection, and until when they stay.
+    """The members of a room without a connection, and the times at which they expire.
 
-    Nothing is announced of them. What they are sent waits in their queues, and whoever waits for
-    room in one of these waits on.
+    They are not announced as having left. Packets for them wait in their queues, and so do senders
+    without room in one of these.
 
     Args:
-        leave: Lets a member leave the room.
+        leave: Removes a member from the room.
     """
 
     _leave: Callable[[Member], None]
-    # The first to expire comes first, since all stay equally long.
+    # The first to expire comes first, since all have the same window.
     _expiries: dict[Member, float] = field(init=False, factory=dict[Member, float])
 
     def add(self, member: Member, expires_at: float) -> None:
         """Detach a member from its connection.
 
         Args:
-            expires_at: Until when the member stays, on the event loop's clock.
+            expires_at: The time at which the member leaves, on the event loop's clock.
         """
         assert member.resumable is not None
         member.resumable.detach()
@@ -44,10 +44,10 @@ class DetachedMembers:
     def attach(
         self, member: Member, link: Link, greeting: list[Frame], had: Mapping[str, int]
     ) -> None:
-        """Go on with a member over another link.
+        """Attach a member to another link.
 
         Args:
-            greeting: The frames to begin with.
+            greeting: The first frames on the link.
             had: The number of the last packet that it has from each publisher, by SID.
 
         Raises:
@@ -72,7 +72,7 @@ class DetachedMembers:
             member.backlog.close()
 
     def expire(self, now: float) -> float:
-        """Let those leave whose time is over; returns when the next one's is, or infinity."""
+        """Remove the members that have expired; return the next expiry, or infinity."""
         while self._expiries:
             member, expires_at = next(iter(self._expiries.items()))
             if expires_at > now:

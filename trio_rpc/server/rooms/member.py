@@ -77,12 +77,12 @@ class Member:
         impatient_until: The time until which no packet of a call waits for the participant, since
             an earlier one waited in vain.
         stamp: The serialised fields that its packets are stamped with (P5).
-        resumable: The queue that outlives a link, which `send_queue` is then; None for a client
-            that cannot resume (L6).
+        resumable: The same as `send_queue`, if that outlives a link; None for a client that cannot
+            resume (L6).
         is_detached: Whether the participant has no connection at present.
-        on_replaced: Called with the reason when another connection is to take the place of its own,
-            which waits for what is returned.
-        receipts: The count of the reliable packets of its connection, of which it is told (L5).
+        on_replaced: Ends the participant's connection, for another one to replace it; takes the
+            reason.
+        receipts: The receipts for the reliable packets of its connection (L5).
     """
 
     identity: str
@@ -214,7 +214,7 @@ class Member:
         except LinkFullError:
             return FULL
         except LinkClosedError:
-            # Its session has seen, or will see, the same.
+            # Its session gets the same error.
             return 0
         if queued > backlog.charged_from or backlog.charged:
             self._charge(cause, queued)
@@ -240,7 +240,7 @@ class Member:
             self.send_queue.discard_queued()
             self.disconnect(DisconnectReason.STATE_MISMATCH, f"it does not read: {error}")
         except LinkClosedError:
-            # Its session has seen, or will see, the same.
+            # Its session gets the same error.
             return 0
         else:
             if queued > self.backlog.charged_from or self.backlog.charged:
@@ -274,13 +274,13 @@ class Member:
             raise BacklogFullError(self.identity, self.backlog, size)
 
     def send_receipt(self) -> None:
-        """Tell it which of its packets have arrived, unless it knows."""
+        """Send it a receipt, if packets have arrived since the last one."""
         if self.resumable is not None and (receipt := self.receipts.take()) is not None:
             with suppress(LinkFullError, LinkClosedError):
                 self.send_queue.send_nowait(Frame(Channel.RECEIPT, receipt))
 
     def tell(self, response: rtc.SignalResponse) -> None:
-        """Queue a signalling message for the participant alone, which it has caused itself."""
+        """Queue a signalling message that the participant itself has caused."""
         self.deliver(signal_frame(response), self)
 
     def disconnect(self, reason: DisconnectReason, text: str) -> None:

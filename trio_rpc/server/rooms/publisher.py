@@ -8,17 +8,17 @@ from livekit.protocol import models
 
 @define(eq=False)
 class ServerPublisher:
-    """The numbers of the packets that the server sends to members of a room on its own account.
+    """The server as a publisher: the numbers of its own packets to the members of a room.
 
     Attributes:
-        sid: The SID of the room, which stands for the server.
+        sid: The SID of the room, which identifies the server as the publisher.
     """
 
     sid: str
     _last_number: int = 0
 
     def number(self, packet: models.DataPacket) -> None:
-        """Give a reliable packet the next number, so that it can be sent again, and only once."""
+        """Give a reliable packet the next number, by which receivers discard duplicates."""
         self._last_number += 1
         packet.sequence = self._last_number
         packet.participant_sid = self.sid

@@ -46,7 +46,7 @@ class ServerRoom:
 
     Args:
         name: The name, as in the participants' tokens.
-        on_empty: Called when the last member is gone.
+        on_empty: Called when the last member has left.
 
     Attributes:
         callers: The server's own calls to members, by the caller's identity.
@@ -107,7 +107,7 @@ class ServerRoom:
             join: The response to the member, with the server's part; the room adds its own.
         """
         previous = self.members.get(member.identity)
-        # Replaced at once: an empty room would be forgotten.
+        # Replaced at once: an empty room would be removed.
         self.members[member.identity] = member
         join.room.CopyFrom(self.info())
         join.participant.CopyFrom(member.info())
@@ -132,16 +132,16 @@ class ServerRoom:
             self._announce(member, member)
 
     def detach(self, member: Member, expires_at: float) -> None:
-        """Keep a member that has lost its connection, for its client to come back (L6).
+        """Keep a member that has lost its connection, for its client to resume (L6).
 
         Args:
-            expires_at: Until when it stays, on the event loop's clock.
+            expires_at: The time at which the member leaves, on the event loop's clock.
         """
         if self.members.get(member.identity) is member:
             self._detached.add(member, expires_at)
 
     def resume(self, member: Member, link: Link, last_numbers: Mapping[str, int]) -> None:
-        """Go on with a detached member over another link, on which it is told what it missed.
+        """Attach a detached member to another link, and send it what it has missed.
 
         Args:
             last_numbers: The number of the last packet that it has from each publisher, by SID.
@@ -161,15 +161,15 @@ class ServerRoom:
         self._detached.attach(member, link, greeting, last_numbers)
 
     def expire_detached(self, now: float) -> float:
-        """Let the detached members leave whose time is over.
+        """Remove the detached members that have expired.
 
         Returns:
-            When the next one's is; infinity if there is none.
+            The next expiry; infinity if there is none.
         """
         return self._detached.expire(now)
 
     def leave(self, member: Member) -> None:
-        """Remove a member that is gone, unless it was replaced or removed before.
+        """Remove a member that has left, unless it was replaced or removed before.
 
         All members that were disconnected are removed with it, and announced in one update: the
         work is one frame for each receiver, and not for each pair (B10).

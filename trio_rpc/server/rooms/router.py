@@ -74,11 +74,11 @@ class PacketRouter:
         if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
             return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
         if channel is Channel.RELIABLE and not packet.sequence:
-            # Of an older SDK of LiveKit's: without a number, nobody could say that it has arrived.
+            # From an older SDK of LiveKit's. Receivers need a number to report what they have.
             packet.sequence = sender.sequences.highest + 1
             body += models.DataPacket(sequence=packet.sequence).SerializeToString()
         if not sender.sequences.is_new(packet.sequence):
-            # Dropped here: its receiver may have been replaced by one that cannot tell.
+            # Dropped here: its receiver may have been replaced by one that cannot recognise it.
             logger.debug("ignored a packet of %s that came before", sender.identity)
             return TO_NOBODY
         frame = stamp(packet, kind, body, sender, channel)
@@ -198,7 +198,7 @@ class PacketRouter:
         self, sender: Member, destinations: Sequence[str] | None, frame: Frame
     ) -> Routed:
         if destinations is None:
-            logger.debug("ignored what %s sent of no stream that is open", sender.identity)
+            logger.debug("ignored a packet of %s for a stream that is not open", sender.identity)
             return TO_NOBODY
         members = self._members
         named = map(members.get, dict.fromkeys(destinations)) if destinations else members.values()

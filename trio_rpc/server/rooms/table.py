@@ -12,8 +12,8 @@ from .room import RoomSettings, ServerRoom
 class RoomTable:
     """The rooms of a server, by name.
 
-    A room without participants may have some time left (R2). No task waits for that: nobody is in
-    such a room who could notice its end, so it is removed when rooms are next looked up.
+    A room without participants may have some time left (R2). No task waits for its end: nobody is
+    in the room to notice, so it is removed when rooms are next looked up.
 
     Args:
         limits: The limits of the server.
@@ -42,7 +42,7 @@ class RoomTable:
         if name in self._expiries:
             self._forget_expired()
         if (room := self._rooms.get(name)) is not None:
-            # Which may have been its last members.
+            # The room is removed with its last member.
             room.expire_detached(self._clock())
         return self._rooms.get(name)
 
