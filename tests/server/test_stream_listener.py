@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from trio_rpc import ConnectError, DisconnectReason, Room
-from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
+from trio_rpc.protocol.capabilities import CAN_RESUME, CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.server import RoomServer, ServerStatistics, serve_stream
 
 from ..conftest import Join
@@ -84,7 +84,7 @@ async def test_what_a_client_says_of_itself_is_passed_on(server: RoomServer, joi
     ):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == CLIENT_PROTOCOL
-        assert bob.capabilities == {*CAPABILITIES}
+        assert bob.capabilities == {*CAPABILITIES, CAN_RESUME}
 
 
 @pytest.mark.rule("V5", "V6")
