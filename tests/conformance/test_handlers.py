@@ -130,7 +130,7 @@ async def test_a_blocking_function_stalls_nobody_and_times_out() -> None:
     async with callee(block) as (room, server):
         room.register_rpc_method("other", answer)
         try:
-            send_request(server, "blocking", timeout_ms=200)
+            send_request(server, "blocking", timeout_ms=2_000)
             assert await expect_ack(server) == "blocking"
             send_request(server, "other", method="other")
             assert await expect_ack(server) == "other"

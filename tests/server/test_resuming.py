@@ -55,6 +55,18 @@ async def resume(
         yield ScriptedClient(member.identity, link, member.join)
 
 
+@asynccontextmanager
+async def alice_and_bob(
+    server: RoomServer,
+) -> AsyncIterator[tuple[ScriptedClient, ScriptedClient]]:
+    """Be in the room as alice, and as bob who can resume."""
+    async with (
+        scripted_client(server, "alice") as alice,
+        scripted_client(server, "bob", client=CLIENT) as bob,
+    ):
+        yield alice, bob
+
+
 async def lose(member: ScriptedClient) -> None:
     """Close the link of a member without a word."""
     await member.link.aclose()
@@ -63,10 +75,7 @@ async def lose(member: ScriptedClient) -> None:
 
 @pytest.mark.rule("L3", "L6")
 async def test_a_participant_that_comes_back_has_never_left(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         await lose(bob)
         await anyio.sleep(14)
@@ -85,10 +94,7 @@ async def test_a_participant_that_comes_back_has_never_left(server: RoomServer) 
 
 @pytest.mark.rule("L6")
 async def test_a_participant_that_does_not_come_back_leaves_in_time(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         start = anyio.current_time()
         await lose(bob)
@@ -118,10 +124,7 @@ async def test_a_room_whose_last_participant_does_not_come_back_is_gone(
 
 @pytest.mark.rule("L4")
 async def test_packets_that_were_missed_are_sent_again_and_no_others(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         for number in range(1, 6):
             alice.send(numbered(number, str(number), "bob"))
         await alice.settle()
@@ -137,10 +140,7 @@ async def test_packets_that_were_missed_are_sent_again_and_no_others(server: Roo
 
 @pytest.mark.rule("L4")
 async def test_a_publisher_that_is_not_listed_has_sent_nothing(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         alice.send(numbered(1, "first", "bob"))
         await alice.settle()
         await lose(bob)
@@ -152,10 +152,7 @@ async def test_a_publisher_that_is_not_listed_has_sent_nothing(server: RoomServe
 async def test_the_server_says_which_packets_it_has_and_takes_each_once(
     server: RoomServer,
 ) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         for number in range(1, 4):
             bob.send(numbered(number, str(number), "alice"))
         await bob.settle()
@@ -188,10 +185,7 @@ async def test_the_servers_own_answers_are_sent_again(server: RoomServer) -> Non
 async def test_packets_of_a_publisher_that_does_not_number_are_numbered(
     server: RoomServer,
 ) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         for text in ("a", "b", "c"):
             alice.send(user(text, "bob"))
         await alice.settle()
@@ -218,10 +212,7 @@ async def test_a_receipt_comes_with_every_pong(server: RoomServer) -> None:
 @pytest.mark.rule("L5")
 async def test_what_is_retained_is_bounded_and_beyond_it_a_resume_is_refused() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         for number in range(1, 101):
             alice.send(numbered(number, "x" * 5_000, "bob"))
             await alice.settle()
@@ -237,10 +228,7 @@ async def test_what_is_retained_is_bounded_and_beyond_it_a_resume_is_refused() -
 @pytest.mark.rule("L5")
 async def test_receipts_keep_what_is_retained_small() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         receipts = Receipts()
         for number in range(1, 101):
             alice.send(numbered(number, "x" * 5_000, "bob"))
@@ -257,10 +245,7 @@ async def test_receipts_keep_what_is_retained_small() -> None:
 
 @pytest.mark.rule("L6")
 async def test_a_link_takes_over_from_one_that_is_half_open(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         async with resume(server, bob) as again:
             await again.settle()
@@ -315,10 +300,7 @@ async def test_a_client_that_cannot_resume_leaves_at_once(server: RoomServer) ->
 async def test_who_joins_as_a_participant_that_was_lost_takes_its_place(
     server: RoomServer,
 ) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         await lose(bob)
         async with scripted_client(server, "bob", client=CLIENT):
@@ -327,10 +309,7 @@ async def test_who_joins_as_a_participant_that_was_lost_takes_its_place(
 
 @pytest.mark.rule("L6")
 async def test_a_participant_that_was_lost_can_be_removed(server: RoomServer) -> None:
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         await lose(bob)
         server.remove_participant(ROOM, "bob")
@@ -350,10 +329,7 @@ async def test_a_server_shuts_down_without_waiting_for_those_who_were_lost(
 
 async def test_whoever_sends_much_to_a_participant_that_was_lost_waits_for_it() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
-    async with (
-        scripted_client(server, "alice") as alice,
-        scripted_client(server, "bob", client=CLIENT) as bob,
-    ):
+    async with alice_and_bob(server) as (alice, bob):
         await alice.settle()
         await lose(bob)
         for number in range(1, 41):

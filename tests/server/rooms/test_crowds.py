@@ -55,23 +55,24 @@ class SendQueue:
         ]
 
 
+def new_member(identity: str, send_queue: SendQueue) -> Member:
+    return Member(
+        identity=identity,
+        name="",
+        metadata="",
+        attributes={},
+        kind=ParticipantKind.STANDARD,
+        permissions=ParticipantPermissions(),
+        client=models.ClientInfo(),
+        send_queue=send_queue,
+    )
+
+
 def crowd(size: int) -> tuple[ServerRoom, list[Member], list[SendQueue]]:
     """Return a room of members without sessions, with their send queues."""
     room = ServerRoom("a room", ServerLimits(), lambda: None, RoomSettings())
     send_queues = [SendQueue() for _ in range(size)]
-    members = [
-        Member(
-            identity=str(number),
-            name="",
-            metadata="",
-            attributes={},
-            kind=ParticipantKind.STANDARD,
-            permissions=ParticipantPermissions(),
-            client=models.ClientInfo(),
-            send_queue=send_queue,
-        )
-        for number, send_queue in enumerate(send_queues)
-    ]
+    members = [new_member(str(number), send_queue) for number, send_queue in enumerate(send_queues)]
     for member in members:
         room.members[member.identity] = member
     return room, members, send_queues
@@ -108,16 +109,7 @@ def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
     join = rtc.JoinResponse()
     newcomer = SendQueue()
     room.join(
-        Member(
-            identity="new",
-            name="",
-            metadata="",
-            attributes={},
-            kind=ParticipantKind.STANDARD,
-            permissions=ParticipantPermissions(),
-            client=models.ClientInfo(),
-            send_queue=newcomer,
-        ),
+        new_member("new", newcomer),
         join,
     )
     assert [each.identity for each in join.other_participants] == ["2", "3"]
