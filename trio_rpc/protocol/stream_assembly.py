@@ -23,10 +23,18 @@ def inline_text(header: models.DataStream.Header) -> str:
     Raises:
         StreamError: its size is not as announced, or it is not UTF-8.
     """
-    assembly = StreamAssembly(header)
-    content = assembly.add(header.inline_content)
-    assembly.finish()
+    # An assembly of pieces costs more than a small call's content is worth.
+    content = header.inline_content
+    if header.HasField("total_length"):
+        _check_size(len(content), header.total_length)
     return decode_text(content)
+
+
+def _check_size(received: int, announced: int, *, is_complete: bool = True) -> None:
+    if received > announced:
+        raise StreamError(f"{announced:,} bytes were announced, and {received:,} have come")
+    if is_complete and received < announced:
+        raise StreamError(f"{announced:,} bytes were announced, and only {received:,} have come")
 
 
 def decode_text(content: bytes) -> str:
@@ -98,10 +106,8 @@ class StreamAssembly:
             StreamError: it is more than was announced.
         """
         self._received += len(piece)
-        if self._announced is not None and self._received > self._announced:
-            raise StreamError(
-                f"{self._announced:,} bytes were announced, and {self._received:,} have come"
-            )
+        if self._announced is not None:
+            _check_size(self._received, self._announced, is_complete=False)
         return piece
 
     def finish(self, reason: str = "") -> None:
@@ -115,7 +121,5 @@ class StreamAssembly:
         """
         if reason:
             raise StreamError(f"its sender gave up: {reason}")
-        if self._announced is not None and self._received < self._announced:
-            raise StreamError(
-                f"{self._announced:,} bytes were announced, and only {self._received:,} have come"
-            )
+        if self._announced is not None:
+            _check_size(self._received, self._announced)

@@ -9,28 +9,20 @@ The states of a call, and their ends:
                                                                 we leave ────────────► 1503
                                                                 cancelled ───────────► forgotten
 
-The call is pending from before its request is written until the caller has its outcome. Acks and
-responses come to it through a memory channel; any that come when it is not pending, or not from the
-callee, are ignored.
+The call is pending from before its request is written until the caller has its outcome, which comes
+to it through a memory channel. Acks and responses that come when it is not pending, or not from the
+callee, are ignored. `pending_call` has the states of a call in a table.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final
 
-from attrs import define, frozen
 from livekit.protocol import models
 
-from ..concurrency import (
-    WOULD_BLOCK,
-    CancelScope,
-    ChannelEnds,
-    Event,
-    ReceiveChannel,
-    SendChannel,
-)
+from ..concurrency import Event
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
@@ -56,120 +48,14 @@ from ..protocol.rpc_messages import (
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
+from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
 
 logger = peer_logger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05
-#: The channels kept for further calls: opening one is a tenth of a call.
-_MAX_SPARE_CHANNELS: Final = 100
 #: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
 DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
-
-
-@frozen
-class _Acknowledged:
-    """The item that the channel of a call delivers for its ack."""
-
-
-_ACKNOWLEDGED: Final = _Acknowledged()
-
-
-@define(eq=False)
-class _PendingCall:
-    """A call, from before its request is written until its caller has the outcome.
-
-    Attributes:
-        scope: Bounds the wait: by the time for the ack at first, then by `respond_by`.
-        wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
-            scope around the call.
-        sending: The request is being sent; an outcome makes that unnecessary.
-        response: Takes the response, if that comes as a stream.
-        charged: The bytes that were charged to the callee for a response inline in a header.
-        held_back: The outcome is a 1502 that counts only if nothing else ends the call.
-        drained: The outcome was taken from the channels, which stay empty.
-    """
-
-    callee: Participant
-    method: str
-    request_id: str
-    scope: CancelScope
-    respond_by: float
-    wait_until: float
-    send_channel: SendChannel[_Outcome | _Acknowledged]
-    receive_channel: ReceiveChannel[_Outcome | _Acknowledged]
-    sending: bool = True
-    acknowledged: bool = False
-    finished: bool = False
-    held_back: bool = False
-    drained: bool = False
-    outcome: _Outcome | None = None
-    response: _ResponseBody | None = None
-    charged: int = 0
-
-    def acknowledge(self) -> None:
-        if not (self.acknowledged or self.finished or self.scope.cancel_called):
-            self.acknowledged = True
-            # Not left to the caller's task, which may run when the time for the ack is over.
-            self.scope.deadline = self.respond_by
-            self.send_channel.send_nowait(_ACKNOWLEDGED)
-
-    def finish(self, outcome: _Outcome) -> None:
-        if not self.finished:
-            self.finished = True
-            self.outcome = outcome
-            self.send_channel.send_nowait(outcome)
-            if self.sending:
-                self.scope.cancel()
-
-    def hold_back(self, outcome: RpcError) -> None:
-        """Wait for the end of a scope around the call, which is about to be cancelled.
-
-        The call ends with that, or with the session's end, and not with `outcome`.
-        """
-        if not self.finished:
-            self.finished = self.held_back = True
-            self.outcome = outcome
-            self.scope.deadline = self.respond_by
-
-    def break_off(self, reason: str, cause: DisconnectedError | None = None) -> None:
-        """Finish with 1503: the callee will not answer any more."""
-        if self.held_back:
-            self.finished = self.held_back = False
-        error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason)
-        error.__cause__ = cause
-        self.finish(error)
-
-
-class _ResponseBody(StreamBuffer):
-    """The sink of a response that comes as a stream, which finishes its call."""
-
-    def __init__(
-        self, context: BufferContext, call: _PendingCall, header: models.DataStream.Header
-    ) -> None:
-        super().__init__(context, call.callee.identity, header)
-        self._call = call
-
-    def end(self, error: StreamError | None = None) -> None:
-        super().end(error)
-        if error is not None:
-            self._call.finish(_broken(error))
-            return
-        try:
-            # Anything else takes a while, and is left to the caller's task.
-            self._call.finish(self.take_text() if self.has_small_text else self)
-        except StreamError as failure:
-            self._call.finish(_broken(failure))
-
-
-#: The outcome of a call. A large or compressed response is read by the caller's task.
-_Outcome: TypeAlias = "str | RpcError | _ResponseBody"
-
-
-def _broken(error: StreamError) -> RpcError:
-    return RpcError.built_in(
-        RpcError.ErrorCode.APPLICATION_ERROR, f"the response broke off: {error}"
-    )
 
 
 def check_call(method: object, payload: object, response_timeout: float) -> None:
@@ -225,11 +111,9 @@ class Calls:
         self._packet_sender = packet_sender
         self._streams = streams
         self._limits = limits
-        self._pending: dict[str, _PendingCall] = {}
+        self._pending: dict[str, PendingCall] = {}
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
-        # The empty channels of finished calls, for the next ones
-        self._spare_channels: list[ChannelEnds[_Outcome | _Acknowledged]] = []
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -264,23 +148,20 @@ class Calls:
         respond_by = started + response_timeout
         # Inside a handler, or any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
-        # Room for an ack and a response, which is all that a call is ever sent.
-        channels = (
-            self._spare_channels.pop() if self._spare_channels else self._backend.open_queue(2)
-        )
         scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
-        call = _PendingCall(callee, method, make_uuid(), scope, respond_by, wait_until, *channels)
+        channel = self._backend.open_queue(1)
+        call = PendingCall(callee, method, make_uuid(), scope, respond_by, wait_until, *channel)
         self._pending[call.request_id] = call
-        outcome: _Outcome | None = None
+        outcome: Outcome | None = None
         try:
-            with scope:
-                try:
+            try:
+                with scope:
                     outcome = await self._exchange(call, payload)
-                finally:
-                    self._forget(call)
-            if scope.cancelled_caught:
-                outcome = call.outcome
-            if isinstance(outcome, _ResponseBody):
+                if scope.cancelled_caught:
+                    outcome = await self._receive_late(call)
+            finally:
+                self._forget(call)
+            if isinstance(outcome, ResponseBody):
                 outcome = await self._read(outcome, respond_by)
         finally:
             if call.response is not None:
@@ -297,17 +178,16 @@ class Calls:
             raise outcome
         return outcome
 
-    async def _read(self, body: _ResponseBody, respond_by: float) -> str | RpcError | None:
+    async def _read(self, body: ResponseBody, respond_by: float) -> str | RpcError | None:
         with self._backend.cancel_scope(deadline=respond_by):
             try:
                 return await body.read_text()
             except StreamError as error:
-                return _broken(error)
+                return broken(error)
         return None
 
-    async def _exchange(self, call: _PendingCall, payload: str) -> _Outcome:
+    async def _exchange(self, call: PendingCall, payload: str) -> Outcome | None:
         """Send the request and wait for its outcome."""
-        receive = call.receive_channel.receive
         try:
             if self._restored is not None:
                 call.scope.deadline = call.respond_by
@@ -316,46 +196,46 @@ class Calls:
                 await self._send_stream(call, payload)
             else:
                 await self._send_packet(call, payload)
-            call.sending = False
-            if len(self._pending) == 1:
-                # No other call is about to send a request that could leave together with this one.
-                self._packet_sender.flush_nowait()
-            received: _Outcome | _Acknowledged = await receive()
-            while isinstance(received, _Acknowledged):
-                try:
-                    # The response has mostly come with its ack.
-                    received = call.receive_channel.receive_nowait()
-                except WOULD_BLOCK:
-                    received = await receive()
-            call.drained = True
-            outcome = received
         except (LinkClosedError, StreamError) as error:
             # Unless we left while the request waited for room: that is 1503, and comes first.
             what = f"the request to {call.callee.identity!r} was not sent: {error}"
             failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
             failure.__cause__ = error
             call.finish(failure)
-            assert call.outcome is not None
-            return call.outcome
+            return call.take_outcome()
+        call.on_sent()
+        if len(self._pending) == 1:
+            # No other call is about to send a request that could leave together with this one.
+            self._packet_sender.flush_nowait()
+        return await call.receive_channel.receive()
+
+    async def _receive_late(self, call: PendingCall) -> Outcome | None:
+        """Wait for an outcome that has not come in the time for the ack; None if it does not come.
+
+        Few calls take so long. For all others, a deadline that the ack puts off would cost more.
+        """
+        # It may have come in the last moment, or while the request was being sent.
+        outcome = call.take_outcome()
+        if outcome is None and call.is_acknowledged:
+            with self._backend.cancel_scope(deadline=call.respond_by):
+                return await call.receive_channel.receive()
+            outcome = call.take_outcome()
         return outcome
 
-    def _forget(self, call: _PendingCall) -> None:
+    def _forget(self, call: PendingCall) -> None:
         del self._pending[call.request_id]
-        if call.drained and len(self._spare_channels) < _MAX_SPARE_CHANNELS:
-            self._spare_channels.append((call.send_channel, call.receive_channel))
-        if not call.finished and takes_cancellation(call.callee):
+        if not call.is_answered and takes_cancellation(call.callee):
             # Cancels the handler, if the callee supports that; best effort.
             with suppress(LinkFullError, LinkClosedError):
                 self._packet_sender.send_nowait(
                     rpc_cancellation(call.callee.identity, call.request_id)
                 )
-        call.finished = True
 
     def on_connection_lost(self) -> None:
         """Suspend the timeouts for acks while there is no connection (C2)."""
         self._restored = self._backend.event()
         for call in self._pending.values():
-            if not call.acknowledged:
+            if not call.is_acknowledged:
                 call.scope.deadline = call.respond_by
 
     def on_connection_restored(self) -> None:
@@ -365,13 +245,13 @@ class Calls:
         self._restored = None
         ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
         for call in self._pending.values():
-            if not (call.acknowledged or call.held_back):
+            if not call.is_acknowledged:
                 call.scope.deadline = min(ack_by, call.respond_by)
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
         if call := self._find(sender, request_id, "ack"):
-            call.acknowledge()
+            call.on_ack()
 
     def on_response(self, sender: str, response: models.RpcResponse) -> None:
         """Finish a call with its response."""
@@ -397,25 +277,25 @@ class Calls:
         if call.response is not None:
             logger.debug("ignored a second response stream of %s", sender)
             return None
-        call.response = _ResponseBody(self._context, call, header)
+        call.response = ResponseBody(self._context, call, header)
         return call.response
 
     def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
         """Finish a call with a response that is inline in the header of its stream."""
         call = self._find(sender, request_id_of(header.attributes), "response stream")
-        if call is not None and call.response is None and not call.finished:
+        if call is not None and call.response is None and not call.is_answered:
             try:
                 text = inline_text(header)
                 call.charged = self._context.charge_text(sender, text, len(header.inline_content))
                 call.finish(text)
             except StreamError as error:
-                call.finish(_broken(error))
+                call.finish(broken(error))
 
     def fail(self, reason: str, destination: str) -> None:
         """Fail the calls to `destination`, which will not answer any more, with 1503."""
         for call in self._pending.values():
             if call.callee.identity == destination:
-                call.break_off(reason)
+                call.finish(_disconnected(reason), CallEvent.LEFT)
 
     def end(self, reason: str, cause: DisconnectedError | None = None) -> None:
         """Fail all calls with 1503: the session is over.
@@ -425,9 +305,11 @@ class Calls:
             cause: Their `__cause__`.
         """
         for call in self._pending.values():
-            call.break_off(reason, cause)
+            error = _disconnected(reason)
+            error.__cause__ = cause
+            call.finish(error, CallEvent.LEFT)
 
-    def _find(self, sender: str, request_id: str, what: str) -> _PendingCall | None:
+    def _find(self, sender: str, request_id: str, what: str) -> PendingCall | None:
         call = self._pending.get(request_id)
         if call is None:
             logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
@@ -437,7 +319,7 @@ class Calls:
             return call
         return None
 
-    def _gave_up_first(self, call: _PendingCall, outcome: RpcError) -> bool:
+    def _gave_up_first(self, call: PendingCall, outcome: RpcError) -> bool:
         """Whether a callee gave up just before the deadline of a scope around the call."""
         if (
             outcome.code != RpcError.ErrorCode.RESPONSE_TIMEOUT
@@ -447,7 +329,7 @@ class Calls:
         remaining = call.wait_until - self._backend.current_time()
         return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
 
-    async def _send_packet(self, call: _PendingCall, payload: str) -> None:
+    async def _send_packet(self, call: PendingCall, payload: str) -> None:
         def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
@@ -457,7 +339,7 @@ class Calls:
         )
         await self._packet_sender.send(request, refresh)
 
-    async def _send_stream(self, call: _PendingCall, payload: str) -> None:
+    async def _send_stream(self, call: PendingCall, payload: str) -> None:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
@@ -467,14 +349,14 @@ class Calls:
             info, content, [call.callee.identity], refresh=refresh, abandon_timeout=0
         )
 
-    def _timeout_ms(self, call: _PendingCall) -> int:
+    def _timeout_ms(self, call: PendingCall) -> int:
         remaining = call.wait_until - self._backend.current_time()
         return wire_timeout_ms(remaining, self._packet_sender.round_trip)
 
-    def _timed_out(self, call: _PendingCall, response_timeout: float) -> RpcError:
+    def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
         latency = self._limits.max_round_trip_latency
         method = call.method
-        if call.acknowledged:
+        if call.is_acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
         elif call.scope.deadline >= call.respond_by:
@@ -484,3 +366,7 @@ class Calls:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
             what = f"did not acknowledge {method!r} within {latency:g} s"
         return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
+
+
+def _disconnected(reason: str) -> RpcError:
+    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason)

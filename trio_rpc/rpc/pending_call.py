@@ -1,0 +1,182 @@
+"""A call that waits for its outcome: its states, and its response if that comes as a stream.
+
+    SENDING ──sent──► SENT ──ack──► ACKNOWLEDGED     outcome: the response, or a write that failed
+       │                                ▲            from each of these ──outcome──► FINISHED
+       └──ack──► SENDING_ACKNOWLEDGED ──┘                               ──gave up──► HELD_BACK
+                                                                        ──left─────► FINISHED
+
+A callee that gives up just before the deadline of a cancel scope around the call has its 1502 held
+back: the call ends with that scope, or because one of the two leaves, and not with the error.
+
+Whatever comes in a state for which the table has no transition is ignored: a second response, a
+late ack. A call whose time is over, or that is cancelled, stays in its state and is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, auto
+from typing import Final, TypeAlias
+
+from attrs import define
+from livekit.protocol import models
+
+from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
+from ..errors import RpcError, StreamError
+from ..participant import Participant
+from ..streams.buffer import BufferContext, StreamBuffer
+
+
+class CallState(IntEnum):
+    """A state of a call."""
+
+    SENDING = auto()
+    SENDING_ACKNOWLEDGED = auto()
+    SENT = auto()
+    ACKNOWLEDGED = auto()
+    HELD_BACK = auto()
+    FINISHED = auto()
+
+
+class CallEvent(IntEnum):
+    """A cause of a change of state."""
+
+    SENT = auto()
+    ACK = auto()
+    OUTCOME = auto()
+    GAVE_UP = auto()
+    LEFT = auto()
+
+
+_ENDS: Final[Mapping[CallEvent, CallState]] = {
+    CallEvent.OUTCOME: CallState.FINISHED,
+    CallEvent.GAVE_UP: CallState.HELD_BACK,
+    CallEvent.LEFT: CallState.FINISHED,
+}
+_TRANSITIONS: Final[Mapping[CallState, Mapping[CallEvent, CallState]]] = {
+    CallState.SENDING: {
+        CallEvent.SENT: CallState.SENT,
+        CallEvent.ACK: CallState.SENDING_ACKNOWLEDGED,
+        **_ENDS,
+    },
+    CallState.SENDING_ACKNOWLEDGED: {CallEvent.SENT: CallState.ACKNOWLEDGED, **_ENDS},
+    CallState.SENT: {CallEvent.ACK: CallState.ACKNOWLEDGED, **_ENDS},
+    CallState.ACKNOWLEDGED: _ENDS,
+    CallState.HELD_BACK: {CallEvent.LEFT: CallState.FINISHED},
+    CallState.FINISHED: {},
+}
+#: The states in which the caller's task waits for nothing but the outcome.
+_RECEIVING: Final = frozenset({CallState.SENT, CallState.ACKNOWLEDGED})
+_UNACKNOWLEDGED: Final = frozenset({CallState.SENDING, CallState.SENT})
+_ANSWERED: Final = frozenset({CallState.HELD_BACK, CallState.FINISHED})
+
+#: The outcome of a call. A large or compressed response is read by the caller's task.
+Outcome: TypeAlias = "str | RpcError | ResponseBody"
+
+
+@define(eq=False)
+class PendingCall:
+    """A call, from before its request is written until its caller has the outcome.
+
+    Attributes:
+        scope: Bounds sending the request and waiting for the ack, and so for a response that comes
+            before the time for the ack is over.
+        wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
+            scope around the call.
+        send_channel, receive_channel: The channel that the outcome comes through, with room for it.
+        response: Takes the response, if that comes as a stream.
+        charged: The bytes that were charged to the callee for a response inline in a header.
+    """
+
+    callee: Participant
+    method: str
+    request_id: str
+    scope: CancelScope
+    respond_by: float
+    wait_until: float
+    send_channel: SendChannel[Outcome]
+    receive_channel: ReceiveChannel[Outcome]
+    response: ResponseBody | None = None
+    charged: int = 0
+    _state: CallState = CallState.SENDING
+    _held_back: RpcError | None = None
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether an ack has come, or something that makes it unnecessary."""
+        return self._state not in _UNACKNOWLEDGED
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any further response is ignored."""
+        return self._state in _ANSWERED
+
+    def on_sent(self) -> None:
+        """Record that the request was sent."""
+        self._change(CallEvent.SENT)
+
+    def on_ack(self) -> None:
+        """Record an ack, unless its time was over."""
+        if self.scope.cancel_called or not self._change(CallEvent.ACK):
+            return
+        if self._state is CallState.SENDING_ACKNOWLEDGED:
+            # Sending the rest may take longer than an ack may.
+            self.scope.deadline = self.respond_by
+
+    def finish(self, outcome: Outcome, event: CallEvent = CallEvent.OUTCOME) -> None:
+        """Give the caller an outcome."""
+        is_receiving = self._state in _RECEIVING
+        if self._change(event):
+            self.send_channel.send_nowait(outcome)
+            if not is_receiving:
+                # What the caller's task waits for instead has become unnecessary.
+                self.scope.cancel()
+
+    def hold_back(self, error: RpcError) -> None:
+        """Wait for the end of a scope around the call, which is about to be cancelled."""
+        if self._change(CallEvent.GAVE_UP):
+            self._held_back = error
+            self.scope.deadline = self.respond_by
+
+    def take_outcome(self) -> Outcome | None:
+        """Return the outcome that has come, if one has."""
+        try:
+            return self.receive_channel.receive_nowait()
+        except WOULD_BLOCK:
+            return self._held_back
+
+    def _change(self, event: CallEvent) -> bool:
+        """Change the state; return whether there is such a transition."""
+        state = _TRANSITIONS[self._state].get(event)
+        if state is None:
+            return False
+        self._state = state
+        return True
+
+
+class ResponseBody(StreamBuffer):
+    """The sink of a response that comes as a stream, which finishes its call."""
+
+    def __init__(
+        self, context: BufferContext, call: PendingCall, header: models.DataStream.Header
+    ) -> None:
+        super().__init__(context, call.callee.identity, header)
+        self._call = call
+
+    def end(self, error: StreamError | None = None) -> None:
+        super().end(error)
+        if error is not None:
+            self._call.finish(broken(error))
+            return
+        try:
+            # Anything else takes a while, and is left to the caller's task.
+            self._call.finish(self.take_text() if self.has_small_text else self)
+        except StreamError as failure:
+            self._call.finish(broken(failure))
+
+
+def broken(error: StreamError) -> RpcError:
+    """Return the outcome of a call whose response broke off."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.APPLICATION_ERROR, f"the response broke off: {error}"
+    )
