@@ -33,7 +33,7 @@ from ..protocol.answered_requests import (
     AnsweredRequests,
 )
 from ..protocol.budgets import BudgetExceededError
-from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits
+from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.rpc_messages import (
     RPC_VERSION,
     STREAM_RPC_VERSION,
@@ -275,14 +275,14 @@ class Invocations:
 
     def _answer_waiting(self, request: Request, error: RpcError) -> None:
         self._slots.remove(request)
-        self._replies.send(rpc_response(request.caller, request.id, error))
+        self._respond_nowait(request, error)
         self._close(request)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         """Refuse a request, of which nothing is kept."""
         if not request.acknowledged:
             self._replies.send(rpc_ack(request.caller, request.id))
-        self._replies.send(rpc_response(request.caller, request.id, error))
+        self._respond_nowait(request, error)
 
     def _close(self, request: Request) -> None:
         """Release everything that was held for a request, except its id."""
@@ -316,18 +316,24 @@ class Invocations:
             logger.debug("no answer to %s: %s", request.caller, error)
         except CANCELLED:
             # Waiting is over, but a final response may still be queued.
-            self._replies.send(rpc_response(request.caller, request.id, outcome))
+            is_small = isinstance(outcome, RpcError) or utf8_length(outcome) <= MAX_PAYLOAD_BYTES
+            self._respond_nowait(request, outcome if is_small else LEFT)
             raise
         except Exception:
             # A failure of ours: it concerns this request alone (B3).
             logger.exception("answering a request of %s failed", request.caller)
-            self._replies.send(rpc_response(request.caller, request.id, FAILED))
+            self._respond_nowait(request, FAILED)
         finally:
             self._close(request)
             if (waiting := self._slots.release(request)) is not None:
                 self._start_task(waiting)
 
+    def _respond_nowait(self, request: Request, outcome: str | RpcError) -> None:
+        """Send the response of a request, where nothing can wait for room for it."""
+        self._replies.send(rpc_response(request.caller, request.id, outcome))
+
     async def _respond(self, request: Request, outcome: str | RpcError) -> None:
+        """Send the response of a request the way it came, when there is room for it."""
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
             await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:
