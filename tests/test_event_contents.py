@@ -71,6 +71,8 @@ def event_classes() -> list[type[RoomEvent]]:
             "participant_permissions_changed",
             ["participant", "permissions"],
         ),
+        (events.Reconnecting, "reconnecting", []),
+        (events.Reconnected, "reconnected", []),
         (events.DataReceived, "data_received", ["data_packet"]),
         (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
         (
@@ -89,7 +91,7 @@ def test_events_have_the_names_and_fields_of_livekit(
 
 def test_every_event_can_be_named() -> None:
     assert {event.name for event in event_classes()} == set(get_args(EventName))
-    assert len(event_classes()) == 14
+    assert len(event_classes()) == 16
 
 
 class There(NamedTuple):
