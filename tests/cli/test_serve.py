@@ -98,7 +98,7 @@ async def test_it_listens_on_this_machine_alone_unless_told_otherwise() -> None:
     async with serving("--dev", "--host", "0x7f000001") as server:
         server.process.send_signal(signal.SIGINT)
         assert one_line((await server.end())[2]) == (
-            "warning: --dev on 0x7f000001: whoever reaches this machine can join"
+            "warning: --dev on 0x7f000001: anyone who can reach this machine can join"
         )
 
 

@@ -28,7 +28,7 @@ exit codes:
   1    something unexpected, or a token that is not valid
   2    wrong usage
   3    no connection: nobody answers, access is refused, it is lost, the address is in use
-  4    a call failed, data was not sent, somebody is not there, or the demo went wrong
+  4    a call failed, data was not sent, a participant is not there, or the demo went wrong
   130  interrupted by Ctrl-C
 """
 

@@ -43,7 +43,7 @@ SIGTERM. It then tells every participant that it shuts down; a second Ctrl-C
 ends it at once. LiveKit's own SDKs, for browsers and others, can join where the
 extra livekit is installed: pip install 'trio-rpc[livekit]'.
 
-It needs at least one API key, whose secret signs the tokens that let people in:
+It needs at least one API key, whose secret signs the tokens of participants:
 from --keys, --key-file or the environment, or --dev for a well-known one.
 """
 _EXAMPLES = """\
@@ -55,7 +55,7 @@ _EXAMPLES = """\
       on plain sockets besides, for programs of this library that need no WebSocket
 """
 _DEV_TEXT = """\
-Room server for development. Whoever can reach it can join: its key is public.
+Room server for development. Anyone who can reach it can join: its key is public.
 
   URL         {url}
 {stream_links}  API key     {key}
@@ -191,7 +191,7 @@ def _announce(url: str, stream_urls: list[str], arguments: argparse.Namespace) -
     for host in (arguments.host, *(each.host for each in arguments.listen if each.host)):
         if not _is_loopback(host):
             print(
-                f"warning: --dev on {host}: whoever reaches this machine can join",
+                f"warning: --dev on {host}: anyone who can reach this machine can join",
                 file=sys.stderr,
             )
     token = (

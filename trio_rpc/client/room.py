@@ -183,7 +183,7 @@ class Room(Registrations):
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
                     dialer = Dialer(connector, token, connect_timeout, reconnect)
-                    async with self._stay(link, join, early_frames, guard, dialer):
+                    async with self._run_session(link, join, early_frames, guard, dialer):
                         yield self
             if scope.cancelled_caught:
                 raise ConnectError(f"the room was not joined within {connect_timeout:g} s")
@@ -191,7 +191,7 @@ class Room(Registrations):
             self._connecting = False
 
     @asynccontextmanager
-    async def _stay(
+    async def _run_session(
         self,
         link: Link,
         join: rtc.JoinResponse,

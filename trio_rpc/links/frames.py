@@ -8,7 +8,7 @@ write for
       repeated bytes signal = 1;    // SignalRequest or SignalResponse
       repeated bytes reliable = 2;  // DataPacket
       repeated bytes lossy = 3;     // DataPacket
-      repeated bytes received = 4;  // how many reliable ones have arrived: a uint64, little-endian
+      repeated bytes receipt = 4;   // the number of reliable frames that have arrived: a uint64
     }
 
 except that the order of all frames is kept. Joining two messages gives a valid message, which makes
