@@ -66,7 +66,8 @@ class Participant:
         for method in ("greet", "multiply", "book", "confirm", "pay", "think", "leave"):
             handler: Handler = getattr(self, method)
             self.room.register_rpc_method(method, partial(_reported, method, handler))
-        async with self.room.connect(url, token):
+        # Without its server the demo is over, and so are its participants.
+        async with self.room.connect(url, token, reconnect=None):
             report(f"is in room {self.room.name!r}")
             for number, scene in enumerate(SCENES, 1):
                 await self._wait_for_scene(number)
