@@ -72,7 +72,8 @@ def event_classes() -> list[type[RoomEvent]]:
             ["participant", "permissions"],
         ),
         (events.Reconnecting, "reconnecting", []),
-        (events.Reconnected, "reconnected", []),
+        # The field is ours.
+        (events.Reconnected, "reconnected", ["resumed"]),
         (events.DataReceived, "data_received", ["data_packet"]),
         (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
         (
