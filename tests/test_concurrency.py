@@ -104,7 +104,7 @@ async def test_a_deadline_can_be_moved_and_a_scope_shielded() -> None:
     assert backend.current_time() - started == pytest.approx(20)
 
 
-async def test_an_event_wakes_who_waits() -> None:
+async def test_an_event_wakes_its_waiters() -> None:
     backend = concurrency.current()
     event = backend.event()
     assert not event.is_set()

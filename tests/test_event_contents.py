@@ -233,7 +233,7 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
         ),
     ],
 )
-async def test_what_the_server_says_becomes_events(
+async def test_updates_of_the_server_become_events(
     play: Callable[[ScriptedServer], None],
     expected: Callable[[There], list[RoomEvent]],
 ) -> None:

@@ -208,7 +208,7 @@ def test_listen_ends_when_nobody_reads_it(url: str) -> None:
         assert ear.process.stderr.read() == ""
 
 
-def test_somebody_who_is_not_there_gets_nothing(url: str) -> None:
+def test_data_to_an_absent_participant_is_not_sent(url: str) -> None:
     sent = run("send", "nobody", "--data", "x", *ROOM, LIVEKIT_URL=url)
     assert sent.returncode == 4
     assert one_line(sent.stderr) == (

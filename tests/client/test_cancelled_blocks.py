@@ -236,7 +236,7 @@ async def test_a_cancellation_while_the_block_cleans_up_passes_through() -> None
 
 
 @pytest.mark.parametrize("on_disconnect", ["raise", "continue"])
-async def test_a_shielded_goodbye_that_comes_too_late_does_not_hide_a_cancellation(
+async def test_a_shielded_close_that_comes_too_late_does_not_hide_a_cancellation(
     on_disconnect: OnDisconnect,
 ) -> None:
     server, room = ScriptedServer(), Room()

@@ -203,7 +203,7 @@ async def test_who_asks_too_late_and_is_cancelled_is_cancelled(ask: Ask) -> None
 
 
 @every_ending
-async def test_waiting_for_somebody_too_late(ending: Ending) -> None:
+async def test_waiting_for_a_participant_after_leaving(ending: Ending) -> None:
     server, room = server_for_all(), Room()
     async with room.connect(server, "a token", reconnect=None, on_disconnect="continue"):
         await ending.end(room, server)

@@ -59,7 +59,9 @@ async def test_the_server_ends_the_session(
     assert not room.isconnected()
 
 
-async def test_somebody_else_joins_with_the_same_identity(server: RoomServer, join: Join) -> None:
+async def test_another_participant_joins_with_the_same_identity(
+    server: RoomServer, join: Join
+) -> None:
     async def be_there() -> None:
         async with join("alice"), anyio.create_task_group() as task_group:
             task_group.start_soon(join_again)

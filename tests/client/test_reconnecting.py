@@ -20,7 +20,7 @@ def delays(*endings: Ending, jitter: float = 1.0) -> list[float]:
     return [recovery.after(ending)[1] for ending in endings]
 
 
-def test_a_lost_connection_is_resumed_until_the_server_says_otherwise() -> None:
+def test_a_lost_connection_is_resumed_until_the_server_refuses() -> None:
     assert steps(LOST, LOST, RECONNECT, LOST) == [
         Step.RESUME,
         Step.RESUME,
@@ -29,7 +29,7 @@ def test_a_lost_connection_is_resumed_until_the_server_says_otherwise() -> None:
     ]
 
 
-def test_a_server_that_says_reconnect_is_joined_again_at_once() -> None:
+def test_after_a_reconnect_the_room_is_joined_again_at_once() -> None:
     assert steps(RECONNECT) == [Step.REJOIN]
     assert delays(RECONNECT, LOST) == [0.0, 0.0]
 

@@ -37,7 +37,7 @@ async def test_it_is_the_call_of_the_local_participant(join: Join, options: dict
 
 
 @pytest.mark.rule("C7")
-async def test_one_who_has_left_is_not_there_to_be_called(join: Join) -> None:
+async def test_a_participant_that_has_left_cannot_be_called(join: Join) -> None:
     async with join("alice") as alice:
         async with join("bob"):
             participant = await alice.wait_for_participant("bob")

@@ -220,7 +220,7 @@ async def test_a_change_of_ours_is_made_though_its_answer_was_lost(server: RoomS
         assert alice.local_participant.metadata == "new"
 
 
-async def test_who_left_meanwhile_has_left_and_who_came_is_there(server: RoomServer) -> None:
+async def test_departures_and_arrivals_meanwhile_are_announced(server: RoomServer) -> None:
     seen: list[str] = []
     async with pair(server, reconnect=ReconnectPolicy(first_delay=5)) as (alice, bob, link):
         alice.on("participant_connected", lambda p: seen.append(f"+{p.identity}"))

@@ -191,9 +191,7 @@ async def test_a_server_that_does_not_let_us_in(server: FirstMessage, text: str)
 
 
 @pytest.mark.parametrize(("options", "seconds"), [({}, 10), ({"connect_timeout": 2.5}, 2.5)])
-async def test_a_server_that_says_nothing_is_given_up(
-    options: dict[str, Any], seconds: float
-) -> None:
+async def test_a_silent_server_is_given_up(options: dict[str, Any], seconds: float) -> None:
     started = anyio.current_time()
     with pytest.raises(ConnectError) as caught:
         await join_and_leave(FirstMessage(None), **options)
@@ -306,7 +304,7 @@ async def test_remote_participants_is_a_view(join: Join) -> None:
         assert bob.state is ParticipantState.DISCONNECTED
 
 
-async def test_waiting_for_a_participant_who_is_there(join: Join) -> None:
+async def test_waiting_for_a_participant_that_is_there(join: Join) -> None:
     async with join("bob"), join("alice") as alice:
         assert (await alice.wait_for_participant("bob")).identity == "bob"
 

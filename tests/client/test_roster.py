@@ -102,7 +102,7 @@ def test_updates_become_events(
     assert events == [(name, "PA_bob") for name in expected]
 
 
-def test_the_roster_has_who_is_there(roster: Roster) -> None:
+def test_the_roster_has_the_participants(roster: Roster) -> None:
     apply(roster, bob(), participant_info("carol"))
     assert list(roster.remote) == ["bob", "carol"]
     assert roster.remote["bob"].identity == "bob"

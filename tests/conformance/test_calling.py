@@ -150,7 +150,7 @@ async def test_an_empty_payload_is_an_empty_text() -> None:
 
 
 @pytest.mark.rule("C5")
-async def test_a_response_that_says_nothing_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_empty_response_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "trio_rpc")
     async with caller() as alice:
         call, request_id = await alice.start_call()
@@ -212,7 +212,7 @@ async def test_only_the_callee_can_answer(sender: str, caplog: pytest.LogCapture
 
 
 @pytest.mark.rule("C6", "C2")
-async def test_an_ack_of_somebody_else_does_not_count() -> None:
+async def test_an_ack_of_another_participant_does_not_count() -> None:
     server = ScriptedServer(others=["bob", "mallory"])
     async with caller(server) as alice:
         call, request_id = await alice.start_call()

@@ -106,7 +106,7 @@ async def _be_replaced(server: RoomServer, bob: Room) -> None:
 
 @pytest.mark.rule("C8", "A12")
 @pytest.mark.parametrize("end", [_leave, _be_removed, _be_replaced])
-async def test_a_caller_hears_at_once_that_its_callee_is_gone(
+async def test_a_call_ends_at_once_when_its_callee_leaves(
     end: Callable[[RoomServer, Room], Awaitable[None]], server: RoomServer, join: Join
 ) -> None:
     called = anyio.Event()

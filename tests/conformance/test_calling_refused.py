@@ -75,7 +75,7 @@ async def test_a_participant_cannot_call_itself() -> None:
 
 
 @pytest.mark.rule("C7")
-async def test_whoever_has_left_cannot_be_called_and_whoever_has_come_can() -> None:
+async def test_departed_participants_cannot_be_called_and_new_ones_can() -> None:
     async with caller() as alice:
         alice.server.announce(
             participant_info("bob", state=models.ParticipantInfo.DISCONNECTED),

@@ -337,7 +337,7 @@ async def test_1504_names_the_method_the_size_and_the_limit(
     ],
     ids=["hidden", "no grant"],
 )
-async def test_1505_names_who_may_not_send_and_why(
+async def test_1505_names_the_sender_without_permission_and_the_reason(
     grants: dict[str, bool], data: str, join: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with join("bob"), join("alice", **grants) as alice:

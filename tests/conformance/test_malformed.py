@@ -183,7 +183,7 @@ async def test_the_server_may_let_us_go_for_an_unknown_reason() -> None:
     ],
     ids=str,
 )
-async def test_signalling_that_says_nothing_to_us_is_ignored(response: dict[str, Any]) -> None:
+async def test_unknown_signalling_is_ignored(response: dict[str, Any]) -> None:
     async with caller() as alice:
         alice.server.send_signal(**response)
         await assert_alive(alice)

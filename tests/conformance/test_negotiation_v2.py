@@ -88,7 +88,7 @@ async def test_who_announces_nothing_has_protocol_0(join: Join, server: RoomServ
 @pytest.mark.rule("N1", "N3")
 @pytest.mark.parametrize("client_protocol", PROTOCOLS)
 @pytest.mark.parametrize("capabilities", [(), (DEFLATE_RAW, 9_999)], ids=["plain", "capable"])
-async def test_a_request_is_a_stream_for_who_speaks_v2_and_a_packet_for_others(
+async def test_a_request_is_a_stream_to_a_v2_callee_and_a_packet_to_others(
     client_protocol: int, capabilities: tuple[int, ...]
 ) -> None:
     async with caller(server_with(peer("bob", client_protocol, capabilities))) as alice:

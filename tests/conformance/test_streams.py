@@ -167,7 +167,7 @@ async def test_a_payload_over_the_limit_is_1402_before_anything_is_sent(
 
 
 @pytest.mark.rule("C10")
-async def test_no_limit_of_ours_lets_a_larger_payload_go_to_who_speaks_v1_alone() -> None:
+async def test_no_limit_of_ours_allows_a_larger_payload_to_a_v1_callee() -> None:
     async with v2_caller(0, max_payload_bytes=LARGE) as alice:
         alice.call("x" * 15_360)
         assert len((await alice.expect_request()).payload) == 15_360

@@ -107,7 +107,7 @@ async def test_nothing_is_kept_for_a_topic_without_a_handler() -> None:
 
 
 @pytest.mark.rule("B5")
-async def test_a_stream_whose_reader_is_gone_is_dropped() -> None:
+async def test_a_stream_that_is_not_read_any_more_is_dropped() -> None:
     async with collecting() as (room, server, _):
 
         async def read_a_little(reader: TextStreamReader, _sender: str) -> None:

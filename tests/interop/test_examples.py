@@ -114,7 +114,9 @@ def test_an_agent_forwards_a_tool_call_to_the_page(user: User, environment: dict
         assert agent.wait() == 0
 
 
-def test_the_model_hears_of_a_tool_that_fails(user: User, environment: dict[str, str]) -> None:
+def test_the_model_gets_the_error_of_a_tool_that_fails(
+    user: User, environment: dict[str, str]
+) -> None:
     with shell(sys.executable, str(EXAMPLE / "agent.py"), env=environment) as agent:
         user.read("Which colour shall the kitchen have?")
         user.click("No")

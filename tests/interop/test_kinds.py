@@ -69,7 +69,9 @@ def test_joining_and_leaving_are_seen(guest: Guest, watcher: Peer) -> None:
 
 
 @pytest.mark.rule("V6")
-def test_it_hears_that_somebody_else_is_active(cast: Cast, guest: Guest, kind: str) -> None:
+def test_it_is_informed_that_another_participant_is_active(
+    cast: Cast, guest: Guest, kind: str
+) -> None:
     if kind not in _TELL_OF_ACTIVE:
         pytest.skip("this SDK has no event for it")
     peer = guest()
@@ -102,7 +104,9 @@ def test_a_second_one_with_its_identity_replaces_it(guest: Guest, watcher: Peer)
 
 
 @pytest.mark.rule("V4", "C12")
-def test_a_hidden_one_sees_and_hears_but_is_not_seen(guest: Guest, watcher: Peer) -> None:
+def test_a_hidden_participant_sees_and_receives_but_is_not_seen(
+    guest: Guest, watcher: Peer
+) -> None:
     ghost = guest(hidden=True)
     watcher.publish("boo", ghost.identity)
     assert ghost.wait_for("data", who=watcher.identity)["payload"] == "boo"

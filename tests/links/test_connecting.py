@@ -117,7 +117,7 @@ async def test_a_server_that_hangs_up_is_no_room_server() -> None:
 
 
 @pytest.mark.real_time
-async def test_a_server_that_says_nothing_is_given_up() -> None:
+async def test_a_silent_server_is_given_up() -> None:
     async with _tcp_server(None) as port:
         with pytest.raises(ConnectError, match=r"^the room was not joined within 0\.3 s$"):
             async with Room().connect(

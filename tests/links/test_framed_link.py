@@ -130,7 +130,7 @@ async def test_nothing_is_flushed_into_a_message_in_flight() -> None:
     assert stream.sent == [encode_frames([SMALL])] * 2
 
 
-async def test_who_flushes_into_a_stream_that_has_ended_hears_of_it_from_the_link() -> None:
+async def test_a_flush_into_a_stream_that_has_ended_is_reported_by_the_link() -> None:
     stream = ScriptedStream(can_send_nowait=True)
     stream.send_error = "the cable was cut"
     async with open_framed_link(stream) as link:

@@ -169,7 +169,7 @@ def status_of(port: int) -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_a_server_without_descriptors_says_so_in_a_line_and_goes_on_when_there_are_some(
+def test_a_server_without_descriptors_logs_one_line_and_goes_on_when_there_are_some(
     backend: str,
 ) -> None:
     with starved_server(backend) as (process, port), ExitStack() as stack:

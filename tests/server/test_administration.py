@@ -128,7 +128,7 @@ async def test_attributes_merge_and_an_empty_value_deletes_the_key(server: RoomS
 
 
 @pytest.mark.rule("V7")
-async def test_the_asker_hears_of_the_change_before_the_answer(server: RoomServer) -> None:
+async def test_the_requester_gets_the_change_before_the_response(server: RoomServer) -> None:
     async with alice_and_bob(server, can_update_own_metadata=True) as (alice, _):
         alice.send_signal(update_metadata=rtc.UpdateParticipantMetadata(request_id=1, name="A"))
         kinds = [signal.WhichOneof("message") for signal in signals(await alice.settle())]
@@ -136,7 +136,7 @@ async def test_the_asker_hears_of_the_change_before_the_answer(server: RoomServe
 
 
 @pytest.mark.rule("V7")
-async def test_a_room_hears_why_its_change_was_refused(join: Join) -> None:
+async def test_a_refused_change_comes_with_its_reason(join: Join) -> None:
     async with join("alice", can_update_own_metadata=True) as alice:
         with pytest.raises(SignalRequestError) as caught:
             await alice.local_participant.set_metadata("m" * 11)
@@ -205,9 +205,7 @@ async def test_the_server_itself_enforces_other_permissions(server: RoomServer) 
 
 @pytest.mark.rule("V4")
 @pytest.mark.parametrize("hidden", [False, True])
-async def test_whether_somebody_is_hidden_cannot_be_changed(
-    server: RoomServer, hidden: bool
-) -> None:
+async def test_the_hidden_permission_cannot_be_changed(server: RoomServer, hidden: bool) -> None:
     async with alice_and_bob(server, hidden=hidden) as (alice, bob):
         with pytest.raises(ValueError, match="hidden is fixed by its token"):
             server.update_participant(
@@ -273,7 +271,7 @@ async def test_a_removed_participant_is_told_and_gone_at_once(server: RoomServer
 
 
 @pytest.mark.rule("V6")
-async def test_the_others_hear_that_somebody_was_removed(server: RoomServer) -> None:
+async def test_the_others_are_informed_of_a_removal(server: RoomServer) -> None:
     async with alice_and_bob(server) as (_, bob):
         server.remove_participant(ROOM, "alice")
         assert told(await bob.settle()) == [("alice", "DISCONNECTED")]
@@ -292,7 +290,7 @@ async def test_everybody_in_a_deleted_room_is_told(server: RoomServer, join: Joi
             assert await room.wait_disconnected() is DisconnectReason.ROOM_DELETED
 
 
-async def test_a_deleted_room_can_be_joined_anew(server: RoomServer) -> None:
+async def test_a_deleted_room_can_be_joined_again(server: RoomServer) -> None:
     async with scripted_clients(server, "alice", "bob") as (alice, _):
         server.delete_room(ROOM)
         async with scripted_client(server, "alice") as again:

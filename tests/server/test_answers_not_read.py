@@ -49,7 +49,9 @@ async def call_and_never_read(
 
 
 @pytest.mark.rule("B8")
-async def test_who_answers_one_who_does_not_read_goes_on(server: RoomServer, join: Join) -> None:
+async def test_a_callee_of_a_caller_that_does_not_read_goes_on(
+    server: RoomServer, join: Join
+) -> None:
     async with (
         join("alice") as alice,
         join("bob") as bob,
@@ -72,7 +74,7 @@ async def test_who_answers_one_who_does_not_read_goes_on(server: RoomServer, joi
 
 
 @pytest.mark.rule("B8")
-async def test_who_calls_one_who_does_not_read_goes_on_beside_a_crowd(
+async def test_a_caller_of_a_callee_that_does_not_read_goes_on_beside_a_crowd(
     server: RoomServer, join: Join
 ) -> None:
     crowd = [f"{number}" for number in range(200)]
@@ -189,7 +191,7 @@ def outcomes(messages: list[Message]) -> dict[str, list[int]]:
 
 @pytest.mark.usefixtures("little_between_links")
 @pytest.mark.rule("B8", "A9")
-async def test_who_answers_at_length_one_who_does_not_read_goes_on(
+async def test_a_callee_with_large_answers_to_a_caller_that_does_not_read_goes_on(
     server: RoomServer, join: Join
 ) -> None:
     async with (

@@ -120,7 +120,7 @@ async def test_a_mounted_server_refuses_as_one_of_its_own(
 
 @pytest.mark.rule("V1")
 @pytest.mark.real_time
-async def test_who_offers_to_compress_is_let_in_under_another_server_only_if_the_app_says_so(
+async def test_an_offer_to_compress_is_admitted_under_another_server_only_if_the_app_allows_it(
     server: RoomServer,
 ) -> None:
     offer = b"permessage-deflate; client_max_window_bits"
@@ -141,7 +141,7 @@ async def test_who_offers_to_compress_is_let_in_under_another_server_only_if_the
 
 @pytest.mark.real_time
 @mounted
-async def test_the_other_routes_of_the_app_stay_its_own(
+async def test_the_other_routes_of_the_app_remain_its_own(
     server: RoomServer, make_app: Callable[[RoomServer], Any]
 ) -> None:
     async with serving(make_app(server)) as url, httpx.AsyncClient(trust_env=False) as client:

@@ -111,7 +111,9 @@ async def test_a_bad_token_gets_401_with_the_reason(
 
 @pytest.mark.rule("V1")
 @pytest.mark.parametrize(("token", "reason"), BAD_TOKENS)
-async def test_our_client_says_why_its_token_was_refused(url: str, token: str, reason: str) -> None:
+async def test_our_client_reports_why_its_token_was_refused(
+    url: str, token: str, reason: str
+) -> None:
     with pytest.raises(ConnectError) as caught:
         async with Room().connect(url, token):
             pass
@@ -264,7 +266,7 @@ async def test_a_foreign_path_gets_404_as_websocket_and_as_http(url: str, path: 
 
 
 @pytest.mark.rule("V10")
-async def test_our_client_says_that_nothing_is_there(url: str) -> None:
+async def test_our_client_reports_a_wrong_path(url: str) -> None:
     with pytest.raises(ConnectError) as caught:
         async with Room().connect(f"{url}/nope", make_token("alice")):
             pass

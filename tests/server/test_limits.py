@@ -55,7 +55,7 @@ async def publish(member: ScriptedClient, count: int, size: int) -> list[str]:
 
 
 @pytest.mark.rule("V8")
-async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
+async def test_a_member_that_does_not_read_is_disconnected_and_only_its_senders_wait(
     server: RoomServer,
 ) -> None:
     async with (
@@ -85,7 +85,9 @@ async def test_who_does_not_read_is_let_go_and_only_who_sends_to_it_waits(
 
 
 @pytest.mark.rule("V8")
-async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer) -> None:
+async def test_a_member_without_room_for_an_urgent_frame_is_disconnected(
+    server: RoomServer,
+) -> None:
     async with (
         scripted_clients(server, "bob", "sloth") as (bob, sloth),
         reading((bob, 0), (sloth, math.inf)) as (reader, _),
@@ -106,7 +108,7 @@ async def test_who_has_no_room_for_what_cannot_wait_is_let_go(server: RoomServer
 
 
 @pytest.mark.rule("V8")
-async def test_a_room_whose_last_participant_is_let_go_is_gone(server: RoomServer) -> None:
+async def test_a_room_ends_when_its_last_participant_is_disconnected(server: RoomServer) -> None:
     async with scripted_client(server, "sloth") as sloth, reading((sloth, math.inf)):
         async with scripted_client(server, "alice") as alice, reading((alice, 0)):
             await publish(alice, 1500, 1000)
@@ -136,7 +138,7 @@ async def test_lossy_packets_are_dropped_first_and_hold_up_nobody(server: RoomSe
     [ServerLimits(max_queue_bytes=500_000, read_timeout=2)],
     ids=["500 KB"],
 )
-async def test_a_socket_that_is_never_read_is_let_go(server: RoomServer, url: str) -> None:
+async def test_a_socket_that_is_never_read_is_closed(server: RoomServer, url: str) -> None:
     async with (
         scripted_clients(server, "alice", "bob") as (alice, bob),
         reading((alice, 0), (bob, 0)) as (_, reader),
@@ -166,7 +168,9 @@ async def ping_socket(websocket: RawWebSocket) -> None:
 
 
 @pytest.mark.rule("V9")
-async def test_who_is_silent_for_the_read_timeout_is_let_go(server: RoomServer, join: Join) -> None:
+async def test_a_member_that_is_silent_for_the_read_timeout_is_disconnected(
+    server: RoomServer, join: Join
+) -> None:
     async with join("alice") as alice, scripted_client(server, "bob") as bob:
         started = anyio.current_time()
         await alice.wait_for_participant("bob")
@@ -194,7 +198,7 @@ async def send_nonsense(member: ScriptedClient) -> None:
 
 @pytest.mark.rule("V9")
 @pytest.mark.parametrize("speak", [ping, send_data, send_nonsense])
-async def test_who_says_anything_within_the_ping_timeout_is_kept(
+async def test_a_member_that_sends_anything_within_the_ping_timeout_is_kept(
     server: RoomServer, speak: Callable[[ScriptedClient], Awaitable[None]]
 ) -> None:
     async with scripted_client(server, "alice") as alice:
@@ -309,7 +313,7 @@ async def test_a_server_that_shuts_down_refuses_with_503(server: RoomServer, url
 @pytest.mark.real_time
 @pytest.mark.parametrize("limits", [ServerLimits(max_participants_per_room=3)], ids=["3"])
 @pytest.mark.parametrize("over_socket", [False, True], ids=["memory", "socket"])
-async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
+async def test_of_many_that_join_at_once_no_more_than_the_limit_are_admitted(
     server: RoomServer, url: str, join: Join, over_socket: bool
 ) -> None:
     refusals: list[str] = []

@@ -38,7 +38,7 @@ async def receive_failure(alice: ScriptedClient) -> tuple[str, str, int, str]:
     ],
 )
 @pytest.mark.parametrize("content", [b"hi", None], ids=["inline", "chunked"])
-async def test_a_request_stream_to_who_is_not_there_is_1401_at_once(
+async def test_a_request_stream_to_an_absent_callee_is_1401_at_once(
     identity: str, problem: str, content: bytes | None, join: Join, server: RoomServer
 ) -> None:
     ghost = Room()
@@ -61,7 +61,7 @@ async def test_a_request_stream_to_who_is_not_there_is_1401_at_once(
 
 
 @pytest.mark.rule("V3", "C12")
-async def test_a_request_stream_of_who_may_not_send_is_1505(server: RoomServer) -> None:
+async def test_a_request_stream_without_permission_is_1505(server: RoomServer) -> None:
     async with (
         scripted_client(server, "alice", client=CURRENT) as alice,
         scripted_client(server, "bob", client=CURRENT),

@@ -112,7 +112,7 @@ async def test_a_participant_that_does_not_come_back_leaves_in_time(server: Room
 
 
 @pytest.mark.rule("L6")
-async def test_a_room_whose_last_participant_does_not_come_back_is_gone(
+async def test_a_room_ends_when_its_last_participant_does_not_resume(
     server: RoomServer,
 ) -> None:
     async with scripted_client(server, "bob", client=CLIENT) as bob:
@@ -149,7 +149,7 @@ async def test_a_publisher_that_is_not_listed_has_sent_nothing(server: RoomServe
 
 
 @pytest.mark.rule("L3")
-async def test_the_server_says_which_packets_it_has_and_takes_each_once(
+async def test_the_server_reports_which_packets_it_has_and_takes_each_once(
     server: RoomServer,
 ) -> None:
     async with alice_and_bob(server) as (alice, bob):
@@ -317,7 +317,7 @@ async def test_a_participant_that_was_lost_can_be_removed(server: RoomServer) ->
 
 
 @pytest.mark.rule("L6")
-async def test_a_server_shuts_down_without_waiting_for_those_who_were_lost(
+async def test_a_server_shuts_down_without_waiting_for_detached_members(
     server: RoomServer,
 ) -> None:
     async with scripted_client(server, "bob", client=CLIENT) as bob:

@@ -90,7 +90,7 @@ async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocke
         tasks.cancel_scope.cancel()
 
 
-async def test_who_takes_a_byte_now_and_then_stays(server: RoomServer) -> None:
+async def test_a_member_that_reads_a_byte_now_and_then_remains(server: RoomServer) -> None:
     async with (
         scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
@@ -122,7 +122,7 @@ async def test_who_takes_none_goes_though_messages_and_pings_come_from_it(
         assert 20 <= anyio.current_time() - started <= 25.5
 
 
-async def test_who_is_sent_nothing_stays(server: RoomServer) -> None:
+async def test_a_member_that_is_sent_nothing_remains(server: RoomServer) -> None:
     async with played(server, "idle") as idle:
         for _ in range(100):
             # But for the pongs, which it takes.
@@ -202,7 +202,7 @@ async def test_who_reads_a_little_at_a_time_gets_all(
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("connect", [stream_socket, websocket])
-async def test_who_pings_and_reads_nothing_is_let_go(
+async def test_a_member_that_pings_and_reads_nothing_is_disconnected(
     connect: Callable[[RoomServer], AbstractAsyncContextManager[Socket]],
 ) -> None:
     limits = ServerLimits(max_queue_bytes=256 * 1024, read_timeout=2)

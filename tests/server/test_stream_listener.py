@@ -76,7 +76,7 @@ async def test_whoever_comes_in_shares_rooms_with_those_on_other_links(
 
 
 @pytest.mark.rule("N1")
-async def test_what_a_client_says_of_itself_is_passed_on(server: RoomServer, join: Join) -> None:
+async def test_the_description_of_a_client_is_passed_on(server: RoomServer, join: Join) -> None:
     async with (
         serving_stream(server) as tcp,
         join("alice") as alice,
@@ -88,7 +88,9 @@ async def test_what_a_client_says_of_itself_is_passed_on(server: RoomServer, joi
 
 
 @pytest.mark.rule("V5", "V6")
-async def test_a_participant_is_told_why_it_has_to_go(server: RoomServer, join: Join) -> None:
+async def test_a_participant_gets_the_reason_of_its_disconnection(
+    server: RoomServer, join: Join
+) -> None:
     async with (
         serving_stream(server) as tcp,
         join("alice", to=tcp, on_disconnect="continue") as alice,

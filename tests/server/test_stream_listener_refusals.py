@@ -109,7 +109,7 @@ async def test_whatever_comes_before_a_hello_is_answered_and_harms_nobody_else(
 
 
 @pytest.mark.rule("V1")
-async def test_our_client_says_why_its_token_was_refused(server: RoomServer) -> None:
+async def test_our_client_reports_why_its_token_was_refused(server: RoomServer) -> None:
     async with serving_stream(server) as url:
         with pytest.raises(ConnectError) as caught:
             async with Room().connect(url, "a.b.c"):
@@ -144,7 +144,7 @@ async def test_who_does_not_say_hello_in_time_is_told_so(trickle: bytes) -> None
     assert records == [("ANSWER", "408 no HELLO was received within 0.2 s")]
 
 
-async def test_of_many_that_say_nothing_those_that_wait_longest_are_let_go(
+async def test_of_many_that_send_nothing_the_oldest_are_rejected(
     join: Join,
 ) -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_joins_in_flight=20))
@@ -169,7 +169,7 @@ async def test_those_that_say_nothing_do_not_keep_the_server_from_ending(
 
 
 @pytest.mark.rule("V9")
-async def test_who_trickles_after_joining_is_silent_and_let_go(join: Join) -> None:
+async def test_a_member_that_trickles_after_joining_counts_as_silent(join: Join) -> None:
     server = RoomServer(API_KEYS, ServerLimits(ping_timeout=1))
 
     async def trickle() -> None:
@@ -200,7 +200,7 @@ async def test_who_trickles_after_joining_is_silent_and_let_go(join: Join) -> No
     ],
     ids=["4 GB", "a byte too much", "unknown kind", "second hello"],
 )
-async def test_who_breaks_the_protocol_is_told_why_and_let_go_alone(
+async def test_a_member_that_breaks_the_protocol_is_disconnected_alone_with_a_reason(
     server: RoomServer, join: Join, data: bytes, reason: str
 ) -> None:
     async with (
@@ -240,7 +240,7 @@ async def test_a_flood_closes_that_one_connection_with_a_stated_reason(join: Joi
 
 
 @pytest.mark.rule("V8")
-async def test_who_never_reads_is_let_go_alone(join: Join) -> None:
+async def test_a_member_that_never_reads_is_disconnected_alone(join: Join) -> None:
     limits = ServerLimits(max_queue_bytes=500_000, ping_interval=1, ping_timeout=5)
     server = RoomServer(API_KEYS, limits)
     async with (

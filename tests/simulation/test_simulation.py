@@ -185,7 +185,7 @@ def test_the_checker_refuses_an_answer_that_no_handler_gave() -> None:
         steps.end(steps.plan.echo)
 
 
-def test_the_checker_refuses_an_outcome_that_comes_after_somebody_left() -> None:
+def test_the_checker_refuses_an_outcome_after_a_departure() -> None:
     steps = _Steps()
     steps.checker.other_left(steps.sessions[0], "p1", 1.5)
     with pytest.raises(ViolationError, match="its callee had left before"):

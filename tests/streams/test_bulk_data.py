@@ -53,7 +53,7 @@ async def greet(data: RpcInvocationData) -> str:
 
 
 @pytest.mark.rule("V8", "S6")
-async def test_nobody_is_let_go_while_a_receiver_reads_slowly(
+async def test_no_one_is_disconnected_while_a_receiver_reads_slowly(
     join: Join, server: RoomServer
 ) -> None:
     count = 250
@@ -98,7 +98,7 @@ async def test_a_sender_of_bulk_data_waits_for_its_receiver(join: Join, server: 
 
 
 @pytest.mark.rule("V8")
-async def test_who_takes_nothing_for_the_read_timeout_is_let_go_and_others_call_on(
+async def test_a_member_that_reads_nothing_for_the_read_timeout_is_disconnected_alone(
     join: Join, server: RoomServer
 ) -> None:
     callee = Room()
@@ -127,7 +127,7 @@ async def test_who_takes_nothing_for_the_read_timeout_is_let_go_and_others_call_
 
 
 @pytest.mark.rule("V8")
-async def test_a_broadcast_goes_on_without_who_takes_nothing(
+async def test_a_broadcast_goes_on_without_a_receiver_that_reads_nothing(
     join: Join, server: RoomServer
 ) -> None:
     received = anyio.Event()
@@ -155,7 +155,7 @@ async def test_a_broadcast_goes_on_without_who_takes_nothing(
 
 
 @pytest.mark.rule("V8")
-async def test_several_who_take_nothing_are_let_go_at_the_same_time(
+async def test_several_that_read_nothing_are_disconnected_at_the_same_time(
     join: Join, server: RoomServer
 ) -> None:
     async with (

@@ -86,7 +86,7 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.thorough
 @pytest.mark.real_time
 @pytest.mark.rule("S4", "S7", "V8")
-async def test_a_file_of_200_mb_arrives_whole_and_memory_stays_flat(
+async def test_a_file_of_200_mb_arrives_whole_and_memory_remains_flat(
     large_file: Path, anyio_backend_name: str, record_testsuite_property: Any
 ) -> None:
     with large_file.open("rb") as file:

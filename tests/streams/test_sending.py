@@ -190,7 +190,7 @@ async def test_reliable_packets_of_a_stream_are_numbered() -> None:
 
 @pytest.mark.rule("S4", "P4")
 @pytest.mark.parametrize("kind", [ALL, V1])
-async def test_a_text_in_pieces_is_chunked_whoever_receives_it(kind: Kind) -> None:
+async def test_a_text_in_pieces_is_chunked_for_every_receiver(kind: Kind) -> None:
     async with alice_among(kind) as (room, server):
         writer = await room.local_participant.stream_text(
             topic="story", destination_identities=["0"], attributes={"a": "b"}

@@ -79,7 +79,7 @@ async def test_a_participant_may_go_through_another_connector() -> None:
 
 
 @pytest.mark.parametrize("option", ["grants", "rooms", "through"])
-async def test_options_of_somebody_who_does_not_join_are_refused(option: str) -> None:
+async def test_options_of_a_participant_that_does_not_join_are_refused(option: str) -> None:
     options: dict[str, Any] = {option: {"carol": {}, "bob": {}}}
     with pytest.raises(ValueError, match=r"^nobody joins as 'bob', 'carol'$"):
         async with open_rooms("alice", **options):

@@ -80,7 +80,7 @@ def transcription(number: int) -> models.DataPacket:
         transcription,
     ],
 )
-async def test_who_reads_slowly_gets_all_of_a_flood_and_stays(
+async def test_a_slow_reader_gets_all_of_a_flood_and_remains(
     server: RoomServer, make: Callable[[int], models.DataPacket]
 ) -> None:
     count = 5_000_000 // max(make(0).ByteSize(), 1_000)
@@ -164,7 +164,7 @@ async def test_two_floods_get_the_same_share(server: RoomServer) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_many_who_fill_a_queue_lose_nothing_and_keep_their_order(
+async def test_many_senders_that_fill_a_queue_lose_nothing_and_keep_their_order(
     server: RoomServer,
 ) -> None:
     senders = [f"sender {number}" for number in range(40)]
@@ -189,7 +189,9 @@ async def test_many_who_fill_a_queue_lose_nothing_and_keep_their_order(
 
 
 @pytest.mark.rule("V8")
-async def test_who_takes_nothing_is_let_go_and_the_sender_goes_on(server: RoomServer) -> None:
+async def test_a_member_that_reads_nothing_is_disconnected_and_the_sender_goes_on(
+    server: RoomServer,
+) -> None:
     async with (
         scripted_clients(server, "alice", "bob", "sloth") as (alice, bob, sloth),
         reading((alice, 0), (bob, 0), (sloth, math.inf)) as (_, reader, _),
@@ -208,7 +210,7 @@ async def test_who_takes_nothing_is_let_go_and_the_sender_goes_on(server: RoomSe
 
 
 @pytest.mark.rule("V8")
-async def test_who_takes_nothing_is_let_go_however_little_waits_for_it(
+async def test_a_member_that_reads_nothing_is_disconnected_however_little_is_queued(
     server: RoomServer,
 ) -> None:
     async with (
@@ -257,7 +259,7 @@ async def test_who_reads_its_own_answers_slowly_gets_all_of_them(server: RoomSer
 # Both ways
 
 
-async def test_two_who_send_to_each_other_at_full_speed_never_stop(
+async def test_two_that_send_to_each_other_at_full_speed_never_stop(
     server: RoomServer, join: Join
 ) -> None:
     received = {"alice": 0, "bob": 0}
@@ -291,7 +293,7 @@ async def test_two_who_send_to_each_other_at_full_speed_never_stop(
             await all_received.wait()
 
 
-async def test_a_ring_of_slow_readers_who_flood_each_other_never_stops(
+async def test_a_ring_of_slow_readers_that_flood_each_other_never_stops(
     server: RoomServer,
 ) -> None:
     names = ["ann", "ben", "cat"]

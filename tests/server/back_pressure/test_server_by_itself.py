@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.rule("B8")]
 # Changes and joins
 
 
-async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
+async def test_a_flood_of_updates_is_slowed_and_readers_remain(server: RoomServer) -> None:
     requests = [
         rtc.SignalRequest(
             update_metadata=rtc.UpdateParticipantMetadata(metadata=f"{number} {CONTENT}")
@@ -44,7 +44,7 @@ async def test_a_flood_of_updates_is_slowed_and_who_reads_stays(server: RoomServ
         assert numbers == [str(number) for number in range(300)]
 
 
-async def test_who_changes_waits_no_more_for_who_is_leaving(server: RoomServer) -> None:
+async def test_a_change_does_not_wait_for_a_member_that_is_leaving(server: RoomServer) -> None:
     change = rtc.UpdateParticipantMetadata(metadata=CONTENT)
     async with (
         scripted_client(server, "sloth") as sloth,
@@ -60,7 +60,7 @@ async def test_who_changes_waits_no_more_for_who_is_leaving(server: RoomServer) 
             assert [each.metadata for each in updates(await bob.settle()) if each.metadata]
 
 
-async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer) -> None:
+async def test_a_storm_of_joins_is_slowed_and_readers_remain(server: RoomServer) -> None:
     grants = VideoGrants(room_join=True, room=ROOM)
     async with scripted_client(server, "slow") as slow, reading((slow, 0.2)) as (reader,):
         for number in range(150):
@@ -72,7 +72,7 @@ async def test_a_storm_of_joins_is_slowed_and_who_reads_stays(server: RoomServer
         assert reader.closed_because is None
 
 
-async def test_who_joins_does_not_wait_for_long_for_who_is_behind(server: RoomServer) -> None:
+async def test_a_join_waits_only_briefly_for_members_that_are_behind(server: RoomServer) -> None:
     async with (
         scripted_clients(server, "flooder", "slow") as (flooder, slow),
         reading((flooder, 0), (slow, 3)),
@@ -89,7 +89,7 @@ async def test_who_joins_does_not_wait_for_long_for_who_is_behind(server: RoomSe
 # What the server sends by itself
 
 
-async def test_data_of_the_servers_waits_for_who_reads_slowly(server: RoomServer) -> None:
+async def test_the_servers_own_data_waits_for_slow_readers(server: RoomServer) -> None:
     async with scripted_client(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
         for number in range(300):
             data = f"{number} {CONTENT}".encode()
@@ -101,7 +101,7 @@ async def test_data_of_the_servers_waits_for_who_reads_slowly(server: RoomServer
         assert reader.closed_because is None
 
 
-async def test_changes_of_the_servers_wait_for_who_reads_slowly(server: RoomServer) -> None:
+async def test_the_servers_own_changes_wait_for_slow_readers(server: RoomServer) -> None:
     async with scripted_client(server, "slow") as slow, reading((slow, 0.5)) as (reader,):
         for number in range(150):
             await answer_to(server, "UpdateRoomMetadata", metadata=f"{number} {CONTENT}")
@@ -140,7 +140,9 @@ async def test_a_program_is_told_that_data_has_no_room_and_nobody_gets_it(
         assert reader.texts[-1] == "lossy"
 
 
-async def test_an_administrator_is_told_when_somebody_stays_behind(server: RoomServer) -> None:
+async def test_an_administrator_gets_an_error_when_a_member_stays_behind(
+    server: RoomServer,
+) -> None:
     answers: list[int] = []
 
     async def ask_for_data() -> None:

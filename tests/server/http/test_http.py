@@ -253,7 +253,7 @@ async def test_what_is_too_much_too_late_or_no_http_is_refused_and_is_the_last(
 
 
 @pytest.mark.parametrize("requests", [0, 1])
-async def test_who_asks_for_nothing_is_let_go_without_a_word(requests: int) -> None:
+async def test_a_connection_without_a_request_is_closed_without_a_response(requests: int) -> None:
     async with talking_to(APP, request_timeout=0.2) as peer:
         for _ in range(requests):
             await peer.send(GET)

@@ -42,7 +42,7 @@ async def test_a_head_may_have_a_hundred_headers() -> None:
             assert (await peer.receive_answer()).status == 200
 
 
-async def test_of_many_that_send_no_request_those_that_wait_longest_are_let_go() -> None:
+async def test_of_many_that_send_no_request_the_oldest_are_closed() -> None:
     limits = {"max_handshakes": 20, "request_timeout": 60}
     async with serve_app(APP, **limits) as url, AsyncExitStack() as stack:
         peers: list[Peer] = []

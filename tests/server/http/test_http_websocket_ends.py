@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 # The end
 
 
-async def test_the_app_hears_why_the_peer_closed_and_the_close_is_answered() -> None:
+async def test_the_app_gets_the_close_reason_and_the_close_is_answered() -> None:
     seen: list[Any] = []
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -53,7 +53,7 @@ async def test_the_app_hears_why_the_peer_closed_and_the_close_is_answered() -> 
     ]
 
 
-async def test_the_app_hears_that_the_peer_vanished() -> None:
+async def test_the_app_is_informed_that_the_peer_vanished() -> None:
     seen: list[Any] = []
     over = anyio.Event()
 

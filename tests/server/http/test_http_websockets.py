@@ -44,7 +44,7 @@ async def test_a_browsers_offer_to_compress_is_answered_without_it() -> None:
 
 
 @pytest.mark.rule("V1")
-async def test_a_room_lets_in_who_offers_to_compress(url: str) -> None:
+async def test_a_room_admits_clients_that_offer_to_compress(url: str) -> None:
     async with connect_websocket(url, make_token("alice"), extensions=BROWSERS_OFFER) as alice:
         assert isinstance(await alice.receive(), BytesMessage)
 

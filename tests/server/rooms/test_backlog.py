@@ -52,7 +52,7 @@ def test_who_has_less_than_a_fair_share_is_not_held_back() -> None:
     assert not queue.holds_back("honest", queued)
 
 
-def test_who_has_little_is_not_held_back_for_a_crowd_who_have_less() -> None:
+def test_a_small_share_is_not_held_back_for_a_crowd_of_smaller_ones() -> None:
     queue = backlog(100_000)
     crowd = [(f"{number}", 10) for number in range(1_000)]
     queued = charge(queue, 0, ("flooder", 60_000), ("honest", 1_000), *crowd)
@@ -186,7 +186,7 @@ def test_what_is_larger_than_the_queue_waits_for_an_empty_one() -> None:
 
 
 @pytest.mark.anyio
-async def test_nobody_waits_for_a_member_that_is_gone() -> None:
+async def test_no_sender_waits_for_a_member_that_has_left() -> None:
     backend = concurrency.current()
     queue = backlog()
     charge(queue, 0, ("alice", 900))

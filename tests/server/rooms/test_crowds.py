@@ -79,7 +79,7 @@ def crowd(size: int) -> tuple[ServerRoom, list[Member], list[SendQueue]]:
 
 
 @pytest.mark.rule("B10", "V8")
-def test_a_thousand_who_overflow_at_once_are_announced_in_one_update() -> None:
+def test_a_thousand_that_overflow_at_once_are_announced_in_one_update() -> None:
     room, members, send_queues = crowd(1_000)
     for send_queue in send_queues[1:]:
         send_queue.is_full = True
@@ -131,7 +131,7 @@ def test_a_departure_is_told_without_what_may_be_large() -> None:
 
 
 @pytest.mark.rule("B10")
-async def test_who_does_not_read_leaves_together_with_all_others_who_do_not(
+async def test_members_that_do_not_read_leave_together(
     server: RoomServer,
 ) -> None:
     crowd = [f"sloth {number}" for number in range(100)]

@@ -145,7 +145,7 @@ async def test_a_header_without_permission_is_not_remembered(server: RoomServer)
 
 @pytest.mark.anyio
 @pytest.mark.rule("B9", "P6")
-async def test_a_header_that_came_before_is_not_remembered_anew(server: RoomServer) -> None:
+async def test_a_repeated_header_is_not_remembered_again(server: RoomServer) -> None:
     async with scripted_clients(server, "alice", "bob", "carol") as (alice, bob, carol):
         alice.send(stream_header("s", "bob", sequence=1))
         alice.send(stream_header("s", "carol", sequence=1))

@@ -72,7 +72,7 @@ async def test_the_destinations_that_older_sdks_write_into_user_data_count(
 
 
 @pytest.mark.rule("V2")
-async def test_packets_stay_in_their_room_and_in_order(server: RoomServer) -> None:
+async def test_packets_remain_in_their_room_and_in_order(server: RoomServer) -> None:
     async with (
         scripted_clients(server, "alice", "bob") as (alice, bob),
         scripted_client(server, "bob", room="another room") as other_bob,
@@ -180,7 +180,7 @@ async def test_what_names_nobody_and_is_of_no_open_stream_goes_to_nobody(
     ],
     ids=lambda packet: packet.WhichOneof("value"),
 )
-async def test_the_server_says_who_sent_a_packet_whatever_the_sender_wrote(
+async def test_the_server_stamps_the_sender_over_any_other_claim(
     server: RoomServer, packet: models.DataPacket
 ) -> None:
     async with scripted_clients(server, "mallory", "bob", "alice") as (mallory, bob, alice):
@@ -279,7 +279,7 @@ async def test_who_may_not_send_gets_1505_for_a_call_and_a_refusal_for_the_rest(
 
 
 @pytest.mark.rule("V3", "C8")
-async def test_a_call_to_somebody_who_has_just_left_gets_1401(server: RoomServer) -> None:
+async def test_a_call_to_a_participant_that_has_just_left_gets_1401(server: RoomServer) -> None:
     async with scripted_clients(server, "alice", "bob") as (alice, bob):
         bob.send_signal(leave=rtc.LeaveRequest())
         await bob.receive_rest()

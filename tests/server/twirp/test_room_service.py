@@ -160,7 +160,7 @@ async def test_what_is_not_there_is_not_found(server: RoomServer, method: str) -
         ),
     ],
 )
-async def test_data_goes_to_those_who_are_named(
+async def test_data_goes_to_the_named_participants(
     server: RoomServer, named: dict[str, Any], receivers: set[str]
 ) -> None:
     async with (

@@ -170,7 +170,7 @@ async def test_ten_thousand_addresses_bother_nobody(
 
 
 @VERSIONS
-async def test_who_never_opens_its_channel_is_let_go(
+async def test_a_client_that_never_opens_its_channel_is_disconnected(
     url: str, server: RoomServer, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_rpc.server.session._OPEN_TIMEOUT", 0.5)
@@ -276,7 +276,7 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
 
 @pytest.mark.rule("V8", "B8")
 @VERSIONS
-async def test_a_client_that_takes_nothing_is_let_go_and_who_sends_to_it_goes_on(
+async def test_a_client_that_reads_nothing_is_disconnected_and_its_senders_go_on(
     join: Join, version: int
 ) -> None:
     limits = ServerLimits(max_queue_bytes=400_000, read_timeout=3)

@@ -150,7 +150,9 @@ async def test_a_second_client_replaces_the_first(
 
 
 @VERSIONS
-async def test_who_leaves_is_gone_at_once(url: str, raw: ScriptedClient, version: int) -> None:
+async def test_a_client_that_leaves_is_removed_at_once(
+    url: str, raw: ScriptedClient, version: int
+) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
         await client.send_signal(leave=rtc.LeaveRequest())
@@ -159,7 +161,7 @@ async def test_who_leaves_is_gone_at_once(url: str, raw: ScriptedClient, version
 
 
 @VERSIONS
-async def test_the_server_that_shuts_down_says_so(
+async def test_a_server_that_shuts_down_sends_the_reason(
     url: str, server: RoomServer, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
@@ -169,7 +171,7 @@ async def test_the_server_that_shuts_down_says_so(
 
 
 @VERSIONS
-async def test_what_was_sent_before_the_goodbye_arrives(
+async def test_everything_sent_before_the_leave_arrives(
     url: str, server: RoomServer, raw: ScriptedClient, version: int
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
@@ -192,7 +194,7 @@ async def test_what_was_sent_before_the_goodbye_arrives(
     ["/rtc?reconnect=1", f"/rtc/v1?join_request={join_request(reconnect=True)}"],
     ids=["v0", "v1"],
 )
-async def test_who_wants_to_resume_is_told_to_join_anew(url: str, target: str) -> None:
+async def test_a_client_that_wants_to_resume_is_told_to_join_again(url: str, target: str) -> None:
     async with connect_websocket(
         url, make_token("sdk"), target=target, subprotocols=[]
     ) as websocket:
