@@ -42,7 +42,7 @@ def happen(call: PendingCall, event: CallEvent, number: int) -> None:
 
 
 def expected_outcome(events: tuple[CallEvent, ...]) -> str | RpcError | None:
-    """What counts: the first response, or that a side left, before it or while a 1502 is kept."""
+    """Return the first response, or the departure of a side before it or while a 1502 is held."""
     outcome: str | RpcError | None = None
     for number, event in enumerate(events):
         match event:

@@ -57,7 +57,7 @@ class Link(Protocol):
         ...
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
-        """Queue frames of an earlier link, however many: they are held anyway (L4).
+        """Queue frames of an earlier link, beyond any limit: they are held in any case (L4).
 
         Raises:
             LinkClosedError: the link has ended.
@@ -80,7 +80,7 @@ class Link(Protocol):
         ...
 
     async def wait_writable(self) -> None:
-        """Wait until some of the queue has left, or the link has ended."""
+        """Wait until part of the queue was sent, or the link has ended."""
         ...
 
     async def receive(self) -> list[Frame]:

@@ -210,11 +210,11 @@ class Calls:
         return await call.receive_channel.receive()
 
     async def _receive_late(self, call: PendingCall) -> Outcome | None:
-        """Wait for an outcome that has not come in the time for the ack; None if it does not come.
+        """Wait for an outcome that outlasts the timeout for the ack; None if there is none in time.
 
-        Few calls take so long. For all others, a deadline that the ack puts off would cost more.
+        Few calls take so long; for all others, moving the deadline at each ack would cost more.
         """
-        # It may have come in the last moment, or while the request was being sent.
+        # The outcome may have come at the last moment, or while the request was being sent.
         outcome = call.take_outcome()
         if outcome is None and call.is_acknowledged:
             with self._backend.cancel_scope(deadline=call.respond_by):

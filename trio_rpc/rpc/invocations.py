@@ -329,11 +329,11 @@ class Invocations:
                 self._start_task(waiting)
 
     def _respond_nowait(self, request: Request, outcome: str | RpcError) -> None:
-        """Send the response of a request, where nothing can wait for room for it."""
+        """Send the response to a request without waiting for room."""
         self._replies.send(rpc_response(request.caller, request.id, outcome))
 
     async def _respond(self, request: Request, outcome: str | RpcError) -> None:
-        """Send the response of a request the way it came, when there is room for it."""
+        """Send the response to a request in the version of the request, once there is room."""
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
             await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:

@@ -5,11 +5,11 @@
        └──ack──► SENDING_ACKNOWLEDGED ──┘                               ──gave up──► HELD_BACK
                                                                         ──left─────► FINISHED
 
-A callee that gives up just before the deadline of a cancel scope around the call has its 1502 held
-back: the call ends with that scope, or because one of the two leaves, and not with the error.
+When the callee gives up just before the deadline of a cancel scope around the call, its 1502 is
+held back: the call ends with that scope, or because one of the two leaves, and not with the error.
 
-Whatever comes in a state for which the table has no transition is ignored: a second response, a
-late ack. A call whose time is over, or that is cancelled, stays in its state and is forgotten.
+An event without a transition in the table is ignored, such as a second response or a late ack. A
+call that times out or is cancelled keeps its state, and is forgotten.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CallState(IntEnum):
 
 
 class CallEvent(IntEnum):
-    """A cause of a change of state."""
+    """An event that changes the state of a call."""
 
     SENT = auto()
     ACK = auto()
@@ -79,11 +79,10 @@ class PendingCall:
     """A call, from before its request is written until its caller has the outcome.
 
     Attributes:
-        scope: Bounds sending the request and waiting for the ack, and so for a response that comes
-            before the time for the ack is over.
+        scope: Bounds sending the request, and the wait for the ack or an earlier response.
         wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
             scope around the call.
-        send_channel, receive_channel: The channel that the outcome comes through, with room for it.
+        send_channel, receive_channel: The channel of the outcome, with room for one.
         response: Takes the response, if that comes as a stream.
         charged: The bytes that were charged to the callee for a response inline in a header.
     """
@@ -103,7 +102,7 @@ class PendingCall:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether an ack has come, or something that makes it unnecessary."""
+        """Whether an ack has come, or an outcome that makes it unnecessary."""
         return self._state not in _UNACKNOWLEDGED
 
     @property
@@ -116,20 +115,20 @@ class PendingCall:
         self._change(CallEvent.SENT)
 
     def on_ack(self) -> None:
-        """Record an ack, unless its time was over."""
+        """Record an ack, unless it comes too late."""
         if self.scope.cancel_called or not self._change(CallEvent.ACK):
             return
         if self._state is CallState.SENDING_ACKNOWLEDGED:
-            # Sending the rest may take longer than an ack may.
+            # The rest of the request may take longer than the timeout for the ack.
             self.scope.deadline = self.respond_by
 
     def finish(self, outcome: Outcome, event: CallEvent = CallEvent.OUTCOME) -> None:
-        """Give the caller an outcome."""
+        """Pass the outcome to the caller's task."""
         is_receiving = self._state in _RECEIVING
         if self._change(event):
             self.send_channel.send_nowait(outcome)
             if not is_receiving:
-                # What the caller's task waits for instead has become unnecessary.
+                # Ends what the caller's task waits for instead: sending, or an outer scope.
                 self.scope.cancel()
 
     def hold_back(self, error: RpcError) -> None:
