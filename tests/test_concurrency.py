@@ -20,7 +20,7 @@ from trio_rpc.concurrency import (
 pytestmark = pytest.mark.anyio
 
 
-# Which backend
+# The backend in use
 
 
 async def test_the_backend_is_that_of_the_running_event_loop(anyio_backend_name: str) -> None:

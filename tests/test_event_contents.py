@@ -96,7 +96,7 @@ def test_every_event_can_be_named() -> None:
 
 
 class There(NamedTuple):
-    """The room of which the server tells, and who is in it."""
+    """The room that the server describes, and its participants."""
 
     room: Room
     alice: LocalParticipant
@@ -192,7 +192,7 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
                 "nobody", channel=Channel.LOSSY, user=models.UserPacket(payload=b"x")
             ),
             lossy_data_of_nobody,
-            id="lossy data of somebody unseen",
+            id="lossy data of an unseen participant",
         ),
         pytest.param(
             lambda server: server.send_from("bob", sip_dtmf=models.SipDTMF(code=11, digit="#")),

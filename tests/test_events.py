@@ -25,7 +25,7 @@ CAROL = participant_info("carol")
 
 
 async def settle(room: Room, server: ScriptedServer) -> None:
-    """Wait until the room has heard all that the server said."""
+    """Wait until the room has received everything from the server."""
     async with room.events() as stream:
         server.send_signal(
             room_update=rtc.RoomUpdate(room=models.Room(metadata=room.metadata + "."))

@@ -12,7 +12,7 @@ from attrs import frozen
 
 @frozen(order=True)
 class Load:
-    """Calls of one size, of which so many are under way at any time.
+    """Calls of one size, with a constant number in flight.
 
     Attributes:
         payload_bytes: The size of each request, and of each response.
@@ -42,7 +42,7 @@ ALL_LOADS: Final = tuple(
     Load(payload_bytes, in_flight)
     for payload_bytes in (100, 10_000, 1_000_000)
     for in_flight in (1, 10, 100, 1_000)
-    # More than 10 MB under way would measure how memory is found for it.
+    # More than 10 MB in flight would measure the allocation of memory.
     if payload_bytes * in_flight <= 10_000_000
 )
 

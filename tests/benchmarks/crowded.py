@@ -55,7 +55,7 @@ def caller(control: Control, *, members: int, rooms: int, pending: int) -> None:
 
 
 async def join(url: str, number: int, rooms: int) -> Member:
-    """Somebody who has joined; in the room of the two who call, if there is but one."""
+    """Join as a further participant, beside the two that call if there is only one room."""
     room = ROOM if rooms == 1 else f"room {number % rooms}"
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
@@ -102,7 +102,7 @@ class Member(asyncio.Protocol):
             self._received += data
             head, _, message = self._received.partition(b"\r\n\r\n")
             if message:
-                # The server's first message: whoever gets it is in the room.
+                # The server's first message: from then on, it is in the room.
                 accepted = head.startswith(b"HTTP/1.1 101 ")
                 self._received = b""
                 if accepted:

@@ -221,7 +221,7 @@ def _longest_turn(entry: Entry, role: str) -> float:
 
 @contextmanager
 def _called(entry: Entry, role: str) -> Iterator[None]:
-    """Have somebody call the attacker, if a role is given."""
+    """Have a participant call the attacker, if a role is given."""
     if role:
         entry.processes[role].send({"do": "call"})
         entry.processes[role].receive()

@@ -194,7 +194,7 @@ async def _callee_half() -> float:
         return taken / _CALLS
 
 
-# What the server does, and single steps
+# The work of the server, and single steps
 
 
 class _SendQueue:

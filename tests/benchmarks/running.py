@@ -21,7 +21,7 @@ from .results import Results, Round
 
 #: The folder that holds the package `tests`.
 ROOT: Final = Path(__file__).parents[2]
-#: Seconds that a round may take beyond its time: all calls that are under way end in it.
+#: Seconds that a round may take beyond its time, for the calls in flight to end.
 _ROUND_TIMEOUT: Final = 120.0
 _WARM_UP: Final = 0.3
 

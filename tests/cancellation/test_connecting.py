@@ -158,7 +158,7 @@ async def test_joining_can_be_cancelled_in_the_moment_in_which_the_handshake_is_
     await nobody_left(server)
 
 
-# What a body and a deadline see
+# Cancelled bodies and deadlines
 
 
 async def connect_in_memory(server: RoomServer, body: Callable[[Room], Any]) -> None:

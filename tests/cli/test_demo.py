@@ -71,7 +71,7 @@ def test_verbose_logs_in_all_processes() -> None:
     assert " joined room 'demo' as 'bob'" in completed.stderr
 
 
-# When it does not go as expected
+# Failures
 
 
 def test_a_difference_is_shown_and_ends_with_4() -> None:
@@ -159,7 +159,7 @@ def test_participants_end_when_the_demo_is_killed() -> None:
     assert "Traceback" not in errors
 
 
-# How it looks
+# Appearance
 
 
 class Terminal(io.StringIO):

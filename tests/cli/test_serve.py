@@ -263,7 +263,7 @@ async def test_verbose_logs_who_joins() -> None:
     assert " joined room 'demo' as 'alice'" in errors
 
 
-# What does not work
+# Errors
 
 
 def test_a_port_that_is_taken_ends_with_3() -> None:

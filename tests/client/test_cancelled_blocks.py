@@ -24,7 +24,7 @@ from ..support.scripted_server import ScriptedServer, participant_info
 pytestmark = pytest.mark.anyio
 
 
-# What the block is in the middle of
+# Activities of the block
 
 
 async def _call(room: Room) -> None:

@@ -29,7 +29,7 @@ from ..support.scripted_server import ScriptedServer
 pytestmark = pytest.mark.anyio
 
 
-# What the block raises at the same time
+# Errors of the block at the same time
 
 
 async def test_an_error_of_the_blocks_own_comes_out_with_a_note() -> None:
@@ -200,7 +200,7 @@ async def test_a_block_that_ends_at_the_same_time_has_done_its_work() -> None:
 
 @define(eq=False)
 class _EndingLink:
-    """A link whose writing half is told to have ended, and whose reading half may follow."""
+    """A link whose writing half has ended, and whose reading half may follow."""
 
     link: Link
     ended: bool = False

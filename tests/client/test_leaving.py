@@ -1,4 +1,4 @@
-"""Leaving a room, being let go, and noticing that a server is gone."""
+"""Leaving a room, being disconnected, and noticing that a server has vanished."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ async def test_a_transcription_reaches_everybody(join: Join) -> None:
             assert event == events.TranscriptionReceived([SEGMENT, SEGMENT], participant)
 
 
-# What may not be published
+# Invalid data
 
 Publish = Callable[[LocalParticipant], Awaitable[None]]
 PUBLISHING = [

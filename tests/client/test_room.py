@@ -247,7 +247,7 @@ def test_limits_that_make_no_sense_are_refused(options: dict[str, Any], text: st
         Room(**options)
 
 
-# What comes out of the block
+# Errors that leave the block
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ async def test_cancelling_the_block_leaves_the_room(join: Join) -> None:
     assert dict(bob.remote_participants) == {}
 
 
-# Who is there
+# Presence
 
 
 async def test_remote_participants_is_a_view(join: Join) -> None:

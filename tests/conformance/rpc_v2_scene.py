@@ -104,7 +104,7 @@ class Cases(dict[str, Case]):
         return add
 
 
-# What the cases have in common
+# Helpers of all cases
 
 
 async def greet(data: RpcInvocationData) -> str:

@@ -146,7 +146,7 @@ async def test_an_empty_payload_is_an_empty_text() -> None:
         assert await call.outcome() == ""
 
 
-# What is ignored
+# Ignored packets
 
 
 @pytest.mark.rule("C5")

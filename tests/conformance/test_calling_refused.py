@@ -88,7 +88,7 @@ async def test_departed_participants_cannot_be_called_and_new_ones_can() -> None
         assert await call.outcome() == "hello"
 
 
-# What to send
+# Arguments of calls
 
 
 @pytest.mark.rule("C10")
@@ -195,7 +195,7 @@ async def test_after_leaving_calls_are_1503() -> None:
         assert error.__cause__.reason is DisconnectReason.CLIENT_INITIATED
 
 
-# Who may call
+# Permissions
 
 
 def without_permission(*, hidden: bool) -> models.ParticipantInfo:

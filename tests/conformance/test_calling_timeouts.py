@@ -1,4 +1,4 @@
-"""Rules C1 to C3: when a call gives up, with which error, and what it tells the callee of that."""
+"""Rules C1 to C3: the timeouts of a call, their errors, and the timeout in the request."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def let_time_pass(seconds: float) -> None:
         loop.jump(seconds)
 
 
-# When a call gives up
+# Timeouts
 
 
 @pytest.mark.rule("C1", "C2", "E2")
@@ -184,7 +184,7 @@ async def test_the_callee_gives_up_just_before_its_caller_would(join: Join) -> N
         assert caught.value.data == "the handler of 'sleep' did not finish within 1.999 s"
 
 
-# What the callee is told
+# The timeout in the request
 
 
 @pytest.mark.rule("C3", "P3")

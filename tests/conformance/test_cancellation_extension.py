@@ -40,7 +40,7 @@ FOREVER: Final = 600_000
 
 @define
 class Handler:
-    """Never ends by itself; tells when it began and how long it ran."""
+    """A handler that never ends by itself, and records when it began and how long it ran."""
 
     began: anyio.Event = field(factory=anyio.Event)
     ended: anyio.Event = field(factory=anyio.Event)
@@ -156,7 +156,7 @@ async def test_neither_side_has_an_event_of_it(join: Join) -> None:
     assert [packet.data for packet in received] == [b"last", b"last"]  # type: ignore[attr-defined]
 
 
-# What the caller says
+# The caller
 
 
 @asynccontextmanager
@@ -229,7 +229,7 @@ async def test_a_call_that_was_answered_is_not_given_up() -> None:
         assert await leave(alice.room, alice.server) == []
 
 
-# What the callee makes of it
+# The callee
 
 
 @pytest.mark.rule("A5", "A9")

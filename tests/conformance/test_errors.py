@@ -1,4 +1,4 @@
-"""Rules E1 and E2: what an `RpcError` is, and what the built-in ones tell."""
+"""Rules E1 and E2: `RpcError`, and the built-in errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = "hunter2"
 _ERROR_ROW = re.compile(r"^\| (\d{4}) \| ([A-Z_]+) \| (.+?) \|$", re.MULTILINE)
 
 
-# What an RpcError is
+# The class
 
 
 @pytest.mark.rule("E1")
@@ -109,7 +109,7 @@ def test_an_error_survives_being_copied_and_pickled() -> None:
         assert (twin.code, twin.message, twin.data) == (101, "no", "because")
 
 
-# What the built-in errors tell
+# The built-in errors
 
 
 async def call(room: Room, payload: str = SECRET, **arguments: Any) -> RpcError:

@@ -30,7 +30,7 @@ from ..support.waiting import wait_until
 pytestmark = pytest.mark.anyio
 
 
-# What may be a handler
+# Kinds of handlers
 
 
 async def answer(data: RpcInvocationData) -> str:
@@ -164,7 +164,7 @@ async def test_a_coroutine_that_a_function_returns_too_late_is_closed() -> None:
         finally:
             release.set()
         await wait_until(returned.is_set)
-        # By the thread, which has nobody left to tell.
+        # Logged by the thread, whose caller has ended.
         await wait_until(lambda: inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED)
         assert await leave(room, server) == []
 

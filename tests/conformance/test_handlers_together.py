@@ -32,7 +32,7 @@ DISCONNECTED = (
 
 
 class Gate:
-    """A handler that notes who has started, in order, and answers when it is told to."""
+    """A handler that records the calls that have started, in order, and answers on demand."""
 
     def __init__(self) -> None:
         self.started: list[str] = []

@@ -1,4 +1,4 @@
-"""Rule N2: a server that is too old for RPC, as its version tells."""
+"""Rule N2: a server whose version is too old for RPC."""
 
 from __future__ import annotations
 

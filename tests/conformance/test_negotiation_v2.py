@@ -40,7 +40,7 @@ async def greet(data: object) -> str:
     return "hello"
 
 
-# What is announced
+# Announcements
 
 
 @pytest.mark.rule("N1")

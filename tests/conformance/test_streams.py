@@ -62,7 +62,7 @@ def incompressible(size: int) -> str:
     return "".join(random.Random(size).choices(string.printable, k=size))
 
 
-# What a request and a response look like
+# Requests and responses on the wire
 
 
 @pytest.mark.rule("S2", "S4", "C3", "P4")

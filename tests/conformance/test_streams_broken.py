@@ -248,7 +248,7 @@ async def test_a_caller_that_leaves_in_its_request_ends_the_invocation() -> None
     assert ran.calls == []
 
 
-# What streams may grow to (S7)
+# Limits of streams (S7)
 
 
 @pytest.mark.rule("S7")
@@ -277,7 +277,7 @@ async def test_a_response_that_grows_too_much_is_1500() -> None:
         )
 
 
-# Who may answer, and when
+# Senders and times of responses
 
 
 @pytest.mark.rule("C6")
@@ -286,7 +286,7 @@ async def test_only_the_callee_may_answer_by_a_stream(caplog: pytest.LogCaptureF
     async with v2_caller() as alice:
         call, request_id = await start_call(alice)
         send_header(alice.server, response_header(request_id, b"forged"), sender="mallory")
-        # Chunks of somebody else do not belong to the callee's stream either.
+        # Chunks of another participant do not belong to the callee's stream either.
         header = response_header(request_id, None)
         send_header(alice.server, header)
         send_chunk(alice.server, 0, b"forged", stream_id=header.stream_id, sender="mallory")

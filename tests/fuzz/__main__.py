@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="TARGET",
         type=_target,
-        help="all of them unless some are named; --list tells their names",
+        help="all of them unless some are named; --list shows their names",
     )
     parser.add_argument(
         "--seconds",
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where logs, failures and what was found go (default: %(default)s)",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--list", action="store_true", help="tell the targets, and what they do")
+    instead.add_argument("--list", action="store_true", help="show the targets, and what they do")
     instead.add_argument(
         "--replay",
         nargs="+",

@@ -180,7 +180,7 @@ async def urls() -> AsyncIterator[Attack]:
                 pass
         except ConnectError:
             return
-        require(False, "somebody was reached")
+        require(False, "a participant was reached")
 
     try:
         yield attack

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 class _Failures:
-    """The failures of a target that were seen so far, each told once."""
+    """The failures of a target that were seen so far, each reported once."""
 
     def __init__(self, target: Target, folder: Path) -> None:
         self._target = target

@@ -68,14 +68,14 @@ def honest_room(max_stream_bytes: int = MAX_STREAM_BYTES) -> Room:
 
 
 async def call(room: Room, identity: str, payload: str = "hi", method: str = "echo") -> str:
-    """Call somebody, and wait for no longer than a few seconds."""
+    """Call a participant, and wait for a few seconds at most."""
     return await room.local_participant.perform_rpc(
         destination_identity=identity, method=method, payload=payload, response_timeout=5
     )
 
 
 async def call_anyhow(room: Room, identity: str, method: str) -> None:
-    """Call somebody who may do with the call as they like, but for one outcome in time."""
+    """Call a participant that may do anything with the call; require one outcome in time."""
     with anyio.fail_after(10):
         try:
             outcome = await call(room, identity, method=method)

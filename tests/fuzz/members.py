@@ -57,7 +57,7 @@ class Hostile:
             pass
 
     async def send(self, frames: Iterable[Frame]) -> None:
-        """Send frames, as far as somebody takes them."""
+        """Send frames, as far as the member takes them."""
         for frame in frames:
             try:
                 self.link.send_nowait(frame)

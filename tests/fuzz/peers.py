@@ -68,7 +68,7 @@ async def _attack_as_server(data: bytes) -> None:
 
 @asynccontextmanager
 async def join_response() -> AsyncIterator[Attack]:
-    """Attack a client that joins; the input is the messages it is told of the room in."""
+    """Attack a client that joins; the input is the messages that describe the room to it."""
     yield _attack_on_joining
 
 
@@ -202,7 +202,7 @@ async def _attack_as_peer(stage: _Stage, data: bytes) -> None:
                     await anyio.lowlevel.checkpoint()
                 case kind:
                     for packet in forger.packets():
-                        # A request of somebody who never leaves would be remembered.
+                        # A request of a participant that never leaves would be remembered.
                         is_request = packet.HasField("rpc_request")
                         is_request |= packet.stream_header.topic == REQUEST_TOPIC
                         sender = "nobody" if kind == 5 and not is_request else "mallory"

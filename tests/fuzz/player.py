@@ -12,7 +12,7 @@ import trio.testing
 
 from .target import PATIENCE, Target, watching
 
-#: After so many inputs an arena is made anew, should something pile up in it.
+#: The inputs after which an arena is replaced, in case something piles up in it.
 _INPUTS_PER_ARENA: Final = 1_000
 
 

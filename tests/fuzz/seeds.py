@@ -64,7 +64,7 @@ class _Recorded:
 
 @define(eq=False)
 class _Recording:
-    """A connector that records, and says that it is another client where it is told to."""
+    """A connector that records, and can claim to be another client."""
 
     connector: Connector
     client: models.ClientInfo | None = None
@@ -83,7 +83,7 @@ class _Recording:
 
 
 async def _traffic(client: models.ClientInfo | None) -> _Recorded:
-    """Let two participants do all that they can; returns what one of them said and heard."""
+    """Have two participants do all that they can; return what one of them sent and received."""
     server = RoomServer(API_KEYS)
     recording = _Recording(server, client)
     alice, bob = honest_room(), honest_room()

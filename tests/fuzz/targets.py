@@ -10,7 +10,7 @@ _ALL: Final = (
     # Read at once
     Target(
         name="frames",
-        about="Frames of a message: decoded, encoded anew, decoded again",
+        about="Frames of a message: decoded, encoded again, decoded again",
         where="texts:check_frames",
         runs_at_once=True,
     ),

@@ -35,14 +35,14 @@ from .target import Attack, require
 
 
 def check_frames(data: bytes) -> None:
-    """Decode a message of frames: what comes of it is in it, and is the same encoded anew."""
+    """Decode a message of frames: their bodies are in it, and encoding and decoding keeps them."""
     try:
         frames = decode_frames(data)
     except ValueError:
         return
     require(frames, "a message without frames was taken")
     require(sum(len(each.body) for each in frames) <= len(data), "frames are larger than they came")
-    require(decode_frames(encode_frames(frames)) == frames, "frames are others when encoded anew")
+    require(decode_frames(encode_frames(frames)) == frames, "encoding changes the frames")
 
 
 def check_packet(data: bytes) -> None:
@@ -110,7 +110,7 @@ def check_token(data: bytes) -> None:
     try:
         claims = verify_token(text, API_KEYS)
     except InvalidTokenError as error:
-        require(API_SECRET not in str(error), "the secret is told")
+        require(API_SECRET not in str(error), "the error reveals the secret")
         return
     require(data[:1] in (b"P", b"H"), "a token that nobody signed was taken")
     require(claims.api_key == API_KEY, "it is by another key")
@@ -121,7 +121,7 @@ def check_token(data: bytes) -> None:
         check_join(claims)
     except InvalidTokenError:
         return
-    require(claims.identity, "somebody without an identity may join")
+    require(claims.identity, "a participant without an identity may join")
 
 
 def _signed(header: bytes, payload: bytes) -> str:
@@ -130,7 +130,7 @@ def _signed(header: bytes, payload: bytes) -> str:
     return (signed + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")).decode()
 
 
-# What LiveKit's SDKs say of themselves
+# Descriptions of LiveKit's SDKs
 
 
 def check_sdp(data: bytes) -> None:

@@ -48,7 +48,7 @@ async def _attack(data: bytes) -> None:
             require(status in _STATUSES, f"it was answered with {status}")
     # Whatever an administrator did: another room is as it should be.
     async with honest_room().connect(server, token("bob", room="another")):
-        require(server.statistics().participants == 1, "somebody is left")
+        require(server.statistics().participants == 1, "a participant is left")
 
 
 def _request(choices: Choices) -> tuple[str, bytes, bytes]:

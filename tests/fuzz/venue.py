@@ -33,7 +33,7 @@ class Venue:
         """Open one for as long as the block runs."""
         server = RoomServer(API_KEYS, LIMITS)
         alice, bob = honest_room(), honest_room()
-        # A listener of the server's that ends within the block tells everybody to leave.
+        # A listener of the server that ends within the block disconnects everybody.
         async with (
             alice.connect(server, token("alice"), on_disconnect="continue"),
             bob.connect(server, token("bob"), on_disconnect="continue"),
@@ -42,7 +42,7 @@ class Venue:
 
     async def check(self) -> None:
         """Check that the honest ones are alone again, and well."""
-        # The server tells nobody when somebody is gone who was hidden.
+        # The departure of a hidden participant is not announced.
         await wait_until(lambda: self.server.statistics().participants == 2)
         await check_at_rest(self.alice, self.bob)
         await check_calls(self.alice, self.bob)

@@ -20,7 +20,7 @@ from ..support.stream_packets import (
 
 
 class Handler:
-    """A handler that counts its calls, and ends when it is told to."""
+    """A handler that counts its calls, and ends on demand."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -41,7 +41,7 @@ async def v2_callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, Sc
 
 
 async def assert_answers(server: ScriptedServer, request_id: str = "honest") -> None:
-    """Make sure that a call of somebody else is answered."""
+    """Make sure that a call of another participant is answered."""
     request = models.RpcRequest(
         id=request_id, method="honest", payload="", response_timeout_ms=5_000, version=1
     )

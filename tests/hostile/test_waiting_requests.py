@@ -119,7 +119,7 @@ async def test_a_cancellation_in_the_same_message_as_its_request_counts() -> Non
     assert handler.calls == []
 
 
-# What requests hold
+# The memory of requests
 
 
 @pytest.mark.rule("B4")

@@ -47,7 +47,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 
 @frozen
 class User:
-    """Somebody with a browser."""
+    """A user with a browser."""
 
     program: Program
 

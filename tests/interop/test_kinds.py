@@ -21,7 +21,7 @@ _TELL_OF_ACTIVE = frozenset({"trio", "asyncio", "python", "browser"})
 
 @pytest.fixture
 def watcher(cast: Cast) -> Peer:
-    """Somebody who is there all the time."""
+    """A participant that is in the room all the time."""
     return cast.peer("trio", "watches")
 
 

@@ -215,7 +215,7 @@ def test_metadata_name_and_attributes_are_seen(pair: Pair) -> None:
     }
 
 
-# What takes time: all pairs at once
+# Slow tests: all pairs at once
 
 
 @define

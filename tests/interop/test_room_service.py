@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @pytest.fixture
 def peer(trio_server: Server, programs: Programs, kind: str) -> Peer:
-    """Somebody in a room of their own."""
+    """A participant in a room of its own."""
     cast = Cast(ROOM, trio_server.url, programs)
     return cast.join(programs.get(kind), f"{kind} guest")
 

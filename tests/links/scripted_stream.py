@@ -11,7 +11,7 @@ SMALL = Frame(Channel.RELIABLE, b"small")
 
 
 class ScriptedStream:
-    """A message stream that records what is sent, blocks while told to, and fails when told to."""
+    """A message stream that records what is sent, and blocks and fails on demand."""
 
     unsent_bytes = 0
 

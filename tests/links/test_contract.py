@@ -74,7 +74,7 @@ async def fill_for_good(link: Link) -> int:
     raise AssertionError("a peer that does not read was sent without end")
 
 
-# What arrives
+# Delivery
 
 
 @pytest.mark.real_time

@@ -62,7 +62,7 @@ async def test_a_frame_larger_than_a_message_leaves_alone() -> None:
     assert stream.sent == [encode_frames([frame]) for frame in (SMALL, huge, SMALL)]
 
 
-# What leaves at once
+# Immediate writes
 
 
 async def test_what_is_flushed_leaves_before_anybody_else_runs() -> None:

@@ -191,7 +191,7 @@ async def test_a_link_has_progressed_when_any_byte_was_taken() -> None:
         assert not link.has_progressed()
         stream.unsent_bytes = 0
         assert link.has_progressed()
-        # What is under way waits for it, too.
+        # The message in flight waits for it, too.
         assert not link.has_progressed()
         stream.may_send.set()
         await anyio.wait_all_tasks_blocked()

@@ -37,7 +37,7 @@ async def connect_error(url: str, token: str | None = None, **options: Any) -> C
 
 @asynccontextmanager
 async def answering(answer: bytes, *, stay: bool = False) -> AsyncIterator[str]:
-    """Run a server that sends `answer` to any message, and hangs up unless told to stay."""
+    """Run a server that sends `answer` to any message, and then hangs up, by default."""
 
     async def converse(stream: anyio.abc.SocketStream) -> None:
         async with stream:

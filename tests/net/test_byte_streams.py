@@ -34,7 +34,7 @@ async def test_an_end_that_a_reset_has_overtaken_is_no_error() -> None:
         stream.abort()
 
 
-# How far the peer is behind
+# The peer's backlog
 
 
 @pytest.fixture(params=["tcp", "unix"])

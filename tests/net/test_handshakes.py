@@ -88,7 +88,7 @@ async def test_with_one_too_many_in_all_the_oldest_of_the_address_with_most_goes
         for address in (ALICE, ALICE, MALLORY, MALLORY, MALLORY, BOB, BOB):
             await entrance.come(address)
         text = "5 others wait to join: try again"
-        # By now each has two or one: whoever has waited longest goes.
+        # By now each has two or one: the one that has waited longest is rejected.
         assert entrance.rejected == {3: text, 1: text}
 
 

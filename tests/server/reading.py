@@ -56,7 +56,7 @@ class Reader:
         return self.packets
 
     async def wait_updates(self, count: int) -> list[models.ParticipantInfo]:
-        """Wait until so many participants were told of, or the link has ended."""
+        """Wait until so many participants were announced, or the link has ended."""
         await self.wait_until(lambda: len(updates(self.messages)) >= count)
         return updates(self.messages)
 

@@ -39,7 +39,7 @@ def ping(timestamp: int) -> Frame:
     return Frame(Channel.SIGNAL, request.SerializeToString())
 
 
-# Who does not
+# Clients that misbehave
 
 
 async def refusal(url: str, data: bytes) -> str:

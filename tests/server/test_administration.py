@@ -61,7 +61,7 @@ async def answer_to(alice: ScriptedClient, **update: Any) -> rtc.RequestResponse
     return answer
 
 
-# What participants change themselves
+# Changes by participants
 
 
 @pytest.mark.rule("V7")
@@ -145,7 +145,7 @@ async def test_a_refused_change_comes_with_its_reason(join: Join) -> None:
     assert str(caught.value) == "LIMIT_EXCEEDED: metadata of 11 UTF-8 bytes, over the limit of 10"
 
 
-# What the server changes
+# Changes by the server
 
 
 @pytest.mark.rule("V6")

@@ -1,4 +1,4 @@
-"""The ASGI app, within somebody else's."""
+"""The ASGI app, within another app."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_an_offer_to_compress_is_admitted_under_another_server_only_if_the
         "this server takes no compressed WebSocket messages (permessage-deflate)",
     )
     async with serving(create_app(server, allow_compression=True)) as url:
-        # This one agrees, which our client does not expect: so it was let in.
+        # This server agrees, which our client does not expect: so the client was admitted.
         with pytest.raises(RemoteProtocolError, match="unrecognized extension"):
             async with connect_websocket(url, make_token("alice"), extensions=offer):
                 pass

@@ -270,7 +270,7 @@ async def test_a_peer_that_does_not_read_does_not_keep_the_server_from_ending() 
                 if server.statistics().participants == 1:
                     break
             else:
-                pytest.fail("nobody was let go")
+                pytest.fail("no connection was closed")
         running.cancel()
         await running.wait_ended()
 

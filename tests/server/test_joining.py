@@ -283,7 +283,7 @@ async def test_plain_http_on_the_signalling_path_gets_404(url: str) -> None:
     assert response.status_code == 404
 
 
-# What a client says of itself
+# The description of a client
 
 
 @pytest.mark.rule("V1")

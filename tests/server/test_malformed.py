@@ -215,7 +215,7 @@ async def test_packets_without_permission_are_no_flood(strict_server: RoomServer
         assert strict_server.statistics().participants == 1
 
 
-# Two who call each other while somebody else sends whatever can be sent
+# Two participants that call each other while a third one sends anything that can be sent
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ PING_MESSAGE = encode_frames([Frame(Channel.SIGNAL, PING)])
 
 @define(eq=False)
 class PlayedSocket:
-    """A message stream whose other side pings, and takes bytes when told to.
+    """A message stream whose other side pings, and takes bytes on demand.
 
     Attributes:
         unsent_bytes: What the other side has not taken.
@@ -83,7 +83,7 @@ async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocke
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
         await anyio.wait_all_tasks_blocked()
-        # What it is told on joining.
+        # The JoinResponse.
         stream.take(1_000_000)
         await anyio.wait_all_tasks_blocked()
         yield stream

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 FILE_DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
-# Who comes in
+# Joining
 
 
 @pytest.mark.rule("V1")

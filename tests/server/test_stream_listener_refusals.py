@@ -131,7 +131,7 @@ async def test_a_server_that_shuts_down_refuses_with_503(server: RoomServer) -> 
         assert await refusal(url, hello(make_token("bob"))) == "503 the server shuts down"
 
 
-# Who takes its time
+# Slow clients
 
 
 @pytest.mark.parametrize("trickle", [b"", PREAMBLE[:3], hello("a.b.c")[:20]])
@@ -186,7 +186,7 @@ async def test_a_member_that_trickles_after_joining_counts_as_silent(join: Join)
     assert records[-1] == ("END", "it was silent for 1 s")
 
 
-# Who misbehaves in the room
+# Misbehaviour in the room
 
 
 @pytest.mark.rule("P8")

@@ -39,11 +39,11 @@ def missing_cause(record: CallRecord) -> str | None:
     return "nothing of that kind may come out of a call"
 
 
-# What the rules say that happens
+# The rules
 
 
 def overdue(record: CallRecord) -> str | None:
-    """Whether it should have ended before, since somebody left."""
+    """Whether it should have ended before, since a participant left."""
     before = _now(record) - EPSILON
     ended = record.session.ended
     if ended is not None and record.started < ended < before:
@@ -203,7 +203,7 @@ _CHECKS: Final[dict[RpcError.ErrorCode, Callable[[CallRecord, RpcError], str | N
 }
 
 
-# What happened
+# The history
 
 
 def _now(record: CallRecord) -> float:

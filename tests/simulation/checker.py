@@ -38,7 +38,7 @@ class ViolationError(AssertionError):
 
 @define
 class Checker:
-    """A checker that is told each step, and raises `ViolationError`.
+    """A checker that gets each step, and raises `ViolationError`.
 
     Attributes:
         steps: How many there were.

@@ -51,7 +51,7 @@ class Actor:
 
     def was_stalled(self, since: float, until: float) -> bool:
         """Whether the link stalled, or the round trip was still measured so, at any time."""
-        # The next ping, which measures the round trip anew, comes within five seconds.
+        # The next ping, which measures the round trip again, comes within five seconds.
         return any(each.began <= until and since <= each.ended + 5.01 for each in self.stalls)
 
     def was_there(self, since: float, until: float) -> bool:
@@ -90,7 +90,7 @@ class Session(Presence):
         return any(each is not self and each.began >= self.began for each in self.actor.sessions)
 
     def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
-        """Whether it saw somebody leave in a time, both ends included."""
+        """Whether it saw a departure in a time, both ends included."""
         return any(each == identity and since <= at <= until for each, at in self.seen_leaving)
 
 

@@ -82,7 +82,7 @@ class Profile:
 
     @property
     def longest_delay(self) -> float:
-        """Seconds that a packet is under way on its link at the most."""
+        """The most seconds that a packet is in flight on its link."""
         held_back = self.faults.reorder_delay[1] if self.faults.reorder else 0.0
         return self.faults.delay[1] + held_back
 

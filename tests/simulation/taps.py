@@ -1,4 +1,4 @@
-"""Links on which nothing goes wrong, and that tell of what is sent."""
+"""Links without faults, which report what is sent."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_a_request_that_reaches_the_server_twice_is_brought_to_one_callee(
         await alice.local_participant.perform_rpc(
             destination_identity="bob", method="count", payload=""
         )
-        # The copy that was held back comes when somebody else is bob.
+        # The copy that was held back comes when another participant is bob.
         async with server.open_room("bob", second[0]):
             assert await bob.wait_disconnected() is DisconnectReason.DUPLICATE_IDENTITY
             await anyio.sleep(2)

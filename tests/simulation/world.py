@@ -25,7 +25,7 @@ from .taps import TappedConnector
 
 #: Seconds after the last call in which everything ends by itself, silent streams the latest.
 _LAST_SECONDS: Final = 60.0
-#: Seconds until somebody who could not join tries again.
+#: Seconds until a participant that could not join tries again.
 _RETRY_SECONDS: Final = 1.0
 #: Seconds that a handler lingers after it was cancelled.
 _LINGERING: Final = 0.3
@@ -98,7 +98,7 @@ class World:
         return sum((each.link.injected for each in self._players.values()), Counter[str]())
 
     def actor(self, identity: str) -> Actor:
-        """Return somebody of the scenario."""
+        """Return a participant of the scenario."""
         return self._actors[identity]
 
     async def play(self) -> None:
@@ -136,7 +136,7 @@ class World:
     # Calls
 
     async def perform(self, plan: Call, session: Session, parent: Run | None = None) -> None:
-        """Make a call, and tell the checker how it ends."""
+        """Make a call, and report its end to the checker."""
         callee = self._actors.get(plan.callee)
         known = plan.callee in session.room.remote_participants
         record = CallRecord(plan, session, callee, known, anyio.current_time(), parent)
@@ -306,7 +306,7 @@ class _Player:
                     anyio.current_time(), f"{self.actor.profile.identity} can't join: {error}"
                 )
             except DisconnectedError:
-                # The event came before it, and told the checker.
+                # The event came before it, and the checker has got it.
                 pass
             await anyio.sleep(_RETRY_SECONDS)
 

@@ -193,7 +193,7 @@ async def test_headers_that_are_none_or_known_are_ignored() -> None:
         assert list(collected.outcomes) == ["T"]
 
 
-# What a stream may grow to
+# Limits of a stream
 
 
 @pytest.mark.rule("S7")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 PIECE = bytes(60_000)
 QUEUE = 256 * 1024
 #: What may be between a sender and a receiver who takes nothing: the server's queue for the
-#: receiver, and on both links the messages under way and the sender's own queue.
+#: receiver, and on both links the messages in flight and the sender's own queue.
 IN_BETWEEN = QUEUE + 2 * 18 * 64 * 1024 + 4 * 1024 * 1024
 
 
@@ -194,7 +194,7 @@ async def test_a_receiver_that_leaves_with_much_unread_holds_up_nobody(join: Joi
         await anyio.sleep(1)
         bob.send_signal(leave=rtc.LeaveRequest())
         await anyio.wait_all_tasks_blocked()
-        # Now something of the queue is taken, while the server says goodbye.
+        # Now part of the queue is read, while the server sends its final responses.
         await bob.receive_batch()
         await anyio.sleep(3)
         assert "bob" not in alice.remote_participants

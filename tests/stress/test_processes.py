@@ -120,7 +120,7 @@ async def test_a_participant_that_is_stopped_in_a_call_is_missed_within_the_ping
         assert errors[0].code == RpcError.ErrorCode.RECIPIENT_DISCONNECTED
         assert "bob" not in alice.remote_participants
         assert server.statistics() == ServerStatistics(rooms=1, participants=1)
-        # Awake again, it hears that its room is lost, and ends by itself.
+        # Awake again, it notices that its room is lost, and ends by itself.
         os.kill(process.pid, signal.SIGCONT)
         assert await process.wait() == 0
         await check_the_server_serves_on(join, url, alice)

@@ -1,4 +1,4 @@
-"""A participant that answers, and what a test says to it and hears from it, packet by packet."""
+"""A participant that answers, and a test that exchanges packets with it one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A participant that calls, and what a test says to it and hears from it, packet by packet."""
+"""A participant that calls, and a test that exchanges packets with it one by one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Caller:
         return self.room.statistics().pending_calls
 
     def call(self, payload: str = "hi", **arguments: Any) -> Call:
-        """Start a call, of "bob" unless told otherwise."""
+        """Start a call, by default to "bob"."""
         arguments = {"destination_identity": "bob", "method": METHOD} | arguments
         call = Call(self.room, arguments | {"payload": payload})
         self._nursery.start_soon(call.run)

@@ -14,7 +14,7 @@ _ENDED = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStrea
 
 
 class Proxy:
-    """The proxy, which forwards bytes as long as it is told nothing else.
+    """A proxy, which forwards bytes by default.
 
     Attributes:
         url: The URL of the server, by way of the proxy.
@@ -81,7 +81,7 @@ class Proxy:
 
 @asynccontextmanager
 async def open_proxy(url: str) -> AsyncIterator[Proxy]:
-    """Stand between the server at a URL and whoever connects to the proxy's."""
+    """Run a proxy in front of the server at a URL."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         proxy = Proxy(url, listener.extra(anyio.abc.SocketAttribute.local_port))
         async with anyio.create_task_group() as task_group:

@@ -33,7 +33,7 @@ class ScriptedServer(ScriptedPeer[rtc.SignalRequest]):
 
     Args:
         others: Who else is in the room, by identity.
-        local: Ourselves, as the server tells it.
+        local: Ourselves, as the server describes us.
         server_version: What the server says it is.
         join: The whole `JoinResponse`, in place of the above.
     """

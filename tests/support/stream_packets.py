@@ -28,7 +28,7 @@ REQUEST_TOPIC: Final = "lk.rpc_request"
 RESPONSE_TOPIC: Final = "lk.rpc_response"
 
 
-# Who is there
+# Participants
 
 
 def peer(
@@ -47,7 +47,7 @@ def server_with(*others: models.ParticipantInfo, **options: Any) -> ScriptedServ
     return server
 
 
-# What a peer says
+# Packets of a peer
 
 
 def deflated(content: bytes) -> bytes:
@@ -164,7 +164,7 @@ def response_header(
     )
 
 
-# What a participant said
+# Packets of the participant
 
 
 @define

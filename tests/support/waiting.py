@@ -1,4 +1,4 @@
-"""Waiting for a state that no event tells of."""
+"""Waiting for a state that no event reports."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Contestant:
             address, the last is the caller.
         environment: The virtual environment that has what it needs; empty for that of trio_rpc.
         max_payload_bytes: The largest payload that it takes in its usual configuration.
-        max_in_flight: How many calls can be under way.
+        max_in_flight: The most calls in flight.
         title: For the tables.
         acknowledgement: The message that a caller gets before the answer.
         fairness: What is to be known before its figures are compared with others'.

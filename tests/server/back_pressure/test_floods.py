@@ -185,7 +185,7 @@ async def test_many_senders_that_fill_a_queue_lose_nothing_and_keep_their_order(
             assert numbers == [*range(5)]
 
 
-# Who does not read
+# Members that do not read
 
 
 @pytest.mark.rule("V8")

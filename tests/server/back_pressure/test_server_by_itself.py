@@ -86,7 +86,7 @@ async def test_a_join_waits_only_briefly_for_members_that_are_behind(server: Roo
         tasks.cancel_scope.cancel()
 
 
-# What the server sends by itself
+# Packets and updates of the server's own
 
 
 async def test_the_servers_own_data_waits_for_slow_readers(server: RoomServer) -> None:

@@ -135,7 +135,7 @@ def test_there_is_room_up_to_seven_eighths_or_in_an_empty_queue(
 
 
 class Flag:
-    """Whether somebody was woken."""
+    """Whether a waiter was woken."""
 
     is_set = False
 

@@ -95,7 +95,7 @@ def test_a_thousand_that_overflow_at_once_are_announced_in_one_update() -> None:
     gone = departures.update.participants
     assert [each.identity for each in gone] == [str(number) for number in range(1, 1_000)]
     assert {each.state for each in gone} == {models.ParticipantInfo.DISCONNECTED}
-    # Each was told why it was let go, and nothing else.
+    # Each got the reason of its disconnection, and nothing else.
     assert {len(send_queue.frames) for send_queue in send_queues[1:]} == {1}
 
 
@@ -105,7 +105,7 @@ def test_who_overflows_at_a_departure_leaves_with_the_next() -> None:
     send_queues[1].is_full = True
     room.leave(members[0])
     assert members[1].close_reason is not None
-    # It is in the room no more: nobody can call it, and who joins does not hear of it.
+    # It has left the room: it cannot be called, and is not announced to new participants.
     join = rtc.JoinResponse()
     newcomer = SendQueue()
     room.join(
@@ -175,7 +175,7 @@ async def test_others_have_their_turn_while_packets_go_to_many(server: RoomServe
         assert turns.count - before >= 25
 
 
-# What fails
+# Failures
 
 
 @pytest.mark.rule("B3")
@@ -198,7 +198,7 @@ async def test_a_failure_while_a_packet_is_handled_concerns_that_packet_alone(
         [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
         assert record.exc_info is not None
         assert record.exc_info[0] is ZeroDivisionError
-        # Should it go on, it counts as nonsense of whoever sends it (P8).
+        # If it goes on, its packets count as malformed (P8).
         for _ in range(101):
             alice.send(user("fail"))
         messages, why = await alice.receive_rest()

@@ -16,7 +16,7 @@ from ...support.scripted_client import scripted_client, scripted_clients, settle
 pytestmark = pytest.mark.anyio
 
 
-# Who sees whom
+# Visibility
 
 
 @pytest.mark.rule("V4")
@@ -135,7 +135,7 @@ async def test_every_change_reaches_the_others_in_order(server: RoomServer) -> N
         ("Alice", "", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "m", {}, models.ParticipantInfo.ACTIVE),
         ("Alice", "m", {"k": "v"}, models.ParticipantInfo.ACTIVE),
-        # Of who has left, no more is told than that.
+        # An announcement of a departure contains nothing else.
         ("", "", {}, models.ParticipantInfo.DISCONNECTED),
     ]
     versions = [info.version for info in received]

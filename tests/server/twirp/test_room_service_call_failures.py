@@ -22,7 +22,7 @@ from .client import JSON, admin_token, ask, path_of, refusal_of
 pytestmark = pytest.mark.anyio
 
 
-# How it fails
+# Failures
 
 
 def fail_with_an_error_of_its_own(_data: RpcInvocationData) -> str:

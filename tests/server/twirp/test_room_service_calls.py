@@ -19,7 +19,7 @@ from .calls import ack, callee, failure, greet, receive_request, response
 pytestmark = pytest.mark.anyio
 
 
-# What a participant sees of it
+# The callee's view
 
 
 @pytest.mark.rule("R5", "A3", "N3")
@@ -142,7 +142,7 @@ async def test_a_response_inline_in_its_header_is_limited_too(join: Join, limit:
         assert await greet(server, "small") == "x" * 10
 
 
-# Who answers
+# Callees
 
 
 @pytest.mark.rule("R5", "C6", "P5")

@@ -169,7 +169,7 @@ async def test_a_participants_token_administers_nothing(server: RoomServer) -> N
     assert (status, answer["code"]) == (403, "permission_denied")
 
 
-# What is no request
+# Invalid requests
 
 
 @pytest.mark.rule("R1")

@@ -156,7 +156,7 @@ async def test_the_servers_own_limit_holds_for_every_room() -> None:
     assert server.create_room("c", max_participants=4).max_participants == 4
 
 
-# How long a room stays
+# Lifetimes of rooms
 
 
 @pytest.mark.rule("R2")

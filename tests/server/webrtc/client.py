@@ -175,7 +175,7 @@ class AsyncioClient:
         await self.subscriber.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
         await self.subscriber.setLocalDescription()
         sdp = self.subscriber.localDescription.sdp
-        # It may have been let go in the meantime, and still has to read why.
+        # It may have been disconnected in the meantime, and still has to read the reason.
         with suppress(ConnectionClosed):
             await self.send_signal(
                 answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id)

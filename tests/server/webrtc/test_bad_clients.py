@@ -1,4 +1,4 @@
-"""Clients that do what they should not: each is told why and let go, and nobody else notices."""
+"""Clients that misbehave: each is disconnected with a reason, and no other one notices."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_ten_thousand_addresses_bother_nobody(
 ) -> None:
     caplog.set_level("INFO", "trio_rpc.server.session")
     async with nobody_else_notices(url, join), webrtc_client(url, "sdk", version=version) as client:
-        # It is let go long before it has said them all, and may so miss what it is told.
+        # It is disconnected long before it has sent them all, and so may miss the reason.
         await client.run(client.asyncio.send_signal_bytes, *candidates(10_000))
         await client.wait_closed()
     [text] = [each for each in caplog.messages if "it sent more than 100 malformed" in each]
@@ -257,7 +257,7 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
         )
         for index in range(60)
     ]
-    # aiortc sends on whatever it is told of the window; LiveKit's SDKs go on a little.
+    # aiortc sends on, ignoring the window; LiveKit's SDKs go on a little.
     async with (
         nobody_else_notices(url, join),
         scripted_client(server, "slow") as slow,

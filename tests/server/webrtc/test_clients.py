@@ -28,7 +28,7 @@ VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
 
 @pytest.fixture
 async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[ScriptedClient]:
-    """Somebody of ours, who is there first."""
+    """A participant of ours, which is there first."""
     async with scripted_client(server, "raw") as member:
         yield member
 
@@ -42,7 +42,7 @@ async def receive_packets(raw: ScriptedClient, count: int) -> list[models.DataPa
 
 
 async def wait_told(raw: ScriptedClient, *states: str) -> None:
-    """Wait until somebody is told these states of the client, one after another."""
+    """Wait until a participant has got these states of the client, one after another."""
     received: list[tuple[str, str]] = []
     while len(received) < len(states):
         received += [each for each in told([await raw.receive()]) if each[0] == "sdk"]

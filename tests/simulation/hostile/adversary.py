@@ -60,7 +60,7 @@ class HostileParty:
             each.profile.identity: _Hostile(self, each) for each in scenario.adversaries
         }
         self._number = 0
-        # When somebody did not read
+        # When a receiver did not read
         self._unread: deque[tuple[float, float]] = deque(maxlen=100)
         self._world: World
 
@@ -135,7 +135,7 @@ class HostileParty:
             pass
 
     async def join_again(self, member: HostileMember) -> None:
-        """Join as somebody who is in the room already, and leave."""
+        """Join with the identity of a participant of the room, and leave."""
         try:
             async with self._open_member(member.identity, {}) as other:
                 await other.send_signal(ping=1)
@@ -155,7 +155,7 @@ class HostileParty:
             hostile.on_packet(member, packet)
 
     def on_error(self, code: int, data: str) -> None:
-        """Note which bound an error tells of."""
+        """Record the bound that an error reports."""
         if fact := fact_of_error(code, data):
             self.sometimes.reach(fact)
 

@@ -132,7 +132,7 @@ async def others_calls(question: Question) -> None:
                 forging.ack(call.caller, call.request_id),
                 forging.response(call.caller, call.request_id, question.text),
             )
-            # Also to who asked us, with the id of somebody else's call
+            # Also to our caller, with the id of another participant's call
             await question.send(
                 forging.ack(question.caller, call.request_id),
                 forging.response(question.caller, call.request_id, question.text),

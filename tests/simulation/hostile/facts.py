@@ -1,4 +1,4 @@
-"""The facts that runs with adversaries are to reach, and what tells that one was."""
+"""The facts that runs with adversaries are to reach, and the evidence for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from .answers import ANSWERS
 from .moves import MOVES
 
-#: By what an error says, the bound that it tells of.
+#: By a part of an error's text, the bound that it reports.
 _ERRORS: Final = {
     "max_peer_bytes": "B4: a request was refused: max_peer_bytes",
     "max_peer_streams": "B5: a request was refused: max_peer_streams",
@@ -22,7 +22,7 @@ _ERRORS: Final = {
     "is full: it does not read": "B8: an answer was broken off, or not sent",
     "canPublishData": "C12: a request without the permission to send was refused",
 }
-#: By what is said of the end of a member's link, the bound that it tells of.
+#: By a part of the close reason of a member's link, the bound that it reports.
 _ENDS: Final = {
     "malformed": "P8: a member was disconnected for malformed messages",
     "does not read": "V8: a member that does not read was disconnected",
@@ -56,12 +56,12 @@ FACTS: Final = frozenset(
 
 
 def fact_of_error(_code: int, data: str) -> str | None:
-    """Return the fact that an error tells of, if it does."""
+    """Return the fact that an error shows, if it shows one."""
     return next((fact for words, fact in _ERRORS.items() if words in data), None)
 
 
 def facts_of_end(closed_because: str, refusals: Counter[str]) -> Iterator[str]:
-    """Return the facts that the end of a member's session tells of."""
+    """Return the facts that the end of a member's session shows."""
     for words, fact in _ENDS.items():
         if words in closed_because:
             yield fact

@@ -48,7 +48,7 @@ class HonestSide:
         self._handled: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     def knows(self, identity: str) -> bool:
-        """Whether somebody is an adversary."""
+        """Whether a participant is an adversary."""
         return identity in self._may_send or identity.startswith("storm ")
 
     # Calls

@@ -15,7 +15,7 @@ from .play import Move, Play
 
 DataStream = models.DataStream
 
-#: Makes the n-th packet of a flood to somebody.
+#: Makes the n-th packet of a flood to a participant.
 MakePacket = Callable[[Play, str, int], models.DataPacket]
 
 _FLOODS: Final[dict[str, MakePacket]] = {

@@ -1,4 +1,4 @@
-"""Moves with ids, numbers and stamps: repeated, odd, somebody else's."""
+"""Moves with ids, numbers and stamps: repeated, odd, another participant's."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def stolen_ids(play: Play) -> None:
 
 
 async def forged_stamps(play: Play) -> None:
-    """Say that packets come from somebody else."""
+    """Claim that packets come from another participant."""
     honest = play.victim()
     callee = play.victim(lambda each: each is not honest).identity
     forged = [

@@ -184,7 +184,7 @@ async def malformed_for_the_receiver(play: Play) -> None:
 
 
 async def unknown_enums(play: Play) -> None:
-    """Send values that are no value of their enum, and fields that nobody has heard of."""
+    """Send values that are not of their enum, and unknown fields."""
     callee = play.victim().identity
     unknown = forging.user(play.signed().encode(), callee)
     unknown.kind = 77  # type: ignore[assignment]

@@ -61,7 +61,7 @@ def _more_than_open(play: Play, to: str) -> int:
 
 
 def _few_streams(play: Play) -> str:
-    """Return the identity of somebody with whom a bound is near, if there is one."""
+    """Return the identity of a participant with whom a bound is near, if there is one."""
     return play.victim(lambda profile: "max_peer_streams" in profile.limits).identity
 
 

@@ -33,7 +33,7 @@ _CALLS_PER_FURTHER_MOVE: Final = 60
 ANSWER_PREFIX: Final = "answer: "
 #: In a list of moves, the calls of the server's own.
 SERVER_CALLS: Final = "server calls"
-#: All that adversaries may be told to do.
+#: All moves of adversaries.
 ALL_MOVES: Final = (*MOVES, *(f"{ANSWER_PREFIX}{name}" for name in ANSWERS), SERVER_CALLS)
 #: How often a move is dealt for each time that a heavy one is.
 _LIGHT: Final = 4
@@ -152,7 +152,7 @@ def _moment(random: Random, seconds: float) -> float:
     return 1 + round(random.uniform(0, seconds) / _TICK) * _TICK
 
 
-# Who is there
+# Participants
 
 
 def _make_honest(random: Random, seed: int, number: int, is_small: bool) -> Profile:
@@ -204,7 +204,7 @@ def _make_server_limits(random: Random, is_small: bool) -> ServerLimits:
     )
 
 
-# What happens
+# Moves
 
 
 def _redirect(random: Random, call: Call, hostile: list[str]) -> Call:
@@ -217,7 +217,7 @@ def _redirect(random: Random, call: Call, hostile: list[str]) -> Call:
     return evolve(
         call,
         callee=callee,
-        # A large one to somebody who does not read waits, and with it all else of its caller (B8).
+        # A large one to a participant that does not read waits, and so do its caller's others (B8).
         padding=min(padding, 3_000) if callee in hostile else padding,
         answer=evolve(call.answer, call=nested),
     )

@@ -54,7 +54,7 @@ class Table(Protocol):
         ...
 
     async def join_again(self, member: HostileMember) -> None:
-        """Join as somebody who is in the room already, and leave."""
+        """Join with the identity of a participant of the room, and leave."""
         ...
 
     def new_number(self) -> int:

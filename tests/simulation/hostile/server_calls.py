@@ -32,7 +32,7 @@ def answer(payload: str) -> str:
 
 
 async def play_server_calls(world: World, room: str, profiles: list[Profile], seed: int) -> None:
-    """Call somebody now and then, until cancelled."""
+    """Call participants now and then, until cancelled."""
     random, number = Random(f"server {seed}"), 0
     async with anyio.create_task_group() as nursery:
         while True:
