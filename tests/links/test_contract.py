@@ -192,7 +192,7 @@ async def test_a_lossy_frame_is_dropped_when_the_queue_is_half_full(ends: Ends) 
 
 
 @pytest.mark.real_time
-async def test_what_is_queued_can_be_discarded_for_a_last_word(ends: Ends) -> None:
+async def test_the_queue_can_be_discarded_for_a_final_response(ends: Ends) -> None:
     queued = fill(ends.near)
     assert queued == 65
     ends.near.discard_queued()

@@ -67,7 +67,7 @@ async def test_the_block_is_not_left_before_the_queue_is_sent() -> None:
     assert stream.closed_with == [""]
 
 
-async def test_a_message_under_way_is_not_cut_when_the_owner_is_cancelled() -> None:
+async def test_a_message_in_flight_is_not_cut_when_the_owner_is_cancelled() -> None:
     stream = ScriptedStream()
     block_sending(stream)
     async with anyio.create_task_group() as task_group, open_framed_link(stream) as link:

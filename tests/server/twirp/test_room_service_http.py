@@ -313,7 +313,7 @@ async def test_a_body_that_does_not_come_is_given_up(server: RoomServer) -> None
 
 
 @pytest.mark.rule("R1")
-async def test_the_requests_under_way_are_bounded() -> None:
+async def test_the_requests_in_flight_are_bounded() -> None:
     app = create_app(RoomServer(API_KEYS, ServerLimits(max_requests_in_flight=1)))
     waiting, go_on = anyio.Event(), anyio.Event()
 
