@@ -140,7 +140,7 @@ class Participant:
 
     @property
     def client_protocol(self) -> int:
-        """The version of RPC and data streams that it understands: 0 for RPC v1 alone (N1)."""
+        """The version of RPC and data streams of the participant: 0 for RPC v1 alone (N1)."""
         return self._info.client_protocol
 
     @property

@@ -154,7 +154,7 @@ def run(
                 (entry, load)
                 for entry in entries
                 for load in loads(entry)
-                if entry.contestant.bears(load)
+                if entry.contestant.supports(load)
             ]
             shuffle(turns)
             for entry, load in turns:

@@ -22,7 +22,7 @@ class Shell:
     said: str
 
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
-        """Send it a signal: the exit code, and what it wrote on stdout and stderr."""
+        """Send the process a signal; return its exit code and output."""
         self.process.send_signal(number)
         return self.wait()
 

@@ -160,7 +160,7 @@ class _Run:
     ended: str
 
     def show(self) -> bool:
-        """Print it; returns whether something failed."""
+        """Print the run; return whether something failed."""
         log = self.log.read_text(errors="replace")
         executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log)
         covered = re.findall(r"\bcov: (\d+)", log)

@@ -233,7 +233,7 @@ def _text_seeds() -> Iterator[tuple[str, str, bytes]]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write the seeds."""
     for target, name, content in seeds():
         folder = corpus.FOLDER / TARGETS[target].name
         folder.mkdir(parents=True, exist_ok=True)

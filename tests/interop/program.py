@@ -101,7 +101,7 @@ class Program:
             self._events = [each for each in self._events if not unwanted.items() <= each.items()]
 
     def kill(self) -> None:
-        """End it at once, by SIGKILL."""
+        """End the process at once, by SIGKILL."""
         os.killpg(self._process.pid, signal.SIGKILL)
 
     def read(self, lines: IO[str]) -> None:

@@ -43,7 +43,7 @@ def missing_cause(record: CallRecord) -> str | None:
 
 
 def overdue(record: CallRecord) -> str | None:
-    """Whether it should have ended before, since a participant left."""
+    """Return the departure that should have ended a call earlier; None if there was none."""
     before = _now(record) - EPSILON
     ended = record.session.ended
     if ended is not None and record.started < ended < before:

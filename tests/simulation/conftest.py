@@ -11,7 +11,7 @@ FIGURES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 @pytest.fixture
 def report_figures(request: pytest.FixtureRequest) -> object:
-    """Call it with what a simulation has shown."""
+    """Return a function that records the figures of a simulation."""
 
     def report(figures: Figures) -> None:
         lines = request.config.stash.setdefault(FIGURES, [])

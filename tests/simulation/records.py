@@ -55,7 +55,7 @@ class Actor:
         return any(each.began <= until and since <= each.ended + 5.01 for each in self.stalls)
 
     def was_there(self, since: float, until: float) -> bool:
-        """Whether it was in the room all the time, in one session."""
+        """Whether the participant was in the room all the time, in one session."""
         return any(
             each.began < since and (each.ended is None or each.ended > until)
             for each in self.sessions
@@ -90,7 +90,7 @@ class Session(Presence):
         return any(each is not self and each.began >= self.began for each in self.actor.sessions)
 
     def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
-        """Whether it saw a departure in a time, both ends included."""
+        """Whether the participant saw a departure in a time, both ends included."""
         return any(each == identity and since <= at <= until for each, at in self.seen_leaving)
 
 

@@ -51,5 +51,5 @@ def inflates(peer: Participant) -> bool:
 
 
 def takes_cancellation(peer: Participant) -> bool:
-    """Whether `peer` wants to be told that a call to it was given up."""
+    """Whether `peer` understands the cancellation of calls."""
     return CAN_CANCEL in peer.capabilities

@@ -232,7 +232,7 @@ class Invocations:
             self._schedule(request)
 
     def _schedule(self, request: Request) -> None:
-        """Start the task of a complete request, or let it wait for a handler slot."""
+        """Start the task of a complete request, or queue the request for a handler slot."""
         try:
             has_slot = self._slots.reserve(request)
         except TooManyWaitingError as error:

@@ -189,7 +189,7 @@ class Administration:
         topic: str = "",
         nonce: bytes = b"",
     ) -> None:
-        """Send data to participants, for whom its sender is None.
+        """Send data to participants, which get it without a sender.
 
         Args:
             data: The bytes; at most 64,000 with the rest of the packet (P7).

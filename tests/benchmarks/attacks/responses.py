@@ -104,7 +104,7 @@ async def many_responses(attacker: Attacker) -> None:
 
 ATTACKS: Final = {
     "endless responses": Attack(endless_responses, called_by="victim"),
-    "responses that are no text": Attack(responses_not_utf8, called_by="victim"),
+    "responses that are not UTF-8": Attack(responses_not_utf8, called_by="victim"),
     "many responses to one call": Attack(many_responses, called_by="victim"),
     "many responses to the server": Attack(many_responses, called_by="server"),
 }

@@ -65,11 +65,11 @@ class Contestant:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is trio_rpc at both ends."""
+        """Whether the contestant is trio_rpc at both ends."""
         return self.module == "contestants.ours"
 
-    def bears(self, load: Load) -> bool:
-        """Whether it can be measured with a load."""
+    def supports(self, load: Load) -> bool:
+        """Whether the contestant can be measured with a load."""
         return load.payload_bytes <= self.max_payload_bytes and load.in_flight <= self.max_in_flight
 
 

@@ -173,7 +173,7 @@ class Member:
         )
 
     def departure(self) -> models.ParticipantInfo:
-        """Return the description that others get when it has left: no more than that."""
+        """Return the description of a participant that has left, without any details."""
         return models.ParticipantInfo(
             sid=self.sid,
             identity=self.identity,
@@ -183,13 +183,13 @@ class Member:
         )
 
     def merge_attributes(self, changes: Mapping[str, str]) -> dict[str, str]:
-        """Return its attributes after `changes`, in which an empty value deletes the key (V7)."""
+        """Return the attributes after `changes`, in which an empty value deletes the key (V7)."""
         merged = {**self.attributes, **changes}
         return {key: value for key, value in merged.items() if value}
 
     @property
     def _is_leaving(self) -> bool:
-        """Whether it gets no more broadcasts, though it may still be in the room."""
+        """Whether the participant gets no more broadcasts, though it may still be in the room."""
         return self.close_reason is not None or self.backlog.closed
 
     def offer(self, packet: Frame, cause: Cause) -> int:
@@ -274,7 +274,7 @@ class Member:
             raise BacklogFullError(self.identity, self.backlog, size)
 
     def send_receipt(self) -> None:
-        """Send it a receipt, if packets have arrived since the last one."""
+        """Send the participant a receipt, if packets have arrived since the last one."""
         if self.resumable is not None and (receipt := self.receipts.take()) is not None:
             with suppress(LinkFullError, LinkClosedError):
                 self.send_queue.send_nowait(Frame(Channel.RECEIPT, receipt))
