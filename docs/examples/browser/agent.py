@@ -12,7 +12,7 @@ from trio_rpc import AccessToken, RemoteParticipant, Room, RpcError, VideoGrants
 
 Message = dict[str, Any]
 
-#: What the model is told of the page's methods.
+#: The description of the page's methods for the model.
 TOOLS = [
     {
         "name": name,
