@@ -29,6 +29,7 @@ from trio_rpc import (
 )
 
 from ..support.scripted_server import ScriptedServer, participant_info
+from ..support.turns import CountedTurns
 
 pytestmark = pytest.mark.anyio
 
@@ -175,20 +176,11 @@ async def test_who_asks_again_and_again_lets_others_have_their_turn(ask: Ask) ->
     room = Room()
     async with room.connect(server_for_all(), "a token", reconnect=None):
         await room.disconnect()
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await anyio.lowlevel.checkpoint()
-            turns += 1
-
-    async with anyio.create_task_group() as task_group:
-        task_group.start_soon(count_turns)
+    async with CountedTurns() as turns:
+        before = turns.count
         for _ in range(10):
             await error_of(ask(room.local_participant))
-        assert turns >= 5
-        task_group.cancel_scope.cancel()
+        assert turns.count - before >= 5
 
 
 @pytest.mark.parametrize("ask", [ask for ask, _, _ in ASKED.values()], ids=ASKED)

@@ -20,6 +20,7 @@ from ..support.stream_packets import (
     send_trailer,
     text_header,
 )
+from ..support.turns import CountedTurns
 
 pytestmark = pytest.mark.anyio
 
@@ -166,25 +167,15 @@ async def test_a_bomb_comes_out_in_pieces() -> None:
 
 @pytest.mark.rule("B6", "B7")
 async def test_others_have_their_turn_while_a_bomb_inflates() -> None:
-    turns = 0
-    inflating = True
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while inflating:
-            await anyio.lowlevel.checkpoint()
-            turns += 1
-
     async with collecting(max_stream_bytes=16_000_000) as (_, server, collected):
         bomb = deflated(bytes(15_000_000))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(count_turns)
+        async with CountedTurns() as turns:
+            before = turns.count
             header = text_header(compression=1, inline_content=bomb[:15_000])
             assert len(bomb) <= 15_000
             send_header(server, header)
             assert len(str(await collected.outcome("S"))) == 15_000_000
-            inflating = False
-    assert turns >= 15_000_000 // (64 * 1024)
+            assert turns.count - before >= 15_000_000 // (64 * 1024)
 
 
 @pytest.mark.rule("B2", "P8")
