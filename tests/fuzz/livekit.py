@@ -1,6 +1,6 @@
 """Participants that come with one of LiveKit's SDKs: signalling on a WebSocket, packets beside it.
 
-The peer connections are played: what they would report comes from the input. aiortc itself is not
+The peer connections are scripted: what they would report comes from the input. aiortc itself is not
 fuzzed here.
 """
 
@@ -34,7 +34,7 @@ _REASON: Final = "its peer connection is failed"
 
 
 @define(eq=False)
-class _PlayedPeer:
+class _ScriptedPeer:
     """A `Peer` without connections."""
 
     report: Callable[[Report], None]
@@ -63,10 +63,10 @@ class _PlayedPeer:
 
 
 @define(eq=False)
-class _PlayedThread:
+class _ScriptedThread:
     """A `PeerThread` without a thread."""
 
-    peers: list[_PlayedPeer] = field(factory=list)
+    peers: list[_ScriptedPeer] = field(factory=list)
 
     async def start(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -76,8 +76,8 @@ class _PlayedThread:
         report: Callable[[Report], None],
         *,
         subscriber_primary: bool,  # noqa: ARG002
-    ) -> _PlayedPeer:
-        self.peers.append(_PlayedPeer(report))
+    ) -> _ScriptedPeer:
+        self.peers.append(_ScriptedPeer(report))
         return self.peers[-1]
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -101,7 +101,7 @@ async def livekit_client() -> AsyncIterator[Attack]:
 
 async def _attack(venue: Venue, data: bytes) -> None:
     choices = Choices(data)
-    thread = _PlayedThread()
+    thread = _ScriptedThread()
     near, far = open_memory_streams()
     claims = venue.server.admission.authenticate(token("mallory"))
     parameters = JoinParameters(
@@ -133,7 +133,7 @@ async def _read(stream: MemoryStream) -> None:
         pass
 
 
-async def _play(choices: Choices, stream: MemoryStream, thread: _PlayedThread) -> None:
+async def _play(choices: Choices, stream: MemoryStream, thread: _ScriptedThread) -> None:
     forger = Forger(choices, _IDENTITIES, [])
     while choices:
         match choices.below(8):

@@ -29,7 +29,7 @@ def _targets(*, at_once: bool) -> list[Any]:
 
 
 @contextmanager
-def _played(paths: list[Path]) -> Iterator[Iterator[bytes]]:
+def _replayed(paths: list[Path]) -> Iterator[Iterator[bytes]]:
     """Yield the inputs in these files; one that fails is named."""
     name = "none"
 
@@ -49,7 +49,7 @@ def _played(paths: list[Path]) -> Iterator[Iterator[bytes]]:
 @pytest.mark.parametrize("target", _targets(at_once=True))
 def test_what_is_read_at_once(target: Target) -> None:
     check = target.load_check()
-    with watching(logging.DEBUG) as raise_logged, _played(corpus.inputs_of(target)) as inputs:
+    with watching(logging.DEBUG) as raise_logged, _replayed(corpus.inputs_of(target)) as inputs:
         for data in inputs:
             check(data)
             raise_logged()
@@ -60,7 +60,7 @@ def test_what_is_read_at_once(target: Target) -> None:
 async def test_what_runs_in_an_event_loop(target: Target, anyio_backend_name: str) -> None:
     if anyio_backend_name not in target.backends:
         pytest.skip(f"{target.name} is made for {' and '.join(target.backends)}")
-    with watching(logging.DEBUG) as raise_logged, _played(corpus.inputs_of(target)) as inputs:
+    with watching(logging.DEBUG) as raise_logged, _replayed(corpus.inputs_of(target)) as inputs:
         async with target.load_arena()() as attack:
             for data in inputs:
                 with anyio.fail_after(PATIENCE):

@@ -32,11 +32,11 @@ PING = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1)).SerializeToString()
 PING_MESSAGE = encode_frames([Frame(Channel.SIGNAL, PING)])
 
 
-# A socket that is played
+# A stream of a participant that takes bytes when told to
 
 
 @define(eq=False)
-class PlayedSocket:
+class SlowStream:
     """A message stream whose other side pings, and takes bytes on demand.
 
     Attributes:
@@ -72,8 +72,8 @@ class PlayedSocket:
 
 
 @asynccontextmanager
-async def played(server: RoomServer, identity: str) -> AsyncIterator[PlayedSocket]:
-    stream = PlayedSocket()
+async def slow_participant(server: RoomServer, identity: str) -> AsyncIterator[SlowStream]:
+    stream = SlowStream()
     claims = server.admission.authenticate(make_token(identity))
 
     async def serve() -> None:
@@ -94,7 +94,7 @@ async def test_a_member_that_reads_a_byte_now_and_then_remains(server: RoomServe
     async with (
         scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
-        played(server, "slow") as slow,
+        slow_participant(server, "slow") as slow,
     ):
         alice.send(user("x" * 60_000, "slow"))
         await anyio.wait_all_tasks_blocked()
@@ -114,7 +114,7 @@ async def test_who_takes_none_goes_though_messages_and_pings_come_from_it(
     async with (
         scripted_client(server, "alice") as alice,
         reading((alice, 0)) as (reader,),
-        played(server, "sloth"),
+        slow_participant(server, "sloth"),
     ):
         started = anyio.current_time()
         alice.send(user("x", "sloth"))
@@ -123,7 +123,7 @@ async def test_who_takes_none_goes_though_messages_and_pings_come_from_it(
 
 
 async def test_a_member_that_is_sent_nothing_remains(server: RoomServer) -> None:
-    async with played(server, "idle") as idle:
+    async with slow_participant(server, "idle") as idle:
         for _ in range(100):
             # But for the pongs, which it takes.
             await anyio.sleep(5)

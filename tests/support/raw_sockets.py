@@ -93,7 +93,7 @@ async def connect_websocket(
     subprotocols: Iterable[str] = (SUBPROTOCOL,),
     extensions: bytes | None = None,
 ) -> AsyncIterator[RawWebSocket]:
-    """Open a WebSocket by hand.
+    """Open a WebSocket whose frames the test sends and receives.
 
     Args:
         extensions: Offered to the server, which must not agree to any.
