@@ -56,7 +56,7 @@ async def run_server() -> None:
 
 async def send(url: str, path: str) -> None:
     room = Room()
-    async with room.connect(url, make_token("sender"), on_disconnect="continue"):
+    async with room.connect(url, make_token("sender"), reconnect=None, on_disconnect="continue"):
         await room.wait_for_participant("receiver")
         before = peak()
         announced = False
@@ -101,7 +101,7 @@ async def receive(url: str) -> None:
         finished.set()
 
     room.register_byte_stream_handler("file", digest)
-    async with room.connect(url, make_token("receiver")):
+    async with room.connect(url, make_token("receiver"), reconnect=None):
         report(joined=True)
         await finished.wait()
 

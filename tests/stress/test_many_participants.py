@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from trio_rpc import Room, RoomStatistics, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
@@ -64,25 +64,31 @@ async def everybody_known(room: Room) -> None:
 
 
 async def everybody_calls(join: Join, server: RoomServer, to: Any) -> None:
-    rooms: list[Room] = []
     own_answers: list[int] = []
+    all_know_all, all_have_called = anyio.Event(), anyio.Event()
+    knowing: list[Room] = []
 
-    async def participate(number: int) -> None:
-        own_answers.append(await call_others(rooms[number], number))
-
-    async with AsyncExitStack() as stack:
-        for number in range(PARTICIPANTS):
-            room = Room(max_round_trip_latency=60)
-            room.register_rpc_method("answer", answer)
-            rooms.append(await stack.enter_async_context(join(identity(number), room=room, to=to)))
-        for room in rooms:
+    async def participate(number: int, *, task_status: TaskStatus[None]) -> None:
+        room = Room(max_round_trip_latency=60)
+        room.register_rpc_method("answer", answer)
+        async with join(identity(number), room=room, to=to):
+            task_status.started()
             await everybody_known(room)
-        assert server.statistics() == ServerStatistics(rooms=1, participants=PARTICIPANTS)
-        async with anyio.create_task_group() as task_group:
-            for number in range(PARTICIPANTS):
-                task_group.start_soon(participate, number)
-        assert own_answers == [CALLS] * PARTICIPANTS
-        assert {room.statistics() for room in rooms} == {RoomStatistics(0, 0)}
+            knowing.append(room)
+            if len(knowing) == PARTICIPANTS:
+                assert server.statistics() == ServerStatistics(rooms=1, participants=PARTICIPANTS)
+                all_know_all.set()
+            await all_know_all.wait()
+            own_answers.append(await call_others(room, number))
+            if len(own_answers) == PARTICIPANTS:
+                all_have_called.set()
+            await all_have_called.wait()
+            assert room.statistics() == RoomStatistics(0, 0)
+
+    async with anyio.create_task_group() as task_group:
+        for number in range(PARTICIPANTS):
+            await task_group.start(participate, number)
+    assert own_answers == [CALLS] * PARTICIPANTS
     await wait_until(lambda: server.statistics() == ServerStatistics(rooms=0, participants=0))
 
 

@@ -32,7 +32,9 @@ def ping_timeout() -> int:
 
 @pytest.fixture
 def server(ping_timeout: int) -> RoomServer:
-    return RoomServer(API_KEYS, ServerLimits(ping_interval=1, ping_timeout=ping_timeout))
+    # Who is lost has left: nobody is expected back.
+    limits = ServerLimits(ping_interval=1, ping_timeout=ping_timeout, resume_window=0)
+    return RoomServer(API_KEYS, limits)
 
 
 @asynccontextmanager
