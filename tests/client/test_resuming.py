@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from livekit.protocol import rtc
 
 from trio_rpc import (
     DisconnectedError,
@@ -18,8 +19,9 @@ from trio_rpc import (
     RpcInvocationData,
 )
 from trio_rpc.events import ConnectionState
+from trio_rpc.links import Link
 from trio_rpc.server import RoomServer
-from trio_rpc.testing import FaultyConnector
+from trio_rpc.testing import FaultyNetwork
 
 from ..support.tokens import make_token
 
@@ -33,9 +35,9 @@ async def echo(data: RpcInvocationData) -> str:
 @asynccontextmanager
 async def pair(
     server: RoomServer, **options: Any
-) -> AsyncIterator[tuple[Room, Room, FaultyConnector]]:
+) -> AsyncIterator[tuple[Room, Room, FaultyNetwork]]:
     """Connect alice by a link that can fail, and bob, who echoes."""
-    alice, bob, link = Room(), Room(), FaultyConnector(server)
+    alice, bob, link = Room(), Room(), FaultyNetwork(server)
     bob.register_rpc_method("echo", echo)
     alice.register_rpc_method("echo", echo)
     async with (
@@ -51,7 +53,7 @@ async def lose_for_good(server: RoomServer, policy: ReconnectPolicy | None, *, p
     """Cut the link of a room, through which nothing comes any more where it is paused."""
     async with pair(server, reconnect=policy) as (_, _, link):
         if pause:
-            link.pause()
+            link.stall()
         link.cut()
         await anyio.sleep_forever()
 
@@ -208,14 +210,14 @@ async def test_streams_go_on(server: RoomServer) -> None:
 
 
 async def test_a_change_of_ours_is_made_though_its_answer_was_lost(server: RoomServer) -> None:
-    alice, link = Room(), FaultyConnector(server)
+    alice, link = Room(), FaultyNetwork(server)
     token = make_token("alice", can_update_own_metadata=True)
     async with alice.connect(link, token), anyio.create_task_group() as task_group:
-        link.pause()
+        link.stall()
         task_group.start_soon(alice.local_participant.set_metadata, "new")
         await anyio.sleep(1)
         link.cut()
-        link.resume()
+        link.restore()
         await anyio.sleep(1)
         assert alice.local_participant.metadata == "new"
 
@@ -263,6 +265,30 @@ async def test_without_a_policy_a_lost_connection_is_the_end(server: RoomServer)
     assert anyio.current_time() == start
 
 
+async def test_links_of_earlier_connections_are_closed(server: RoomServer) -> None:
+    open_links: list[None] = []
+
+    class Counting:
+        @asynccontextmanager
+        async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+            async with server.open_link(token, request) as link:
+                open_links.append(None)
+                try:
+                    yield link
+                finally:
+                    open_links.pop()
+
+    network = FaultyNetwork(Counting())
+    async with Room().connect(network, make_token("alice")) as alice:
+        for _ in range(10):
+            network.cut()
+            await anyio.sleep(1)
+            assert alice.isconnected()
+        # The first belongs to the block.
+        assert len(open_links) == 2
+    assert not open_links
+
+
 async def test_a_token_is_asked_for_before_each_connection(server: RoomServer) -> None:
     asked: list[float] = []
 
@@ -270,7 +296,7 @@ async def test_a_token_is_asked_for_before_each_connection(server: RoomServer) -
         asked.append(anyio.current_time())
         return make_token("alice")
 
-    link = FaultyConnector(server)
+    link = FaultyNetwork(server)
     async with Room().connect(link, token) as alice:
         link.cut()
         await anyio.sleep(1)
@@ -282,7 +308,7 @@ async def test_a_token_is_asked_for_before_each_connection(server: RoomServer) -
 async def test_the_block_ends_at_once_in_every_state(server: RoomServer, moment: float) -> None:
     policy = ReconnectPolicy(first_delay=1)
     async with pair(server, reconnect=policy) as (_, bob, link):
-        link.pause()
+        link.stall()
         link.cut()
         await anyio.sleep(moment)
         start = anyio.current_time()

@@ -15,7 +15,7 @@ class TappedConnector:
     """A way to a server that is as good as the one below.
 
     Args:
-        on_packet: Called with each packet that a participant sends, as by a `FaultyConnector`.
+        on_packet: Called with each packet that a participant sends, as by a `FaultyNetwork`.
     """
 
     def __init__(self, connector: Connector, on_packet: Callable[[PacketFate], None]) -> None:

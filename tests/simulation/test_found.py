@@ -9,7 +9,7 @@ from livekit.protocol import models, rtc
 from trio_rpc import DisconnectReason, Room, RpcInvocationData
 from trio_rpc.links import Link, LinkClosedError
 from trio_rpc.protocol.sequences import SequenceFilters
-from trio_rpc.testing import Faults, FaultyConnector, InMemoryServer, open_rooms
+from trio_rpc.testing import Faults, FaultyNetwork, InMemoryServer, open_rooms
 
 from ..support.scripted_server import ScriptedServer, participant_info
 
@@ -56,7 +56,7 @@ async def test_a_request_that_comes_again_after_we_came_back_runs_no_second_hand
 @pytest.mark.rule("P6")
 async def test_a_request_that_reaches_the_server_twice_is_brought_to_one_callee() -> None:
     server = InMemoryServer()
-    link = FaultyConnector(server, Faults(duplicate=1, reorder=1, reorder_delay=(1, 1)))
+    link = FaultyNetwork(server, Faults(duplicate=1, reorder=1, reorder_delay=(1, 1)))
     first, second = counting_room(), counting_room()
     async with open_rooms(
         "alice",

@@ -44,7 +44,7 @@ def test_nothing_happens_that_must_not(
     assert sum(figures.outcomes.values()) == figures.calls
     # It proves something only if a bit of everything happened.
     assert figures.injected.keys() >= {
-        "dropped", "delayed", "duplicated", "reordered", "lost", "cut", "paused"
+        "dropped", "delayed", "duplicated", "reordered", "lost", "cut", "stalled"
     }  # fmt: skip
     assert figures.outcomes.keys() >= {
         "1400", "1401", "1402", "1500", "1501", "1502", "1503", "1504",

@@ -16,7 +16,7 @@ from livekit.protocol import models, rtc
 from trio_rpc import ConnectError, DisconnectedError, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector, Link
 from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
-from trio_rpc.testing import FaultyConnector, InMemoryServer, PacketFate
+from trio_rpc.testing import FaultyNetwork, InMemoryServer, PacketFate
 
 from .checker import Checker
 from .records import Actor, CallRecord, Run, Session, Stall
@@ -269,7 +269,7 @@ class _Player:
         self._world = world
         self._checker = world.checker
         self._server = world.server
-        self.link = FaultyConnector(self._server, profile.faults, on_packet=world.on_packet)
+        self.link = FaultyNetwork(self._server, profile.faults, on_packet=world.on_packet)
         self._way: Connector = self.link
         if profile.is_direct:
             self._way = TappedConnector(self._server, world.on_packet)
@@ -388,7 +388,7 @@ class _Player:
             return
         stall = Stall(anyio.current_time())
         self.actor.stalls.append(stall)
-        self.link.pause()
+        self.link.stall()
         await anyio.sleep(seconds)
         stall.ended = anyio.current_time()
-        self.link.resume()
+        self.link.restore()

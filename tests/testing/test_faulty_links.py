@@ -15,7 +15,7 @@ from trio_rpc import DisconnectedError, DisconnectReason, Room, RpcError, RpcInv
 from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from trio_rpc.server import RoomServer
-from trio_rpc.testing import Faults, FaultyConnector, InMemoryServer, PacketFate, open_rooms
+from trio_rpc.testing import Faults, FaultyNetwork, InMemoryServer, PacketFate, open_rooms
 
 from ..support.scripted_server import ScriptedServer
 
@@ -27,10 +27,10 @@ codes: Final = RpcError.ErrorCode
 @asynccontextmanager
 async def raw_link(
     faults: Faults | None = None, **options: Any
-) -> AsyncIterator[tuple[Link, ScriptedServer, FaultyConnector]]:
+) -> AsyncIterator[tuple[Link, ScriptedServer, FaultyNetwork]]:
     """Open a faulty link to a scripted server, which has sent nothing but its `JoinResponse`."""
     server = ScriptedServer()
-    connector = FaultyConnector(server, faults, **options)
+    connector = FaultyNetwork(server, faults, **options)
     async with connector.open_link("a token", rtc.JoinRequest()) as link:
         assert len(await link.receive()) == 1
         yield link, server, connector
@@ -163,7 +163,7 @@ async def test_without_faults_everything_arrives_at_once() -> None:
 
 async def test_the_next_packets_are_dropped_in_one_direction() -> None:
     async with raw_link() as (link, server, connector):
-        connector.drop_next(2)
+        connector.drop_next(packets=2)
         for number in range(4):
             link.send_nowait(packet(number))
             server.link.send_nowait(packet(number))
@@ -177,7 +177,7 @@ async def test_the_next_packets_are_dropped_in_one_direction() -> None:
 
 async def test_a_paused_link_lets_nothing_through_until_it_is_resumed() -> None:
     async with raw_link() as (link, server, connector):
-        connector.pause()
+        connector.stall()
         for sender in (link, server.link):
             sender.send_nowait(packet(1))
             sender.send_nowait(Frame(Channel.SIGNAL, b""))
@@ -185,18 +185,18 @@ async def test_a_paused_link_lets_nothing_through_until_it_is_resumed() -> None:
         for receiver in (link, server.link):
             assert await receive_numbers(receiver.receive) == []
         assert link.queued_bytes > 0
-        connector.resume()
+        connector.restore()
         for receiver in (link, server.link):
             received: list[Frame] = []
             while len(received) < 3:
                 received += await receiver.receive()
             assert received == [packet(1), Frame(Channel.SIGNAL, b""), packet(2)]
-        assert connector.injected == {"paused": 1}
+        assert connector.injected == {"stalled": 1}
 
 
 async def test_a_paused_link_fills_up_and_is_writable_again_later() -> None:
     async with raw_link(max_lane_bytes=30) as (link, _, connector):
-        connector.pause()
+        connector.stall()
         link.send_nowait(packet(0))
         link.send_nowait(packet(1))
         with pytest.raises(LinkFullError, match=r"^22 bytes are in flight, of 30$"):
@@ -205,19 +205,19 @@ async def test_a_paused_link_fills_up_and_is_writable_again_later() -> None:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(link.wait_writable)
             await anyio.sleep(1)
-            connector.resume()
+            connector.restore()
         link.send_nowait(packet(7))
 
 
 async def test_what_is_discarded_does_not_arrive() -> None:
     async with raw_link() as (link, server, connector):
-        connector.pause()
+        connector.stall()
         link.send_nowait(packet(1))
         link.discard_queued()
-        connector.resume()
+        connector.restore()
         link.send_nowait(packet(2))
         assert [n for n, _ in await receive_numbers(server.link.receive)] == [2]
-        assert connector.injected == {"paused": 1, "lost": 1}
+        assert connector.injected == {"stalled": 1, "lost": 1}
 
 
 async def test_a_cut_ends_the_link_on_both_sides() -> None:
@@ -246,11 +246,11 @@ async def test_a_link_that_the_other_side_closes_ends_after_what_is_in_flight() 
 
 async def test_a_message_without_frames_is_told_in_its_turn() -> None:
     async with raw_link() as (link, server, connector):
-        connector.pause()
+        connector.stall()
         await server.send_message(b"\xff")
         server.link.send_nowait(packet(1))
         await anyio.sleep(1)
-        connector.resume()
+        connector.restore()
         with pytest.raises(ValueError, match="a message"):
             await link.receive()
         assert await link.receive() == [packet(1)]
@@ -279,10 +279,10 @@ async def two_rooms(
     rooms: dict[str, Room] | None = None,
     on_disconnect: OnDisconnect = "raise",
     **options: Any,
-) -> AsyncIterator[tuple[Room, Room, FaultyConnector]]:
+) -> AsyncIterator[tuple[Room, Room, FaultyNetwork]]:
     """Alice, whose link is faulty, and Bob, who answers to `echo`."""
     server = InMemoryServer()
-    link = FaultyConnector(server, faults, **options)
+    link = FaultyNetwork(server, faults, **options)
     through = {"alice": link}
     async with open_rooms(
         "alice",
@@ -307,7 +307,7 @@ async def test_a_call_takes_as_long_as_its_packets() -> None:
 @pytest.mark.parametrize("direction", ["sent", "received"])
 async def test_a_call_whose_packets_are_dropped_times_out(direction: Any) -> None:
     async with two_rooms() as (alice, _, link):
-        link.drop_next(2, direction)
+        link.drop_next(packets=2, direction=direction)
         started = anyio.current_time()
         with pytest.raises(RpcError) as raised:
             await call(alice)
@@ -317,7 +317,7 @@ async def test_a_call_whose_packets_are_dropped_times_out(direction: Any) -> Non
 
 async def test_a_cut_ends_calls_on_both_sides_at_once() -> None:
     async with two_rooms(on_disconnect="continue") as (alice, bob, link):
-        link.pause()
+        link.stall()
         async with anyio.create_task_group() as task_group:
 
             async def cut_later() -> None:
@@ -336,7 +336,7 @@ async def test_a_cut_ends_calls_on_both_sides_at_once() -> None:
         assert "alice" not in bob.remote_participants
 
 
-async def use_until_cut(server: InMemoryServer, link: FaultyConnector) -> None:
+async def use_until_cut(server: InMemoryServer, link: FaultyNetwork) -> None:
     async with open_rooms(
         "alice", "bob", server=server, through={"alice": link}, reconnect=None
     ) as (alice, bob):
@@ -348,7 +348,7 @@ async def use_until_cut(server: InMemoryServer, link: FaultyConnector) -> None:
 
 async def test_a_room_can_be_joined_again_after_a_cut() -> None:
     server = InMemoryServer()
-    link = FaultyConnector(server)
+    link = FaultyNetwork(server)
     for _ in range(2):
         with pytest.raises(DisconnectedError, match=r"the link was cut$"):
             await use_until_cut(server, link)
@@ -357,7 +357,7 @@ async def test_a_room_can_be_joined_again_after_a_cut() -> None:
 
 async def test_a_link_that_is_paused_for_too_long_is_given_up_by_both_sides() -> None:
     async with two_rooms(on_disconnect="continue") as (alice, bob, link):
-        link.pause()
+        link.stall()
         started = anyio.current_time()
         assert await alice.wait_disconnected() is DisconnectReason.CONNECTION_TIMEOUT
         assert 15 <= anyio.current_time() - started <= 21
@@ -369,7 +369,7 @@ async def test_a_link_that_is_paused_for_too_long_is_given_up_by_both_sides() ->
 async def test_a_call_that_waits_for_room_on_the_link_keeps_its_deadline() -> None:
     rooms = {"alice": Room(max_payload_bytes=100_000)}
     async with two_rooms(max_lane_bytes=20_000, rooms=rooms) as (alice, _, link):
-        link.pause()
+        link.stall()
         payload = Random(1).randbytes(30_000).hex()
         started = anyio.current_time()
         with pytest.raises(RpcError) as raised:
@@ -384,7 +384,7 @@ async def test_a_call_that_waits_for_room_on_the_link_keeps_its_deadline() -> No
 
 @pytest.mark.real_time
 async def test_a_url_may_be_wrapped_too(server: RoomServer, url: str, join: Any) -> None:
-    link = FaultyConnector(url)
+    link = FaultyNetwork(url)
     async with (
         join("bob") as bob,
         join("alice", to=link, reconnect=None, on_disconnect="continue") as alice,

@@ -8,7 +8,7 @@ import pytest
 
 from trio_rpc import ConnectError, Room, RpcError, RpcInvocationData
 from trio_rpc.server import ServerLimits, ServerStatistics
-from trio_rpc.testing import FaultyConnector, InMemoryServer, open_rooms
+from trio_rpc.testing import FaultyNetwork, InMemoryServer, open_rooms
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,7 @@ async def test_grants_are_given_by_identity() -> None:
 
 async def test_a_participant_may_go_through_another_connector() -> None:
     server = InMemoryServer()
-    link = FaultyConnector(server)
+    link = FaultyNetwork(server)
     async with open_rooms(
         "alice",
         "bob",

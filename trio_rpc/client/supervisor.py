@@ -22,6 +22,7 @@ from .joining import NotResumedError, receive_resumption
 from .reconnecting import Ending, ReconnectPolicy, Recovery, Step
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .session import Session
 
 logger = peer_logger(__name__)
@@ -70,6 +71,8 @@ class Supervisor:
         self._session = session
         self._dialer = dialer
         self._link_nursery = link_nursery
+        # That of the present connection, unless it is the first
+        self._holder: _LinkHolder | None = None
 
     async def run(self, early_frames: list[Frame]) -> None:
         """Serve the session's connections until the session is over.
@@ -91,7 +94,7 @@ class Supervisor:
         end, policy = self._session.connection_end, self._dialer.policy
         assert end is not None
         assert policy is not None
-        self._link_nursery.start_soon(self._session.connection.abandon)
+        self._link_nursery.start_soon(_abandon, self._session.connection, self._holder)
         recovery = Recovery(policy, self._backend.current_time())
         step, delay = recovery.after(end.ending)
         reason, why = end.reason, f"not resumed within {policy.give_up_after:g} s"
@@ -117,6 +120,7 @@ class Supervisor:
                 link = await holder.wait_open()
                 answer, frames = await receive_resumption(link)
                 self._session.resume(link, answer)
+                self._holder = holder
                 resumed = True
                 return frames
         except NotResumedError:
@@ -133,6 +137,12 @@ class Supervisor:
             if not resumed:
                 holder.release()
         return Ending.LOST
+
+
+async def _abandon(connection: Connection, holder: _LinkHolder | None) -> None:
+    await connection.abandon()
+    if holder is not None:
+        holder.release()
 
 
 class _LinkHolder:

@@ -1,129 +1,27 @@
-"""Links with faults, from a seed or on demand.
-
-A `FaultyConnector` wraps a participant's connector:
-
-    Room ──send_nowait──► lane "sent" ──────► the wrapped link ──► server
-    Room ◄───receive───── lane "received" ◄──        "
-"""
+"""A link of a `FaultyNetwork`."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
-from itertools import count
+from collections import deque
+from collections.abc import Iterable
 from typing import Final
-
-from livekit.protocol import rtc
 
 from .. import concurrency
 from ..concurrency import Backend
-from ..links import Connector, Frame, Link, LinkClosedError, LinkFullError
-from ..links.websocket import WebSocketConnector
-from .faults import Direction, FaultPlan, Faults
-from .lanes import Lane, OnPacket, Switches
-
-#: The most bytes in flight in one direction of a link, unless set otherwise.
-DEFAULT_MAX_LANE_BYTES: Final = 4 * 1024 * 1024
+from ..links import Frame, Link, LinkClosedError, LinkFullError
+from ..links.framed import CLOSE_TIMEOUT
+from .faults import FaultPlan
+from .lanes import Lane, Switches
 
 _CUT: Final = "the link was cut"
 
 
-class FaultyConnector:
-    """A connector whose links delay, drop, duplicate and reorder packets.
+class FaultyLink:
+    """The `Link` that a `FaultyNetwork` opens.
 
-        link = FaultyConnector(server, Faults(seed=7, drop=0.1, delay=(0.01, 0.05)))
-        async with room.connect(link, server.token("alice")):
-            link.cut()
-
-    A method affects all links that were opened with the connector and are still open: give each
-    participant a connector of its own to treat it differently.
-
-    Args:
-        connector: The connector to wrap: a server in this process, or a URL.
-        faults: The faults from a seed; none by default.
-        on_packet: Called with the fate of each packet, as soon as that is decided.
-        max_lane_bytes: The most bytes in flight in one direction; then the link is full.
+    Attributes:
+        is_half_open: Whether nothing passes any more, though neither side knows.
     """
-
-    def __init__(
-        self,
-        connector: Connector | str,
-        faults: Faults | None = None,
-        *,
-        on_packet: OnPacket | None = None,
-        max_lane_bytes: int = DEFAULT_MAX_LANE_BYTES,
-    ) -> None:
-        self._connector = WebSocketConnector(connector) if isinstance(connector, str) else connector
-        self._faults = faults or Faults()
-        self._switches = Switches(on_packet, max_lane_bytes)
-        self._links: list[_FaultyLink] = []
-        self._link_numbers = count()
-
-    @property
-    def injected(self) -> Counter[str]:
-        """The number of faults so far, by kind.
-
-        The kinds are `dropped`, `delayed`, `duplicated`, `reordered`, `lost` (in flight when the
-        link ended), `cut` and `paused`.
-        """
-        return +self._switches.injected
-
-    @asynccontextmanager
-    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
-        """Open a link for the block; see `trio_rpc.links.Connector`."""
-        async with self._connector.open_link(token, request) as link:
-            number = next(self._link_numbers)
-            faulty = _FaultyLink(
-                link,
-                self._switches,
-                FaultPlan(self._faults, number, "sent"),
-                FaultPlan(self._faults, number, "received"),
-            )
-            async with concurrency.open_service_nursery() as nursery:
-                for task in faulty.tasks:
-                    nursery.start_soon(task)
-                self._links.append(faulty)
-                try:
-                    yield faulty
-                finally:
-                    self._links.remove(faulty)
-
-    # Faults on demand
-
-    def cut(self) -> None:
-        """End the links at once, on both sides, as when a network breaks down."""
-        self._switches.injected["cut"] += len(self._links)
-        for link in self._links:
-            link.cut()
-
-    def pause(self) -> None:
-        """Hold all frames in both directions, signalling included, until `resume`.
-
-        Links that are opened meanwhile are paused too. To both sides this is a network that stalls:
-        frames wait, and after the ping timeout both give up the connection.
-        """
-        self._switches.injected["paused"] += not self._switches.paused
-        self._switches.paused = True
-
-    def resume(self) -> None:
-        """Release the frames that `pause` has held, and go on."""
-        self._switches.paused = False
-        for link in self._links:
-            link.wake()
-
-    def drop_next(self, packets: int = 1, direction: Direction = "sent") -> None:
-        """Drop the next packets.
-
-        Args:
-            packets: The number, in addition to packets that are still to be dropped.
-            direction: `"sent"` by the participant, or `"received"`.
-        """
-        self._switches.drop_next[direction] += packets
-
-
-class _FaultyLink:
-    """The `Link` that a `FaultyConnector` opens."""
 
     def __init__(
         self, link: Link, switches: Switches, sent: FaultPlan, received: FaultPlan
@@ -139,22 +37,36 @@ class _FaultyLink:
         self._arrived: deque[Frame | ValueError] = deque()
         self._something_arrived = backend.event()
         # The end
+        self.is_half_open = False
+        self._switches = switches
         self._closed_because: str | None = None
         self._cut = backend.event()
+        self._far_side_ended = backend.event()
         self.tasks = (self._sent.run, self._received.run, self._pump, self._close_when_cut)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the link has ended on the participant's side."""
+        return self._closed_because is not None
 
     @property
     def queued_bytes(self) -> int:
         return self._sent.bytes_in_flight + self._link.queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
-        if self._closed_because is not None:
-            raise LinkClosedError(self._closed_because)
-        self._sent.put(frame)
+        self._send(frame, bounded=True)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
-            self.send_nowait(frame)
+            self._send(frame, bounded=False)
+
+    def _send(self, frame: Frame, *, bounded: bool) -> None:
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
+        if self.is_half_open:
+            self._switches.injected["lost"] += 1
+        else:
+            self._sent.put(frame, bounded=bounded)
 
     def flush_nowait(self, *, at_least: int = 1) -> None:
         """Do nothing: the delay of a packet decides when it leaves."""
@@ -183,7 +95,23 @@ class _FaultyLink:
 
     async def aclose(self, reason: str = "") -> None:
         self._end("the link was closed here" + (f": {reason}" if reason else ""))
-        await self._link.aclose(reason)
+        if self.is_half_open:
+            await self.wait_given_up()
+        else:
+            await self._link.aclose(reason)
+
+    async def wait_given_up(self) -> None:
+        """Wait until the far side has given up a half-open link; no longer than closing takes."""
+        if self.is_half_open:
+            with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._far_side_ended.wait()
+
+    def half_open(self) -> None:
+        """Lose what is in flight, and all that follows, in both directions."""
+        self.is_half_open = True
+        self._sent.discard()
+        self._received.discard()
+        self._link.discard_queued()
 
     def cut(self) -> None:
         """End at once, and lose what is in flight."""
@@ -206,9 +134,11 @@ class _FaultyLink:
             try:
                 frames = await self._link.receive()
             except LinkClosedError as error:
+                self._far_side_ended.set()
                 while self._received:
                     await self._received.wait_changed()
-                self._end(str(error))
+                if not self.is_half_open:
+                    self._end(str(error))
                 return
             except ValueError as error:
                 self._arrived.append(error)
@@ -219,6 +149,9 @@ class _FaultyLink:
 
     async def _pump_frame(self, frame: Frame) -> None:
         while self._closed_because is None:
+            if self.is_half_open:
+                self._switches.injected["lost"] += 1
+                return
             try:
                 self._received.put(frame)
             except LinkFullError:

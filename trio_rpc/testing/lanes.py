@@ -19,13 +19,24 @@ OnPacket = Callable[[PacketFate], None]
 
 @define(eq=False)
 class Switches:
-    """The common state of the lanes of a connector: faults on demand, and counters."""
+    """The faults on demand of one participant's links.
+
+    Attributes:
+        on_packet: Called with the fate of each packet.
+        max_lane_bytes: The most bytes in flight in one direction.
+        injected: The number of faults of all participants, by kind.
+        stalled: Whether frames are held.
+        refusal: The HTTP status that refuses new connections, 0 for a network that is down; None
+            while they are accepted.
+        drop_next: The number of next packets to drop.
+    """
 
     on_packet: OnPacket | None
     max_lane_bytes: int
-    paused: bool = False
-    drop_next: Counter[Direction] = field(factory=Counter[Direction])
     injected: Counter[str] = field(factory=Counter[str])
+    stalled: bool = False
+    refusal: int | None = None
+    drop_next: Counter[Direction] = field(factory=Counter[Direction])
 
 
 class Lane:
@@ -65,15 +76,18 @@ class Lane:
         """The bytes in flight."""
         return self._bytes
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: Frame, *, bounded: bool = True) -> None:
         """Send a frame; without a delay it is delivered at once.
+
+        Args:
+            bounded: Whether the limit of the bytes in flight applies.
 
         Raises:
             LinkFullError: too much is in flight already.
             LinkClosedError: the link to deliver the frame to is closed.
         """
         limit = self._switches.max_lane_bytes
-        if self._in_flight and self._bytes + _size(frame) > limit:
+        if bounded and self._in_flight and self._bytes + _size(frame) > limit:
             if frame.channel is Channel.LOSSY:
                 return
             raise LinkFullError(f"{self._bytes:,} bytes are in flight, of {limit:,}")
@@ -103,7 +117,7 @@ class Lane:
         self._changed = self._backend.event()
 
     async def wait_changed(self) -> None:
-        """Wait until a frame was put, delivered or lost, or the lane was resumed."""
+        """Wait until a frame was put, delivered or lost, or the network was restored."""
         await self._changed.wait()
 
     async def run(self) -> None:
@@ -124,7 +138,7 @@ class Lane:
 
     async def _wait_arrival(self) -> None:
         while True:
-            if self._switches.paused or not self._in_flight:
+            if self._switches.stalled or not self._in_flight:
                 await self._changed.wait()
                 continue
             arrival, _, _ = self._in_flight[0]
@@ -147,7 +161,7 @@ class Lane:
 
     def _send_on(self, frame: Frame, arrival: float, now: float) -> None:
         overtakes = bool(self._in_flight) and self._in_flight[0][0] <= arrival
-        if arrival <= now and not self._switches.paused and not overtakes:
+        if arrival <= now and not self._switches.stalled and not overtakes:
             self._deliver(frame)
             return
         heappush(self._in_flight, (arrival, next(self._numbers), frame))

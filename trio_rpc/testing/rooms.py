@@ -64,7 +64,7 @@ class InMemoryServer(RoomServer):
         Args:
             identity: The identity to join as.
             room: The `Room` to join with, if the program under test has made one.
-            through: A connector to this server, such as a `FaultyConnector`; by default, the server
+            through: A connector to this server, such as a `FaultyNetwork`; by default, the server
                 itself.
             reconnect: As for `Room.connect`.
             on_disconnect: As for `Room.connect`.
@@ -84,7 +84,7 @@ async def open_rooms(
     *identities: str,
     server: InMemoryServer | None = None,
     rooms: Mapping[str, Room] | None = None,
-    through: Mapping[str, Connector] | None = None,
+    through: Connector | Mapping[str, Connector] | None = None,
     grants: Mapping[str, Mapping[str, Any]] | None = None,
     reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
     on_disconnect: OnDisconnect = "raise",
@@ -98,14 +98,16 @@ async def open_rooms(
         identities: The identities to join as, in this order.
         server: The server; by default, one of their own.
         rooms: By identity, the `Room` to join with, if the program under test has made one.
-        through: By identity, a connector to the server, as for `InMemoryServer.open_room`; requires
-            `server`.
+        through: A connector to the server, as for `InMemoryServer.open_room`, for all or by
+            identity; requires `server`.
         grants: By identity, grants as for `InMemoryServer.token`.
         reconnect: As for `Room.connect`, for each.
         on_disconnect: As for `Room.connect`, for each.
     """
     server = server or InMemoryServer()
-    rooms, through, grants = rooms or {}, through or {}, grants or {}
+    rooms, grants = rooms or {}, grants or {}
+    if not isinstance(through, Mapping):
+        through = {} if through is None else dict.fromkeys(identities, through)
     if strangers := (rooms.keys() | through.keys() | grants.keys()) - set(identities):
         raise ValueError(f"nobody joins as {', '.join(map(repr, sorted(strangers)))}")
     async with AsyncExitStack() as stack:
