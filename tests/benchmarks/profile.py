@@ -106,6 +106,9 @@ class _PlayedLink:
     async def wait_writable(self) -> None:
         pass
 
+    async def wait_sent(self) -> None:
+        pass
+
     async def receive(self) -> list[Frame]:
         while not self._arrived:
             if self._closed:
@@ -209,6 +212,9 @@ class _SendQueue:
         pass
 
     async def wait_writable(self) -> None:
+        pass
+
+    async def wait_sent(self) -> None:
         pass
 
     def discard_queued(self) -> None:

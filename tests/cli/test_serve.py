@@ -11,8 +11,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
-from trio_rpc import AccessToken, ConnectError, DisconnectReason, Room, VideoGrants
+from trio_rpc import (
+    AccessToken,
+    ConnectError,
+    DisconnectReason,
+    Room,
+    RpcInvocationData,
+    VideoGrants,
+)
 from trio_rpc.cli import main
 from trio_rpc.cli.options import DEV_API_KEY, DEV_API_SECRET
 from trio_rpc.links.websocket import SUBPROTOCOL
@@ -21,6 +29,8 @@ from .command import command_line, environment, one_line, run, serving
 
 #: A certificate for localhost, with its private key.
 CERTIFICATE = str(Path(__file__).with_name("localhost.pem"))
+#: The line with which the server begins to shut down.
+ASKING = "Shutting down: asking {} to join again, within {} s. Press Ctrl-C to end at once."
 SECRET = "a secret of 32 bytes, or of more"
 
 
@@ -66,8 +76,51 @@ async def test_a_signal_ends_it_after_the_participants_were_told(
             server.process.send_signal(number)
             assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
         code, output, errors = await server.end()
-    assert (code, errors) == (0, "")
+    assert code == 0
+    assert one_line(errors) == ASKING.format("1 participant", 20)
     assert output.split("\n")[-2:] == ["The room server has shut down.", ""]
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+@pytest.mark.rule("L10")
+async def test_sigterm_lets_calls_in_flight_end_and_reports_who_is_left() -> None:
+    async with serving("--dev", "--drain-timeout", "1000") as server:
+        url = server.field("URL")
+        bob_token = token_of("bob", DEV_API_KEY, DEV_API_SECRET)
+        async with (
+            Room().connect(url, server.token, reconnect=None, on_disconnect="continue") as alice,
+            Room().connect(url, bob_token, reconnect=None, on_disconnect="continue") as bob,
+        ):
+
+            @bob.register_rpc_method("wait")
+            async def wait(_data: RpcInvocationData) -> str:
+                server.process.send_signal(signal.SIGTERM)
+                assert server.process.stderr is not None
+                stderr = BufferedByteReceiveStream(server.process.stderr)
+                first = await stderr.receive_until(b"\n", 1_000)
+                await stderr.receive_until(b"2 participants left\n", 1_000)
+                return first.decode()
+
+            await alice.wait_for_participant("bob")
+            assert ASKING.format("2 participants", 1000) == (
+                await alice.local_participant.perform_rpc(
+                    destination_identity="bob", method="wait", payload="", response_timeout=60
+                )
+            )
+            for room in (alice, bob):
+                assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
+        assert (await server.end())[0] == 0
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "soon", ""])
+def test_a_drain_timeout_that_is_no_number_of_seconds_is_wrong_usage(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", f"--drain-timeout={text}"])
+    assert caught.value.code == 2
+    assert f"{text!r} is not a number of seconds" in capsys.readouterr().err
 
 
 @pytest.mark.anyio
@@ -235,7 +288,8 @@ async def test_it_serves_stream_links_besides(backend: str, tmp_path: Path) -> N
             server.process.send_signal(signal.SIGTERM)
             assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
         code, _, errors = await server.end()
-    assert (code, errors) == (0, "")
+    assert code == 0
+    assert one_line(errors) == ASKING.format("1 participant", 20)
     assert not path.exists()
 
 

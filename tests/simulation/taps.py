@@ -35,6 +35,7 @@ class _TappedLink:
         self._on_packet = on_packet
         self.flush_nowait = link.flush_nowait
         self.wait_writable = link.wait_writable
+        self.wait_sent = link.wait_sent
         self.receive = link.receive
         self.discard_queued = link.discard_queued
         self.aclose = link.aclose

@@ -60,6 +60,10 @@ class HoldingLink:
     def flush_nowait(self, *, at_least: int = 1) -> None:
         self.link.flush_nowait(at_least=at_least)
 
+    async def wait_sent(self) -> None:
+        await self.released.wait()
+        await self.link.wait_sent()
+
     async def wait_writable(self) -> None:
         await (self.link.wait_writable() if self.released.is_set() else self.released.wait())
 

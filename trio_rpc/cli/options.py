@@ -152,6 +152,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> float:
+    """Parse a number of seconds, 0 or more."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return float(text)
+
+
 def port(text: str) -> int:
     """Parse a TCP port; 0 stands for a free one."""
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65_535:

@@ -1,4 +1,4 @@
-"""`trio-rpc serve`: run a room server until Ctrl-C."""
+"""`trio-rpc serve`: run a room server until Ctrl-C, and drain it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import TaskStatus
 
 from ..links.stream import StreamAddress
 from ..server import RoomServer, ServerLimits, serve_stream
+from ..server.draining import DEFAULT_DRAIN_TIMEOUT
 from ..server.webrtc import check_own_address
 from ..tokens import AccessToken, VideoGrants
 from .exits import CommandError, ExitCode, UsageError
@@ -29,6 +30,7 @@ from .options import (
     hint_at_length,
     port,
     positive_int,
+    seconds,
 )
 from .server_extra import load_serve
 from .signals import wait_for_signal
@@ -37,10 +39,13 @@ if TYPE_CHECKING:
     from .options import Commands
 
 _DEFAULT_MAX_PARTICIPANTS = 1_000
+#: Seconds between the reports of how many participants are left.
+_PROGRESS_INTERVAL: Final = 1.0
 _DESCRIPTION = """\
 Run a room server, which speaks LiveKit's signalling on /rtc, until Ctrl-C or
-SIGTERM. It then tells every participant that it shuts down; a second Ctrl-C
-ends it at once. LiveKit's own SDKs, for browsers and others, can join where the
+SIGTERM. It then admits nobody any more, lets calls in flight end, and has every
+participant join again, here after a restart or on another server; a second
+Ctrl-C ends it at once. LiveKit's own SDKs, for browsers and others, can join where the
 extra livekit is installed: pip install 'trio-rpc[livekit]'.
 
 It needs at least one API key, whose secret signs the tokens of participants:
@@ -112,6 +117,13 @@ def add_parser(commands: Commands) -> None:
         "repeated",
     )
     add(
+        "--drain-timeout",
+        type=seconds,
+        default=DEFAULT_DRAIN_TIMEOUT,
+        metavar="SECONDS",
+        help="how long calls in flight and queues may take at the end (default: %(default)g)",
+    )
+    add(
         "--node-ip",
         type=_own_address,
         metavar="IP",
@@ -154,6 +166,7 @@ async def _serve(server: RoomServer, arguments: argparse.Namespace) -> None:
 
     async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
         await wait_for_signal(task_status=task_status)
+        await _drain(server, arguments.drain_timeout)
         task_group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as task_group:
@@ -174,6 +187,34 @@ async def _serve(server: RoomServer, arguments: argparse.Namespace) -> None:
                 raise _cannot_listen(error, str(address)) from None
         _announce(url, stream_urls, arguments)
     print("The room server has shut down.", flush=True)
+
+
+async def _drain(server: RoomServer, seconds: float) -> None:
+    """Drain the server, and report the progress on stderr."""
+
+    def report(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    async def report_progress() -> None:
+        while True:
+            await anyio.sleep(_PROGRESS_INTERVAL)
+            report(f"{_participants(server)} left")
+
+    if not server.statistics().participants:
+        return
+    report(
+        f"Shutting down: asking {_participants(server)} to join again, within {seconds:g} s. "
+        "Press Ctrl-C to end at once."
+    )
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(report_progress)
+        await server.drain(seconds)
+        task_group.cancel_scope.cancel()
+
+
+def _participants(server: RoomServer) -> str:
+    number = server.statistics().participants
+    return f"{number} participant{'' if number == 1 else 's'}"
 
 
 def _cannot_listen(error: OSError | UnicodeError, where: str, hint: str = "") -> CommandError:

@@ -83,6 +83,10 @@ class Link(Protocol):
         """Wait until part of the queue was sent, or the link has ended."""
         ...
 
+    async def wait_sent(self) -> None:
+        """Wait until everything that is queued was sent, or the link has ended."""
+        ...
+
     async def receive(self) -> list[Frame]:
         """Receive the next frames of a message, at least one and at most some dozens.
 

@@ -155,7 +155,11 @@ class FramedLink:
 
     async def wait_writable(self) -> None:
         if self._closed_because is None:
-            await self._wait_sent()
+            await self._wait_progress()
+
+    async def wait_sent(self) -> None:
+        while self._queue or self._sending:
+            await self._wait_progress()
 
     async def receive(self) -> list[Frame]:
         while True:
@@ -207,8 +211,7 @@ class FramedLink:
         if self._closed_because is None:
             self._closed_because = "the link was closed here" + (f": {reason}" if reason else "")
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
-            while self._queue or self._sending:
-                await self._wait_sent()
+            await self.wait_sent()
         self._writer_scope.cancel()
         with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._stream.aclose(reason)
@@ -266,7 +269,7 @@ class FramedLink:
         self.discard_queued()
         self._notify_sent()
 
-    async def _wait_sent(self) -> None:
+    async def _wait_progress(self) -> None:
         if self._something_sent is None:
             self._something_sent = self._backend.event()
         await self._something_sent.wait()

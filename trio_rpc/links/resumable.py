@@ -79,6 +79,11 @@ class ResumableQueue:
         else:
             await self._link.wait_writable()
 
+    async def wait_sent(self) -> None:
+        """Wait until everything that is queued was sent, or the link has ended; see `Link`."""
+        if self._link is not None:
+            await self._link.wait_sent()
+
     def discard_queued(self) -> None:
         """Discard the queue, but not what is in flight; see `Link`."""
         self._waiting_bytes = 0

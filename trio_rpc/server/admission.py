@@ -88,8 +88,7 @@ class Admission:
         Raises:
             RefusedError: there are too many, or the server shuts down.
         """
-        if self.closed:
-            raise RefusedError(503, "the server shuts down")
+        self._check_open()
         limit = self.limits.max_joins_in_flight
         if self._joins_in_flight >= limit:
             raise RefusedError(503, f"{limit} participants are joining already: try again")
@@ -124,7 +123,8 @@ class Admission:
         Raises:
             RefusedError: there is none, or the server shuts down.
         """
-        room = None if self.closed else self._rooms.find(claims.grants.room)
+        self._check_open()
+        room = self._rooms.find(claims.grants.room)
         member = None if room is None else room.members.get(claims.identity)
         if room is None or member is None or member.sid != sid or member.resumable is None:
             raise RefusedError(404, "there is no such session (any more)")
@@ -149,8 +149,9 @@ class Admission:
                 participant only later; it becomes active then.
 
         Raises:
-            RefusedError: the room has filled up in the meantime.
+            RefusedError: the room has filled up in the meantime, or the server shuts down.
         """
+        self._check_open()
         self.check_space(claims)
         room = self._rooms.enter(claims.grants.room)
         resumable = None
@@ -166,6 +167,10 @@ class Admission:
             member.state = models.ParticipantInfo.JOINED
         room.join(member, join)
         return room, member
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RefusedError(503, "the server shuts down")
 
     def _join_response(self) -> rtc.JoinResponse:
         return rtc.JoinResponse(

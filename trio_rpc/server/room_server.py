@@ -15,6 +15,7 @@ from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
 from .administration import Administration
 from .admission import Admission
+from .draining import DEFAULT_DRAIN_TIMEOUT, SHUTDOWN_TEXT, drain_rooms
 from .join_request import join_parameters
 from .limits import ServerLimits
 from .session import serve_member
@@ -100,12 +101,31 @@ class RoomServer(Administration):
             async with open_framed_link(near) as link:
                 yield link
 
+    async def drain(self, timeout: float = DEFAULT_DRAIN_TIMEOUT) -> None:  # noqa: ASYNC109
+        """Have all participants join again, here or on another server, and shut down (L10).
+
+        For a server that is replaced or restarted: programs of this library and LiveKit's SDKs
+        open another connection by themselves. Nobody is admitted and no session resumed any more;
+        calls in flight get half of the time for their answers, and everything that is queued for a
+        participant is sent before the request to join again. `statistics` tells how many
+        participants are left.
+
+        Args:
+            timeout: Seconds that calls and queues may take; participants are asked in any case.
+        """
+        self.admission.closed = True
+        await drain_rooms(concurrency.current(), self._rooms, timeout)
+        await self.shut_down()
+
     async def shut_down(self) -> None:
-        """Admit nobody any more, disconnect all participants, and wait until they are gone."""
+        """Admit nobody any more, disconnect all participants, and wait until they are gone.
+
+        The participants do not come back by themselves; see `drain`.
+        """
         self.admission.closed = True
         for room in self._rooms:
             for member in tuple(room.members.values()):
-                member.disconnect(DisconnectReason.SERVER_SHUTDOWN, "the server shuts down")
+                member.disconnect(DisconnectReason.SERVER_SHUTDOWN, SHUTDOWN_TEXT)
         backend = concurrency.current()
         all_gone = backend.event()
         self._rooms.close(all_gone.set)

@@ -27,7 +27,7 @@ from .admission import Admission
 from .back_pressure import wait_for_room
 from .connection import MemberConnection
 from .join_request import JoinParameters, Resumption
-from .rooms.member import Member, signal_frame
+from .rooms.member import Member, leave_request, signal_frame
 from .rooms.room import ServerRoom
 
 logger = peer_logger(__name__)
@@ -110,11 +110,7 @@ async def _resume(
 
 
 async def _refuse_resume(link: ServedLink, why: str) -> None:
-    leave = rtc.LeaveRequest(
-        reason=DisconnectReason.STATE_MISMATCH.name,
-        action=rtc.LeaveRequest.RECONNECT,
-        can_reconnect=True,
-    )
+    leave = leave_request(DisconnectReason.STATE_MISMATCH, joins_again=True)
     with suppress(LinkClosedError, LinkFullError):
         link.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
     await link.aclose(why)
@@ -150,18 +146,18 @@ async def _serve_connection(
                     if connection.lost_because is None:
                         member.backlog.close()
     finally:
-        if connection.lost_because is None or member.close_reason is not None:
+        why = member.close_reason or connection.lost_because
+        # A server that shuts down resumes nothing (L10).
+        if connection.lost_because is None or member.close_reason is not None or admission.closed:
             member.backlog.close()
             room.leave(member)
-            logger.info(
-                "%s left room %r: %s", member.sid, room.name, member.close_reason or "it left"
-            )
+            logger.info("%s left room %r: %s", member.sid, room.name, why or "it left")
         else:
             expires_at = backend.current_time() + admission.limits.resume_window
             room.detach(member, expires_at)
             logger.info("%s lost its connection: %s", member.sid, connection.lost_because)
         connection.over.set()
-        await link.aclose(member.close_reason or connection.lost_because or "")
+        await link.aclose(why or "")
 
 
 def _nobody_relieves() -> None:

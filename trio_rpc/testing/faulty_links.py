@@ -71,6 +71,11 @@ class FaultyLink:
     def flush_nowait(self, *, at_least: int = 1) -> None:
         """Do nothing: the delay of a packet decides when it leaves."""
 
+    async def wait_sent(self) -> None:
+        while self._sent and self._closed_because is None:
+            await self._sent.wait_changed()
+        await self._link.wait_sent()
+
     async def wait_writable(self) -> None:
         if self._closed_because is None:
             await (self._sent.wait_changed() if self._sent else self._link.wait_writable())

@@ -109,6 +109,11 @@ class PeerStream:
         """The number of frames that wait to be received; 0 once the stream has ended."""
         return len(self._incoming) if self._ended_because is None else 0
 
+    @property
+    def untaken(self) -> int:
+        """Bytes that were given to the peer and not taken by it; 0 once the stream has ended."""
+        return self._untaken if self._ended_because is None else 0
+
     async def wait_changed(self) -> None:
         """Wait until something was received, taken, or ended."""
         if self._ended_because is None:

@@ -43,6 +43,8 @@ class SendQueue:
 
     async def wait_writable(self) -> None: ...
 
+    async def wait_sent(self) -> None: ...
+
     def discard_queued(self) -> None:
         self.is_full = False
 

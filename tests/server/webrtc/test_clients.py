@@ -186,6 +186,24 @@ async def test_everything_sent_before_the_leave_arrives(
         assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
 
 
+@VERSIONS
+@pytest.mark.rule("L10")
+async def test_a_server_that_is_drained_asks_it_to_join_again_after_everything_else(
+    url: str, server: RoomServer, raw: ScriptedClient, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version) as client:
+        await wait_told(raw, "JOINED", "ACTIVE")
+        for number in range(40):
+            raw.send(user(f"{number} ".ljust(5_000, "x"), "sdk"))
+        await raw.settle()
+        await server.drain()
+        assert await client.wait_closed() == ("SERVER_SHUTDOWN", "the server shuts down")
+        (leave,) = [each.leave for each in client.asyncio.responses if each.HasField("leave")]
+        assert (leave.action, leave.can_reconnect) == (rtc.LeaveRequest.RECONNECT, True)
+        received = await client.wait_packets(40)
+        assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
+
+
 # Signalling
 
 

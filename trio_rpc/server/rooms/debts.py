@@ -33,6 +33,15 @@ class Debts:
         """Count an ack or an answer that the member sends; return whether it was owed."""
         return _take_one(self._owed, caller) or _take_one(self._owed_to_departed, caller)
 
+    def cancel(self, caller: str) -> None:
+        """Forget a request that did not reach the member."""
+        for _ in range(_PER_REQUEST):
+            _take_one(self._owed, caller)
+
+    def __bool__(self) -> bool:
+        """Whether the member owes anything to callers that have not left."""
+        return bool(self._owed)
+
     def on_departures(self, callers: Iterable[str]) -> None:
         """Remember the debts to callers that leave; beyond a limit, forget the oldest."""
         if not self._owed:

@@ -41,6 +41,7 @@ class SendQueue(packet_sender.SendQueue, Protocol):
 
     @property
     def queued_bytes(self) -> int: ...
+    async def wait_sent(self) -> None: ...
     def discard_queued(self) -> None: ...
 
 
@@ -189,7 +190,7 @@ class Member:
 
     @property
     def _is_leaving(self) -> bool:
-        """Whether the participant gets no more broadcasts, though it may still be in the room."""
+        """Whether the participant gets nothing more, though it may still be in the room."""
         return self.close_reason is not None or self.backlog.closed
 
     def offer(self, packet: Frame, cause: Cause) -> int:
@@ -202,11 +203,11 @@ class Member:
             The bytes that were queued before; `FULL` if the packet was not queued and has
             to wait.
         """
-        if self.close_reason is not None:
+        backlog = self.backlog
+        if self.close_reason is not None or backlog.closed:
             return 0
         send_queue = self.send_queue
         queued = send_queue.queued_bytes
-        backlog = self.backlog
         if queued > backlog.packet_limit and packet.channel is Channel.RELIABLE:
             return FULL
         try:
@@ -283,20 +284,32 @@ class Member:
         """Queue a signalling message that the participant itself has caused."""
         self.deliver(signal_frame(response), self)
 
-    def disconnect(self, reason: DisconnectReason, text: str) -> None:
+    def disconnect(self, reason: DisconnectReason, text: str, *, joins_again: bool = False) -> None:
         """Send the participant a reason, and end its session; its queue is still sent.
 
         Args:
             reason: The reason, as LiveKit names it.
             text: The close reason, for people.
+            joins_again: Whether its client is asked to join again.
         """
         if self.close_reason is not None:
             return
         self.close_reason = text
-        leave = rtc.LeaveRequest(reason=reason.name, action=rtc.LeaveRequest.DISCONNECT)
+        leave = leave_request(reason, joins_again=joins_again)
         with suppress(LinkFullError, LinkClosedError):
             self.send_queue.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
         self.on_disconnect()
+
+
+def leave_request(reason: DisconnectReason, *, joins_again: bool) -> rtc.LeaveRequest:
+    """Return the server's message that a session has ended.
+
+    Args:
+        reason: The reason, as LiveKit names it.
+        joins_again: Whether the client is asked to join again.
+    """
+    action = rtc.LeaveRequest.RECONNECT if joins_again else rtc.LeaveRequest.DISCONNECT
+    return rtc.LeaveRequest(reason=reason.name, action=action, can_reconnect=joins_again)
 
 
 def signal_frame(response: rtc.SignalResponse) -> Frame:

@@ -190,6 +190,22 @@ class ServerRoom:
             self._on_empty()
         self._announce_departures(departed, self.members.values())
 
+    def has_calls_in_flight(self) -> bool:
+        """Whether a member has yet to answer a call of another member, or of the server."""
+        return any(each.debts or each.server_calls for each in self.members.values())
+
+    def stop(self) -> list[Member]:
+        """Queue nothing more for the members, and remove those without a connection (L10).
+
+        Returns:
+            The remaining members, whose queues are still sent.
+        """
+        for member in self.members.values():
+            member.backlog.close()
+        for member in [each for each in self.members.values() if each.is_detached]:
+            self.leave(member)
+        return list(self.members.values())
+
     def _visible(self) -> Iterable[Member]:
         return (
             each

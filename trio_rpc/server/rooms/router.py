@@ -169,6 +169,7 @@ class PacketRouter:
         what = f"the queue of {receiver.identity!r} is full: it does not read"
         error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         if call_id := request_id(packet, kind):
+            receiver.debts.cancel(sender.identity)
             self._fail_call(sender, receiver.identity, call_id, error)
             return
         answer = answer or begun_stream(packet, kind, sender)

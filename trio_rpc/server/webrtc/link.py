@@ -99,6 +99,13 @@ class WebRTCLink:
     async def wait_writable(self) -> None:
         await (self._data if self._data.queued_bytes else self._signals).wait_writable()
 
+    async def wait_sent(self) -> None:
+        # The client closes its data channels when it is asked to leave: they have to be empty.
+        await self._data.wait_sent()
+        while self._stream.untaken:
+            await self._stream.wait_changed()
+        await self._signals.wait_sent()
+
     async def receive(self) -> list[Frame]:
         return await self._data.receive()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from livekit.protocol import rtc
 
+from ...errors import DisconnectReason
 from ...links import LinkClosedError, MessageStream
 from ...tokens import Claims
 from ...webrtc.thread import PeerThread
 from ..admission import Admission
 from ..join_request import JoinParameters
+from ..rooms.member import leave_request
 from ..session import Opening, serve_member
 from .link import open_webrtc_link
 
@@ -31,7 +33,8 @@ async def serve_livekit_client(
     if parameters.resumption is not None:
         # A resume keeps the peer connections, under new addresses, which aiortc can't. The client
         # joins again with new ones.
-        await signalling.send_message(_reconnect_request().SerializeToString())
+        leave = leave_request(DisconnectReason.STATE_MISMATCH, joins_again=True)
+        await signalling.send_message(rtc.SignalResponse(leave=leave).SerializeToString())
         await signalling.aclose("join again")
         return
     subscriber_primary = not parameters.single_peer_connection
@@ -44,10 +47,3 @@ async def serve_livekit_client(
             await serve_member(admission, link, claims, parameters, opening)
     except LinkClosedError as error:
         await signalling.aclose(str(error))
-
-
-def _reconnect_request() -> rtc.SignalResponse:
-    leave = rtc.LeaveRequest(
-        reason="STATE_MISMATCH", action=rtc.LeaveRequest.RECONNECT, can_reconnect=True
-    )
-    return rtc.SignalResponse(leave=leave)
