@@ -17,7 +17,7 @@ from trio_rpc import ConnectError, Room, RpcError
 from trio_rpc.links import Frame, Link
 from trio_rpc.links.stream import StreamConnector
 from trio_rpc.links.websocket import on_trio
-from trio_rpc.server import RoomServer, serve, serve_stream
+from trio_rpc.server import RoomServer, ServerLimits, serve, serve_stream
 
 from ..conftest import Join
 from ..support.serving import Certificate, serving_stream
@@ -27,6 +27,14 @@ from .injection import Moment, Whose, cancel_at_each_step, every_moment
 from .rooms import AT_REST, at_rest, call, echo, nobody_left
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> RoomServer:
+    """A server that does not keep for long a session whose client is gone, in real time."""
+    in_real_time = request.node.get_closest_marker("real_time") is not None
+    limits = ServerLimits(resume_window=0.02) if in_real_time else ServerLimits()
+    return RoomServer(API_KEYS, limits)
 
 
 async def cancel_session(
