@@ -1,15 +1,18 @@
-"""`python -m tests.simulation --calls 100000 --seed 7`, and with `--adversary` as well."""
+"""`python -m tests.simulation --calls 100000 --seed 7`, or with `--adversary` or `--outages`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from functools import partial
 
 from .checker import ViolationError
+from .hostile.facts import FACTS as HOSTILE_FACTS
 from .hostile.plan import ALL_MOVES
-from .run import simulate
-from .series import play_series
+from .outages.facts import FACTS as OUTAGE_FACTS
+from .run import simulate, simulate_hostile, simulate_outages
+from .series import Play, play_series
 
 
 def main() -> int:
@@ -17,22 +20,30 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=10_000, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="what it is made from (default: 0)")
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio")
-    parser.add_argument("--adversary", action="store_true", help="with hostile participants")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--adversary", action="store_true", help="with hostile participants")
+    kind.add_argument(
+        "--outages", action="store_true", help="with a network that fails, and with restarts"
+    )
     parser.add_argument(
         "--move", action="append", help="have them play this one, or answer so; may be repeated"
     )
     parser.add_argument("--without", action="append", default=[], help="not this; may be repeated")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, with --adversary")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with one of the two")
     options = parser.parse_args()
     started = time.perf_counter()
     moves = [each for each in options.move or ALL_MOVES if each not in options.without]
     try:
-        if options.adversary:
+        if options.adversary or options.outages:
+            play: Play = partial(simulate_outages, backend=options.backend)
+            if options.adversary:
+                chosen = moves if options.move or options.without else None
+                play = partial(simulate_hostile, backend=options.backend, moves=chosen)
             figures: object = play_series(
+                play,
+                HOSTILE_FACTS if options.adversary else OUTAGE_FACTS,
                 options.seed,
                 options.calls,
-                options.backend,
-                moves if options.move or options.without else None,
                 jobs=options.jobs,
                 report=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
             )

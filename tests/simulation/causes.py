@@ -6,7 +6,7 @@ rules name for it, and that is on record.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from trio_rpc import RpcError
@@ -18,13 +18,21 @@ from .scenario import MAX_V2_PAYLOAD_BYTES
 #: Seconds that two times may differ in and still be the same: floats are not exact.
 EPSILON: Final = 1e-6
 #: The timeout on the wire is shorter than the caller's, by a millisecond when nothing is measured.
-_WIRE_MARGIN: Final = 0.002
+WIRE_MARGIN: Final = 0.002
 
 codes: Final = RpcError.ErrorCode
 
+Check = Callable[[CallRecord, RpcError], str | None]
 
-def missing_cause(record: CallRecord) -> str | None:
-    """Return why a call must not have ended as it did; None when all is well."""
+
+def missing_cause(
+    record: CallRecord, checks: Mapping[RpcError.ErrorCode, Check] | None = None
+) -> str | None:
+    """Return why a call must not have ended as it did; None when all is well.
+
+    Args:
+        checks: The check of each code; `CHECKS` by default.
+    """
     outcome = record.outcome
     if problem := overdue(record):
         return problem
@@ -33,7 +41,7 @@ def missing_cause(record: CallRecord) -> str | None:
     if isinstance(outcome, RpcError):
         if outcome.code >= 2000:
             return _why_not_raised(record, outcome)
-        return _CHECKS[codes(outcome.code)](record, outcome)
+        return (checks or CHECKS)[codes(outcome.code)](record, outcome)
     if record.outcome_name == CANCELLED:
         return why_not_cancelled(record)
     return "nothing of that kind may come out of a call"
@@ -95,6 +103,8 @@ def why_not_cancelled(record: CallRecord) -> str | None:
         return "nobody cancelled it"
     if parent.record.ended is not None or parent.session.disturbed is not None:
         return None
+    if parent.session.ended is not None:
+        return None
     if _now(record) >= parent.earliest_deadline - EPSILON:
         return None
     return "neither it nor the handler that made it was cancelled"
@@ -146,7 +156,7 @@ def _connection_timeout(record: CallRecord, _outcome: RpcError) -> str | None:
         return f"it should have after {latency:g} s"
     if record.plan.response_timeout <= latency:
         return "its response_timeout was the shorter of the two"
-    if _something_was_lost(record) or _transit(record) >= latency:
+    if _something_was_lost(record) or transit(record) >= latency:
         return None
     return "nothing kept the acknowledgement from coming"
 
@@ -163,7 +173,7 @@ def _response_timeout(record: CallRecord, outcome: RpcError) -> str | None:
         return None
     if record.callee is not None and record.callee.profile.max_concurrent_handlers < 1000:
         return None
-    if seconds + _transit(record) >= record.seconds_at_least - _WIRE_MARGIN:
+    if seconds + transit(record) >= record.seconds_at_least - WIRE_MARGIN:
         return None
     return "there was time enough"
 
@@ -188,7 +198,7 @@ def _never(_record: CallRecord, _outcome: RpcError) -> str | None:
     return "nothing in here makes that happen"
 
 
-_CHECKS: Final[dict[RpcError.ErrorCode, Callable[[CallRecord, RpcError], str | None]]] = {
+CHECKS: Final[Mapping[RpcError.ErrorCode, Check]] = {
     codes.UNSUPPORTED_METHOD: _unsupported_method,
     codes.RECIPIENT_NOT_FOUND: _recipient_not_found,
     codes.REQUEST_PAYLOAD_TOO_LARGE: request_too_large,
@@ -215,7 +225,7 @@ def elapsed(record: CallRecord) -> float:
     return _now(record) - record.started
 
 
-def _transit(record: CallRecord) -> float:
+def transit(record: CallRecord) -> float:
     """Return the seconds for which a request and its response are in flight, at most."""
     callee = record.callee.profile.longest_delay if record.callee else 0.0
     return 2 * (record.session.actor.profile.longest_delay + callee) + record.held_up

@@ -25,6 +25,7 @@ from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 
 from .causes import EPSILON, missing_cause
 from .hostile_causes import missing_hostile_cause
+from .outages.causes import missing_outage_cause
 from .records import CallRecord, Run, Session
 from .scenario import Scenario
 
@@ -86,8 +87,7 @@ class Checker:
         self._step(now, f"call {number} ends: {_brief(outcome)}")
         if now > record.deadline + EPSILON:
             self.fail(f"call {number} ended {now - record.deadline:g} s after its deadline")
-        is_hostile = record.callee is not None and record.callee.profile.is_hostile
-        if problem := (missing_hostile_cause if is_hostile else missing_cause)(record):
+        if problem := _missing_cause(record):
             self.fail(
                 f"call {number} ended with {_brief(outcome)}, but {problem}: {record.summary}"
             )
@@ -99,6 +99,8 @@ class Checker:
         key = data.caller_identity, data.request_id
         if key in self._requests:
             self.fail(f"the handler ran twice for the request of call {number}")
+        if record.runs:
+            self.fail(f"the handler of call {number} ran twice, for two requests")
         self._requests.add(key)
         if data.payload != record.plan.payload or data.caller_identity != record.plan.caller:
             self.fail(f"the handler of call {number} was given another call's data")
@@ -129,6 +131,7 @@ class Checker:
             is_expected = (
                 session.disturbed is not None
                 or session.actor.joining
+                or session.actor.may_be_gone(now, now)
                 or (why == DisconnectReason.DUPLICATE_IDENTITY.name and session.is_replaced)
             )
             if not is_expected and not session.actor.was_stalled(now - _STALLED_BEFORE, now):
@@ -197,6 +200,14 @@ class Checker:
             self.violation = f"{what}\nafter these steps:\n{self.last_steps}"
             self.on_violation()
         raise ViolationError(what)
+
+
+def _missing_cause(record: CallRecord) -> str | None:
+    if record.callee is not None and record.callee.profile.is_hostile:
+        return missing_hostile_cause(record)
+    if record.session.actor.profile.reconnects:
+        return missing_outage_cause(record)
+    return missing_cause(record)
 
 
 def _brief(outcome: object) -> str:

@@ -25,15 +25,42 @@ class Stall:
 
 
 @define(eq=False)
+class Outage:
+    """A time in which a participant that reconnects has no connection.
+
+    Attributes:
+        over: The time at which the network is back, and a connection can be opened.
+        noticed: The time by which the participant must have noticed.
+        lost_after: The time after which the server may have removed it from the room.
+        ended: The time at which the connection was restored.
+        resumed: Whether the session went on.
+    """
+
+    began: float
+    over: float
+    noticed: float
+    lost_after: float
+    ended: float = math.inf
+    resumed: bool = False
+
+
+@define(eq=False)
 class Presence:
     """A time in which a participant is in the room.
 
     Attributes:
+        disturbed: When something was done that ends it.
         ended: When it ended, or its `Room` said that it is out.
     """
 
     began: float = math.inf
+    disturbed: float | None = None
     ended: float | None = None
+
+    def covers(self, since: float, until: float) -> bool:
+        """Whether it was there all the time, and nothing was done meanwhile that ends it."""
+        ends = (each for each in (self.disturbed, self.ended) if each is not None)
+        return self.began < since and all(each > until for each in ends)
 
 
 @define(eq=False)
@@ -48,6 +75,7 @@ class Actor:
     joining: int = 0
     sessions: list[Presence] = field(factory=list)
     stalls: list[Stall] = field(factory=list)
+    outages: list[Outage] = field(factory=list, repr=False)
 
     def was_stalled(self, since: float, until: float) -> bool:
         """Whether the link stalled, or the round trip was still measured so, at any time."""
@@ -56,10 +84,26 @@ class Actor:
 
     def was_there(self, since: float, until: float) -> bool:
         """Whether the participant was in the room all the time, in one session."""
-        return any(
-            each.began < since and (each.ended is None or each.ended > until)
-            for each in self.sessions
+        return not self.may_be_gone(since, until) and any(
+            each.covers(since, until) for each in self.sessions
         )
+
+    def outages_in(self, since: float, until: float) -> list[Outage]:
+        """Return the outages in a time, both ends included."""
+        return [each for each in self.outages if each.began <= until and since <= each.ended]
+
+    def may_be_gone(self, since: float, until: float) -> bool:
+        """Whether an outage was so long that the server may have removed the participant."""
+        return any(
+            each.lost_after <= until and not each.resumed for each in self.outages_in(since, until)
+        )
+
+    def end_outages(self, now: float, *, resumed: bool) -> list[Outage]:
+        """End the outages that have not ended, and return them."""
+        ended = self.outages_in(math.inf, math.inf)
+        for outage in ended:
+            outage.ended, outage.resumed = now, resumed
+        return ended
 
 
 @define(eq=False, kw_only=True)
@@ -67,13 +111,11 @@ class Session(Presence):
     """One session of an honest participant in the room.
 
     Attributes:
-        disturbed: When something was done that ends it.
         seen_leaving: Whom it saw leave, and when.
     """
 
     actor: Actor
     room: Room
-    disturbed: float | None = None
     seen_leaving: list[tuple[str, float]] = field(factory=list)
 
     @property

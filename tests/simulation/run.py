@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import shlex
 import traceback
 from collections import Counter
@@ -21,6 +22,8 @@ from .checker import Checker, ViolationError
 from .hostile.adversary import HostileParty
 from .hostile.honest_side import HonestSide
 from .hostile.plan import make_hostile_scenario
+from .outages.party import OutageParty
+from .outages.plan import make_outage_scenario
 from .scenario import make_scenario
 from .world import Visitors, World
 
@@ -36,7 +39,7 @@ class Figures:
 
     Attributes:
         trace: A digest of all steps; equal for runs that are equal.
-        facts: The facts that were reached, where there were adversaries, and how often.
+        facts: The facts that were reached, where there were adversaries or outages, and how often.
     """
 
     calls: int
@@ -54,6 +57,7 @@ class Figures:
                 f"faults injected: {_table(self.injected)}",
                 f"participants that were to: {_table(self.disturbances)}",
                 f"outcomes: {_table(self.outcomes)}",
+                *([f"facts reached: {_table(self.facts)}"] if self.facts else []),
                 f"trace: {self.trace}",
             )
         )
@@ -89,6 +93,19 @@ def simulate_hostile(
     if moves is not None:
         options += "".join(f" --move {shlex.quote(move)}" for move in moves)
     figures = _run(checker, party, backend, options)
+    return evolve(figures, facts=party.sometimes.reached)
+
+
+def simulate_outages(seed: int, calls: int, backend: BackendName = "trio") -> Figures:
+    """Run the scenario of a seed whose network fails.
+
+    Raises:
+        ViolationError: something happened that must not; the text says how to see it again.
+    """
+    scenario = make_outage_scenario(seed, calls)
+    checker = Checker(scenario)
+    party = OutageParty(scenario, checker)
+    figures = _run(checker, party, backend, f"--outages --calls {calls}")
     return evolve(figures, facts=party.sometimes.reached)
 
 
@@ -159,11 +176,15 @@ def _deterministic(seed: int) -> Iterator[None]:
     before, state = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r.getstate()
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
     run._r.seed(seed)
+    # The delays of reconnecting
+    before_random = random.getstate()
+    random.seed(seed)
     try:
         yield
     finally:
         run._ALLOW_DETERMINISTIC_SCHEDULING = before
         run._r.setstate(state)
+        random.setstate(before_random)
 
 
 @contextmanager

@@ -23,7 +23,16 @@ AnswerKind = Literal[
 ]
 #: How a participant's session is disturbed.
 DisturbanceKind = Literal[
-    "leave", "disconnect", "be cancelled", "be cut off", "be removed", "be replaced", "stall"
+    "leave",
+    "disconnect",
+    "be cancelled",
+    "be cut off",
+    "be removed",
+    "be replaced",
+    "stall",
+    "be cut",
+    "be half-open",
+    "restart",
 ]
 
 _ANSWERS: Final[dict[AnswerKind, int]] = {
@@ -67,6 +76,7 @@ class Profile:
         max_concurrent_handlers: How many calls it answers at the same time.
         max_round_trip_latency: Seconds in which its calls must be acknowledged.
         limits: What else its `Room` takes as limits.
+        reconnects: Whether it opens a lost connection again.
         is_direct: Whether nothing is between it and the server, so that nothing can go wrong there.
         is_hostile: Whether it is an adversary, who has no `Room`.
     """
@@ -77,6 +87,7 @@ class Profile:
     max_concurrent_handlers: int
     max_round_trip_latency: float
     limits: Mapping[str, int] = Factory(dict[str, int])
+    reconnects: bool = False
     is_direct: bool = False
     is_hostile: bool = False
 
@@ -108,6 +119,7 @@ class Call:
         at: When it is made; nested ones are made by handlers.
         padding: How much the payload and its echo have besides the number, in bytes.
         cancel_after: Seconds after which the caller loses patience.
+        waits_for_connection: Whether the caller waits while there is no connection.
     """
 
     number: int
@@ -119,6 +131,7 @@ class Call:
     response_timeout: float
     cancel_after: float | None
     answer: Answer
+    waits_for_connection: bool = True
 
     @property
     def payload(self) -> str:
@@ -146,7 +159,7 @@ class Disturbance:
     """Something that happens to a participant.
 
     Attributes:
-        seconds: How long it is away, or its link stalls.
+        seconds: How long it is away, its link stalls, or its network is down.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""Many runs with adversaries, one after the other or side by side, as one long one.
+"""Many runs of a simulation, one after the other or side by side, as one long one.
 
 A long run is a series of shorter ones, whose seeds follow from the seed of the series. What is kept
 of a run does not grow with the series, and a violation is seen again without all that came before.
@@ -19,9 +19,11 @@ from typing import Final
 from attrs import define, field
 
 from .checker import ViolationError
-from .hostile.facts import FACTS
-from .run import BackendName, Figures, simulate_hostile
+from .run import Figures
 from .sometimes import never_reached
+
+#: Plays a run of a seed with so many calls.
+Play = Callable[[int, int], Figures]
 
 #: Calls of one run of a series.
 _CALLS_PER_RUN: Final = 10_000
@@ -34,10 +36,12 @@ class SeriesFigures:
     """The results of a series so far.
 
     Attributes:
+        expected: The facts that are to be reached.
         calls: The calls of honest participants.
         peak_mebibytes: What the largest process of it has ever held.
     """
 
+    expected: Collection[str]
     calls: int = 0
     steps: int = 0
     runs: int = 0
@@ -66,14 +70,14 @@ class SeriesFigures:
             return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
 
         bounds = Counter({k: n for k, n in self.facts.items() if not k.startswith("move: ")})
-        missing = never_reached(FACTS, [self.facts])
+        missing = never_reached(self.expected, [self.facts])
         return "\n".join(
             (
                 f"calls of honest participants: {self.calls:,} in {self.runs:,} runs",
                 f"steps: {self.steps:,}, violations in these runs: 0",
                 f"outcomes: {table(self.outcomes)}",
                 f"faults injected: {table(self.injected)}",
-                f"moves played: {self.moves:,}",
+                *([f"moves played: {self.moves:,}"] if self.moves else []),
                 f"facts reached: {table(bounds)}",
                 f"never reached: {', '.join(missing) or 'none'}",
                 f"peak memory: {self.peak_mebibytes:,} MiB",
@@ -82,10 +86,10 @@ class SeriesFigures:
 
 
 def play_series(
+    play: Play,
+    facts: Collection[str],
     seed: int,
     calls: int,
-    backend: BackendName,
-    moves: Collection[str] | None = None,
     *,
     jobs: int = 1,
     report: Callable[[str], object] = lambda _line: None,
@@ -93,6 +97,8 @@ def play_series(
     """Play runs until they have made so many calls.
 
     Args:
+        play: Plays one run of a seed and so many calls.
+        facts: The facts that the runs are to reach.
         seed: That of the first run; the others have the numbers that follow it, a thousand apart.
         jobs: How many processes play.
         report: Called with a line after each run, and with all figures after some.
@@ -100,9 +106,9 @@ def play_series(
     Raises:
         ViolationError: something happened that must not; no further run is begun.
     """
-    total, started = SeriesFigures(), time.monotonic()
+    total, started = SeriesFigures(facts), time.monotonic()
     runs = [
-        (seed + 1000 * number, min(_CALLS_PER_RUN, calls - done), backend, moves)
+        (play, seed + 1000 * number, min(_CALLS_PER_RUN, calls - done))
         for number, done in enumerate(range(0, calls, _CALLS_PER_RUN))
     ]
     try:
@@ -110,9 +116,9 @@ def play_series(
             total.add(figures, peak)
             seconds = time.monotonic() - started
             report(
-                f"{total.runs} of {len(runs)} runs, {total.calls:,} calls, {total.moves:,} moves, "
-                f"{seconds:,.0f} s, {total.calls / seconds:,.0f} calls/s, "
-                f"{total.peak_mebibytes} MiB"
+                f"{total.runs} of {len(runs)} runs, {total.calls:,} calls, {seconds:,.0f} s, "
+                f"{total.calls / seconds:,.0f} calls/s, "
+                f"{total.peak_mebibytes} MiB, next seed: {seed + 1000 * total.runs}"
             )
             if total.runs % _RUNS_PER_REPORT == 0 and total.runs < len(runs):
                 report(f"so far:\n{total}")
@@ -122,7 +128,7 @@ def play_series(
     return total
 
 
-_Run = tuple[int, int, BackendName, Collection[str] | None]
+_Run = tuple[Play, int, int]
 
 
 def _play(runs: list[_Run], jobs: int) -> Iterator[tuple[Figures, int]]:
@@ -136,9 +142,9 @@ def _play(runs: list[_Run], jobs: int) -> Iterator[tuple[Figures, int]]:
 
 
 def _play_one(run: _Run) -> tuple[Figures, int]:
-    seed, calls, backend, moves = run
+    play, seed, calls = run
     try:
-        figures = simulate_hostile(seed, calls, backend, moves)
+        figures = play(seed, calls)
     except ViolationError as violation:
         # What caused it may be of a kind that does not travel between processes.
         raise ViolationError(str(violation)) from None

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from . import series
 from .checker import ViolationError
 from .hostile.facts import FACTS
 from .hostile.moves import MOVES
 from .hostile.plan import make_hostile_scenario
 from .run import BackendName, Figures, simulate_hostile
+from .series import play_series
 from .sometimes import Sometimes, never_reached
 
 #: Seeds and calls, the nested ones not counted.
@@ -50,19 +50,17 @@ def test_a_seed_replays_exactly_with_adversaries() -> None:
     assert first.trace != other.trace
 
 
-def test_a_series_that_is_stopped_reports_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_that_is_stopped_reports_its_figures() -> None:
     lines = list[str]()
 
-    def play(run: tuple[int, int, BackendName, object]) -> tuple[Figures, int]:
-        seed, calls, *_ = run
+    def play(seed: int, calls: int) -> Figures:
         if seed == 7007:
             raise ViolationError("something happened")
         figures = Figures(calls, 3 * calls, Counter(), Counter(), Counter(), trace="")
-        return evolve(figures, facts=Counter({"move: a": 2})), 100
+        return evolve(figures, facts=Counter({"move: a": 2}))
 
-    monkeypatch.setattr(series, "_play_one", play)
     with pytest.raises(ViolationError, match="something happened"):
-        series.play_series(7, 100_000, "trio", report=lines.append)
+        play_series(play, FACTS, 7, 100_000, report=lines.append)
     assert [line.partition(" runs, ")[0] for line in lines if "\n" not in line] == [
         f"{number} of 10" for number in range(1, 8)
     ]

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field
-from livekit.protocol import models, rtc
+from livekit.protocol import models
 
-from trio_rpc import ConnectError, DisconnectedError, Room, RpcError, RpcInvocationData
-from trio_rpc.links import Connector, Link
+from trio_rpc import RpcError, RpcInvocationData
 from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
-from trio_rpc.testing import FaultyNetwork, InMemoryServer, PacketFate
+from trio_rpc.testing import InMemoryServer, PacketFate
 
 from .checker import Checker
-from .records import Actor, CallRecord, Run, Session, Stall
-from .scenario import MAX_V2_PAYLOAD_BYTES, Call, Disturbance
-from .taps import TappedConnector
+from .player import Player
+from .records import Actor, CallRecord, Run, Session
+from .scenario import MAX_V2_PAYLOAD_BYTES, Call
 
 #: Seconds after the last call in which everything ends by itself, silent streams the latest.
 _LAST_SECONDS: Final = 60.0
-#: Seconds until a participant that could not join tries again.
-_RETRY_SECONDS: Final = 1.0
 #: Seconds that a handler lingers after it was cancelled.
 _LINGERING: Final = 0.3
 
@@ -61,20 +56,6 @@ class Visitors(Protocol):
         ...
 
 
-@define(eq=False)
-class _OldClient:
-    """A way to a server for a participant that announces no RPC v2."""
-
-    _connector: Connector
-
-    @asynccontextmanager
-    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
-        client = request.client_info
-        old = models.ClientInfo(sdk=client.sdk, version=client.version)
-        async with self._connector.open_link(token, rtc.JoinRequest(client_info=old)) as link:
-            yield link
-
-
 class World:
     """The room of a scenario, and all who come and go."""
 
@@ -84,7 +65,7 @@ class World:
         self.server = InMemoryServer(checker.scenario.server_limits)
         self._actors = {profile.identity: Actor(profile) for profile in checker.scenario.profiles}
         self._players = {
-            identity: _Player(self, actor)
+            identity: Player(self, actor)
             for identity, actor in self._actors.items()
             if not actor.profile.is_hostile
         }
@@ -100,6 +81,16 @@ class World:
     def actor(self, identity: str) -> Actor:
         """Return a participant of the scenario."""
         return self._actors[identity]
+
+    def session_of(self, identity: str) -> Session:
+        """Return the present session of a participant, or one that is not present."""
+        return self._players[identity].current
+
+    def restart_server(self) -> None:
+        """Put another server in place of the present one."""
+        self.server = InMemoryServer(self.checker.scenario.server_limits)
+        for player in self._players.values():
+            player.on_server_restarted()
 
     async def play(self) -> None:
         """Play the scenario to its end."""
@@ -151,6 +142,7 @@ class World:
                         method=plan.method,
                         payload=plan.payload,
                         response_timeout=plan.response_timeout,
+                        wait_for_ready=plan.waits_for_connection,
                     )
                 except BaseException as error:
                     outcome = error
@@ -246,149 +238,3 @@ class World:
                 (callee,) = packet.destination_identities
                 self.visitors.overhear(request_id, record.plan.caller, callee)
         return self._requests.get(request_id)
-
-
-@define(eq=False, kw_only=True)
-class _PlayedSession(Session):
-    """A session that can be ended.
-
-    Attributes:
-        leaving: Set for it to leave.
-        scope: Cancelled for it to be cancelled.
-    """
-
-    leaving: anyio.Event = field(factory=anyio.Event, repr=False)
-    scope: anyio.CancelScope = field(factory=anyio.CancelScope, repr=False)
-
-
-class _Player:
-    """A participant who comes and goes."""
-
-    def __init__(self, world: World, actor: Actor) -> None:
-        self.actor, profile = actor, actor.profile
-        self._world = world
-        self._checker = world.checker
-        self._server = world.server
-        self.link = FaultyNetwork(self._server, profile.faults, on_packet=world.on_packet)
-        self._way: Connector = self.link
-        if profile.is_direct:
-            self._way = TappedConnector(self._server, world.on_packet)
-        self._for_good = False
-        self._turn = 0
-        self._idle_room: Room | None = None
-        self._sessions = [_PlayedSession(actor=self.actor, room=self._make_room())]
-
-    @property
-    def current(self) -> _PlayedSession:
-        """The present session; without one, a session that has ended or not begun."""
-        present = (session for session in reversed(self._sessions) if session.is_present)
-        return next(present, self._sessions[-1])
-
-    def _make_room(self) -> Room:
-        profile = self.actor.profile
-        return Room(
-            max_round_trip_latency=profile.max_round_trip_latency,
-            max_concurrent_handlers=profile.max_concurrent_handlers,
-            max_payload_bytes=MAX_V2_PAYLOAD_BYTES,
-            **profile.limits,
-        )
-
-    async def keep_joining(self, after: float = 0.0) -> None:
-        """Join again and again, until another task takes over or it is gone for good."""
-        self._turn += 1
-        turn = self._turn
-        await anyio.sleep(after)
-        while turn == self._turn and not self._for_good:
-            try:
-                await self._join_once()
-            except ConnectError as error:
-                self._checker.disturbed(
-                    anyio.current_time(), f"{self.actor.profile.identity} can't join: {error}"
-                )
-            except DisconnectedError:
-                # The event came before it, and the checker has got it.
-                pass
-            await anyio.sleep(_RETRY_SECONDS)
-
-    async def _join_once(self) -> None:
-        # The same Room again, unless it is still in use.
-        room, self._idle_room = self._idle_room or self._make_room(), None
-        session = _PlayedSession(actor=self.actor, room=room)
-
-        async def answer(data: RpcInvocationData) -> Any:
-            return await self._world.answer(data, session)
-
-        def on_disconnected(reason: Any) -> None:
-            self._checker.session_ended(session, anyio.current_time(), reason.name)
-            session.leaving.set()
-
-        def on_left(participant: Any) -> None:
-            self._checker.other_left(session, participant.identity, anyio.current_time())
-
-        room.register_rpc_method("do", answer)
-        room.on("disconnected", on_disconnected)
-        room.on("participant_disconnected", on_left)
-        visitors = self._world.visitors
-        connector = self._way if self.actor.profile.speaks_v2 else _OldClient(self._way)
-        try:
-            with session.scope, visitors.receive(session) if visitors else nullcontext():
-                token = self._server.token(session.identity)
-                async with AsyncExitStack() as stack:
-                    self.actor.joining += 1
-                    try:
-                        await stack.enter_async_context(
-                            room.connect(connector, token, reconnect=None)
-                        )
-                    finally:
-                        self.actor.joining -= 1
-                    self.actor.sessions.append(session)
-                    self._sessions.append(session)
-                    self._checker.session_began(session, anyio.current_time())
-                    await session.leaving.wait()
-        finally:
-            room.unregister_rpc_method("do")
-            room.off("disconnected", on_disconnected)
-            room.off("participant_disconnected", on_left)
-            self._idle_room = room
-
-    async def be_disturbed(self, disturbance: Disturbance) -> None:
-        """Have something happen to it."""
-        world, session, seconds = self._world, self.current, disturbance.seconds
-        if disturbance.kind == "stall":
-            world.nursery.start_soon(self._stall, seconds)
-            return
-        if not session.is_present:
-            return
-        session.disturbed = anyio.current_time()
-        match disturbance.kind:
-            case "leave":
-                session.leaving.set()
-            case "disconnect":
-                world.nursery.start_soon(session.room.disconnect)
-            case "be cancelled":
-                session.scope.cancel()
-            case "be cut off":
-                self.link.cut()
-            case "be removed":
-                self._server.remove_participant(session.room.name, session.identity)
-            case "be replaced":
-                seconds = 0.0
-        world.nursery.start_soon(self.keep_joining, seconds)
-
-    def leave_for_good(self) -> None:
-        """Leave, and don't come back."""
-        self._for_good = True
-        for session in self._sessions:
-            if session.is_present:
-                session.disturbed = anyio.current_time()
-                session.leaving.set()
-
-    async def _stall(self, seconds: float) -> None:
-        if self.actor.stalls and self.actor.stalls[-1].ended == float("inf"):
-            return
-        stall = Stall(anyio.current_time())
-        self.actor.stalls.append(stall)
-        self.link.stall()
-        await anyio.sleep(seconds)
-        stall.ended = anyio.current_time()
-        self.link.restore()

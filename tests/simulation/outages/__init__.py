@@ -1,0 +1,7 @@
+"""Rooms whose network fails, and whose server and processes are restarted.
+
+* `plan`: a scenario of outages, from a seed.
+* `causes`: the causes that outcomes need there: with the network back in time, it is the handler's.
+* `streams`: streams that are written while all this happens, and their records.
+* `facts`: the facts that runs are to reach.
+"""
