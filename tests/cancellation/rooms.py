@@ -32,10 +32,20 @@ async def two_rooms(join: Join, url: str | None = None) -> AsyncIterator[tuple[R
         yield alice, bob
 
 
-async def call(room: Room, destination: str = "bob", *, payload: str = "hi") -> str:
-    """Call `echo`."""
+async def call(
+    room: Room,
+    destination: str = "bob",
+    *,
+    method: str = "echo",
+    payload: str = "hi",
+    response_timeout: float = 10.0,
+) -> str:
+    """Call a method."""
     return await room.local_participant.perform_rpc(
-        destination_identity=destination, method="echo", payload=payload
+        destination_identity=destination,
+        method=method,
+        payload=payload,
+        response_timeout=response_timeout,
     )
 
 
