@@ -99,19 +99,22 @@ class Participant:
     """A participant of the room, whose properties follow the server's updates.
 
     Attributes:
-        sid: The id that the server gave its session; a participant that joins again gets another.
         identity: The identity, unique in the room, which calls and data are addressed to.
         permissions: The permissions of the participant.
     """
 
     def __init__(self, info: models.ParticipantInfo) -> None:
-        self.sid: Final = info.sid
         self.identity: Final = info.identity
         self._take(info)
 
     def _take(self, info: models.ParticipantInfo) -> None:
         self._info = info
         self.permissions = ParticipantPermissions.from_proto(info.permission)
+
+    @property
+    def sid(self) -> str:
+        """The id that the server gave its session; a participant that joins again gets another."""
+        return self._info.sid
 
     @property
     def name(self) -> str:

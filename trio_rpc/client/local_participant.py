@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, overload
 
-from livekit.protocol import models, rtc
+from livekit.protocol import models
 
 from ..data import SipDTMF, Transcription
 from ..errors import (
@@ -370,14 +370,9 @@ class LocalParticipant(Participant):
                 f"NOT_ALLOWED: the token of {self.identity!r} lacks the grant canUpdateOwnMetadata",
                 reason="NOT_ALLOWED",
             )
-        async with self._outbound.server_requests.changing:
-            await self._outbound.server_requests.update_metadata(
-                rtc.UpdateParticipantMetadata(
-                    metadata=self.metadata if metadata is None else metadata,
-                    name=self.name if name is None else name,
-                    attributes=attributes,
-                )
-            )
+        await self._outbound.own_changes.make(
+            self, metadata=metadata, name=name, attributes=attributes
+        )
 
     async def _publish(self, packet: models.DataPacket, failure: type[PublishDataError]) -> None:
         if (gone := self._outbound.disconnection) is not None:

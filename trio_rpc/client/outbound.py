@@ -14,6 +14,7 @@ from ..protocol.limits import SessionLimits
 from ..rpc.calls import Calls
 from ..streams.buffer import BufferContext
 from ..streams.outgoing import OutgoingStreams
+from .own_changes import OwnChanges
 from .server_requests import ServerRequests
 
 
@@ -33,6 +34,7 @@ class Outbound:
         remote_participants: The others in the room, by identity. The session's roster keeps it.
         packet_sender: Sends packets and signalling messages.
         server_requests: Our requests to the server.
+        own_changes: The changes of our description, which are made again after a rejoin.
         streams: The data streams that we send.
         calls: Our calls that wait for an answer.
         disconnection: The end of the session; None while we are in the room.
@@ -43,14 +45,27 @@ class Outbound:
     ) -> None:
         backend = context.backend
         self.checkpoint = backend.checkpoint
-        self.server_version = join.server_info.version or join.server_version
-        self.room_name = join.room.name
+        self._take(join)
         self.remote_participants: dict[str, RemoteParticipant] = {}
         self.packet_sender = PacketSender(link, join.participant)
         self.server_requests = ServerRequests(backend, self.packet_sender)
+        self.own_changes = OwnChanges(self.server_requests)
         self.streams = OutgoingStreams(backend, self.packet_sender, self)
         self.calls = Calls(self.packet_sender, self.streams, limits, context)
         self.disconnection: DisconnectedError | None = None
+
+    def _take(self, join: rtc.JoinResponse) -> None:
+        self.server_version = join.server_info.version or join.server_version
+        self.room_name = join.room.name
+
+    def restart(self, join: rtc.JoinResponse) -> None:
+        """Go on after a rejoin.
+
+        Args:
+            join: The server's response on joining.
+        """
+        self._take(join)
+        self.packet_sender.restart(join.participant)
 
     def end(self, disconnection: DisconnectedError) -> None:
         """Fail our requests to the server, and all calls and requests from now on."""

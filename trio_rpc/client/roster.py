@@ -68,12 +68,24 @@ class Roster:
 
     def reconcile(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
         """Apply the current state of all participants; those not listed have left meanwhile."""
-        present = {info.sid for info in infos}
+        present = {info.identity for info in infos}
         for participant in tuple(self.remote.values()):
-            if participant.sid not in present:
+            if participant.identity not in present:
                 yield from self._remove(participant)
         for info in infos:
             yield from self.apply(info)
+
+    def rejoin(
+        self, local: models.ParticipantInfo, infos: Sequence[models.ParticipantInfo]
+    ) -> Iterator[RoomEvent]:
+        """Begin another session, under another SID.
+
+        Args:
+            local: Ourselves.
+            infos: All others.
+        """
+        yield from _apply_changes(self.local, local)
+        yield from self.reconcile(infos)
 
     def _add(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
         participant = self.remote[info.identity] = RemoteParticipant(info, self._perform_rpc)

@@ -46,8 +46,7 @@ class ServerRequests:
         if self._disconnection is not None:
             await self._backend.checkpoint()
             raise _not_changed(self._disconnection) from self._disconnection
-        self._last_id += 1
-        request_id = update.request_id = self._last_id
+        request_id = update.request_id = self.next_id()
         send_channel, receive_channel = self._backend.open_memory_channel(1)
         request = rtc.SignalRequest(update_metadata=update)
         self._pending[request_id] = _Pending(request, send_channel)
@@ -72,6 +71,11 @@ class ServerRequests:
         if response.reason != rtc.RequestResponse.OK:
             reason = _reason_name(response.reason)
             raise SignalRequestError(f"{reason}: {response.message}", reason=reason)
+
+    def next_id(self) -> int:
+        """Return the id of another request."""
+        self._last_id += 1
+        return self._last_id
 
     def on_response(self, response: rtc.RequestResponse) -> None:
         """Handle a response of the server, or a refusal of something that was not a request."""

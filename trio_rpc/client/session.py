@@ -22,7 +22,18 @@ A session is one membership, with one identity and SID. A connection carries it:
     | the round trip                    | it is that of this path                              |
 
 When its connection is lost, the session goes on without one, until the `Supervisor` resumes it over
-another (rules L1 to L6) or gives up. Any other end of the connection is the loss of the room.
+another (rules L1 to L6), rejoins, or gives up. Any other end of the connection is the loss of the
+room.
+
+To rejoin is to begin another session on the server, with another SID. Here it is the same object:
+
+    | outlives a rejoin                 | ends or begins again                                 |
+    |-----------------------------------|------------------------------------------------------|
+    | methods, listeners, the nursery   | our SID                                              |
+    | running handlers                  | streams, both ways                                   |
+    | the filters of sequences          | our own sequence, and what is retained               |
+    | calls that were not sent          | calls that were sent                                 |
+    | requests to the server            | the roster, which is reconciled by identity          |
 
 The session's nursery runs the tasks of its connections, and one for each invocation of a method.
 When we leave or the room is lost, the session is over at once for callers and events; then the
@@ -227,7 +238,7 @@ class Session:
         """Go on without a connection, or record that the room is lost."""
         if self.is_over:
             return
-        if self._queue is None or end.ending is not Ending.LOST:
+        if self._queue is None or end.ending is Ending.FINAL:
             self.lose(end.reason, end.text)
             return
         self.connection_end = end
@@ -263,6 +274,40 @@ class Session:
         self.connection_end = None
         self._awaits_snapshot = True
         self.calls.on_connection_restored()
+
+    def rejoin(self, link: Link, join: rtc.JoinResponse) -> None:
+        """Go on in another session, over another link.
+
+        Args:
+            join: The server's response on joining.
+
+        Raises:
+            LinkClosedError: the link has ended already.
+        """
+        assert self._queue is not None
+        us, request = self.outbound.own_changes.restore(
+            self.local_participant._info, join.participant
+        )
+        requests = [request] if request is not None else []
+        requests += self.outbound.server_requests.unanswered()
+        greeting = [Frame(Channel.SIGNAL, each.SerializeToString()) for each in requests]
+        self._queue.restart(link, greeting)
+        self.outbound.restart(join)
+        self._ping_times = PingTimes.of(join)
+        self.connection = self._connect(link)
+        self.connection_end = None
+        self._awaits_snapshot = False
+        self.calls.on_connection_restored()
+        self.rpc.on_rejoined()
+        self._on_room(join.room)
+        self._on_roster_events(self.roster.rejoin(us, join.other_participants))
+        self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
+        self._emit(Reconnected(resumed=False))
+
+    def _on_room(self, room: models.Room) -> None:
+        old, self.room = self.room, room
+        if old.metadata != room.metadata:
+            self._emit(RoomMetadataChanged(old.metadata, room.metadata))
 
     def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
         """Reconcile the roster with the current participants, after a resume."""
@@ -311,9 +356,7 @@ class Session:
             case "request_response":
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
-                old, self.room = self.room, response.room_update.room
-                if old.metadata != self.room.metadata:
-                    self._emit(RoomMetadataChanged(old.metadata, self.room.metadata))
+                self._on_room(response.room_update.room)
             case kind:
                 logger.debug("ignored signalling of kind %s", kind)
 

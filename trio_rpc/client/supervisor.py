@@ -18,7 +18,7 @@ from ..concurrency import Backend, Event, Nursery
 from ..errors import ConnectError, DisconnectReason
 from ..links import Connector, Frame, Link, LinkClosedError
 from ..logs import peer_logger
-from .joining import NotResumedError, receive_resumption
+from .joining import NotResumedError, join_request, receive_join, receive_resumption
 from .reconnecting import Ending, ReconnectPolicy, Recovery, Step
 
 if TYPE_CHECKING:
@@ -97,31 +97,41 @@ class Supervisor:
         self._link_nursery.start_soon(_abandon, self._session.connection, self._holder)
         recovery = Recovery(policy, self._backend.current_time())
         step, delay = recovery.after(end.ending)
-        reason, why = end.reason, f"not resumed within {policy.give_up_after:g} s"
+        reason, why = end.reason, f"not restored within {policy.give_up_after:g} s"
         with self._backend.cancel_scope(deadline=recovery.give_up_at):
-            while step is Step.RESUME:
+            while step is not Step.END:
                 await self._backend.sleep(delay)
-                outcome = await self._try_to_resume()
+                outcome = await self._attempt(step)
                 if not isinstance(outcome, Ending):
                     return outcome
                 step, delay = recovery.after(outcome)
-            reason, why = DisconnectReason.STATE_MISMATCH, "the server could not resume it"
+            reason, why = DisconnectReason.JOIN_FAILURE, "the server does not accept our token"
         self._session.lose(reason, f"{end.text}; {why}")
         return None
 
-    async def _try_to_resume(self) -> list[Frame] | Ending:
+    async def _attempt(self, step: Step) -> list[Frame] | Ending:
+        """Make one attempt to resume, or to rejoin.
+
+        Returns:
+            The frames that came with the server's answer, or the way in which the attempt failed.
+        """
         holder = _LinkHolder(self._backend)
-        resumed = False
+        succeeded = False
         try:
             with self._backend.move_on_after(self._dialer.timeout):
                 token = await token_from(self._dialer.token)
-                request = self._session.resume_request()
+                resumes = step is Step.RESUME
+                request = self._session.resume_request() if resumes else join_request(resumes=True)
                 self._link_nursery.start_soon(holder.hold, self._dialer.connector, token, request)
                 link = await holder.wait_open()
-                answer, frames = await receive_resumption(link)
-                self._session.resume(link, answer)
+                if resumes:
+                    answer, frames = await receive_resumption(link)
+                    self._session.resume(link, answer)
+                else:
+                    join, frames = await receive_join(link)
+                    self._session.rejoin(link, join)
                 self._holder = holder
-                resumed = True
+                succeeded = True
                 return frames
         except NotResumedError:
             return Ending.RECONNECT
@@ -134,7 +144,7 @@ class Supervisor:
             # A failure of the program's connector or source of tokens: the next try may succeed.
             logger.exception("opening a connection failed")
         finally:
-            if not resumed:
+            if not succeeded:
                 holder.release()
         return Ending.LOST
 

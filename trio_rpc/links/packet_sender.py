@@ -30,12 +30,21 @@ class PacketSender:
 
     Attributes:
         round_trip: Seconds to the server and back, as last measured; 0 before that.
+        joins: The number of times that the room was joined. Packets that belong together, such as
+            those of a stream, are sent after the same join or not at all.
     """
 
     def __init__(self, link: SendQueue, us: models.ParticipantInfo) -> None:
         self.round_trip = 0.0
+        self.joins = 1
         self._stamp_bytes = _stamp_bytes(us)
         self._link = link
+        self._last_sequence = 0
+
+    def restart(self, us: models.ParticipantInfo) -> None:
+        """Number packets from 1 again: the room was joined again, under another SID."""
+        self.joins += 1
+        self._stamp_bytes = _stamp_bytes(us)
         self._last_sequence = 0
 
     def send_signal(self, request: rtc.SignalRequest) -> None:

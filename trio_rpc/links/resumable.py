@@ -120,6 +120,22 @@ class ResumableQueue:
         self._waiting_bytes = 0
         self._attached.set()
 
+    def restart(self, link: Link, greeting: Iterable[Frame]) -> None:
+        """Attach the first link of another session: packets of the last one are dropped.
+
+        Args:
+            link: The link, which is open.
+            greeting: The first frames.
+
+        Raises:
+            LinkClosedError: the link has ended already.
+        """
+        link.resend_nowait(greeting)
+        self.retained = RetainedPackets(self.retained.max_bytes)
+        self._link = link
+        self._waiting_bytes = 0
+        self._attached.set()
+
     @property
     def is_attached(self) -> bool:
         """Whether there is a link."""

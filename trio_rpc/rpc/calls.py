@@ -192,6 +192,7 @@ class Calls:
             if self._restored is not None:
                 call.scope.deadline = call.respond_by
                 await self._restored.wait()
+            call.was_sent = True
             if speaks_rpc_v2(call.callee):
                 await self._send_stream(call, payload)
             else:
@@ -247,6 +248,16 @@ class Calls:
         for call in self._pending.values():
             if not call.is_acknowledged:
                 call.scope.deadline = min(ack_by, call.respond_by)
+
+    def on_rejoined(self, why: str) -> None:
+        """Fail the calls that were sent in the last session.
+
+        Args:
+            why: The data of the errors, for people.
+        """
+        for call in self._pending.values():
+            if call.was_sent:
+                call.finish(_disconnected(f"{why}: the handler may have run"), CallEvent.LEFT)
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""

@@ -109,6 +109,12 @@ class RpcEndpoint:
         if self._invocations is not None:
             self._invocations.on_caller_left(identity)
 
+    def on_rejoined(self) -> None:
+        """End all streams, and the calls that were sent: the room was joined again."""
+        why = "the connection was lost, and the room joined again"
+        self._calls.on_rejoined(why)
+        self._incoming_streams.end_all(why)
+
     def expire(self) -> None:
         """Drop silent streams and expired ids of answered requests."""
         self._incoming_streams.give_up_silent()

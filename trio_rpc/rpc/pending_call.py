@@ -84,6 +84,7 @@ class PendingCall:
             scope around the call.
         send_channel, receive_channel: The channel of the outcome, with room for one.
         response: Takes the response, if that comes as a stream.
+        was_sent: Whether the request may have been sent, in part at least.
         charged: The bytes that were charged to the callee for a response inline in a header.
     """
 
@@ -96,6 +97,7 @@ class PendingCall:
     send_channel: SendChannel[Outcome]
     receive_channel: ReceiveChannel[Outcome]
     response: ResponseBody | None = None
+    was_sent: bool = False
     charged: int = 0
     _state: CallState = CallState.SENDING
     _held_back: RpcError | None = None

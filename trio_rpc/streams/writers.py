@@ -45,6 +45,7 @@ class StreamWriter(Generic[I]):
         self._info = info
         self._destinations = destinations
         self._abandon_timeout = abandon_timeout
+        self._join = packet_sender.joins
         self._next_index = 0
         self._closed = False
         # Chunks keep their order however many tasks write.
@@ -123,10 +124,21 @@ class StreamWriter(Generic[I]):
         return models.DataPacket(destination_identities=self._destinations)
 
     async def _send(self, packet: models.DataPacket, refresh: Refresh | None = None) -> None:
+        def check_and_refresh(packet: models.DataPacket) -> None:
+            self._check_join()
+            if refresh is not None:
+                refresh(packet)
+
+        self._check_join()
         try:
-            await self._packet_sender.send(packet, refresh)
+            await self._packet_sender.send(packet, check_and_refresh)
         except LinkClosedError as error:
             raise StreamError(f"not sent: {error}") from error
+
+    def _check_join(self) -> None:
+        """Refuse to go on after a rejoin: the receivers have ended the stream (L7)."""
+        if self._packet_sender.joins != self._join:
+            raise StreamError("the connection was lost, and the room joined again")
 
     async def __aenter__(self) -> Self:
         return self

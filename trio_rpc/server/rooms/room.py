@@ -121,9 +121,9 @@ class ServerRoom:
                 DisconnectReason.DUPLICATE_IDENTITY,
                 f"another participant joined as {member.identity!r}",
             )
-            others = (each for each in self.members.values() if each is not member)
-            self._announce_departures([previous], others)
-        self._announce(member, member, to_itself=False)
+            self._announce_replacement(previous, member)
+        else:
+            self._announce(member, member, to_itself=False)
 
     def activate(self, member: Member) -> None:
         """Announce that packets reach a member from now on."""
@@ -188,7 +188,7 @@ class ServerRoom:
             other.debts.on_departures(each.identity for each in departed)
         if not self.members:
             self._on_empty()
-        self._announce_departures(departed, self.members.values())
+        self._announce_all(self._end_sessions(departed), self.members.values(), SERVER)
 
     def has_calls_in_flight(self) -> bool:
         """Whether a member has yet to answer a call of another member, or of the server."""
@@ -226,12 +226,24 @@ class ServerRoom:
         frame = signal_frame(rtc.SignalResponse(update=update))
         return self._deliver(frame, self._told_of(member, to_itself=to_itself), cause)
 
+    def _announce_replacement(self, previous: Member, member: Member) -> None:
+        """Announce a participant's next session in one update with the end of its last (L8)."""
+        member.version += 1
+        infos = self._end_sessions([previous])
+        if not member.permissions.hidden:
+            infos.append(member.info())
+        self._announce_all(infos, self._others_than(member), member)
+
     def _told_of(self, member: Member, *, to_itself: bool) -> Iterable[Member]:
         if member.permissions.hidden:
             return (member,) if to_itself else ()
-        return (each for each in self.members.values() if to_itself or each is not member)
+        return self.members.values() if to_itself else self._others_than(member)
 
-    def _announce_departures(self, departed: Sequence[Member], receivers: Iterable[Member]) -> None:
+    def _others_than(self, member: Member) -> Iterable[Member]:
+        return (each for each in self.members.values() if each is not member)
+
+    def _end_sessions(self, departed: Sequence[Member]) -> list[models.ParticipantInfo]:
+        """End the sessions of members that were removed; return what the others are told."""
         visible: list[models.ParticipantInfo] = []
         for member in departed:
             for call in tuple(member.server_calls):
@@ -241,10 +253,14 @@ class ServerRoom:
             member.version += 1
             if not member.permissions.hidden:
                 visible.append(member.departure())
-        if visible:
-            update = rtc.ParticipantUpdate(participants=visible)
-            frame = signal_frame(rtc.SignalResponse(update=update))
-            self._deliver(frame, receivers, SERVER)
+        return visible
+
+    def _announce_all(
+        self, infos: Sequence[models.ParticipantInfo], receivers: Iterable[Member], cause: Cause
+    ) -> None:
+        if infos:
+            update = rtc.ParticipantUpdate(participants=infos)
+            self._deliver(signal_frame(rtc.SignalResponse(update=update)), receivers, cause)
 
     def _deliver(self, frame: Frame, members: Iterable[Member], cause: Cause) -> list[Member]:
         """Queue a frame that cannot wait; return the receivers whose queues are over half full."""
