@@ -110,6 +110,7 @@ class Participant:
     def _take(self, info: models.ParticipantInfo) -> None:
         self._info = info
         self.permissions = ParticipantPermissions.from_proto(info.permission)
+        self._capabilities = frozenset(info.capabilities)
 
     @property
     def sid(self) -> str:
@@ -149,7 +150,7 @@ class Participant:
     @property
     def capabilities(self) -> frozenset[int]:
         """The further abilities of the participant, as the numbers that it announced."""
-        return frozenset(self._info.capabilities)
+        return self._capabilities
 
     @property
     def track_publications(self) -> Mapping[str, Any]:

@@ -138,7 +138,7 @@ def test_answered_requests_are_known_until_their_deadline() -> None:
     answered = AnsweredRequests(budget)
     for caller, request_id, deadline in (("a", "1", 10.0), ("a", "2", 20.0), ("b", "1", 30.0)):
         budget.charge(caller, ANSWERED_REQUEST_BYTES)
-        answered.add(caller, request_id, deadline)
+        answered.add(caller, request_id, deadline, 0.0)
     assert answered.has("a", "1", 9.9)
     assert not answered.has("a", "1", 10.0)
     assert not answered.has("b", "2", 0.0)
@@ -156,7 +156,7 @@ def test_the_oldest_answered_requests_are_forgotten_first() -> None:
     answered = AnsweredRequests(budget)
     for number in range(MAX_ANSWERED_REQUESTS + 10):
         budget.charge("a", ANSWERED_REQUEST_BYTES)
-        answered.add("a", str(number), 10.0)
+        answered.add("a", str(number), 10.0, 0.0)
     assert not answered.has("a", "9", 0.0)
     assert answered.has("a", "10", 0.0)
     assert budget.held == MAX_ANSWERED_REQUESTS * ANSWERED_REQUEST_BYTES

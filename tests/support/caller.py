@@ -40,6 +40,7 @@ def calls_through(link: Any) -> Calls:
         streams=None,  # type: ignore[arg-type]
         limits=CallLimits(max_round_trip_latency=7.0, max_payload_bytes=MAX_PAYLOAD_BYTES),
         context=BufferContext(concurrency.current(), Budget(), MAX_PAYLOAD_BYTES),
+        participants={},
     )
 
 

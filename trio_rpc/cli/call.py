@@ -14,7 +14,7 @@ from attrs import Factory, define
 from ..client.room import Room
 from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
-from ..rpc.calls import check_call
+from ..rpc.call_arguments import check_call
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,

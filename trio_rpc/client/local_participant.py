@@ -23,7 +23,7 @@ from ..protocol import packets
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
 from ..protocol.stream_info import BYTES_MIME_TYPE
-from ..rpc.calls import check_call
+from ..rpc.call_arguments import check_call
 from ..rpc.methods import H, MethodRegistry
 from ..streams import (
     ByteStreamInfo,
@@ -104,7 +104,7 @@ class LocalParticipant(Participant):
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
                 f"{self.identity!r} cannot call itself",
             )
-        callee = outbound.remote_participants.get(destination_identity)
+        callee = outbound.callee(destination_identity, wait_for_ready=wait_for_ready)
         if callee is None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,

@@ -8,7 +8,7 @@ from livekit.protocol import rtc
 
 from ..errors import DisconnectedError
 from ..links.packet_sender import PacketSender, SendQueue
-from ..participant import RemoteParticipant
+from ..participant import Participant, RemoteParticipant
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.limits import SessionLimits
 from ..rpc.calls import Calls
@@ -51,7 +51,9 @@ class Outbound:
         self.server_requests = ServerRequests(backend, self.packet_sender)
         self.own_changes = OwnChanges(self.server_requests)
         self.streams = OutgoingStreams(backend, self.packet_sender, self)
-        self.calls = Calls(self.packet_sender, self.streams, limits, context)
+        self.calls = Calls(
+            self.packet_sender, self.streams, limits, context, self.remote_participants
+        )
         self.disconnection: DisconnectedError | None = None
 
     def _take(self, join: rtc.JoinResponse) -> None:
@@ -71,6 +73,17 @@ class Outbound:
         """Fail our requests to the server, and all calls and requests from now on."""
         self.disconnection = disconnection
         self.server_requests.end(disconnection)
+
+    def callee(self, identity: str, *, wait_for_ready: bool) -> Participant | None:
+        """Return a participant to call; None if there is none.
+
+        Args:
+            wait_for_ready: Whether it may be one that is expected back (L9).
+        """
+        callee = self.remote_participants.get(identity)
+        if callee is None and wait_for_ready:
+            return self.calls.returning.get(identity)
+        return callee
 
     # The receivers of a stream: `Receivers`
 

@@ -29,6 +29,10 @@ class Roster:
         local: Ourselves, whose changes come in the same updates.
         remote: The others, by identity, to be kept up to date.
         perform_rpc: Calls a method of one of them.
+
+    Attributes:
+        is_replacing: Whether the present event is the end of a session whose participant has
+            another one already.
     """
 
     def __init__(
@@ -40,6 +44,19 @@ class Roster:
         self.local = local
         self.remote = remote
         self._perform_rpc = perform_rpc
+        self.is_replacing = False
+
+    def update(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
+        """Yield the changes in an update, each once it is made."""
+        present = {
+            info.identity: info.sid
+            for info in infos
+            if info.state != models.ParticipantInfo.DISCONNECTED
+        }
+        for info in infos:
+            # The next session of the same participant implies the end of its last.
+            if present.get(info.identity, info.sid) == info.sid:
+                yield from self.apply(info)
 
     def apply(self, info: models.ParticipantInfo) -> Iterator[RoomEvent]:
         """Yield the changes in an update about one participant, each once it is made."""
@@ -56,7 +73,9 @@ class Roster:
                 yield from self._remove(known)
             return
         if known is not None and known.sid != info.sid:
+            self.is_replacing = True
             yield from self._remove(known)
+            self.is_replacing = False
             known = None
         if known is None:
             yield from self._add(info)

@@ -42,7 +42,7 @@ tasks end, handlers answer 1503, and the connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ from ..events import (
     ConnectionState,
     ConnectionStateChanged,
     Disconnected,
+    ParticipantConnected,
     ParticipantDisconnected,
     Reconnected,
     Reconnecting,
@@ -86,6 +87,9 @@ logger = peer_logger(__name__)
 #: The most publishers whose last numbers a request to resume lists: those that sent last. The
 #: request is part of a URL.
 _MAX_RECEIVE_STATES: Final = 256
+#: Seconds after a rejoin for which participants that were in the room before are expected back
+#: (L9): those that reconnect try for as long, unless set otherwise.
+RETURN_WINDOW: Final = 60.0
 
 
 class Session:
@@ -144,7 +148,13 @@ class Session:
         # Its receiving half
         self.calls = self.outbound.calls
         self.invocations = Invocations(
-            self.outbound.packet_sender, self.outbound.streams, registry, limits, context
+            self.outbound.packet_sender,
+            self.outbound.streams,
+            registry,
+            limits,
+            context,
+            self.outbound.remote_participants,
+            self.local_participant.sid,
         )
         self.rpc = RpcEndpoint(
             context,
@@ -170,6 +180,7 @@ class Session:
         """
         try:
             async with self._backend.open_nursery() as self._nursery:
+                self.calls.run_in(self._nursery)
                 self.invocations.run_in(self._nursery)
                 self._nursery.start_soon(serve_connections)
                 await self._leaving.wait()
@@ -298,9 +309,12 @@ class Session:
         self.connection_end = None
         self._awaits_snapshot = False
         self.calls.on_connection_restored()
-        self.rpc.on_rejoined()
         self._on_room(join.room)
-        self._on_roster_events(self.roster.rejoin(us, join.other_participants))
+        present = {info.identity for info in join.other_participants}
+        gone = {name: each for name, each in self.roster.remote.items() if name not in present}
+        until = self._backend.current_time() + RETURN_WINDOW
+        self.rpc.on_rejoined(us.sid, [*gone.values()], until)
+        self._on_roster_events(self.roster.rejoin(us, join.other_participants), gone)
         self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
         self._emit(Reconnected(resumed=False))
 
@@ -351,8 +365,7 @@ class Session:
             case "update" if self._awaits_snapshot:
                 self._on_snapshot(response.update)
             case "update":
-                for info in response.update.participants:
-                    self._on_participant(info)
+                self._on_roster_events(self.roster.update(response.update.participants))
             case "request_response":
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
@@ -373,13 +386,27 @@ class Session:
         if self._queue is not None:
             self._queue.retained.on_arrived(count)
 
-    def _on_participant(self, info: models.ParticipantInfo) -> None:
-        self._on_roster_events(self.roster.apply(info))
+    def _on_roster_events(
+        self, events: Iterable[RoomEvent], expected: Collection[str] = ()
+    ) -> None:
+        """Emit the events of the roster.
 
-    def _on_roster_events(self, events: Iterable[RoomEvent]) -> None:
+        Args:
+            expected: The identities of participants that have not left for good: they are expected
+                back (L9).
+        """
         for event in events:
-            if isinstance(event, ParticipantDisconnected):
-                self.rpc.on_participant_left(event.participant.identity)
+            match event:
+                case ParticipantDisconnected(participant) if participant.identity in expected:
+                    pass
+                case ParticipantDisconnected(participant) if self.roster.is_replacing:
+                    self.rpc.on_participant_replaced(participant)
+                case ParticipantDisconnected(participant):
+                    self.rpc.on_participant_left(participant)
+                case ParticipantConnected(participant):
+                    self.calls.on_arrival(participant.identity)
+                case _:
+                    pass
             self._emit(event)
         self.announce_roster_change()
 

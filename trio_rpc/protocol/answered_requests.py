@@ -1,64 +1,167 @@
-"""The ids of requests that were answered, so that no handler runs twice for one (B1). No I/O."""
+"""The requests that were answered, and their outcomes (rules B1 and L7). No I/O.
+
+No handler runs twice for one id, so ids are remembered. The outcomes are kept for callers that may
+ask again, under the same id, after a lost connection.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import Factory, define
 
-from .budgets import Budget
+from ..errors import RpcError
+from .budgets import Budget, BudgetExceededError
 
 #: The answered requests remembered of one caller; the oldest are forgotten first.
 MAX_ANSWERED_REQUESTS: Final = 10_000
 #: Seconds after its answer for which a request is remembered at the most. Its deadline may be
 #: weeks away, and who is hidden, or has left before the request came, is never seen to leave.
 MAX_REMEMBERED: Final = 300.0
-#: The bytes charged for remembering one.
+#: The bytes charged for remembering one, without its outcome.
 ANSWERED_REQUEST_BYTES: Final = 384
+#: The part of a budget that outcomes may take: one in so many bytes.
+_OUTCOMES_PART: Final = 4
+#: The bytes charged for an error besides its texts.
+_ERROR_BYTES: Final = 512
+#: The callers of whom requests were forgotten early, each with the deadline of the last of them.
+_MAX_FORGETFUL: Final = 1_000
+
+#: The outcome of an invocation.
+Outcome: TypeAlias = "str | RpcError"
+
+
+@define(eq=False)
+class _OfCaller:
+    # Both with the oldest first; an outcome is dropped together with its request, or before
+    deadlines: OrderedDict[str, float] = Factory(OrderedDict[str, float])
+    outcomes: OrderedDict[str, Outcome] = Factory(OrderedDict[str, Outcome])
+    outcome_bytes: int = 0
 
 
 @define(eq=False)
 class AnsweredRequests:
-    """Answered requests by caller, each until its deadline or until its caller has left.
+    """Answered requests by caller, each until its deadline.
 
     Args:
-        budget: Charged for the ids that are remembered.
+        budget: Charged for the ids that are remembered, and the outcomes.
     """
 
     _budget: Budget
-    _deadlines: dict[str, OrderedDict[str, float]] = Factory(dict[str, OrderedDict[str, float]])
+    _callers: dict[str, _OfCaller] = Factory(dict[str, _OfCaller])
+    _outcome_bytes: int = 0
+    # The deadlines until which requests may be unknown although they were answered: of one caller,
+    # and of all
+    _forgotten_until: OrderedDict[str, float] = Factory(OrderedDict[str, float])
+    _all_forgotten_until: float = 0.0
 
-    def add(self, caller: str, request_id: str, deadline: float) -> None:
-        """Remember a request until its deadline; `ANSWERED_REQUEST_BYTES` are charged already."""
-        deadlines = self._deadlines.get(caller)
-        if deadlines is None:
-            deadlines = self._deadlines[caller] = OrderedDict()
-        elif request_id in deadlines:
+    def add(
+        self,
+        caller: str,
+        request_id: str,
+        deadline: float,
+        now: float,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Remember a request until its deadline; `ANSWERED_REQUEST_BYTES` are charged already.
+
+        Args:
+            outcome: The outcome to keep as well; it is not kept where there is no room.
+        """
+        of_caller = self._callers.get(caller)
+        if of_caller is None:
+            of_caller = self._callers[caller] = _OfCaller()
+        deadlines = of_caller.deadlines
+        if request_id in deadlines:
             self._forget(caller, (request_id,))
         elif len(deadlines) >= MAX_ANSWERED_REQUESTS:
-            self._forget(caller, (next(iter(deadlines)),))
+            oldest, its_deadline = next(iter(deadlines.items()))
+            self._forget_early(caller, its_deadline)
+            self._forget(caller, (oldest,))
+        if deadline > now + MAX_REMEMBERED:
+            self._forget_early(caller, deadline)
+            deadline = now + MAX_REMEMBERED
         deadlines[request_id] = deadline
+        if outcome is not None:
+            self._keep(caller, of_caller, request_id, outcome)
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
         """Whether a request was answered and its deadline has not passed."""
-        deadlines = self._deadlines.get(caller)
-        return deadlines is not None and deadlines.get(request_id, now) > now
+        of_caller = self._callers.get(caller)
+        return of_caller is not None and of_caller.deadlines.get(request_id, now) > now
+
+    def outcome(self, caller: str, request_id: str) -> Outcome | None:
+        """Return the outcome of an answered request; None if it is not kept."""
+        of_caller = self._callers.get(caller)
+        return None if of_caller is None else of_caller.outcomes.get(request_id)
+
+    def may_have_forgotten(self, caller: str, now: float) -> bool:
+        """Whether a request that is not known may have been answered nevertheless."""
+        return max(self._forgotten_until.get(caller, 0.0), self._all_forgotten_until) > now
 
     def forget_expired(self, now: float) -> None:
         """Forget the requests whose deadline has passed."""
-        for caller, deadlines in tuple(self._deadlines.items()):
+        for caller, of_caller in tuple(self._callers.items()):
+            deadlines = of_caller.deadlines
             self._forget(caller, [each for each, deadline in deadlines.items() if deadline <= now])
             if not deadlines:
-                del self._deadlines[caller]
+                del self._callers[caller]
+        for caller in [each for each, until in self._forgotten_until.items() if until <= now]:
+            del self._forgotten_until[caller]
 
     def forget_caller(self, caller: str) -> None:
-        """Forget the requests of a caller that has left."""
-        self._forget(caller, tuple(self._deadlines.get(caller, ())))
-        self._deadlines.pop(caller, None)
+        """Forget the requests of a caller that has left, and will not ask again."""
+        if (of_caller := self._callers.get(caller)) is not None:
+            self._forget(caller, tuple(of_caller.deadlines))
+            del self._callers[caller]
+        self._forgotten_until.pop(caller, None)
+
+    def _keep(self, caller: str, of_caller: _OfCaller, request_id: str, outcome: Outcome) -> None:
+        size = _size(outcome)
+        most = self._budget.max_peer_bytes // _OUTCOMES_PART
+        most_of_all = self._budget.max_peers_bytes // _OUTCOMES_PART
+        while of_caller.outcomes and (
+            of_caller.outcome_bytes + size > most or self._outcome_bytes + size > most_of_all
+        ):
+            self._drop_outcome(caller, of_caller, next(iter(of_caller.outcomes)))
+        if size > most or self._outcome_bytes + size > most_of_all:
+            return
+        try:
+            self._budget.charge(caller, size)
+        except BudgetExceededError:
+            return
+        of_caller.outcomes[request_id] = outcome
+        of_caller.outcome_bytes += size
+        self._outcome_bytes += size
+
+    def _drop_outcome(self, caller: str, of_caller: _OfCaller, request_id: str) -> None:
+        if (outcome := of_caller.outcomes.pop(request_id, None)) is not None:
+            size = _size(outcome)
+            of_caller.outcome_bytes -= size
+            self._outcome_bytes -= size
+            self._budget.refund(caller, size)
 
     def _forget(self, caller: str, request_ids: Iterable[str]) -> None:
+        of_caller = self._callers[caller]
         for request_id in request_ids:
-            del self._deadlines[caller][request_id]
+            self._drop_outcome(caller, of_caller, request_id)
+            del of_caller.deadlines[request_id]
             self._budget.refund(caller, ANSWERED_REQUEST_BYTES)
+
+    def _forget_early(self, caller: str, deadline: float) -> None:
+        """Record that a request is forgotten before its deadline."""
+        until = max(self._forgotten_until.pop(caller, 0.0), deadline)
+        self._forgotten_until[caller] = until
+        if len(self._forgotten_until) > _MAX_FORGETFUL:
+            _, earlier = self._forgotten_until.popitem(last=False)
+            self._all_forgotten_until = max(self._all_forgotten_until, earlier)
+
+
+def _size(outcome: Outcome) -> int:
+    """Return the bytes that are charged for an outcome."""
+    if isinstance(outcome, str):
+        return sys.getsizeof(outcome)
+    return sys.getsizeof(outcome.message) + sys.getsizeof(outcome.data) + _ERROR_BYTES

@@ -50,6 +50,11 @@ def inflates(peer: Participant) -> bool:
     return CAN_INFLATE in peer.capabilities
 
 
+def resumes(peer: Participant) -> bool:
+    """Whether `peer` comes back after a lost connection, and remembers outcomes (L6 to L8)."""
+    return CAN_RESUME in peer.capabilities
+
+
 def takes_cancellation(peer: Participant) -> bool:
     """Whether `peer` understands the cancellation of calls."""
     return CAN_CANCEL in peer.capabilities

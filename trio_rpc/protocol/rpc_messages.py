@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from livekit.protocol import models
 
 from ..errors import RpcError
@@ -33,6 +33,8 @@ _ID: Final = REQUEST_ID_ATTRIBUTE
 _METHOD: Final = "lk.rpc_request_method"
 _TIMEOUT: Final = "lk.rpc_request_response_timeout_ms"
 _VERSION: Final = "lk.rpc_request_version"
+#: The SID of the callee's session that a repeated request was sent to first (L8); ours alone.
+_AGAIN: Final = "trio_rpc.again"
 
 
 def rpc_request(
@@ -114,6 +116,25 @@ def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> Te
             _VERSION: _VERSION_TEXT,
         },
     )
+
+
+def repeat_info(
+    stream_id: str, request_id: str, method: str, timeout_ms: int, size: int, first_sid: str
+) -> TextStreamInfo:
+    """Return the info of the stream of a request that is sent again (L8).
+
+    Args:
+        stream_id: Another id than that of any earlier stream, which may not have ended.
+        first_sid: The SID of the callee's session that the request was sent to first.
+    """
+    info = request_info(request_id, method, timeout_ms, size)
+    attributes = {**info.attributes, _AGAIN: first_sid}
+    return evolve(info, stream_id=stream_id, attributes=attributes)
+
+
+def first_sid_of(attributes: Mapping[str, str]) -> str:
+    """Return the SID that a repeated request was sent to first; `""` if it is no repeat."""
+    return attributes.get(_AGAIN, "")
 
 
 def set_timeout(header: models.DataStream.Header, timeout_ms: int) -> None:

@@ -16,13 +16,13 @@ callee, are ignored. `pending_call` has the states of a call in a table.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from livekit.protocol import models
 
-from ..concurrency import Event
+from ..concurrency import Event, Nursery
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
@@ -31,10 +31,8 @@ from ..participant import Participant
 from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
 from ..protocol.limits import (
-    MAX_METHOD_BYTES,
     MAX_PAYLOAD_BYTES,
     CallLimits,
-    utf8_length,
     wire_timeout_ms,
 )
 from ..protocol.rpc_messages import (
@@ -48,7 +46,10 @@ from ..protocol.rpc_messages import (
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
+from .call_arguments import check_payload_size
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
+from .repeats import Repeats
+from .returning import Returning
 
 logger = peer_logger(__name__)
 
@@ -58,46 +59,15 @@ _GAVE_UP_WITHIN: Final = 0.05
 DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
 
 
-def check_call(method: object, payload: object, response_timeout: float) -> None:
-    """Validate the arguments of a call (rule C11).
-
-    Raises:
-        TypeError: `method` or `payload` is not a `str`.
-        ValueError: the method's name is empty or too long, the timeout not positive, or the payload
-            not Unicode.
-    """
-    if not isinstance(method, str):
-        raise TypeError(f"the name of a method is a str, not {type(method).__name__}")
-    if not isinstance(payload, str):
-        raise TypeError(
-            f"the payload of a call is a str, not {type(payload).__name__}: encode it, as JSON say"
-        )
-    if not 1 <= utf8_length(method) <= MAX_METHOD_BYTES:
-        raise ValueError(
-            f"the name of a method has 1 to {MAX_METHOD_BYTES} UTF-8 bytes, "
-            f"not {utf8_length(method):,}"
-        )
-    if math.isnan(response_timeout) or response_timeout <= 0:
-        raise ValueError(f"response_timeout is a number of seconds above 0, not {response_timeout}")
-    utf8_length(payload)
-
-
-def check_payload_size(payload: str, max_bytes: int) -> None:
-    """Refuse a payload that is larger than the callee takes (rule C10).
-
-    Raises:
-        RpcError: 1402.
-    """
-    size = utf8_length(payload)
-    if size > max_bytes:
-        raise RpcError.built_in(
-            RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
-            f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
-        )
-
-
 class Calls:
-    """The pending calls of one session."""
+    """The pending calls of one session.
+
+    Args:
+        participants: The other participants in the room, by identity.
+
+    Attributes:
+        returning: The participants that are expected back after a rejoin (L9).
+    """
 
     def __init__(
         self,
@@ -105,18 +75,34 @@ class Calls:
         streams: OutgoingStreams,
         limits: CallLimits,
         context: BufferContext,
+        participants: Mapping[str, Participant],
     ) -> None:
         self._backend = context.backend
         self._context = context
         self._packet_sender = packet_sender
         self._streams = streams
         self._limits = limits
+        self._participants = participants
         self._pending: dict[str, PendingCall] = {}
+        self.returning = Returning(self._backend)
+        self._repeats = Repeats(
+            self._backend,
+            packet_sender,
+            streams,
+            participants,
+            self.returning,
+            self._timeout_ms,
+            self._restart_clock,
+        )
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def run_in(self, nursery: Nursery) -> None:
+        """Send calls again in a nursery from here on."""
+        self._repeats.run_in(nursery)
 
     async def perform(
         self,
@@ -150,13 +136,15 @@ class Calls:
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
         channel = self._backend.open_queue(1)
-        call = PendingCall(callee, method, make_uuid(), scope, respond_by, wait_until, *channel)
+        call = PendingCall(
+            callee, method, make_uuid(), scope, respond_by, wait_until, *channel, payload=payload
+        )
         self._pending[call.request_id] = call
         outcome: Outcome | None = None
         try:
             try:
                 with scope:
-                    outcome = await self._exchange(call, payload)
+                    outcome = await self._exchange(call)
                 if scope.cancelled_caught:
                     outcome = await self._receive_late(call)
             finally:
@@ -186,17 +174,16 @@ class Calls:
                 return broken(error)
         return None
 
-    async def _exchange(self, call: PendingCall, payload: str) -> Outcome | None:
+    async def _exchange(self, call: PendingCall) -> Outcome | None:
         """Send the request and wait for its outcome."""
+        if (self._restored is not None or len(self.returning)) and not await self._is_ready(call):
+            return call.take_outcome()
+        call.first_sid = call.callee.sid
         try:
-            if self._restored is not None:
-                call.scope.deadline = call.respond_by
-                await self._restored.wait()
-            call.was_sent = True
             if speaks_rpc_v2(call.callee):
-                await self._send_stream(call, payload)
+                await self._send_stream(call)
             else:
-                await self._send_packet(call, payload)
+                await self._send_packet(call)
         except (LinkClosedError, StreamError) as error:
             # Unless we left while the request waited for room: that is 1503, and comes first.
             what = f"the request to {call.callee.identity!r} was not sent: {error}"
@@ -210,13 +197,42 @@ class Calls:
             self._packet_sender.flush_nowait()
         return await call.receive_channel.receive()
 
+    async def _is_ready(self, call: PendingCall) -> bool:
+        """Wait for the connection, and for a callee that is expected back (L9).
+
+        Returns:
+            Whether the request can be sent; otherwise the call has an outcome.
+        """
+        call.scope.deadline = call.respond_by
+        identity = call.callee.identity
+        while (callee := self._participants.get(identity)) is None or self._restored is not None:
+            if self._restored is not None:
+                await self._restored.wait()
+            elif identity in self.returning:
+                await self.returning.wait(identity)
+            else:
+                call.finish(_not_found(identity))
+                return False
+        call.callee = callee
+        self._restart_clock(call)
+        return True
+
     async def _receive_late(self, call: PendingCall) -> Outcome | None:
-        """Wait for an outcome that outlasts the timeout for the ack; None if there is none in time.
+        """Wait for the outcome after the timeout for the ack, or when sending was interrupted.
+
+        Returns:
+            The outcome; None if there is none in time.
 
         Few calls take so long; for all others, moving the deadline at each ack would cost more.
         """
         # The outcome may have come at the last moment, or while the request was being sent.
         outcome = call.take_outcome()
+        if outcome is None and call.is_interrupted:
+            call.scope = self._backend.cancel_scope()
+            self._restart_clock(call)
+            with call.scope:
+                return await call.receive_channel.receive()
+            outcome = call.take_outcome()
         if outcome is None and call.is_acknowledged:
             with self._backend.cancel_scope(deadline=call.respond_by):
                 return await call.receive_channel.receive()
@@ -225,6 +241,7 @@ class Calls:
 
     def _forget(self, call: PendingCall) -> None:
         del self._pending[call.request_id]
+        self._repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
             # Cancels the handler, if the callee supports that; best effort.
             with suppress(LinkFullError, LinkClosedError):
@@ -237,27 +254,61 @@ class Calls:
         self._restored = self._backend.event()
         for call in self._pending.values():
             if not call.is_acknowledged:
-                call.scope.deadline = call.respond_by
+                self._restart_clock(call)
 
     def on_connection_restored(self) -> None:
         """Restart the timeouts for acks."""
         assert self._restored is not None
         self._restored.set()
         self._restored = None
-        ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
         for call in self._pending.values():
             if not call.is_acknowledged:
-                call.scope.deadline = min(ack_by, call.respond_by)
+                self._restart_clock(call)
 
-    def on_rejoined(self, why: str) -> None:
-        """Fail the calls that were sent in the last session.
+    def _restart_clock(self, call: PendingCall) -> None:
+        """Restart the timeout for the ack of a call, or suspend it (C2)."""
+        if self._restored is not None or call.is_acknowledged or call.awaits_return:
+            call.scope.deadline = call.respond_by
+        else:
+            ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
+            call.scope.deadline = min(ack_by, call.respond_by)
+
+    def on_rejoined(self, why: str, gone: Sequence[Participant], until: float) -> None:
+        """Send the calls again that were sent in the last session (L8).
 
         Args:
-            why: The data of the errors, for people.
+            why: The reason for calls that fail instead, for people.
+            gone: The participants that are not in the room any more; they are expected back.
+            until: The time at which they are given up, on the event loop's clock.
         """
-        for call in self._pending.values():
-            if call.was_sent:
-                call.finish(_disconnected(f"{why}: the handler may have run"), CallEvent.LEFT)
+        self.returning.expect(gone, until)
+        for call in tuple(self._pending.values()):
+            self._repeats.add(call, why)
+
+    def on_callee_replaced(self, identity: str) -> None:
+        """Send the calls to a participant again, in its next session (L8)."""
+        for call in tuple(self._pending.values()):
+            if call.callee.identity == identity:
+                self._repeats.add(call, f"{identity!r} left the room, and joined again")
+
+    def on_arrival(self, identity: str) -> None:
+        """Go on with the calls to a participant that was expected back (L9)."""
+        if self.returning.remove(identity):
+            for call in self._awaiting(identity):
+                self._repeats.add(call, f"{identity!r} joined again")
+
+    def expire(self) -> None:
+        """Fail the calls to participants that have not come back in time."""
+        for identity in self.returning.remove_expired(self._backend.current_time()):
+            for call in self._awaiting(identity):
+                call.finish(_not_back(call), CallEvent.LEFT)
+
+    def _awaiting(self, identity: str) -> list[PendingCall]:
+        return [
+            call
+            for call in self._pending.values()
+            if call.awaits_return and call.callee.identity == identity
+        ]
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
@@ -340,21 +391,21 @@ class Calls:
         remaining = call.wait_until - self._backend.current_time()
         return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
 
-    async def _send_packet(self, call: PendingCall, payload: str) -> None:
+    async def _send_packet(self, call: PendingCall) -> None:
         def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
         timeout_ms = self._timeout_ms(call)
         request = rpc_request(
-            call.callee.identity, call.request_id, call.method, payload, timeout_ms
+            call.callee.identity, call.request_id, call.method, call.payload, timeout_ms
         )
         await self._packet_sender.send(request, refresh)
 
-    async def _send_stream(self, call: PendingCall, payload: str) -> None:
+    async def _send_stream(self, call: PendingCall) -> None:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        content = payload.encode()
+        content = call.payload.encode()
         info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
         await self._streams.send_whole(
             info, content, [call.callee.identity], refresh=refresh, abandon_timeout=0
@@ -367,6 +418,10 @@ class Calls:
     def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
         latency = self._limits.max_round_trip_latency
         method = call.method
+        if call.awaits_return:
+            return _not_back(call)
+        if not call.first_sid and call.callee.identity in self.returning:
+            return _not_found(call.callee.identity)
         if call.is_acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
@@ -377,6 +432,15 @@ class Calls:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
             what = f"did not acknowledge {method!r} within {latency:g} s"
         return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
+
+
+def _not_found(identity: str) -> RpcError:
+    what = f"no participant {identity!r} is in the room"
+    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+
+
+def _not_back(call: PendingCall) -> RpcError:
+    return _disconnected(f"{call.callee.identity!r} did not come back: the handler may have run")
 
 
 def _disconnected(reason: str) -> RpcError:

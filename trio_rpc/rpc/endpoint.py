@@ -11,12 +11,14 @@ A participant has both halves; the server, which calls and has no methods, has o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from livekit.protocol import models
 
 from ..errors import DisconnectedError
 from ..logs import peer_logger
+from ..participant import Participant
 from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.incoming import (
@@ -102,21 +104,45 @@ class RpcEndpoint:
                 return False
         return True
 
-    def on_participant_left(self, identity: str) -> None:
+    def on_participant_left(self, participant: Participant) -> None:
         """Fail the calls to a participant that has left, and end its streams."""
+        identity = participant.identity
         self._calls.fail(f"{identity!r} left the room", identity)
-        self._incoming_streams.on_sender_left(identity)
-        if self._invocations is not None:
-            self._invocations.on_caller_left(identity)
+        self._end_session(participant)
 
-    def on_rejoined(self) -> None:
-        """End all streams, and the calls that were sent: the room was joined again."""
+    def on_participant_replaced(self, participant: Participant) -> None:
+        """Go on with the next session of a participant (L8).
+
+        Args:
+            participant: Its last session.
+        """
+        self._calls.on_callee_replaced(participant.identity)
+        self._end_session(participant)
+
+    def _end_session(self, participant: Participant) -> None:
+        if self._invocations is not None:
+            self._invocations.on_caller_left(participant)
+        self._incoming_streams.on_sender_left(participant.identity)
+
+    def on_rejoined(self, sid: str, gone: Sequence[Participant], until: float) -> None:
+        """End all streams, and send calls again: the room was joined again.
+
+        Args:
+            sid: Our SID.
+            gone: The participants that are not in the room any more; they are expected back (L9).
+            until: The time at which they are given up, on the event loop's clock.
+        """
         why = "the connection was lost, and the room joined again"
-        self._calls.on_rejoined(why)
+        self._calls.on_rejoined(why, gone, until)
+        if self._invocations is not None:
+            self._invocations.on_rejoined(sid)
+            for participant in gone:
+                self._invocations.on_caller_left(participant)
         self._incoming_streams.end_all(why)
 
     def expire(self) -> None:
-        """Drop silent streams and expired ids of answered requests."""
+        """Drop what has waited for too long: streams, ids, and callees that do not come back."""
+        self._calls.expire()
         self._incoming_streams.give_up_silent()
         if self._invocations is not None:
             self._invocations.forget_expired()

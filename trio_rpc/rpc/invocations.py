@@ -18,6 +18,7 @@ behalf of a caller, from the request to its answer, is charged to the caller's b
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from livekit.protocol import models
@@ -27,20 +28,19 @@ from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
+from ..participant import Participant
 from ..protocol.answered_requests import (
     ANSWERED_REQUEST_BYTES,
-    MAX_REMEMBERED,
     AnsweredRequests,
+    Outcome,
 )
 from ..protocol.budgets import BudgetExceededError
+from ..protocol.capabilities import resumes
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.rpc_messages import (
     RPC_VERSION,
     STREAM_RPC_VERSION,
-    request_id_of,
-    response_info,
     rpc_ack,
-    rpc_response,
 )
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
@@ -48,17 +48,20 @@ from ..streams.outgoing import OutgoingStreams
 from .deadlines import Deadlines
 from .handler_slots import HandlerSlots, TooManyWaitingError
 from .methods import MethodRegistry, RpcInvocationData, call_handler
+from .repeated_requests import RepeatedRequests
 from .replies import Replies
 from .requests import (
     FAILED,
     GAVE_UP,
     LEFT,
+    REQUEST_BYTES,
     Request,
     RequestBody,
     late,
     not_taken,
     read_request,
     refusal_of,
+    unknown_fate,
 )
 
 logger = peer_logger(__name__)
@@ -69,8 +72,6 @@ DEFAULT_MAX_CONCURRENT_HANDLERS: Final = 1000
 DEFAULT_MAX_WAITING_REQUESTS: Final = 10_000
 #: The blocking functions among them, each in a thread: the default of trio and anyio.
 _MAX_HANDLER_THREADS: Final = 40
-#: The bytes charged for a request besides its payload, until it is answered.
-_REQUEST_BYTES: Final = 2048
 
 
 class Invocations:
@@ -79,6 +80,8 @@ class Invocations:
     Args:
         registry: Our methods.
         context: The common part of all buffers of the session, such as the budget.
+        participants: The other participants in the room, by identity.
+        sid: Our SID.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class Invocations:
         registry: MethodRegistry,
         limits: SessionLimits,
         context: BufferContext,
+        participants: Mapping[str, Participant],
+        sid: str,
     ) -> None:
         self._backend = context.backend
         self._packet_sender = packet_sender
-        self._streams = streams
+        self._participants = participants
         self._registry = registry
         self._limits = limits
         self._context = context
@@ -100,10 +105,13 @@ class Invocations:
             min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
         )
         self._nursery: Nursery
-        self._replies = Replies(packet_sender)
+        self._replies = Replies(packet_sender, streams)
         # Requests that are not answered yet, by caller and id
         self._unanswered: dict[tuple[str, str], Request] = {}
         self._answered = AnsweredRequests(self._budget)
+        self._repeats = RepeatedRequests(
+            self._backend, self._answered, self._replies, self._budget, sid
+        )
         self._slots: HandlerSlots[Request] = HandlerSlots(
             limits.max_concurrent_handlers, limits.max_waiting_requests
         )
@@ -119,6 +127,7 @@ class Invocations:
         """Start the tasks of requests in a nursery from here on."""
         self._nursery = nursery
         self._replies.run_in(nursery)
+        self._repeats.run_in(nursery)
 
     # Requests come in
 
@@ -166,8 +175,13 @@ class Invocations:
 
     def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
         """Answer 1500 to a request whose stream was refused."""
-        request = Request(caller, request_id_of(header.attributes), STREAM_RPC_VERSION)
-        if request.id and (caller, request.id) not in self._unanswered:
+        request = read_request(caller, header)
+        if not request.id:
+            return
+        if request.again:
+            # Whatever became of the first try, this one is not taken.
+            self._refuse(request, unknown_fate(why))
+        elif (caller, request.id) not in self._unanswered:
             self._refuse(request, not_taken(why))
 
     def cancel(self, caller: str, request_id: str) -> None:
@@ -185,15 +199,39 @@ class Invocations:
         """Forget the answered requests whose deadline has passed."""
         self._answered.forget_expired(self._backend.current_time())
 
-    def on_caller_left(self, caller: str) -> None:
-        """Forget the answered requests of a participant that has left, and remember no more.
+    def on_caller_left(self, caller: Participant) -> None:
+        """Forget the answered requests of a participant that has left, unless it may come back.
 
         Its handlers run on to their deadlines, as LiveKit's do.
         """
+        if resumes(caller):
+            self._drop_incomplete(caller.identity)
+            return
         for request in self._unanswered.values():
-            if request.caller == caller:
+            if request.caller == caller.identity:
                 request.is_remembered = False
-        self._answered.forget_caller(caller)
+        self._answered.forget_caller(caller.identity)
+
+    def on_rejoined(self, sid: str) -> None:
+        """Go on in another session.
+
+        Args:
+            sid: Our SID.
+        """
+        self._repeats.on_rejoined(sid)
+        self._drop_incomplete()
+
+    def _drop_incomplete(self, caller: str | None = None) -> None:
+        """Drop requests whose rest will not come; a repeat would come as a whole (L8).
+
+        Args:
+            caller: The identity of the caller; None for all.
+        """
+        for request in tuple(self._waiting):
+            body = request.body
+            if caller in (None, request.caller) and body is not None and not body.has_ended:
+                request.is_remembered = False
+                self._close(request)
 
     def end(self) -> None:
         """Answer 1503 to requests that have no task yet: the session ends (A12)."""
@@ -209,21 +247,30 @@ class Invocations:
             return False
         key = request.caller, request.id
         now = self._backend.current_time()
-        if key in self._unanswered or self._answered.has(*key, now):
-            logger.debug("ignored a request of %s with an id that came before", request.caller)
+        running = self._unanswered.get(key)
+        if running is not None or self._answered.has(*key, now):
+            if request.again:
+                self._repeats.answer(request, running)
+            else:
+                logger.debug("ignored a request of %s with an id that came before", request.caller)
+            return False
+        if request.again and (unknown := self._repeats.refusal_of(request)) is not None:
+            self._refuse(request, unknown)
             return False
         request.handler = self._registry.get(request.method)
         if refusal := refusal_of(request):
             self._refuse(request, refusal)
             return False
         request.deadline = now + request.timeout_ms / 1000
-        size = _REQUEST_BYTES + sys.getsizeof(request.payload)
+        size = REQUEST_BYTES + sys.getsizeof(request.payload)
         try:
             self._budget.charge(request.caller, size)
         except BudgetExceededError as error:
             self._refuse(request, not_taken(str(error)))
             return False
         request.charged = size
+        caller = self._participants.get(request.caller)
+        request.keeps_outcome = caller is not None and resumes(caller)
         self._unanswered[key] = request
         return True
 
@@ -236,6 +283,7 @@ class Invocations:
         try:
             has_slot = self._slots.reserve(request)
         except TooManyWaitingError as error:
+            request.is_remembered = False
             self._close(request)
             self._refuse(request, not_taken(str(error)))
             return
@@ -275,17 +323,20 @@ class Invocations:
 
     def _answer_waiting(self, request: Request, error: RpcError) -> None:
         self._slots.remove(request)
-        self._respond_nowait(request, error)
-        self._close(request)
+        self._replies.respond_nowait(request, error)
+        self._close(request, error)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         """Refuse a request, of which nothing is kept."""
         if not request.acknowledged:
             self._replies.send(rpc_ack(request.caller, request.id))
-        self._respond_nowait(request, error)
+        self._replies.respond_nowait(request, error)
 
-    def _close(self, request: Request) -> None:
-        """Release everything that was held for a request, except its id."""
+    def _close(self, request: Request, outcome: Outcome | None = None) -> None:
+        """Release everything that was held for a request, except its id and its outcome.
+
+        The outcome is kept for a caller that may ask again (L7).
+        """
         if request.acknowledged:
             self._waiting.discard(request)
         del self._unanswered[request.caller, request.id]
@@ -295,15 +346,17 @@ class Invocations:
             request.body = None
         if request.is_remembered:
             self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
-            until = min(request.deadline, self._backend.current_time() + MAX_REMEMBERED)
-            self._answered.add(request.caller, request.id, until)
+            now = self._backend.current_time()
+            if not request.keeps_outcome:
+                outcome = None
+            self._answered.add(request.caller, request.id, request.deadline, now, outcome)
         else:
             self._budget.refund(request.caller, request.charged)
 
     # A request's task
 
     async def _answer(self, request: Request) -> None:
-        outcome: str | RpcError = LEFT
+        outcome: Outcome = LEFT
         try:
             if request.acknowledged:
                 # The slot is that of a handler that has ended, perhaps because all are cancelled.
@@ -317,29 +370,28 @@ class Invocations:
         except CANCELLED:
             # Waiting is over, but a final response may still be queued.
             is_small = isinstance(outcome, RpcError) or utf8_length(outcome) <= MAX_PAYLOAD_BYTES
-            self._respond_nowait(request, outcome if is_small else LEFT)
+            self._replies.respond_nowait(request, outcome if is_small else LEFT)
             raise
         except Exception:
             # A failure of ours: it concerns this request alone (B3).
             logger.exception("answering a request of %s failed", request.caller)
-            self._respond_nowait(request, FAILED)
+            self._replies.respond_nowait(request, FAILED)
         finally:
-            self._close(request)
+            self._close(request, outcome)
             if (waiting := self._slots.release(request)) is not None:
                 self._start_task(waiting)
 
-    def _respond_nowait(self, request: Request, outcome: str | RpcError) -> None:
-        """Send the response to a request without waiting for room."""
-        self._replies.send(rpc_response(request.caller, request.id, outcome))
-
-    async def _respond(self, request: Request, outcome: str | RpcError) -> None:
-        """Send the response to a request in the version of the request, once there is room."""
-        if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
-            await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
-        else:
-            content = outcome.encode()
-            info = response_info(request.id, len(content))
-            await self._streams.send_whole(info, content, [request.caller])
+    async def _respond(self, request: Request, outcome: Outcome) -> None:
+        """Send the response to a request, and again if a repeat came meanwhile (L7)."""
+        while True:
+            request.is_repeated = False
+            try:
+                await self._replies.respond(request, outcome)
+            except StreamError:
+                if not request.is_repeated:
+                    raise
+            if not request.is_repeated:
+                break
         if len(self._unanswered) == 1:
             # No other task is about to answer, with packets that could leave together with these.
             self._packet_sender.flush_nowait()
@@ -368,6 +420,8 @@ class Invocations:
             try:
                 payload = await request.body.read_text()
             except StreamError as error:
+                # No handler has run for it, so another try may.
+                request.is_remembered = False
                 return RpcError.built_in(
                     RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
                 )

@@ -9,7 +9,8 @@ When the callee gives up just before the deadline of a cancel scope around the c
 held back: the call ends with that scope, or because one of the two leaves, and not with the error.
 
 An event without a transition in the table is ignored, such as a second response or a late ack. A
-call that times out or is cancelled keeps its state, and is forgotten.
+call that times out or is cancelled keeps its state, and is forgotten. A call that is sent again
+(L8) counts as sent, and keeps the ack that it may have had.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ _TRANSITIONS: Final[Mapping[CallState, Mapping[CallEvent, CallState]]] = {
 }
 #: The states in which the caller's task waits for nothing but the outcome.
 _RECEIVING: Final = frozenset({CallState.SENT, CallState.ACKNOWLEDGED})
+_SENDING: Final = frozenset({CallState.SENDING, CallState.SENDING_ACKNOWLEDGED})
 _UNACKNOWLEDGED: Final = frozenset({CallState.SENDING, CallState.SENT})
 _ANSWERED: Final = frozenset({CallState.HELD_BACK, CallState.FINISHED})
 
@@ -83,8 +85,12 @@ class PendingCall:
         wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
             scope around the call.
         send_channel, receive_channel: The channel of the outcome, with room for one.
+        payload: The payload, kept for another try.
+        first_sid: The SID of the callee's session that it was sent to first, in part at least;
+            empty before that.
+        is_interrupted: Sending it was interrupted, and the rest of it is a repeat's.
+        awaits_return: It waits for its callee to rejoin (L9).
         response: Takes the response, if that comes as a stream.
-        was_sent: Whether the request may have been sent, in part at least.
         charged: The bytes that were charged to the callee for a response inline in a header.
     """
 
@@ -96,8 +102,11 @@ class PendingCall:
     wait_until: float
     send_channel: SendChannel[Outcome]
     receive_channel: ReceiveChannel[Outcome]
+    payload: str = ""
+    first_sid: str = ""
+    is_interrupted: bool = False
+    awaits_return: bool = False
     response: ResponseBody | None = None
-    was_sent: bool = False
     charged: int = 0
     _state: CallState = CallState.SENDING
     _held_back: RpcError | None = None
@@ -116,9 +125,21 @@ class PendingCall:
         """Record that the request was sent."""
         self._change(CallEvent.SENT)
 
+    def prepare_repeat(self) -> None:
+        """Stop sending the request, and drop the part of a response that has come."""
+        if self._state in _SENDING:
+            self.is_interrupted = True
+            self._change(CallEvent.SENT)
+            self.scope.cancel()
+        if self.response is not None:
+            self.response.close()
+            self.response = None
+
     def on_ack(self) -> None:
         """Record an ack, unless it comes too late."""
-        if self.scope.cancel_called or not self._change(CallEvent.ACK):
+        if (self.scope.cancel_called and not self.is_interrupted) or not self._change(
+            CallEvent.ACK
+        ):
             return
         if self._state is CallState.SENDING_ACKNOWLEDGED:
             # The rest of the request may take longer than the timeout for the ack.

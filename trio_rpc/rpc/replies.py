@@ -1,4 +1,7 @@
-"""Answers without a task of their own: acks of waiting requests, refusals, late errors."""
+"""Answers: with a task of their own where they may be large, and without one otherwise.
+
+Acks of waiting requests, refusals and late errors have no task of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,14 @@ from typing import Final
 from livekit.protocol import models
 
 from ..concurrency import Nursery
+from ..errors import RpcError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
+from ..protocol.answered_requests import Outcome
+from ..protocol.rpc_messages import RPC_VERSION, response_info, rpc_response
+from ..streams.outgoing import OutgoingStreams
+from .requests import Request
 
 logger = peer_logger(__name__)
 
@@ -20,10 +28,15 @@ _MAX_QUEUED: Final = 1000
 
 
 class Replies:
-    """Answers that are sent at once where the link has room, and by one task for all otherwise."""
+    """The answers of one session.
 
-    def __init__(self, packet_sender: PacketSender) -> None:
+    Those without a task are sent at once where the link has room, and by one task for all
+    otherwise.
+    """
+
+    def __init__(self, packet_sender: PacketSender, streams: OutgoingStreams) -> None:
         self._packet_sender = packet_sender
+        self._streams = streams
         self._nursery: Nursery
         self._queued: deque[models.DataPacket] = deque()
 
@@ -46,6 +59,24 @@ class Replies:
             self._queued.append(packet)
         else:
             logger.debug("dropped an answer: %d wait for room in the link's queue", _MAX_QUEUED)
+
+    def respond_nowait(self, request: Request, outcome: Outcome) -> None:
+        """Send the response to a request without waiting for room."""
+        self.send(rpc_response(request.caller, request.id, outcome))
+
+    async def respond(self, request: Request, outcome: Outcome) -> None:
+        """Send the response to a request in the version of the request, once there is room.
+
+        Raises:
+            LinkClosedError: the session is over.
+            StreamError: the response broke off.
+        """
+        if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
+            await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
+        else:
+            content = outcome.encode()
+            info = response_info(request.id, len(content))
+            await self._streams.send_whole(info, content, [request.caller])
 
     async def _send_queued(self) -> None:
         while self._queued:

@@ -11,9 +11,17 @@ from livekit.protocol import models
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
 from ..protocol.limits import MAX_METHOD_BYTES
-from ..protocol.rpc_messages import STREAM_RPC_VERSION, parse_request, request_id_of
+from ..protocol.rpc_messages import (
+    STREAM_RPC_VERSION,
+    first_sid_of,
+    parse_request,
+    request_id_of,
+)
 from ..streams.buffer import BufferContext, StreamBuffer
 from .methods import Method
+
+#: The bytes charged for a request besides its payload, until it is answered.
+REQUEST_BYTES: Final = 2048
 
 LEFT: Final = RpcError.built_in(
     RpcError.ErrorCode.RECIPIENT_DISCONNECTED, "the callee left the room before it had answered"
@@ -37,7 +45,11 @@ class Request:
         charged: The bytes that were charged to the caller for it, without those of `body`.
         scope: Around the handler, once that runs.
         given_up: The caller has given up.
-        is_remembered: Its id is remembered once it was answered (B1): its caller is still here.
+        again: The SID of our session that it was sent to first, if this is a repeat (L8).
+        is_remembered: Its id is remembered once it was answered (B1): its caller is still here, or
+            may come back, and a handler may have run.
+        keeps_outcome: Its outcome is kept for its caller, which may ask again (L7).
+        is_repeated: A repeat came since its response was sent last.
         acknowledged: The ack was sent when the request began to wait.
     """
 
@@ -50,12 +62,15 @@ class Request:
     payload: str = ""
     problem: str = ""
     body: StreamBuffer | None = None
+    again: str = ""
     deadline: float = field(init=False, default=0.0)
     handler: Method | None = field(init=False, default=None)
     charged: int = field(init=False, default=0)
     scope: CancelScope | None = field(init=False, default=None)
     given_up: bool = field(init=False, default=False)
     is_remembered: bool = field(init=False, default=True)
+    is_repeated: bool = field(init=False, default=False)
+    keeps_outcome: bool = field(init=False, default=False)
     acknowledged: bool = field(init=False, default=False)
 
 
@@ -81,6 +96,7 @@ def read_request(caller: str, header: models.DataStream.Header) -> Request:
     """Return the request that the header of a stream describes (S2, S8)."""
     attributes = header.attributes
     request = Request(caller, request_id_of(attributes), STREAM_RPC_VERSION)
+    request.again = first_sid_of(attributes)
     try:
         parsed = parse_request(attributes)
     except ValueError as error:
@@ -112,6 +128,13 @@ def refusal_of(request: Request) -> RpcError | None:
 def not_taken(why: str) -> RpcError:
     """Return the error of a request over a limit (B4, B5)."""
     return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, f"not taken: {why}")
+
+
+def unknown_fate(why: str) -> RpcError:
+    """Return the error of a repeat that is not taken (L8)."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.RECIPIENT_DISCONNECTED, f"{why}: the handler may have run"
+    )
 
 
 def late(request: Request) -> RpcError:

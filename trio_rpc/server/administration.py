@@ -12,7 +12,7 @@ from ..errors import DisconnectReason, RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT, ParticipantPermissions
 from ..protocol.budgets import Budget
 from ..protocol.limits import utf8_length
-from ..rpc.calls import check_call
+from ..rpc.call_arguments import check_call
 from .caller import ServerCaller
 from .limits import ServerLimits
 from .rooms.member import Member

@@ -176,6 +176,11 @@ class StreamBuffer:
             self._on_close = None
             self._notify()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended
+
     # The reader
 
     def close(self) -> None:

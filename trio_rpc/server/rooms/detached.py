@@ -10,7 +10,6 @@ from livekit.protocol import models
 
 from ...links import Frame, Link
 from ...protocol.receipts import Receipts
-from ...protocol.retained import NotRetainedError
 from .member import Member
 
 
@@ -51,15 +50,12 @@ class DetachedMembers:
             had: The number of the last packet that it has from each publisher, by SID.
 
         Raises:
-            NotRetainedError: it lacks packets that are not retained any more; it has left the room.
+            NotRetainedError: it lacks packets that are not retained any more; it remains detached,
+                for its next session to replace it.
             LinkClosedError: the link has ended already.
         """
         assert member.resumable is not None
-        try:
-            member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
-        except NotRetainedError:
-            self._leave(member)
-            raise
+        member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
         member.receipts = Receipts()
         member.is_detached = False
         del self._expiries[member]

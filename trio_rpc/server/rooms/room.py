@@ -147,7 +147,7 @@ class ServerRoom:
             last_numbers: The number of the last packet that it has from each publisher, by SID.
 
         Raises:
-            NotRetainedError: it lacks packets that are not retained any more; it has left the room.
+            NotRetainedError: it lacks packets that are not retained any more; it remains detached.
             LinkClosedError: the link has ended already.
         """
         reconnect = rtc.ReconnectResponse(last_message_seq=member.sequences.highest)

@@ -1,0 +1,46 @@
+"""The arguments of a call, checked before anything is sent (rules C10 and C11)."""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import RpcError
+from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
+
+
+def check_call(method: object, payload: object, response_timeout: float) -> None:
+    """Validate the arguments of a call (rule C11).
+
+    Raises:
+        TypeError: `method` or `payload` is not a `str`.
+        ValueError: the method's name is empty or too long, the timeout not positive, or the payload
+            not Unicode.
+    """
+    if not isinstance(method, str):
+        raise TypeError(f"the name of a method is a str, not {type(method).__name__}")
+    if not isinstance(payload, str):
+        raise TypeError(
+            f"the payload of a call is a str, not {type(payload).__name__}: encode it, as JSON say"
+        )
+    if not 1 <= utf8_length(method) <= MAX_METHOD_BYTES:
+        raise ValueError(
+            f"the name of a method has 1 to {MAX_METHOD_BYTES} UTF-8 bytes, "
+            f"not {utf8_length(method):,}"
+        )
+    if math.isnan(response_timeout) or response_timeout <= 0:
+        raise ValueError(f"response_timeout is a number of seconds above 0, not {response_timeout}")
+    utf8_length(payload)
+
+
+def check_payload_size(payload: str, max_bytes: int) -> None:
+    """Refuse a payload that is larger than the callee takes (rule C10).
+
+    Raises:
+        RpcError: 1402.
+    """
+    size = utf8_length(payload)
+    if size > max_bytes:
+        raise RpcError.built_in(
+            RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
+            f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
+        )

@@ -1,0 +1,134 @@
+"""Sending calls again, in another session of the caller or of the callee (rule L8).
+
+A call that is sent again has the same request id, and names the SID of the callee's session that it
+was sent to first. So a callee that has seen it answers without running a handler again, and one
+that has another process by now runs none.
+
+One task sends all of them, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import define, field
+from livekit.protocol import models
+
+from ..concurrency import Backend, CancelScope, Nursery
+from ..errors import RpcError, StreamError
+from ..links.packet_sender import PacketSender
+from ..participant import Participant
+from ..protocol.capabilities import resumes
+from ..protocol.ids import make_uuid
+from ..protocol.rpc_messages import repeat_info, set_timeout
+from ..streams.outgoing import OutgoingStreams
+from .pending_call import CallEvent, PendingCall
+from .returning import Returning
+
+_MAY_HAVE_RUN: Final = "the handler may have run"
+
+
+@define(eq=False)
+class Repeats:
+    """The calls that are to be sent again.
+
+    Args:
+        participants: The other participants in the room, by identity.
+        returning: The participants that are expected back.
+        timeout_ms: Returns the rest of a call's time, in milliseconds.
+        restart_clock: Restarts the timeout for the ack of a call.
+    """
+
+    _backend: Backend
+    _packet_sender: PacketSender
+    _streams: OutgoingStreams
+    _participants: Mapping[str, Participant]
+    _returning: Returning
+    _timeout_ms: Callable[[PendingCall], int]
+    _restart_clock: Callable[[PendingCall], None]
+    _nursery: Nursery = field(init=False)
+    _queue: dict[PendingCall, None] = field(init=False, factory=dict[PendingCall, None])
+    _is_running: bool = field(init=False, default=False)
+    # The call that is being sent, and the scope of sending it
+    _current: tuple[PendingCall, CancelScope] | None = field(init=False, default=None)
+
+    def run_in(self, nursery: Nursery) -> None:
+        """Start the task in a nursery from here on."""
+        self._nursery = nursery
+
+    def add(self, call: PendingCall, why: str) -> None:
+        """Send a call again, if its callee may answer that without running a handler twice.
+
+        Args:
+            why: The reason, for people.
+        """
+        if call.is_answered or not call.first_sid:
+            return
+        call.prepare_repeat()
+        if not resumes(call.callee):
+            _fail(call, why)
+            return
+        self._queue[call] = None
+        if not self._is_running:
+            self._is_running = True
+            self._nursery.start_soon(self._send_all)
+
+    def discard(self, call: PendingCall) -> None:
+        """Stop sending a call that is over."""
+        self._queue.pop(call, None)
+        if self._current is not None and self._current[0] is call:
+            self._current[1].cancel()
+
+    async def _send_all(self) -> None:
+        try:
+            while self._queue:
+                call = next(iter(self._queue))
+                del self._queue[call]
+                with self._backend.cancel_scope() as scope:
+                    self._current = call, scope
+                    await self._send(call)
+                self._current = None
+        finally:
+            self._is_running = False
+            self._current = None
+
+    async def _send(self, call: PendingCall) -> None:
+        identity = call.callee.identity
+        callee = self._participants.get(identity)
+        call.awaits_return = callee is None and identity in self._returning
+        self._restart_clock(call)
+        if call.awaits_return:
+            return
+        if callee is None or not resumes(callee):
+            _fail(call, f"{identity!r} left the room")
+            return
+        call.callee = callee
+        join = self._packet_sender.joins
+
+        def refresh(packet: models.DataPacket) -> None:
+            set_timeout(packet.stream_header, self._timeout_ms(call))
+
+        content = call.payload.encode()
+        info = repeat_info(
+            make_uuid(),
+            call.request_id,
+            call.method,
+            self._timeout_ms(call),
+            len(content),
+            call.first_sid,
+        )
+        try:
+            await self._streams.send_whole(
+                info, content, [identity], refresh=refresh, abandon_timeout=0
+            )
+        except StreamError as error:
+            # After another rejoin, it is in the queue again.
+            if self._packet_sender.joins == join:
+                _fail(call, str(error))
+
+
+def _fail(call: PendingCall, why: str) -> None:
+    what = f"{why}: {_MAY_HAVE_RUN}"
+    error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, what)
+    call.finish(error, CallEvent.LEFT)
