@@ -9,7 +9,8 @@
 * `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
 * `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
-* `local_participant`: ourselves. `roster`: the others.
+* `local_participant`: ourselves. `roster`: the others. `roster_changes`: the effects of their
+  changes.
 * `server_requests`: requests to the server that wait for its answer. `own_changes`: our changes of
   our own description, which are made again after a rejoin.
 * `stream_handlers`: the handlers of data streams.

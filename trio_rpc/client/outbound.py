@@ -82,7 +82,7 @@ class Outbound:
         """
         callee = self.remote_participants.get(identity)
         if callee is None and wait_for_ready:
-            return self.calls.returning.get(identity)
+            return self.calls.repeats.returning.get(identity)
         return callee
 
     # The receivers of a stream: `Receivers`

@@ -333,7 +333,7 @@ class Room(Registrations):
             participant = session.roster.remote.get(identity)
             if participant is not None and participant.is_active:
                 return participant
-            await session.roster_changed.wait()
+            await session.roster_changes.wait()
 
     def __repr__(self) -> str:
         return f"<Room {self.name!r} {self.connection_state.name}>"

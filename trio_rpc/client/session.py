@@ -42,7 +42,7 @@ tasks end, handlers answer 1503, and the connection is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -54,8 +54,6 @@ from ..events import (
     ConnectionState,
     ConnectionStateChanged,
     Disconnected,
-    ParticipantConnected,
-    ParticipantDisconnected,
     Reconnected,
     Reconnecting,
     RoomEvent,
@@ -80,6 +78,7 @@ from .local_participant import LocalParticipant
 from .outbound import Outbound
 from .reconnecting import Ending
 from .roster import Roster
+from .roster_changes import RosterChanges
 from .stream_handlers import RunHandler, StreamHandlers
 
 logger = peer_logger(__name__)
@@ -144,7 +143,6 @@ class Session:
         for info in join.other_participants:
             for _ in self.roster.apply(info):
                 pass
-        self.roster_changed = backend.event()
         # Its receiving half
         self.calls = self.outbound.calls
         self.invocations = Invocations(
@@ -164,6 +162,7 @@ class Session:
             max_peer_streams=limits.max_peer_streams,
             max_streams=limits.max_streams,
         )
+        self.roster_changes = RosterChanges(backend, self.roster, self.rpc, emit)
         self._sequences = sequences
         # The end
         self._nursery: Nursery
@@ -180,7 +179,7 @@ class Session:
         """
         try:
             async with self._backend.open_nursery() as self._nursery:
-                self.calls.run_in(self._nursery)
+                self.calls.repeats.run_in(self._nursery)
                 self.invocations.run_in(self._nursery)
                 self._nursery.start_soon(serve_connections)
                 await self._leaving.wait()
@@ -236,7 +235,7 @@ class Session:
             self._queue.close(str(disconnection))
         self.outbound.end(disconnection)
         self.rpc.end(str(disconnection), disconnection)
-        self.announce_roster_change()
+        self.roster_changes.announce()
         self._emit(Disconnected(disconnection.reason))
 
     # Its connections
@@ -314,7 +313,7 @@ class Session:
         gone = {name: each for name, each in self.roster.remote.items() if name not in present}
         until = self._backend.current_time() + RETURN_WINDOW
         self.rpc.on_rejoined(us.sid, [*gone.values()], until)
-        self._on_roster_events(self.roster.rejoin(us, join.other_participants), gone)
+        self.roster_changes.apply(self.roster.rejoin(us, join.other_participants), gone)
         self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
         self._emit(Reconnected(resumed=False))
 
@@ -326,7 +325,7 @@ class Session:
     def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
         """Reconcile the roster with the current participants, after a resume."""
         self._awaits_snapshot = False
-        self._on_roster_events(self.roster.reconcile(update.participants))
+        self.roster_changes.apply(self.roster.reconcile(update.participants))
         self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
         self._emit(Reconnected(resumed=True))
 
@@ -365,7 +364,7 @@ class Session:
             case "update" if self._awaits_snapshot:
                 self._on_snapshot(response.update)
             case "update":
-                self._on_roster_events(self.roster.update(response.update.participants))
+                self.roster_changes.apply(self.roster.update(response.update.participants))
             case "request_response":
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
@@ -385,32 +384,3 @@ class Session:
         """Release the packets that have arrived."""
         if self._queue is not None:
             self._queue.retained.on_arrived(count)
-
-    def _on_roster_events(
-        self, events: Iterable[RoomEvent], expected: Collection[str] = ()
-    ) -> None:
-        """Emit the events of the roster.
-
-        Args:
-            expected: The identities of participants that have not left for good: they are expected
-                back (L9).
-        """
-        for event in events:
-            match event:
-                case ParticipantDisconnected(participant) if participant.identity in expected:
-                    pass
-                case ParticipantDisconnected(participant) if self.roster.is_replacing:
-                    self.rpc.on_participant_replaced(participant)
-                case ParticipantDisconnected(participant):
-                    self.rpc.on_participant_left(participant)
-                case ParticipantConnected(participant):
-                    self.calls.on_arrival(participant.identity)
-                case _:
-                    pass
-            self._emit(event)
-        self.announce_roster_change()
-
-    def announce_roster_change(self) -> None:
-        """Wake the tasks that wait for a participant."""
-        self.roster_changed.set()
-        self.roster_changed = self._backend.event()

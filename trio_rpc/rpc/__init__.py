@@ -1,7 +1,9 @@
 """The two halves of a call, which client and server use alike.
 
 * `endpoint`: both halves in one place, for received packets.
-* `calls`: the caller's half. `pending_call`: one call, and its states.
-* `invocations`: the callee's half. `requests`, `replies`: what it receives, and sends without a
-  task. `methods`: handlers and calling them. `handler_slots`, `deadlines`: the requests that wait.
+* `calls`: the caller's half. `call_arguments`: the checks of a call. `pending_call`: one call, and
+  its states. `repeats`, `returning`: calls that are sent again, and callees that are expected back.
+* `invocations`: the callee's half. `requests`, `replies`: what it receives, and what it answers.
+  `repeated_requests`: those that are sent again. `methods`: handlers and calling them.
+  `handler_slots`, `waiting_requests`, `deadlines`: the requests that wait.
 """

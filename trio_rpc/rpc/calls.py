@@ -16,13 +16,13 @@ callee, are ignored. `pending_call` has the states of a call in a table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 from livekit.protocol import models
 
-from ..concurrency import Event, Nursery
+from ..concurrency import Event
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
@@ -48,8 +48,7 @@ from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
 from .call_arguments import check_payload_size
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
-from .repeats import Repeats
-from .returning import Returning
+from .repeats import Repeats, not_back, not_found
 
 logger = peer_logger(__name__)
 
@@ -66,7 +65,7 @@ class Calls:
         participants: The other participants in the room, by identity.
 
     Attributes:
-        returning: The participants that are expected back after a rejoin (L9).
+        repeats: The calls that are to be sent again after a rejoin.
     """
 
     def __init__(
@@ -84,13 +83,12 @@ class Calls:
         self._limits = limits
         self._participants = participants
         self._pending: dict[str, PendingCall] = {}
-        self.returning = Returning(self._backend)
-        self._repeats = Repeats(
+        self.repeats = Repeats(
             self._backend,
             packet_sender,
             streams,
             participants,
-            self.returning,
+            self._pending,
             self._timeout_ms,
             self._restart_clock,
         )
@@ -99,10 +97,6 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self._pending)
-
-    def run_in(self, nursery: Nursery) -> None:
-        """Send calls again in a nursery from here on."""
-        self._repeats.run_in(nursery)
 
     async def perform(
         self,
@@ -176,7 +170,9 @@ class Calls:
 
     async def _exchange(self, call: PendingCall) -> Outcome | None:
         """Send the request and wait for its outcome."""
-        if (self._restored is not None or len(self.returning)) and not await self._is_ready(call):
+        if (self._restored is not None or len(self.repeats.returning)) and not await self._is_ready(
+            call
+        ):
             return call.take_outcome()
         call.first_sid = call.callee.sid
         try:
@@ -208,10 +204,10 @@ class Calls:
         while (callee := self._participants.get(identity)) is None or self._restored is not None:
             if self._restored is not None:
                 await self._restored.wait()
-            elif identity in self.returning:
-                await self.returning.wait(identity)
+            elif identity in self.repeats.returning:
+                await self.repeats.returning.wait(identity)
             else:
-                call.finish(_not_found(identity))
+                call.finish(not_found(identity))
                 return False
         call.callee = callee
         self._restart_clock(call)
@@ -241,7 +237,7 @@ class Calls:
 
     def _forget(self, call: PendingCall) -> None:
         del self._pending[call.request_id]
-        self._repeats.discard(call)
+        self.repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
             # Cancels the handler, if the callee supports that; best effort.
             with suppress(LinkFullError, LinkClosedError):
@@ -272,43 +268,6 @@ class Calls:
         else:
             ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
             call.scope.deadline = min(ack_by, call.respond_by)
-
-    def on_rejoined(self, why: str, gone: Sequence[Participant], until: float) -> None:
-        """Send the calls again that were sent in the last session (L8).
-
-        Args:
-            why: The reason for calls that fail instead, for people.
-            gone: The participants that are not in the room any more; they are expected back.
-            until: The time at which they are given up, on the event loop's clock.
-        """
-        self.returning.expect(gone, until)
-        for call in tuple(self._pending.values()):
-            self._repeats.add(call, why)
-
-    def on_callee_replaced(self, identity: str) -> None:
-        """Send the calls to a participant again, in its next session (L8)."""
-        for call in tuple(self._pending.values()):
-            if call.callee.identity == identity:
-                self._repeats.add(call, f"{identity!r} left the room, and joined again")
-
-    def on_arrival(self, identity: str) -> None:
-        """Go on with the calls to a participant that was expected back (L9)."""
-        if self.returning.remove(identity):
-            for call in self._awaiting(identity):
-                self._repeats.add(call, f"{identity!r} joined again")
-
-    def expire(self) -> None:
-        """Fail the calls to participants that have not come back in time."""
-        for identity in self.returning.remove_expired(self._backend.current_time()):
-            for call in self._awaiting(identity):
-                call.finish(_not_back(call), CallEvent.LEFT)
-
-    def _awaiting(self, identity: str) -> list[PendingCall]:
-        return [
-            call
-            for call in self._pending.values()
-            if call.awaits_return and call.callee.identity == identity
-        ]
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
@@ -419,9 +378,9 @@ class Calls:
         latency = self._limits.max_round_trip_latency
         method = call.method
         if call.awaits_return:
-            return _not_back(call)
-        if not call.first_sid and call.callee.identity in self.returning:
-            return _not_found(call.callee.identity)
+            return not_back(call)
+        if not call.first_sid and call.callee.identity in self.repeats.returning:
+            return not_found(call.callee.identity)
         if call.is_acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT
             what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
@@ -432,15 +391,6 @@ class Calls:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
             what = f"did not acknowledge {method!r} within {latency:g} s"
         return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
-
-
-def _not_found(identity: str) -> RpcError:
-    what = f"no participant {identity!r} is in the room"
-    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
-
-
-def _not_back(call: PendingCall) -> RpcError:
-    return _disconnected(f"{call.callee.identity!r} did not come back: the handler may have run")
 
 
 def _disconnected(reason: str) -> RpcError:

@@ -104,6 +104,10 @@ class RpcEndpoint:
                 return False
         return True
 
+    def on_participant_joined(self, participant: Participant) -> None:
+        """Go on with the calls to a participant that was expected back (L9)."""
+        self._calls.repeats.on_arrival(participant.identity)
+
     def on_participant_left(self, participant: Participant) -> None:
         """Fail the calls to a participant that has left, and end its streams."""
         identity = participant.identity
@@ -116,7 +120,7 @@ class RpcEndpoint:
         Args:
             participant: Its last session.
         """
-        self._calls.on_callee_replaced(participant.identity)
+        self._calls.repeats.on_callee_replaced(participant.identity)
         self._end_session(participant)
 
     def _end_session(self, participant: Participant) -> None:
@@ -133,7 +137,7 @@ class RpcEndpoint:
             until: The time at which they are given up, on the event loop's clock.
         """
         why = "the connection was lost, and the room joined again"
-        self._calls.on_rejoined(why, gone, until)
+        self._calls.repeats.on_rejoined(why, gone, until)
         if self._invocations is not None:
             self._invocations.on_rejoined(sid)
             for participant in gone:
@@ -142,7 +146,7 @@ class RpcEndpoint:
 
     def expire(self) -> None:
         """Drop what has waited for too long: streams, ids, and callees that do not come back."""
-        self._calls.expire()
+        self._calls.repeats.expire()
         self._incoming_streams.give_up_silent()
         if self._invocations is not None:
             self._invocations.forget_expired()

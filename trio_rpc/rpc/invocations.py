@@ -45,7 +45,6 @@ from ..protocol.rpc_messages import (
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
-from .deadlines import Deadlines
 from .handler_slots import HandlerSlots, TooManyWaitingError
 from .methods import MethodRegistry, RpcInvocationData, call_handler
 from .repeated_requests import RepeatedRequests
@@ -63,6 +62,7 @@ from .requests import (
     refusal_of,
     unknown_fate,
 )
+from .waiting_requests import WaitingRequests
 
 logger = peer_logger(__name__)
 
@@ -116,9 +116,9 @@ class Invocations:
             limits.max_concurrent_handlers, limits.max_waiting_requests
         )
         # Those without a task: they wait for their body or for a handler slot
-        self._waiting: Deadlines[Request] = Deadlines()
-        self._deadline_changed = self._backend.event()
-        self._watching_deadlines = False
+        self._waiting = WaitingRequests(
+            self._backend, lambda request: self._answer_waiting(request, late(request))
+        )
 
     def __len__(self) -> int:
         return len(self._unanswered)
@@ -128,6 +128,7 @@ class Invocations:
         self._nursery = nursery
         self._replies.run_in(nursery)
         self._repeats.run_in(nursery)
+        self._waiting.run_in(nursery)
 
     # Requests come in
 
@@ -213,11 +214,7 @@ class Invocations:
         self._answered.forget_caller(caller.identity)
 
     def on_rejoined(self, sid: str) -> None:
-        """Go on in another session.
-
-        Args:
-            sid: Our SID.
-        """
+        """Go on in another session, in which our SID is `sid`."""
         self._repeats.on_rejoined(sid)
         self._drop_incomplete()
 
@@ -227,11 +224,9 @@ class Invocations:
         Args:
             caller: The identity of the caller; None for all.
         """
-        for request in tuple(self._waiting):
-            body = request.body
-            if caller in (None, request.caller) and body is not None and not body.has_ended:
-                request.is_remembered = False
-                self._close(request)
+        for request in self._waiting.incomplete(caller):
+            request.is_remembered = False
+            self._close(request)
 
     def end(self) -> None:
         """Answer 1503 to requests that have no task yet: the session ends (A12)."""
@@ -249,10 +244,7 @@ class Invocations:
         now = self._backend.current_time()
         running = self._unanswered.get(key)
         if running is not None or self._answered.has(*key, now):
-            if request.again:
-                self._repeats.answer(request, running)
-            else:
-                logger.debug("ignored a request of %s with an id that came before", request.caller)
+            self._repeats.answer(request, running)
             return False
         if request.again and (unknown := self._repeats.refusal_of(request)) is not None:
             self._refuse(request, unknown)
@@ -303,23 +295,7 @@ class Invocations:
             return
         request.acknowledged = True
         self._replies.send(rpc_ack(request.caller, request.id))
-        if self._waiting.add(request, request.deadline):
-            self._deadline_changed.set()
-        if not self._watching_deadlines:
-            self._watching_deadlines = True
-            self._nursery.start_soon(self._answer_expired)
-
-    async def _answer_expired(self) -> None:
-        """Answer 1502 to requests whose deadline has passed before they have a task."""
-        while True:
-            for request in self._waiting.pop_expired(self._backend.current_time()):
-                self._answer_waiting(request, late(request))
-            if not len(self._waiting):
-                self._watching_deadlines = False
-                return
-            self._deadline_changed = self._backend.event()
-            with self._backend.cancel_scope(deadline=self._waiting.earliest()):
-                await self._deadline_changed.wait()
+        self._waiting.add(request)
 
     def _answer_waiting(self, request: Request, error: RpcError) -> None:
         self._slots.remove(request)
@@ -364,7 +340,10 @@ class Invocations:
             else:
                 await self._packet_sender.send(rpc_ack(request.caller, request.id))
             outcome = await self._invoke(request)
-            await self._respond(request, outcome)
+            await self._replies.respond(request, outcome)
+            if len(self._unanswered) == 1:
+                # No other task is about to answer, with packets that could leave with these.
+                self._packet_sender.flush_nowait()
         except (LinkClosedError, StreamError) as error:
             logger.debug("no answer to %s: %s", request.caller, error)
         except CANCELLED:
@@ -380,21 +359,6 @@ class Invocations:
             self._close(request, outcome)
             if (waiting := self._slots.release(request)) is not None:
                 self._start_task(waiting)
-
-    async def _respond(self, request: Request, outcome: Outcome) -> None:
-        """Send the response to a request, and again if a repeat came meanwhile (L7)."""
-        while True:
-            request.is_repeated = False
-            try:
-                await self._replies.respond(request, outcome)
-            except StreamError:
-                if not request.is_repeated:
-                    raise
-            if not request.is_repeated:
-                break
-        if len(self._unanswered) == 1:
-            # No other task is about to answer, with packets that could leave together with these.
-            self._packet_sender.flush_nowait()
 
     # Its handler
 

@@ -73,11 +73,14 @@ class RepeatedRequests:
         self._sids.append(sid)
 
     def answer(self, repeat: Request, running: Request | None) -> None:
-        """Answer a repeat of a request that is known.
+        """Answer a repeat of a request that is known; ignore one that is no repeat (B1).
 
         Args:
             running: The request, if it is not answered yet.
         """
+        if not repeat.again:
+            logger.debug("ignored a request of %s with an id that came before", repeat.caller)
+            return
         self._replies.send(rpc_ack(repeat.caller, repeat.id))
         if running is not None:
             running.is_repeated = True

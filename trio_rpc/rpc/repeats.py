@@ -9,7 +9,7 @@ One task sends all of them, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import define, field
@@ -35,29 +35,70 @@ class Repeats:
 
     Args:
         participants: The other participants in the room, by identity.
-        returning: The participants that are expected back.
+        pending: The calls that wait for an answer, by id.
         timeout_ms: Returns the rest of a call's time, in milliseconds.
         restart_clock: Restarts the timeout for the ack of a call.
+
+    Attributes:
+        returning: The participants that are expected back (L9).
     """
 
     _backend: Backend
     _packet_sender: PacketSender
     _streams: OutgoingStreams
     _participants: Mapping[str, Participant]
-    _returning: Returning
+    _pending: Mapping[str, PendingCall]
     _timeout_ms: Callable[[PendingCall], int]
     _restart_clock: Callable[[PendingCall], None]
+    returning: Returning = field(init=False)
     _nursery: Nursery = field(init=False)
     _queue: dict[PendingCall, None] = field(init=False, factory=dict[PendingCall, None])
     _is_running: bool = field(init=False, default=False)
     # The call that is being sent, and the scope of sending it
     _current: tuple[PendingCall, CancelScope] | None = field(init=False, default=None)
 
+    def __attrs_post_init__(self) -> None:
+        self.returning = Returning(self._backend)
+
     def run_in(self, nursery: Nursery) -> None:
         """Start the task in a nursery from here on."""
         self._nursery = nursery
 
-    def add(self, call: PendingCall, why: str) -> None:
+    def on_rejoined(self, why: str, gone: Iterable[Participant], until: float) -> None:
+        """Send the calls again that were sent in the last session.
+
+        Args:
+            why: The reason for calls that fail instead, for people.
+            gone: The participants that are not in the room any more; they are expected back.
+            until: The time at which they are given up, on the event loop's clock.
+        """
+        self.returning.expect(gone, until)
+        for call in tuple(self._pending.values()):
+            self._add(call, why)
+
+    def on_callee_replaced(self, identity: str) -> None:
+        """Send the calls to a participant again, in its next session."""
+        for call in self._calls_to(identity):
+            self._add(call, f"{identity!r} left the room, and joined again")
+
+    def on_arrival(self, identity: str) -> None:
+        """Go on with the calls to a participant, if it was expected back (L9)."""
+        if self.returning.remove(identity):
+            for call in self._calls_to(identity):
+                if call.awaits_return:
+                    self._add(call, f"{identity!r} joined again")
+
+    def expire(self) -> None:
+        """Fail the calls to participants that have not come back in time (L9)."""
+        for identity in self.returning.remove_expired(self._backend.current_time()):
+            for call in self._calls_to(identity):
+                if call.awaits_return:
+                    call.finish(not_back(call), CallEvent.LEFT)
+
+    def _calls_to(self, identity: str) -> list[PendingCall]:
+        return [call for call in self._pending.values() if call.callee.identity == identity]
+
+    def _add(self, call: PendingCall, why: str) -> None:
         """Send a call again, if its callee may answer that without running a handler twice.
 
         Args:
@@ -96,7 +137,7 @@ class Repeats:
     async def _send(self, call: PendingCall) -> None:
         identity = call.callee.identity
         callee = self._participants.get(identity)
-        call.awaits_return = callee is None and identity in self._returning
+        call.awaits_return = callee is None and identity in self.returning
         self._restart_clock(call)
         if call.awaits_return:
             return
@@ -128,7 +169,21 @@ class Repeats:
                 _fail(call, str(error))
 
 
-def _fail(call: PendingCall, why: str) -> None:
+def not_found(identity: str) -> RpcError:
+    """Return the error of a call that was not sent to a callee that did not come back."""
+    what = f"no participant {identity!r} is in the room"
+    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
+
+
+def not_back(call: PendingCall) -> RpcError:
+    """Return the error of a call that was sent to a callee that did not come back."""
+    return _lost(f"{call.callee.identity!r} did not come back")
+
+
+def _lost(why: str) -> RpcError:
     what = f"{why}: {_MAY_HAVE_RUN}"
-    error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, what)
-    call.finish(error, CallEvent.LEFT)
+    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, what)
+
+
+def _fail(call: PendingCall, why: str) -> None:
+    call.finish(_lost(why), CallEvent.LEFT)

@@ -11,7 +11,7 @@ from typing import Final
 from livekit.protocol import models
 
 from ..concurrency import Nursery
-from ..errors import RpcError
+from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
@@ -65,12 +65,25 @@ class Replies:
         self.send(rpc_response(request.caller, request.id, outcome))
 
     async def respond(self, request: Request, outcome: Outcome) -> None:
-        """Send the response to a request in the version of the request, once there is room.
+        """Send the response to a request, once there is room.
+
+        It is sent again if the request was repeated meanwhile (L7).
 
         Raises:
             LinkClosedError: the session is over.
             StreamError: the response broke off.
         """
+        request.is_repeated = True
+        while request.is_repeated:
+            request.is_repeated = False
+            try:
+                await self._respond_once(request, outcome)
+            except StreamError:
+                if not request.is_repeated:
+                    raise
+
+    async def _respond_once(self, request: Request, outcome: Outcome) -> None:
+        """Send the response to a request in the version of the request."""
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
             await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:
