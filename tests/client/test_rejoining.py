@@ -78,7 +78,7 @@ async def cut_and_rejoin(room: Room, network: FaultyNetwork) -> None:
         network.cut(room.local_participant.identity)
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L2", "L7")
 async def test_a_session_that_cannot_be_resumed_is_followed_by_another() -> None:
     async with pair() as (alice, bob, network):
         sid = alice.local_participant.sid
@@ -90,7 +90,7 @@ async def test_a_session_that_cannot_be_resumed_is_followed_by_another() -> None
         assert await call(bob, "alice") == "hi"
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_events_report_the_rejoin_and_no_false_arrivals() -> None:
     seen: list[Any] = []
     async with pair() as (alice, _, network):
@@ -111,7 +111,7 @@ async def test_events_report_the_rejoin_and_no_false_arrivals() -> None:
         ]
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_departures_and_arrivals_meanwhile_are_reported() -> None:
     seen: list[str] = []
     async with pair() as (alice, bob, network):
@@ -125,7 +125,7 @@ async def test_departures_and_arrivals_meanwhile_are_reported() -> None:
             assert sorted(seen) == ["+carol", "-bob"]
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_changes_of_our_own_are_made_again() -> None:
     changed: list[str] = []
     token = make_token("alice", can_update_own_metadata=True)
@@ -143,7 +143,7 @@ async def test_changes_of_our_own_are_made_again() -> None:
         assert changed == []
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_a_request_to_the_server_is_sent_again() -> None:
     token = make_token("alice", can_update_own_metadata=True)
     async with pair(token) as (alice, bob, network):
@@ -157,7 +157,7 @@ async def test_a_request_to_the_server_is_sent_again() -> None:
         assert bob.remote_participants["alice"].metadata == "new"
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_streams_end_with_an_error_on_both_sides() -> None:
     got: list[Any] = []
     async with pair() as (alice, bob, network):
@@ -188,7 +188,7 @@ async def test_streams_end_with_an_error_on_both_sides() -> None:
         await theirs.aclose()
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_a_running_handler_goes_on() -> None:
     ended = anyio.Event()
     async with pair() as (alice, bob, network):
@@ -211,7 +211,7 @@ async def test_a_running_handler_goes_on() -> None:
             await ended.wait()
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_data_goes_on_in_both_directions() -> None:
     got: dict[str, list[bytes]] = {"alice": [], "bob": []}
     async with pair() as (alice, bob, network):
@@ -314,7 +314,7 @@ async def test_the_block_ends_at_once_in_every_state(
     assert alice.statistics() == bob.statistics() == Room().statistics()
 
 
-@pytest.mark.rule("L2")
+@pytest.mark.rule("L7")
 async def test_a_hundred_rejoins_leave_nothing_behind() -> None:
     held: set[int] = set()
     policy = ReconnectPolicy(first_delay=5)
