@@ -74,6 +74,7 @@ def event_classes() -> list[type[RoomEvent]]:
         (events.Reconnecting, "reconnecting", []),
         # The field is ours.
         (events.Reconnected, "reconnected", ["resumed"]),
+        (events.TokenRefreshed, "token_refreshed", ["token"]),
         (events.DataReceived, "data_received", ["data_packet"]),
         (events.SipDTMFReceived, "sip_dtmf_received", ["sip_dtmf"]),
         (
@@ -92,7 +93,7 @@ def test_events_have_the_names_and_fields_of_livekit(
 
 def test_every_event_can_be_named() -> None:
     assert {event.name for event in event_classes()} == set(get_args(EventName))
-    assert len(event_classes()) == 16
+    assert len(event_classes()) == 17
 
 
 class There(NamedTuple):

@@ -11,7 +11,7 @@ import re
 from enum import IntEnum
 from typing import ClassVar, Final, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .data import DataPacket, SipDTMF, TranscriptionSegment
 from .errors import DisconnectReason
@@ -36,6 +36,7 @@ __all__ = [
     "RoomEvent",
     "RoomMetadataChanged",
     "SipDTMFReceived",
+    "TokenRefreshed",
     "TranscriptionReceived",
 ]
 
@@ -79,6 +80,17 @@ class Reconnected(RoomEvent):
     """
 
     resumed: bool
+
+
+@frozen
+class TokenRefreshed(RoomEvent):
+    """The server has sent an access token for the next connection.
+
+    Attributes:
+        token: The token; whoever has it can join the room as we.
+    """
+
+    token: str = field(repr=lambda _: "'…'")
 
 
 @frozen
@@ -188,6 +200,7 @@ EventName = Literal[
     "connected",
     "reconnecting",
     "reconnected",
+    "token_refreshed",
     "disconnected",
     "connection_state_changed",
     "room_metadata_changed",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from copy import copy
 from hmac import compare_digest
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import jwt
 from attrs import field, fields, frozen
@@ -128,7 +128,7 @@ class Claims:
     name: str = ""
     metadata: str = ""
     attributes: Mapping[str, str] = field(factory=dict[str, str])
-    kind: str = "standard"
+    kind: KindClaim = "standard"
     grants: VideoGrants = VideoGrants()
     expires_at: float | None = None
 
@@ -322,7 +322,7 @@ def _read_claims(payload: Mapping[str, Any]) -> Claims:
         name=_take(payload, "name", ""),
         metadata=_take(payload, "metadata", ""),
         attributes={_check(entry, k, ""): _check(entry, v, "") for k, v in attributes.items()},
-        kind=kind,
+        kind=cast("KindClaim", kind),
         grants=grants,
         expires_at=float(min(int(payload["exp"]), 2**53)),  # not every int can be a float
     )

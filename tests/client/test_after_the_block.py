@@ -54,7 +54,11 @@ async def test_the_iterator_of_events_ends_when_the_server_ends_the_session(
     ):
         server.remove_participant(ROOM, "alice")
         names = [event.name async for event in events]
-    assert names == ["connection_state_changed", "disconnected"]
+    # The first may have come before the iterator.
+    assert [name for name in names if name != "token_refreshed"] == [
+        "connection_state_changed",
+        "disconnected",
+    ]
 
 
 async def test_an_iterator_of_events_that_comes_too_late_is_at_its_end(

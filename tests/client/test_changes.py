@@ -23,6 +23,14 @@ from ..support.tokens import ROOM
 
 pytestmark = pytest.mark.anyio
 
+#: The events of changes.
+CHANGE_EVENTS = (
+    events.ParticipantAttributesChanged,
+    events.ParticipantMetadataChanged,
+    events.ParticipantNameChanged,
+    events.RoomMetadataChanged,
+)
+
 
 def member(*, can_update_metadata: bool = True) -> models.ParticipantInfo:
     info = participant_info("alice", name="Alice", metadata="m")
@@ -36,7 +44,7 @@ async def test_changes_are_seen_by_everybody_in_order(join: Join) -> None:
         remote = bob.remote_participants["alice"]
         local = alice.local_participant
         for room, participant in ((bob, remote), (alice, local)):
-            async with room.events() as stream:
+            async with room.events(*CHANGE_EVENTS) as stream:
                 before = dict(participant.attributes)
                 await local.set_metadata(f"for {room.local_participant.identity}")
                 await local.set_attributes({"a": "1", "b": "2"})
@@ -256,7 +264,7 @@ async def test_what_an_administrator_changes_is_seen_by_everybody(
     server: RoomServer, join: Join
 ) -> None:
     async with join("alice") as alice, join("bob") as bob:
-        async with alice.events() as ours, bob.events() as theirs:
+        async with alice.events(*CHANGE_EVENTS) as ours, bob.events(*CHANGE_EVENTS) as theirs:
             server.update_participant(ROOM, "alice", name="Alice")
             server.update_room_metadata(ROOM, "news")
             for stream, participant in (

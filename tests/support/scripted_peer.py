@@ -31,12 +31,14 @@ class ScriptedPeer(Generic[S]):
     Attributes:
         link: Our end of the link.
         receipts: The receipts that came, in order; they are no messages.
+        tokens: The refreshed tokens that came, in order; they are no messages either.
     """
 
     link: Link
 
     def __init__(self, received_signals: type[S], sent_signals: type[Any]) -> None:
         self.receipts: list[bytes] = []
+        self.tokens: list[str] = []
         self._received_signals: type[S] = received_signals
         self._sent_signals = sent_signals
         self._received: deque[Frame] = deque()
@@ -58,7 +60,7 @@ class ScriptedPeer(Generic[S]):
     # Receiving
 
     async def receive_frame(self) -> Frame:
-        """Receive the next message as it is, receipts and pings left out."""
+        """Receive the next message as it is; receipts, tokens and pings are left out."""
         while True:
             while self._received:
                 frame = self._received.popleft()
@@ -67,6 +69,8 @@ class ScriptedPeer(Generic[S]):
             for frame in await self.link.receive():
                 if frame.channel is Channel.RECEIPT:
                     self.receipts.append(frame.body)
+                elif token := self._token_in(frame):
+                    self.tokens.append(token)
                 else:
                     self._received.append(frame)
 
@@ -123,6 +127,12 @@ class ScriptedPeer(Generic[S]):
         if frame.channel is Channel.SIGNAL:
             return self._received_signals.FromString(frame.body)
         return models.DataPacket.FromString(frame.body)
+
+    def _token_in(self, frame: Frame) -> str:
+        """Return the token that a server sends with a frame; `""` for any other frame."""
+        if frame.channel is not Channel.SIGNAL or self._received_signals is rtc.SignalRequest:
+            return ""
+        return rtc.SignalResponse.FromString(frame.body).refresh_token
 
     def _is_ping(self, frame: Frame) -> bool:
         """Whether a frame only keeps the connection alive, of which a script says nothing."""

@@ -152,8 +152,9 @@ class Room(Registrations):
             url: The URL of the server, `ws://` or `wss://`; or of its stream link,
                 `tcp://host:port`, `tls://host:port` or `unix:///path`; or a server in this process,
                 such as a `trio_rpc.server.RoomServer`.
-            token: The access token, which names the room and our identity; or an async function
-                that returns one, which is called before each connection.
+            token: The access token, which names the room and our identity; for further connections,
+                the last one that the server has sent takes its place. Or an async function that
+                returns one, which is called before each connection.
             ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the
                 system's.
             connect_timeout: Seconds that joining may take, and each attempt to reconnect.

@@ -58,6 +58,7 @@ from ..events import (
     Reconnecting,
     RoomEvent,
     RoomMetadataChanged,
+    TokenRefreshed,
 )
 from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
@@ -102,6 +103,9 @@ class Session:
         sequences: The filter of packets that are sent again, also after earlier sessions (P6).
         budget: Counts the bytes that peers make us hold (B4).
         resumes: Whether the session may outlive its first connection.
+
+    Attributes:
+        refreshed_token: The last token that the server has sent for further connections (L11).
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class Session:
         self.connection = self._connect(link)
         self.connection_end: ConnectionEnd | None = None
         self._awaits_snapshot = False
+        self.refreshed_token = ""
         self._emit = emit
         self._on_lost = on_lost
         self.budget = budget
@@ -365,6 +370,9 @@ class Session:
                 self._on_snapshot(response.update)
             case "update":
                 self.roster_changes.apply(self.roster.update(response.update.participants))
+            case "refresh_token":
+                self.refreshed_token = response.refresh_token
+                self._emit(TokenRefreshed(response.refresh_token))
             case "request_response":
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":

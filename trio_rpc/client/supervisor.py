@@ -33,9 +33,13 @@ TokenSource: TypeAlias = "str | Callable[[], Awaitable[str]]"
 _UNAUTHORIZED: Final = frozenset({401, 403})
 
 
-async def token_from(source: TokenSource) -> str:
-    """Return the access token to connect with."""
-    return source if isinstance(source, str) else await source()
+async def token_from(source: TokenSource, refreshed_token: str = "") -> str:
+    """Return the access token to connect with.
+
+    Args:
+        refreshed_token: The last token from the server, used in place of a `str` (L11).
+    """
+    return (refreshed_token or source) if isinstance(source, str) else await source()
 
 
 @frozen
@@ -119,7 +123,7 @@ class Supervisor:
         succeeded = False
         try:
             with self._backend.move_on_after(self._dialer.timeout):
-                token = await token_from(self._dialer.token)
+                token = await token_from(self._dialer.token, self._session.refreshed_token)
                 resumes = step is Step.RESUME
                 request = self._session.resume_request() if resumes else join_request(resumes=True)
                 self._link_nursery.start_soon(holder.hold, self._dialer.connector, token, request)

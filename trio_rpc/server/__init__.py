@@ -7,6 +7,7 @@
 * `session`: the session of one participant, from joining to leaving. `connection`: the link that
   carries it. `signal_requests`: its requests to the server.
   `back_pressure`: waiting for receivers whose queues are full.
+* `token_refresh`: tokens for the next connections of participants.
 * `draining`: participants join again elsewhere before the server ends.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants that join over a plain socket.

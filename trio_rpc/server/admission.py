@@ -21,6 +21,7 @@ from .limits import ServerLimits
 from .rooms.member import Member
 from .rooms.room import ServerRoom
 from .rooms.table import RoomTable
+from .token_refresh import TokenRefresher
 
 #: The version of LiveKit's server whose behaviour towards RPC we show (N2).
 _LIVEKIT_VERSION: Final = "1.9.0"
@@ -80,6 +81,10 @@ class Admission:
                 says why.
         """
         return verify_token(token, self._api_keys)
+
+    def refresher(self, claims: Claims, member: Member) -> TokenRefresher:
+        """Return the refresher of a member's token, with the API key that has signed `claims`."""
+        return TokenRefresher(claims, member, self._api_keys[claims.api_key])
 
     @contextmanager
     def joining(self) -> Generator[None]:

@@ -24,6 +24,7 @@ from .rooms.member import FULL, Member
 from .rooms.room import ServerRoom
 from .rooms.routing import TO_NOBODY, Routed
 from .signal_requests import handle_request
+from .token_refresh import TokenRefresher
 
 logger = peer_logger(__name__)
 #: The deliveries of one participant's packets after which other tasks have their turn (B7).
@@ -42,6 +43,7 @@ class MemberConnection:
         limits: The limits of the server.
         room: The member's room.
         link: The way to the member.
+        tokens: Refreshes the member's access token.
 
     Attributes:
         over: Set when the connection has ended, and the member may have another.
@@ -56,6 +58,7 @@ class MemberConnection:
         room: ServerRoom,
         member: Member,
         link: ServedLink,
+        tokens: TokenRefresher,
     ) -> None:
         self.over = backend.event()
         self.lost_because: str | None = None
@@ -64,6 +67,7 @@ class MemberConnection:
         self._room = room
         self._member = member
         self._link = link
+        self._tokens = tokens
         self._malformed_limiter = MalformedLimiter(limit=limits.max_malformed)
         self._left = False
         # Cancelled to end the wait for frames, and nothing else
@@ -97,7 +101,7 @@ class MemberConnection:
     # Liveness
 
     async def watch(self) -> None:
-        """Disconnect the member when it is silent (V9), or does not read (V8)."""
+        """Refresh its token (L11); disconnect it when it is silent (V9), or does not read (V8)."""
         member, limits = self._member, self._limits
         member.last_received = taken_at = self._backend.current_time()
         while True:
@@ -119,6 +123,7 @@ class MemberConnection:
                 text = f"it does not read: it took nothing for {limits.read_timeout:g} s"
                 member.disconnect(DisconnectReason.STATE_MISMATCH, text)
                 return
+            self._tokens.refresh(now)
             expires_at = self._room.expire_detached(now)
             look_at = now + limits.ping_interval
             await self._backend.sleep(min(gone_at, stuck_at, look_at, expires_at) - now)
@@ -181,6 +186,7 @@ class MemberConnection:
             if deliveries >= _DELIVERIES_A_TURN:
                 deliveries = 0
                 await self._backend.checkpoint()
+        self._tokens.on_handled(self._member.last_received)
         for receiver in sent:
             receiver.send_queue.flush_nowait()
 

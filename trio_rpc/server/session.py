@@ -78,7 +78,7 @@ async def serve_member(
         await link.aclose(error.reason)
         return
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
-    await _serve_connection(backend, admission, room, member, link, opening)
+    await _serve_connection(backend, admission, claims, room, member, link, opening)
 
 
 async def _resume(
@@ -106,7 +106,7 @@ async def _resume(
     except LinkClosedError:
         return
     logger.info("%s came back to room %r", member.sid, room.name)
-    await _serve_connection(backend, admission, room, member, link)
+    await _serve_connection(backend, admission, claims, room, member, link)
 
 
 async def _refuse_resume(link: ServedLink, why: str) -> None:
@@ -119,13 +119,15 @@ async def _refuse_resume(link: ServedLink, why: str) -> None:
 async def _serve_connection(
     backend: Backend,
     admission: Admission,
+    claims: Claims,
     room: ServerRoom,
     member: Member,
     link: ServedLink,
     opening: Opening | None = None,
 ) -> None:
     """Serve a member over a link; at the end, the member is detached or has left."""
-    connection = MemberConnection(backend, admission.limits, room, member, link)
+    tokens = admission.refresher(claims, member)
+    connection = MemberConnection(backend, admission.limits, room, member, link, tokens)
     try:
         with backend.cancel_scope() as scope:
             member.on_disconnect = scope.cancel

@@ -198,10 +198,9 @@ async def test_data_goes_to_the_named_participants(
 async def test_data_comes_as_an_event_of_nobodys(
     server: RoomServer, join: Join, request_: dict[str, Any], kind: str, topic: str | None
 ) -> None:
-    async with join("alice") as alice, alice.events() as events:
+    async with join("alice") as alice, alice.events(DataReceived) as events:
         await answer_to(server, "SendData", data="aGk=", **request_)
         event = await anext(events)
-    assert isinstance(event, DataReceived)
     received = event.data_packet
     assert (received.data, received.kind.name, received.topic) == (b"hi", kind, topic)
     assert received.participant is None
