@@ -1,5 +1,7 @@
 """The way back into a room: steps and delays (rules L1 and L2)."""
 
+from random import Random
+
 import pytest
 
 from trio_rpc.client.reconnecting import Ending, ReconnectPolicy, Recovery, Step
@@ -14,9 +16,9 @@ def steps(*endings: Ending) -> list[Step]:
     return [recovery.after(ending)[0] for ending in endings]
 
 
-def delays(*endings: Ending, jitter: float = 1.0) -> list[float]:
+def delays(*endings: Ending, jitter: float = 1.0, factor: float = 1.1) -> list[float]:
     """Return the delays before each of those steps."""
-    recovery = Recovery(ReconnectPolicy(), 0.0, lambda: jitter)
+    recovery = Recovery(ReconnectPolicy(factor=factor), 0.0, lambda: jitter)
     return [recovery.after(ending)[1] for ending in endings]
 
 
@@ -47,8 +49,18 @@ def test_a_token_is_asked_for_once_more() -> None:
 
 def test_delays_grow_to_their_limit() -> None:
     expected = [0.0, 0.3, 0.6, 1.2, 2.4, 4.8, 7.0, 7.0]
-    assert delays(*[LOST] * 8) == pytest.approx(expected)
-    assert delays(*[LOST] * 8, jitter=0.5) == pytest.approx([each / 2 for each in expected])
+    assert delays(*[LOST] * 8, factor=2) == pytest.approx(expected)
+    halves = [each / 2 for each in expected]
+    assert delays(*[LOST] * 8, factor=2, jitter=0.5) == pytest.approx(halves)
+
+
+def test_a_network_that_is_back_after_five_seconds_is_found_within_two() -> None:
+    jitter = Random(0)
+    for _ in range(1_000):
+        recovery, now = Recovery(ReconnectPolicy(), 0.0, jitter.random), 0.0
+        while now < 5:
+            now += recovery.after(LOST)[1]
+        assert now < 7
 
 
 def test_a_thousand_tries_do_not_overflow() -> None:

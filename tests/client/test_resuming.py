@@ -304,3 +304,20 @@ async def test_the_block_ends_at_once_in_every_state(server: RoomServer, moment:
         start = anyio.current_time()
     assert anyio.current_time() - start <= 4
     assert bob.statistics() == Room().statistics()
+
+
+@pytest.mark.rule("L1", "C2")
+@pytest.mark.parametrize("half_open", [["alice"], ["bob"], ["alice", "bob"]])
+async def test_a_half_open_link_costs_no_call(server: RoomServer, half_open: list[str]) -> None:
+    network = FaultyNetwork(server)
+    alice, bob = Room(), Room()
+    bob.register_rpc_method("echo", echo)
+    async with (
+        bob.connect(network, make_token("bob")),
+        alice.connect(network, make_token("alice")),
+    ):
+        await alice.wait_for_participant("bob")
+        for waited in range(1, 6):
+            await anyio.sleep(waited)
+            network.half_open(*half_open)
+            assert await call(alice, "bob") == "hi"

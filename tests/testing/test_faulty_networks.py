@@ -68,9 +68,10 @@ async def test_a_cut_concerns_the_participants_that_it_names() -> None:
         assert network.injected["cut"] == 3
 
 
-@pytest.mark.parametrize("ping_timeout", [15, 40])
-async def test_nobody_notices_a_half_open_link_until_the_ping_timeout(ping_timeout: int) -> None:
-    # With the longer one, the server still has the old link when the participant comes back.
+@pytest.mark.parametrize("ping_timeout", [15, 60])
+async def test_nobody_notices_a_half_open_link_for_a_third_of_the_ping_timeout(ping_timeout: int) -> None:
+    # The server still has the old link when the participant comes back.
+    notices_after = ping_timeout / 3
     events: list[str] = []
     limits = ServerLimits(ping_timeout=ping_timeout)
     rooms = {"alice": Room(max_round_trip_latency=60)}
@@ -79,12 +80,12 @@ async def test_nobody_notices_a_half_open_link_until_the_ping_timeout(ping_timeo
         log(bob, "bob", events)
         network.half_open("alice")
         started = anyio.current_time()
-        with anyio.move_on_after(ping_timeout - 6):
+        with anyio.move_on_after(notices_after - 2.5):
             await call(alice)
         assert alice.isconnected()
         assert events == []
         await call(alice)
-        assert ping_timeout - 6 < anyio.current_time() - started < ping_timeout + 6
+        assert anyio.current_time() - started == pytest.approx(notices_after, abs=2.5)
         assert events == ["alice reconnects", "alice is back: resumed=True"]
         assert network.injected.keys() == {"half-opened", "lost"}
         assert network.injected["half-opened"] == 1

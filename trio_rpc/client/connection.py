@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
@@ -29,6 +29,11 @@ logger = peer_logger(__name__)
 #: Seconds between pings, and of silence until the timeout, where the server announces none.
 _DEFAULT_PING_INTERVAL: Final = 5.0
 _DEFAULT_PING_TIMEOUT: Final = 15.0
+#: The part of that timeout after which a session that can resume tries another connection, and the
+#: part of the rest between its pings. A call waits 7 s for its acknowledgement (C2), and a link
+#: that is half-open has to be noticed before; a connection too many loses nothing.
+_HASTE: Final = 1 / 3
+_PINGS_BEFORE: Final = 2.5
 _ENDINGS: Final = {
     rtc.LeaveRequest.RESUME: Ending.LOST,
     rtc.LeaveRequest.RECONNECT: Ending.RECONNECT,
@@ -37,17 +42,36 @@ _ENDINGS: Final = {
 
 @frozen
 class PingTimes:
-    """The seconds between pings, and those of silence after which the connection counts as lost."""
+    """The times of pings on a connection.
+
+    Attributes:
+        interval: Seconds between pings.
+        timeout: Seconds of silence after which the connection counts as lost.
+        max_timeout: The longest such timeout.
+    """
 
     interval: float
     timeout: float
+    max_timeout: float
 
     @classmethod
-    def of(cls, join: rtc.JoinResponse) -> PingTimes:
-        """Return the times that a server has announced, or the defaults."""
-        return cls(
-            join.ping_interval or _DEFAULT_PING_INTERVAL, join.ping_timeout or _DEFAULT_PING_TIMEOUT
-        )
+    def of(cls, join: rtc.JoinResponse, *, resumes: bool) -> PingTimes:
+        """Return the times for a session.
+
+        Args:
+            join: The server's response, which announces times; there are defaults.
+            resumes: Whether the session may go on over another connection.
+        """
+        interval = join.ping_interval or _DEFAULT_PING_INTERVAL
+        max_timeout = join.ping_timeout or _DEFAULT_PING_TIMEOUT
+        if not resumes:
+            return cls(interval, max_timeout, max_timeout)
+        timeout = max_timeout * _HASTE
+        return cls(min(interval, timeout / _PINGS_BEFORE), timeout, max_timeout)
+
+    def more_patient(self) -> PingTimes:
+        """Return the times for a path that may be slow, and not broken."""
+        return evolve(self, timeout=min(2 * self.timeout, self.max_timeout))
 
 
 class ConnectedSession(Protocol):
@@ -105,6 +129,9 @@ class Connection:
         session: The session that handles messages and events of the connection.
         ping_times: The times of pings and of the timeout.
         sends_receipts: Whether to acknowledge packets to the server (L5).
+
+    Attributes:
+        has_answered: Whether the server has answered a ping over this connection.
     """
 
     def __init__(
@@ -128,6 +155,7 @@ class Connection:
         self._last_received = backend.current_time()
         self._ping_sent: tuple[int, float] = (0, 0.0)
         self._round_trip = 0.0
+        self.has_answered = False
 
     async def serve(self, early_frames: list[Frame]) -> None:
         """Receive and ping until the connection ends, without closing it.
@@ -206,6 +234,7 @@ class Connection:
             case "pong_resp":
                 timestamp, sent_at = self._ping_sent
                 if response.pong_resp.last_ping_timestamp == timestamp:
+                    self.has_answered = True
                     self._round_trip = self._backend.current_time() - sent_at
                     self._session.on_round_trip(self._round_trip)
             case "leave":

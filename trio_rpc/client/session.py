@@ -125,7 +125,7 @@ class Session:
         resumes: bool,
     ) -> None:
         self._backend = backend
-        self._ping_times = PingTimes.of(join)
+        self._first_ping_times = self._ping_times = PingTimes.of(join, resumes=resumes)
         # The connections, one after another; without a queue of its own, the session has only one
         self._queue = ResumableQueue(link, DEFAULT_MAX_QUEUE_BYTES, backend) if resumes else None
         self.connection = self._connect(link)
@@ -257,6 +257,10 @@ class Session:
             self.lose(end.reason, end.text)
             return
         self.connection_end = end
+        if self.connection.has_answered:
+            self._ping_times = self._first_ping_times
+        elif end.reason is DisconnectReason.CONNECTION_TIMEOUT:
+            self._ping_times = self._ping_times.more_patient()
         if self._queue.is_attached:
             self._queue.detach()
             self.calls.on_connection_lost()
@@ -308,7 +312,7 @@ class Session:
         greeting = [Frame(Channel.SIGNAL, each.SerializeToString()) for each in requests]
         self._queue.restart(link, greeting)
         self.outbound.restart(join)
-        self._ping_times = PingTimes.of(join)
+        self._first_ping_times = self._ping_times = PingTimes.of(join, resumes=True)
         self.connection = self._connect(link)
         self.connection_end = None
         self._awaits_snapshot = False

@@ -119,8 +119,8 @@ class FaultyNetwork:
     def half_open(self, *identities: str) -> None:
         """Have nothing pass through the links any more, without either side noticing.
 
-        This is what a change of network or a lost state of a router leaves behind. Both sides give
-        up the link after the ping timeout. New connections work; call `refuse` as well for a
+        This is what a change of network or a lost state of a router leaves behind. The server gives
+        up the link after its ping timeout, and a room that reconnects after a third of that. New connections work; call `refuse` as well for a
         network that stays down. `restore` has no effect on such a link.
         """
         for link in self._links_of(identities):
@@ -130,8 +130,7 @@ class FaultyNetwork:
     def stall(self, *identities: str) -> None:
         """Hold all frames in both directions, signalling included, until `restore`.
 
-        Links that are opened meanwhile stall too. After the ping timeout both sides give up the
-        link.
+        Links that are opened meanwhile stall too. The links are given up as those of `half_open`.
         """
         concerned = [*self._concerned(identities)]
         self._default.injected["stalled"] += not all(each.stalled for each in concerned)
