@@ -7,6 +7,7 @@
   `connection`: a link that carries it, received from and kept alive. `outbound`: its sending
   half.
 * `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
+* `scenarios`: simulated failures.
 * `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `roster`: the others. `roster_changes`: the effects of their

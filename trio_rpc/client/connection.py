@@ -181,6 +181,15 @@ class Connection:
         self._link.discard_queued()
         await self._link.aclose()
 
+    def interrupt(self, ending: Ending) -> None:
+        """End the connection as if it had failed, to try out what happens then.
+
+        Args:
+            ending: The way in which it ends.
+        """
+        if not self._ended:
+            self._end(ending, DisconnectReason.SIGNAL_CLOSE, "a failure was simulated")
+
     def _end(self, ending: Ending, reason: DisconnectReason, text: str) -> None:
         self._ended = True
         self._serving.cancel()

@@ -38,6 +38,7 @@ from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
 from .reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from .registrations import Registrations
+from .scenarios import Scenario, simulate
 from .session import Session
 from .supervisor import Dialer, Supervisor, TokenSource, token_from
 
@@ -248,6 +249,29 @@ class Room(Registrations):
         if self._session is not None:
             self._session.leave()
             await self._session.wait_closed()
+
+    async def simulate_scenario(self, scenario: Scenario) -> None:
+        """Simulate a failure of the network or the server, to try out what the program does then.
+
+        It happens soon after, and concerns ourselves alone. Without a connection it does not.
+
+        Args:
+            scenario: A failure, by LiveKit's name. After `"signal-reconnect"` and `"migration"` the
+                session resumes; after `"full-reconnect"`, `"node-failure"` and
+                `"leave-full-reconnect"` we join again, with another SID; after `"server-leave"` the
+                room is lost. `"signal-reconnect"` and `"full-reconnect"` are made here, the others
+                by the server.
+
+        Raises:
+            DisconnectedError: we are not in the room any more.
+            RuntimeError: the room was never joined.
+            ValueError: there is no such scenario.
+        """
+        session = self._require_session()
+        await session.outbound.checkpoint()
+        if (gone := session.outbound.disconnection) is not None:
+            raise DisconnectedError(gone.reason, gone.message)
+        simulate(session, scenario)
 
     async def wait_disconnected(self) -> DisconnectReason:
         """Wait until we are not in the room any more, and return the reason.

@@ -8,6 +8,7 @@
   carries it. `signal_requests`: its requests to the server.
   `back_pressure`: waiting for receivers whose queues are full.
 * `token_refresh`: tokens for the next connections of participants.
+* `scenarios`: failures that a participant asks for.
 * `draining`: participants join again elsewhere before the server ends.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
 * `stream_listener`: participants that join over a plain socket.

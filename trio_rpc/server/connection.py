@@ -23,6 +23,7 @@ from .rooms.backlog import BacklogFullError, Cause
 from .rooms.member import FULL, Member
 from .rooms.room import ServerRoom
 from .rooms.routing import TO_NOBODY, Routed
+from .scenarios import SIMULATED, refuse_scenario, simulate_leave
 from .signal_requests import handle_request
 from .token_refresh import TokenRefresher
 
@@ -221,7 +222,22 @@ class MemberConnection:
         if request.HasField("leave"):
             self._left = True
             return TO_NOBODY
+        if request.HasField("simulate"):
+            self._simulate(request.simulate)
+            return TO_NOBODY
         return handle_request(self._room, self._member, request)
+
+    def _simulate(self, scenario: rtc.SimulateScenario) -> None:
+        member = self._member
+        kind = scenario.WhichOneof("scenario")
+        logger.info("%s asks to simulate %s", member.sid, kind)
+        if kind == "migration" and member.resumable is not None:
+            self._lose(SIMULATED)
+        elif kind in ("migration", "node_failure"):
+            member.send_queue.discard_queued()
+            self._left = True
+        elif not simulate_leave(member, scenario):
+            refuse_scenario(member, scenario)
 
     # Back-pressure (B8)
 
