@@ -1,9 +1,9 @@
-"""Rooms survive a network that breaks, over real sockets (L1 to L6)."""
+"""Rooms survive a network that breaks and a server that restarts, over real sockets (L1 to L9)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
@@ -43,6 +43,22 @@ class Pair:
         await anyio.sleep(0.01)
         return data.payload
 
+    @asynccontextmanager
+    async def joined(self, url: str) -> AsyncIterator[None]:
+        """Join as both for the block.
+
+        Args:
+            url: The URL that bob connects to.
+        """
+        alice, bob = self.rooms.values()
+        async with (
+            bob.connect(url, make_token("bob"), reconnect=POLICY),
+            alice.connect(self.proxy.url, make_token("alice"), reconnect=POLICY),
+        ):
+            await alice.wait_for_participant("bob")
+            await bob.wait_for_participant("alice")
+            yield
+
     async def call(self, caller: str, callee: str, number: int) -> None:
         """Call with a payload that no other call has."""
         payload = f"{caller} {number}"
@@ -63,13 +79,7 @@ class Pair:
 async def pair(serve: Serve) -> AsyncIterator[Pair]:
     async with serve(RoomServer(API_KEYS)) as url, open_proxy(url) as proxy:
         both = Pair(proxy)
-        alice, bob = both.rooms.values()
-        async with (
-            bob.connect(url, make_token("bob")),
-            alice.connect(proxy.url, make_token("alice"), reconnect=POLICY),
-        ):
-            await alice.wait_for_participant("bob")
-            await bob.wait_for_participant("alice")
+        async with both.joined(url):
             yield both
 
 
@@ -102,3 +112,21 @@ async def test_a_network_that_stalls_is_no_loss(serve: Serve) -> None:
         both.proxy.cut()
         both.proxy.flow()
     assert sorted(both.runs.values()) == [1] * 20
+
+
+@pytest.mark.rule("L7", "L8", "L9")
+async def test_no_call_is_lost_or_run_twice_when_the_server_restarts(serve: Serve) -> None:
+    async with AsyncExitStack() as stack:
+        first, *others = [
+            await stack.enter_async_context(serve(RoomServer(API_KEYS))) for _ in range(5)
+        ]
+        proxy = await stack.enter_async_context(open_proxy(first))
+        both = Pair(proxy)
+        async with both.joined(proxy.url):
+            for turn, url in enumerate(others):
+                async with anyio.create_task_group() as task_group:
+                    task_group.start_soon(both.call_both_ways, range(turn * 20, turn * 20 + 20))
+                    await anyio.sleep(0.003 * turn)
+                    # Another server, on what is the same port for its participants
+                    proxy.switch_to(url)
+        assert sorted(both.runs.values()) == [1] * 160

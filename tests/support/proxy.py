@@ -35,6 +35,11 @@ class Proxy:
         for scope in self._scopes:
             scope.cancel()
 
+    def switch_to(self, url: str) -> None:
+        """Forward to another server from now on, and end all connections."""
+        self._server_port = port_of(url)
+        self.cut()
+
     def refuse(self, refuses: bool = True) -> None:
         """Close new connections at once, or take them again."""
         self._refuses = refuses

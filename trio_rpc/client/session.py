@@ -30,10 +30,11 @@ To rejoin is to begin another session on the server, with another SID. Here it i
     | outlives a rejoin                 | ends or begins again                                 |
     |-----------------------------------|------------------------------------------------------|
     | methods, listeners, the nursery   | our SID                                              |
-    | running handlers                  | streams, both ways                                   |
-    | the filters of sequences          | our own sequence, and what is retained               |
-    | calls that were not sent          | calls that were sent                                 |
-    | requests to the server            | the roster, which is reconciled by identity          |
+    | handlers, and kept outcomes (L7)  | streams, both ways                                   |
+    | calls, which are sent again (L8)  | our own sequence, and what is retained               |
+    | requests to the server            | responses of handlers, which are asked for again     |
+    | our changes of our description    | our description, in which they are made again        |
+    | the filters of sequences          | the roster, which is reconciled by identity          |
 
 The session's nursery runs the tasks of its connections, and one for each invocation of a method.
 When we leave or the room is lost, the session is over at once for callers and events; then the
