@@ -24,6 +24,7 @@ from trio_rpc.events import ConnectionState, Reconnected
 from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.testing import FaultyNetwork
 
+from ..support.scripted_server import ScriptedServer
 from ..support.tokens import API_KEYS, ROOM, make_token
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +257,23 @@ async def test_a_leave_with_the_action_reconnect_is_followed_at_once() -> None:
             member.tell(rtc.SignalResponse(leave=leave))
         assert anyio.current_time() - start < 1
         assert alice.local_participant.sid != sid
+
+
+@pytest.mark.rule("L2")
+async def test_a_server_that_sends_us_away_again_and_again_is_asked_with_pauses() -> None:
+    joined: list[float] = []
+    server = ScriptedServer(others=())
+
+    def send_away() -> None:
+        joined.append(anyio.current_time())
+        leave = rtc.LeaveRequest(action=rtc.LeaveRequest.RECONNECT)
+        server.send_signal(leave=leave)
+
+    async with Room().connect(server, "a token") as alice:
+        alice.on("reconnected", lambda resumed: send_away())  # noqa: ARG005
+        send_away()
+        await anyio.sleep(600)
+    assert 20 < len(joined) < 300
 
 
 @pytest.mark.rule("L2")

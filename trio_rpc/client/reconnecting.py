@@ -9,7 +9,8 @@ The next step depends on the last one, and on how it ended:
     UNAUTHORIZED                      rejoin, at once        rejoin, at once; the second time, end
     FINAL           end               end                    end
 
-Every other step comes after a delay of the `ReconnectPolicy`. No I/O.
+Every other step comes after a delay of the `ReconnectPolicy`, and so does a rejoin after
+connections that the server soon asked us to give up. No I/O.
 """
 
 from __future__ import annotations
@@ -116,14 +117,21 @@ class Recovery:
         policy: The delays, and the time to give up.
         lost_at: The time at which the connection was lost.
         jitter: Returns random numbers from 0 to 1.
+        sent_away: The number of connections soon after whose beginning the server asked us to join
+            again, one after another, the last included. They count as attempts, so that such a
+            server is not asked without a pause.
     """
 
     policy: ReconnectPolicy
     lost_at: float
     _jitter: Callable[[], float] = random.random
+    sent_away: int = 0
     _step: Step = Step.CONNECTED
     _tries: int = 0
     _refusals: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._tries = self.sent_away
 
     @property
     def give_up_at(self) -> float:
@@ -139,7 +147,7 @@ class Recovery:
             self._step = Step.END
             return Step.END, 0.0
         self._step = _NEXT_STEP[before, ending]
-        if (before, ending) in _AT_ONCE:
+        if (before, ending) in _AT_ONCE and not (before is Step.CONNECTED and self.sent_away):
             return self._step, 0.0
         delay = self.policy.delay(self._tries, self._jitter())
         self._tries += 1

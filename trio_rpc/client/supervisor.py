@@ -7,6 +7,7 @@ network is down takes a while, and the next link need not wait for that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -75,6 +76,9 @@ class Supervisor:
         self._session = session
         self._dialer = dialer
         self._link_nursery = link_nursery
+        # The beginning of the present connection; -inf for the first, which no loss came before
+        self._connected_at = -math.inf
+        self._sent_away = 0
         # That of the present connection, unless it is the first
         self._holder: _LinkHolder | None = None
 
@@ -99,7 +103,10 @@ class Supervisor:
         assert end is not None
         assert policy is not None
         self._link_nursery.start_soon(_abandon, self._session.connection, self._holder)
-        recovery = Recovery(policy, self._backend.current_time())
+        now = self._backend.current_time()
+        is_sent_away = end.ending is Ending.RECONNECT and now - self._connected_at < policy.cap
+        self._sent_away = self._sent_away + 1 if is_sent_away else 0
+        recovery = Recovery(policy, now, sent_away=self._sent_away)
         step, delay = recovery.after(end.ending)
         reason, why = end.reason, f"not restored within {policy.give_up_after:g} s"
         with self._backend.cancel_scope(deadline=recovery.give_up_at):
@@ -107,6 +114,7 @@ class Supervisor:
                 await self._backend.sleep(delay)
                 outcome = await self._attempt(step)
                 if not isinstance(outcome, Ending):
+                    self._connected_at = self._backend.current_time()
                     return outcome
                 step, delay = recovery.after(outcome)
             reason, why = DisconnectReason.JOIN_FAILURE, "the server does not accept our token"

@@ -181,12 +181,13 @@ class Calls:
             else:
                 await self._send_packet(call)
         except (LinkClosedError, StreamError) as error:
-            # Unless we left while the request waited for room: that is 1503, and comes first.
-            what = f"the request to {call.callee.identity!r} was not sent: {error}"
-            failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-            failure.__cause__ = error
-            call.finish(failure)
-            return call.take_outcome()
+            if not call.is_interrupted:
+                # Unless we left while the request waited for room: that is 1503, and comes first.
+                what = f"the request to {call.callee.identity!r} was not sent: {error}"
+                failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+                failure.__cause__ = error
+                call.finish(failure)
+                return call.take_outcome()
         call.on_sent()
         if len(self._pending) == 1:
             # No other call is about to send a request that could leave together with this one.
