@@ -289,7 +289,7 @@ async def test_a_token_is_asked_for_before_each_attempt_and_twice_if_refused() -
             network.cut("alice")
             await anyio.sleep_forever()
 
-    with pytest.raises(DisconnectedError, match="does not accept our token") as caught:
+    with pytest.raises(DisconnectedError, match="refused: ") as caught:
         await lose()
     assert caught.value.reason is DisconnectReason.JOIN_FAILURE
     assert len(asked) == 4
@@ -309,6 +309,38 @@ async def test_who_is_removed_does_not_come_back() -> None:
     with pytest.raises(DisconnectedError) as caught:
         await lose()
     assert caught.value.reason is DisconnectReason.PARTICIPANT_REMOVED
+
+
+@pytest.mark.rule("L7")
+async def test_who_was_replaced_meanwhile_does_not_come_back() -> None:
+    server = RoomServer(API_KEYS, LIMITS)
+    network = FaultyNetwork(server)
+    alice, successor = Room(), Room()
+    async with alice.connect(
+        network, make_token("alice"), reconnect=LATE, on_disconnect="continue"
+    ):
+        network.cut()
+        async with successor.connect(server, make_token("alice")):
+            assert await alice.wait_disconnected() is DisconnectReason.DUPLICATE_IDENTITY
+            assert successor.isconnected()
+
+
+@pytest.mark.rule("L7")
+async def test_an_attempt_whose_answer_was_lost_is_made_again() -> None:
+    server = RoomServer(API_KEYS, LIMITS)
+    network = FaultyNetwork(server)
+    policy = ReconnectPolicy(first_delay=3, base=1, factor=1)
+    async with Room().connect(network, make_token("alice"), reconnect=policy) as alice:
+        sid = alice.local_participant.sid
+        network.stall()
+        network.cut()
+        # The server admits it, and its response does not arrive.
+        await anyio.sleep(12)
+        assert alice.local_participant.sid == sid
+        network.restore()
+        await anyio.sleep(30)
+        assert alice.isconnected()
+        assert alice.local_participant.sid != sid
 
 
 @pytest.mark.rule("L1")

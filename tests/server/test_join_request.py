@@ -146,6 +146,7 @@ def test_a_join_request_is_read_within_bounds(request: rtc.JoinRequest, compress
         )
         if request.reconnect
         else None,
+        last_sid="" if request.reconnect else request.participant_sid[:64],
     )
 
 

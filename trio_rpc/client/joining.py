@@ -18,11 +18,12 @@ from ..protocol.capabilities import CAN_RESUME, CAPABILITIES, CLIENT_PROTOCOL
 _version: Final = cache(version)
 
 
-def join_request(*, resumes: bool) -> rtc.JoinRequest:
+def join_request(*, resumes: bool, last_sid: str = "") -> rtc.JoinRequest:
     """Return the request to join a room, which describes ourselves (rule N1).
 
     Args:
         resumes: Whether we resume the session after a lost connection (L6).
+        last_sid: The SID of our last session, if we join again (L7).
     """
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
@@ -33,7 +34,7 @@ def join_request(*, resumes: bool) -> rtc.JoinRequest:
     client.capabilities.extend(CAPABILITIES)  # type: ignore[arg-type]
     if resumes:
         client.capabilities.append(CAN_RESUME)  # type: ignore[arg-type]
-    return rtc.JoinRequest(client_info=client)
+    return rtc.JoinRequest(client_info=client, participant_sid=last_sid)
 
 
 def resume_request(sid: str, last_numbers: Mapping[str, int]) -> rtc.JoinRequest:
@@ -72,11 +73,24 @@ class NotResumedError(Exception):
     """The server does not resume the session."""
 
 
+class RejectedError(ConnectError):
+    """The server does not admit us, and will not.
+
+    Attributes:
+        reason: LiveKit's name of the reason.
+    """
+
+    def __init__(self, reason: DisconnectReason) -> None:
+        super().__init__(f"the server rejected us: {reason.name}")
+        self.reason = reason
+
+
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
     """Receive the server's `JoinResponse`, and the frames that came with it.
 
     Raises:
-        ConnectError: the server rejected us, or sent something else.
+        ConnectError: the server rejected us, or sent something else. It is a `RejectedError` if it
+            asks us not to try again.
     """
     try:
         (channel, body), *others = await link.receive()
@@ -91,7 +105,9 @@ async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:
             return response.join, others
         case "leave":
             assert response is not None
-            reason = DisconnectReason(response.leave.reason).name
-            raise ConnectError(f"the server rejected us: {reason}")
+            reason = DisconnectReason(response.leave.reason)
+            if response.leave.action == rtc.LeaveRequest.DISCONNECT:
+                raise RejectedError(reason)
+            raise ConnectError(f"the server rejected us: {reason.name}")
         case _:
             raise ConnectError("the server's first message was not a JoinResponse")

@@ -75,7 +75,7 @@ from ..rpc.methods import MethodRegistry
 from ..streams.buffer import BufferContext
 from .connection import Connection, ConnectionEnd, PingTimes
 from .data_events import data_event
-from .joining import NotResumedError, resume_request
+from .joining import NotResumedError, join_request, resume_request
 from .local_participant import LocalParticipant
 from .outbound import Outbound
 from .reconnecting import Ending
@@ -267,6 +267,10 @@ class Session:
             self.calls.on_connection_lost()
             self._emit(ConnectionStateChanged(ConnectionState.CONN_RECONNECTING))
             self._emit(Reconnecting())
+
+    def rejoin_request(self) -> rtc.JoinRequest:
+        """Return the request to join the room again (L7)."""
+        return join_request(resumes=True, last_sid=self.local_participant.sid)
 
     def resume_request(self) -> rtc.JoinRequest:
         """Return the request to resume this session over another connection (L3)."""

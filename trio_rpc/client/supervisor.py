@@ -19,7 +19,7 @@ from ..concurrency import Backend, Event, Nursery
 from ..errors import ConnectError, DisconnectReason
 from ..links import Connector, Frame, Link, LinkClosedError
 from ..logs import peer_logger
-from .joining import NotResumedError, join_request, receive_join, receive_resumption
+from .joining import NotResumedError, RejectedError, receive_join, receive_resumption
 from .reconnecting import Ending, ReconnectPolicy, Recovery, Step
 
 if TYPE_CHECKING:
@@ -58,6 +58,20 @@ class Dialer:
     token: TokenSource
     timeout: float
     policy: ReconnectPolicy | None
+
+
+@frozen
+class _Failure:
+    """The failure of an attempt to open a connection.
+
+    Attributes:
+        ending: The way it failed, which decides the next step (L2).
+        reason, text: The reason, if that is the end of the session.
+    """
+
+    ending: Ending
+    reason: DisconnectReason = DisconnectReason.UNKNOWN_REASON
+    text: str = ""
 
 
 class Supervisor:
@@ -113,19 +127,20 @@ class Supervisor:
             while step is not Step.END:
                 await self._backend.sleep(delay)
                 outcome = await self._attempt(step)
-                if not isinstance(outcome, Ending):
+                if not isinstance(outcome, _Failure):
                     self._connected_at = self._backend.current_time()
                     return outcome
-                step, delay = recovery.after(outcome)
-            reason, why = DisconnectReason.JOIN_FAILURE, "the server does not accept our token"
+                step, delay = recovery.after(outcome.ending)
+                if step is Step.END:
+                    reason, why = outcome.reason, outcome.text
         self._session.lose(reason, f"{end.text}; {why}")
         return None
 
-    async def _attempt(self, step: Step) -> list[Frame] | Ending:
+    async def _attempt(self, step: Step) -> list[Frame] | _Failure:
         """Make one attempt to resume, or to rejoin.
 
         Returns:
-            The frames that came with the server's answer, or the way in which the attempt failed.
+            The frames that came with the server's answer, or the failure of the attempt.
         """
         holder = _LinkHolder(self._backend)
         succeeded = False
@@ -133,7 +148,8 @@ class Supervisor:
             with self._backend.move_on_after(self._dialer.timeout):
                 token = await token_from(self._dialer.token, self._session.refreshed_token)
                 resumes = step is Step.RESUME
-                request = self._session.resume_request() if resumes else join_request(resumes=True)
+                session = self._session
+                request = session.resume_request() if resumes else session.rejoin_request()
                 self._link_nursery.start_soon(holder.hold, self._dialer.connector, token, request)
                 link = await holder.wait_open()
                 if resumes:
@@ -146,10 +162,13 @@ class Supervisor:
                 succeeded = True
                 return frames
         except NotResumedError:
-            return Ending.RECONNECT
+            return _Failure(Ending.RECONNECT)
+        except RejectedError as error:
+            return _Failure(Ending.FINAL, error.reason, str(error))
         except ConnectError as error:
             logger.info("no connection: %s", error)
-            return Ending.UNAUTHORIZED if error.status in _UNAUTHORIZED else Ending.LOST
+            ending = Ending.UNAUTHORIZED if error.status in _UNAUTHORIZED else Ending.LOST
+            return _Failure(ending, DisconnectReason.JOIN_FAILURE, str(error))
         except (LinkClosedError, ValueError, DecodeError) as error:
             logger.info("no connection: %s", error)
         except Exception:
@@ -158,7 +177,7 @@ class Supervisor:
         finally:
             if not succeeded:
                 holder.release()
-        return Ending.LOST
+        return _Failure(Ending.LOST)
 
 
 async def _abandon(connection: Connection, holder: _LinkHolder | None) -> None:

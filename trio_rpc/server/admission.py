@@ -32,6 +32,10 @@ _SIGNALLING_VERSION: Final = 16
 _version: Final = cache(version)
 
 
+class ReplacedError(RefusedError):
+    """A participant that joins again was replaced by another of the same identity."""
+
+
 class Admission:
     """The admission of participants to the rooms of a server, over any transport.
 
@@ -142,6 +146,7 @@ class Admission:
         claims: Claims,
         client: models.ClientInfo,
         link: Link,
+        last_sid: str = "",
         opening: rtc.JoinResponse | None = None,
     ) -> tuple[ServerRoom, Member]:
         """Admit an authenticated participant; everything for it goes through the link from here on.
@@ -150,14 +155,17 @@ class Admission:
             claims: The claims of its token.
             client: Its description of itself.
             link: The link to it.
+            last_sid: The SID of its last session, if it joins again (L7).
             opening: Additions of its transport to the `JoinResponse`, if packets reach the
                 participant only later; it becomes active then.
 
         Raises:
+            ReplacedError: another participant has joined under the identity since its last session.
             RefusedError: the room has filled up in the meantime, or the server shuts down.
         """
         self._check_open()
         self.check_space(claims)
+        self._check_not_replaced(claims, last_sid)
         room = self._rooms.enter(claims.grants.room)
         resumable = None
         if CAN_RESUME in client.capabilities and self.limits.resume_window:
@@ -166,12 +174,22 @@ class Admission:
         member = Member.from_claims(
             claims, client, resumable or link, resumable, self.limits, self._budget
         )
+        member.last_sid = last_sid
         join = self._join_response()
         if opening is not None:
             join.MergeFrom(opening)
             member.state = models.ParticipantInfo.JOINED
         room.join(member, join)
         return room, member
+
+    def _check_not_replaced(self, claims: Claims, last_sid: str) -> None:
+        room = self._rooms.find(claims.grants.room)
+        member = None if room is None else room.members.get(claims.identity)
+        if not last_sid or member is None or member.close_reason is not None:
+            return
+        # Its client may not have had the response to an earlier attempt to join again.
+        if last_sid not in (member.sid, member.last_sid):
+            raise ReplacedError(409, f"another participant has joined as {claims.identity!r}")
 
     def _check_open(self) -> None:
         if self.closed:

@@ -15,6 +15,7 @@ from livekit.protocol import models, rtc
 #: The most bytes of an inflated join request, which holds an offer.
 _MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 _MAX_CAPABILITIES: Final = 50
+_MAX_SID: Final = 64
 #: The most publishers whose last numbers a client that resumes may list.
 _MAX_RECEIVE_STATES: Final = 2_048
 #: zlib's parameter for gzip.
@@ -44,12 +45,14 @@ class JoinParameters:
             carries both directions; otherwise there is one for each.
         offer: The client's offer, if the request has one.
         resumption: The session to resume; None to begin one.
+        last_sid: The SID of the participant's last session, if it joins again (L7).
     """
 
     client: models.ClientInfo
     single_peer_connection: bool = False
     offer: rtc.SessionDescription | None = None
     resumption: Resumption | None = None
+    last_sid: str = ""
 
 
 def parse_query(query: Mapping[str, str]) -> JoinParameters:
@@ -94,6 +97,7 @@ def join_parameters(request: rtc.JoinRequest) -> JoinParameters:
         single_peer_connection=True,
         offer=request.publisher_offer if request.HasField("publisher_offer") else None,
         resumption=_resumption(request) if request.reconnect else None,
+        last_sid="" if request.reconnect else request.participant_sid[:_MAX_SID],
     )
 
 

@@ -23,7 +23,7 @@ from ..links import LinkClosedError, LinkFullError, ServedLink
 from ..logs import peer_logger
 from ..protocol.retained import NotRetainedError
 from ..tokens import Claims
-from .admission import Admission
+from .admission import Admission, ReplacedError
 from .back_pressure import wait_for_room
 from .connection import MemberConnection
 from .join_request import JoinParameters, Resumption
@@ -59,7 +59,8 @@ async def serve_member(
 ) -> None:
     """Admit a participant and serve it, until it leaves, or its connection is lost.
 
-    If the room is full by now, the link is closed with that reason.
+    If the room is full by now, the link is closed with that reason. A participant that joins again
+    and was replaced by another of its identity is told so.
 
     Args:
         parameters: The parameters with which the client joins or resumes.
@@ -73,7 +74,11 @@ async def serve_member(
     await _wait_until_told_of_others(backend, admission.members_of(claims.grants.room))
     try:
         extra = None if opening is None else opening.join
-        room, member = admission.join(claims, parameters.client, link, extra)
+        room, member = admission.join(claims, parameters.client, link, parameters.last_sid, extra)
+    except ReplacedError as error:
+        leave = leave_request(DisconnectReason.DUPLICATE_IDENTITY, joins_again=False)
+        await _refuse(link, leave, error.reason)
+        return
     except RefusedError as error:
         await link.aclose(error.reason)
         return
@@ -101,7 +106,8 @@ async def _resume(
         room.resume(member, link, resumption.last_numbers)
     except (RefusedError, NotRetainedError) as error:
         logger.info("refused to resume %s: %s", resumption.sid, error)
-        await _refuse_resume(link, str(error))
+        leave = leave_request(DisconnectReason.STATE_MISMATCH, joins_again=True)
+        await _refuse(link, leave, str(error))
         return
     except LinkClosedError:
         return
@@ -109,8 +115,7 @@ async def _resume(
     await _serve_connection(backend, admission, claims, room, member, link)
 
 
-async def _refuse_resume(link: ServedLink, why: str) -> None:
-    leave = leave_request(DisconnectReason.STATE_MISMATCH, joins_again=True)
+async def _refuse(link: ServedLink, leave: rtc.LeaveRequest, why: str) -> None:
     with suppress(LinkClosedError, LinkFullError):
         link.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))
     await link.aclose(why)

@@ -69,6 +69,7 @@ class Member:
         limits: The limits of the server.
         budget: Charged for everything that the participant makes the server hold (B4).
         backlog: The backlog of its queue, by cause (B8).
+        last_sid: The SID of its last session, if it has joined again (L7).
         sequences: The filter of packets that are sent again (P6).
         directed_streams: The destinations of its open streams.
         server_calls: The server's own calls to it.
@@ -95,6 +96,7 @@ class Member:
     client: models.ClientInfo
     send_queue: SendQueue
     sid: str = field(factory=lambda: make_sid("PA"))
+    last_sid: str = ""
     joined_at: float = field(factory=time.time)
     version: int = 1
     state: models.ParticipantInfo.State = models.ParticipantInfo.ACTIVE
