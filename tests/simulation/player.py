@@ -132,13 +132,9 @@ class Player:
         def on_left(participant: Any) -> None:
             self._checker.other_left(session, participant.identity, anyio.current_time())
 
-        def on_joined(participant: Any) -> None:
-            session.seen_joining.add((participant.identity, anyio.current_time()))
-
         room.register_rpc_method("do", answer)
         room.on("disconnected", on_disconnected)
         room.on("participant_disconnected", on_left)
-        room.on("participant_connected", on_joined)
         visitors = self._world.visitors
         connector = self._way if self.actor.profile.speaks_v2 else _OldClient(self._way)
         try:
@@ -162,7 +158,6 @@ class Player:
             room.unregister_rpc_method("do")
             room.off("disconnected", on_disconnected)
             room.off("participant_disconnected", on_left)
-            room.off("participant_connected", on_joined)
             if not session.is_restarted:
                 self._idle_room = room
 

@@ -112,13 +112,11 @@ class Session(Presence):
 
     Attributes:
         seen_leaving: Whom it saw leave, and when.
-        seen_joining: Whom it saw join, and when.
     """
 
     actor: Actor
     room: Room
     seen_leaving: list[tuple[str, float]] = field(factory=list)
-    seen_joining: set[tuple[str, float]] = field(factory=set)
 
     @property
     def is_present(self) -> bool:
@@ -132,14 +130,6 @@ class Session(Presence):
     def is_replaced(self) -> bool:
         """Whether another session of the same participant has begun since."""
         return any(each is not self and each.began >= self.began for each in self.actor.sessions)
-
-    def expects(self, identity: str, left_at: float) -> bool:
-        """Whether calls to a participant go on: it was back at once, or we rejoined then."""
-        rejoined = any(
-            not each.resumed and each.ended == left_at
-            for each in self.actor.outages_in(left_at, left_at)
-        )
-        return rejoined or (identity, left_at) in self.seen_joining
 
     def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
         """Whether the participant saw a departure in a time, both ends included."""

@@ -232,8 +232,11 @@ class World:
         self, request_id: str, packet: models.DataPacket, fate: PacketFate
     ) -> CallRecord | None:
         if fate.direction == "sent" and request_id not in self._requests:
-            # It is sent by the task that makes the call.
-            record = self._requests[request_id] = _current_call.get()
+            # It is sent by the task that makes the call, unless that was interrupted by a rejoin.
+            record = _current_call.get(None)
+            if record is None:
+                return None
+            self._requests[request_id] = record
             if self.visitors is not None:
                 (callee,) = packet.destination_identities
                 self.visitors.overhear(request_id, record.plan.caller, callee)

@@ -18,6 +18,7 @@ from livekit.protocol import models
 from ..concurrency import Backend, CancelScope, Nursery
 from ..errors import RpcError, StreamError
 from ..links.packet_sender import PacketSender
+from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.capabilities import resumes
 from ..protocol.ids import make_uuid
@@ -25,6 +26,8 @@ from ..protocol.rpc_messages import repeat_info, set_timeout
 from ..streams.outgoing import OutgoingStreams
 from .pending_call import CallEvent, PendingCall
 from .returning import Returning
+
+logger = peer_logger(__name__)
 
 _MAY_HAVE_RUN: Final = "the handler may have run"
 
@@ -167,6 +170,10 @@ class Repeats:
             # After another rejoin, it is in the queue again.
             if self._packet_sender.joins == join:
                 _fail(call, str(error))
+        except Exception:
+            # A failure of ours: it concerns this call alone (B3).
+            logger.exception("sending a call to %s again failed", identity)
+            _fail(call, "it could not be sent again")
 
 
 def not_found(identity: str) -> RpcError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trio_rpc import RpcError
+from trio_rpc.client.session import RETURN_WINDOW
 
 from ..causes import (
     CHECKS,
@@ -23,6 +24,9 @@ from ..causes import (
     transit,
 )
 from ..records import CallRecord, Outage
+
+#: Expired participants are looked for with each ping.
+_PING_INTERVAL: Final = 5.0
 
 
 def missing_outage_cause(record: CallRecord) -> str | None:
@@ -69,6 +73,20 @@ def _response_timeout(record: CallRecord, outcome: RpcError) -> str | None:
     return "there was time enough"
 
 
+def _recipient_not_found(record: CallRecord, outcome: RpcError) -> str | None:
+    # After a rejoin of its own, the caller waits for those who were in the room before (L9).
+    waited = elapsed(record)
+    rejoined = any(
+        not each.resumed
+        for each in record.session.actor.outages_in(
+            record.started - RETURN_WINDOW - _PING_INTERVAL, record.started + waited
+        )
+    )
+    if waited and rejoined and record.plan.waits_for_connection:
+        return None
+    return CHECKS[codes.RECIPIENT_NOT_FOUND](record, outcome)
+
+
 def _send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
     if caller_left(record):
         return None
@@ -96,4 +114,5 @@ _CHECKS: Final[dict[RpcError.ErrorCode, Check]] = {
     codes.CONNECTION_TIMEOUT: _connection_timeout,
     codes.RESPONSE_TIMEOUT: _response_timeout,
     codes.SEND_FAILED: _send_failed,
+    codes.RECIPIENT_NOT_FOUND: _recipient_not_found,
 }
