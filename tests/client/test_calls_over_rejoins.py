@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -230,3 +231,66 @@ async def test_deadlines_do_not_move() -> None:
         assert failure.code == ERROR.RESPONSE_TIMEOUT
         assert anyio.current_time() == pytest.approx(6, abs=0.5)
         assert both.runs == {"hi": 1}
+
+
+@pytest.mark.rule("L9")
+async def test_a_callee_that_does_not_come_back_is_given_up_after_a_minute() -> None:
+    ended: list[tuple[float, int, str | None]] = []
+    async with pair() as both, anyio.create_task_group() as task_group:
+
+        async def call(**options: Any) -> None:
+            error = await both.failure("slow", **options)
+            ended.append((anyio.current_time(), error.code, error.data))
+
+        both.network.stall("bob")
+        await anyio.sleep(0.5)
+        both.network.restart(ForgetfulServer(API_KEYS))
+        await anyio.sleep(0.5)
+        assert "bob" not in both.alice.remote_participants
+        task_group.start_soon(partial(call, response_timeout=5))
+        task_group.start_soon(partial(call, response_timeout=1_000))
+        task_group.start_soon(partial(call, wait_for_ready=False))
+        await anyio.sleep(100)
+    assert [code for _, code, _ in ended] == [ERROR.RECIPIENT_NOT_FOUND] * 3
+    assert [round(at) for at, _, _ in ended][:2] == [1, 6]
+    assert 60 <= ended[2][0] <= 66
+    assert both.runs == {}
+
+
+@pytest.mark.rule("L9")
+async def test_a_call_whose_callee_does_not_come_back_may_have_run() -> None:
+    ended: list[tuple[float, str | None]] = []
+    async with pair() as both, anyio.create_task_group() as task_group:
+
+        async def call(seconds: float) -> None:
+            error = await both.failure("slow", response_timeout=seconds)
+            assert error.code == ERROR.RECIPIENT_DISCONNECTED
+            ended.append((anyio.current_time(), error.data))
+
+        for seconds in (6, 1_000):
+            task_group.start_soon(call, seconds)
+        await anyio.sleep(1)
+        both.network.refuse("bob")
+        both.network.restart(ForgetfulServer(API_KEYS))
+        await anyio.sleep(100)
+    what = "'bob' did not come back: the handler may have run"
+    assert [data for _, data in ended] == [what, what]
+    assert round(ended[0][0]) == 6
+    assert 60 <= ended[1][0] <= 67
+
+
+@pytest.mark.rule("L1", "L9")
+@pytest.mark.parametrize("moment", [0.0, 0.5, 2.0, 5.0])
+async def test_a_block_that_ends_while_calls_wait_leaves_nothing(moment: float) -> None:
+    async with pair() as both, anyio.create_task_group() as task_group:
+        for _ in range(5):
+            task_group.start_soon(partial(both.call, "slow", response_timeout=1_000))
+        await anyio.sleep(1)
+        both.network.refuse("bob")
+        both.network.restart(ForgetfulServer(API_KEYS))
+        await anyio.sleep(moment)
+        for _ in range(5):
+            task_group.start_soon(partial(both.call, "echo", response_timeout=1_000))
+        await anyio.sleep(0.01)
+        task_group.cancel_scope.cancel()
+    assert both.alice.statistics() == Room().statistics()

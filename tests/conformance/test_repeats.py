@@ -358,3 +358,52 @@ async def test_a_call_that_was_cancelled_is_not_sent_again() -> None:
         await room.disconnect()
         messages, _ = await server.receive_rest()
         assert not [each for each in messages if isinstance(each, models.DataPacket)]
+
+
+# Against peers that repeat what they should not
+
+
+@pytest.mark.rule("L7", "B4")
+async def test_a_flood_of_repeats_is_bounded() -> None:
+    async with callee(max_peer_bytes=200_000, max_payload_bytes=100_000) as alice:
+
+        @alice.room.register_rpc_method("large")
+        async def large(_: RpcInvocationData) -> str:
+            alice.runs += 1
+            return "é" * 10_000
+
+        alice.ask(method="large")
+        await alice.acknowledged()
+        await alice.server.settle(alice.room)
+        for _ in range(2_000):
+            alice.ask(again=OURS, method="large")
+            alice.ask(again="PA_other", request_id="2")
+            alice.ask(again="x", sender="dave")
+        await alice.server.settle(alice.room)
+        assert alice.room.statistics().held_bytes <= 200_000
+        assert alice.room.statistics().running_handlers == 0
+        assert alice.runs == 1
+
+
+@pytest.mark.rule("L8", "B3")
+@pytest.mark.parametrize("again", ["é" * 100, "\n", "PA_alice\x00", " PA_alice"])
+async def test_a_forged_sid_gets_an_error_and_nothing_else(again: str) -> None:
+    async with callee() as alice:
+        for number in range(3):
+            alice.ask(str(number), again=again)
+            await alice.acknowledged(str(number))
+            error = (await alice.server.expect_packet("rpc_response")).rpc_response.error
+            assert error.code == DISCONNECTED
+        assert alice.runs == 0
+        alice.ask()
+        assert await alice.answer() == "bob hi 1"
+
+
+@pytest.mark.rule("B1", "L7")
+async def test_a_repeat_without_an_id_is_ignored() -> None:
+    async with callee() as alice:
+        attributes = request_attributes() | {"trio_rpc.again": OURS}
+        del attributes["lk.rpc_request_id"]
+        send_header(alice.server, request_header(attributes=attributes))
+        alice.ask()
+        assert await alice.answer() == "bob hi 1"

@@ -9,6 +9,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_rpc import RpcError
 from trio_rpc.protocol.answered_requests import (
     ANSWERED_REQUEST_BYTES,
     MAX_ANSWERED_REQUESTS,
@@ -160,3 +161,103 @@ def test_the_oldest_answered_requests_are_forgotten_first() -> None:
     assert not answered.has("a", "9", 0.0)
     assert answered.has("a", "10", 0.0)
     assert budget.held == MAX_ANSWERED_REQUESTS * ANSWERED_REQUEST_BYTES
+
+
+def remember(
+    answered: AnsweredRequests,
+    budget: Budget,
+    request_id: str,
+    outcome: str | RpcError | None = None,
+    *,
+    caller: str = "a",
+    deadline: float = 10.0,
+) -> None:
+    budget.charge(caller, ANSWERED_REQUEST_BYTES)
+    answered.add(caller, request_id, deadline, 0.0, outcome)
+
+
+@pytest.mark.rule("L7", "B4")
+def test_outcomes_are_kept_with_their_requests_and_charged() -> None:
+    budget = Budget()
+    answered = AnsweredRequests(budget)
+    remember(answered, budget, "1", "x" * 1_000)
+    remember(answered, budget, "2", RpcError(7, "m" * 1_000))
+    remember(answered, budget, "3")
+    assert answered.outcome("a", "1") == "x" * 1_000
+    assert isinstance(answered.outcome("a", "2"), RpcError)
+    assert answered.outcome("a", "3") is None
+    assert answered.outcome("b", "1") is None
+    assert budget.held > 3 * ANSWERED_REQUEST_BYTES + 2_000
+    answered.forget_expired(10.0)
+    assert answered.outcome("a", "1") is None
+    assert budget.held == 0
+
+
+@pytest.mark.rule("L7", "B4")
+def test_outcomes_take_a_quarter_of_a_budget_and_the_oldest_are_dropped_first() -> None:
+    budget = Budget(max_peer_bytes=400_000)
+    answered = AnsweredRequests(budget)
+    for number in range(100):
+        remember(answered, budget, str(number), "x" * 10_000)
+    kept = [number for number in range(100) if answered.outcome("a", str(number)) is not None]
+    assert kept == list(range(100 - len(kept), 100))
+    assert 8 <= len(kept) <= 10
+    assert all(answered.has("a", str(number), 0.0) for number in range(100))
+    remember(answered, budget, "too large", "x" * 100_001)
+    assert answered.outcome("a", "too large") is None
+    answered.forget_caller("a")
+    assert budget.held == 0
+
+
+@pytest.mark.rule("L7", "B4")
+def test_outcomes_of_all_callers_take_a_quarter_of_the_budget_for_all() -> None:
+    budget = Budget(max_peer_bytes=1_000_000, max_peers_bytes=1_000_000)
+    answered = AnsweredRequests(budget)
+    for number in range(100):
+        remember(answered, budget, "1", "x" * 10_000, caller=str(number))
+    kept = [number for number in range(100) if answered.outcome(str(number), "1") is not None]
+    assert kept == list(range(len(kept)))
+    assert 20 <= len(kept) <= 25
+
+
+@pytest.mark.rule("L7")
+def test_an_outcome_without_room_in_the_budget_is_not_kept() -> None:
+    budget = Budget(max_peer_bytes=10_000)
+    budget.charge("a", 9_000)
+    answered = AnsweredRequests(budget)
+    remember(answered, budget, "1", "x" * 1_000)
+    assert answered.has("a", "1", 0.0)
+    assert answered.outcome("a", "1") is None
+
+
+@pytest.mark.rule("L8")
+def test_requests_that_were_forgotten_early_are_known_to_be_missing() -> None:
+    budget = Budget(max_peers_bytes=1 << 40, max_peer_bytes=1 << 40)
+    answered = AnsweredRequests(budget)
+    for number in range(MAX_ANSWERED_REQUESTS):
+        remember(answered, budget, str(number), deadline=20.0)
+    assert not answered.may_have_forgotten("a", 0.0)
+    remember(answered, budget, "one more")
+    assert answered.may_have_forgotten("a", 19.9)
+    assert not answered.may_have_forgotten("a", 20.0)
+    assert not answered.may_have_forgotten("b", 0.0)
+    remember(answered, budget, "for an hour", caller="b", deadline=3_600.0)
+    answered.forget_expired(301.0)
+    assert not answered.has("b", "for an hour", 301.0)
+    assert answered.may_have_forgotten("b", 3_599.0)
+
+
+@pytest.mark.rule("L8")
+def test_of_many_callers_whose_requests_were_forgotten_none_is_taken_for_new() -> None:
+    budget = Budget()
+    answered = AnsweredRequests(budget)
+    for number in range(3_000):
+        remember(answered, budget, "1", caller=str(number), deadline=1_000.0 + number)
+    answered.forget_expired(301.0)
+    assert budget.held == 0
+    assert len(answered._forgotten_until) <= 1_000
+    for number in range(3_000):
+        assert answered.may_have_forgotten(str(number), 999.0)
+    answered.forget_expired(5_000.0)
+    assert len(answered._forgotten_until) == 0
+    assert not answered.may_have_forgotten("0", 5_000.0)

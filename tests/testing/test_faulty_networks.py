@@ -69,7 +69,9 @@ async def test_a_cut_concerns_the_participants_that_it_names() -> None:
 
 
 @pytest.mark.parametrize("ping_timeout", [15, 60])
-async def test_nobody_notices_a_half_open_link_for_a_third_of_the_ping_timeout(ping_timeout: int) -> None:
+async def test_nobody_notices_a_half_open_link_for_a_third_of_the_ping_timeout(
+    ping_timeout: int,
+) -> None:
     # The server still has the old link when the participant comes back.
     notices_after = ping_timeout / 3
     events: list[str] = []

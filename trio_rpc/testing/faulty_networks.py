@@ -120,8 +120,9 @@ class FaultyNetwork:
         """Have nothing pass through the links any more, without either side noticing.
 
         This is what a change of network or a lost state of a router leaves behind. The server gives
-        up the link after its ping timeout, and a room that reconnects after a third of that. New connections work; call `refuse` as well for a
-        network that stays down. `restore` has no effect on such a link.
+        up the link after its ping timeout, and a room that reconnects after a third of that. New
+        connections work; call `refuse` as well for a network that stays down. `restore` has no
+        effect on such a link.
         """
         for link in self._links_of(identities):
             self._default.injected["half-opened"] += not (link.has_ended or link.is_half_open)
