@@ -72,8 +72,9 @@ class LocalParticipant(Participant):
                 or `Room(max_payload_bytes=…)` if the callee speaks RPC v2.
             response_timeout: Seconds that the whole call may take: sending, network, handler and
                 response. The handler gets a little less.
-            wait_for_ready: Whether to wait, while the connection is lost, until it is restored; the
-                waiting counts against `response_timeout`. Otherwise the call fails with 1505.
+            wait_for_ready: Whether to wait, while the connection is lost, until it is restored, and
+                after a restart of the server, until the callee is back; the waiting counts against
+                `response_timeout`. Otherwise the call fails with 1505 or 1401.
 
         Returns:
             The result of the handler.

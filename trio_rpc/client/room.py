@@ -141,8 +141,9 @@ class Room(Registrations):
         server is sent a `LeaveRequest`.
 
         A connection that is lost is opened again, and the session goes on where it was: calls and
-        handlers run on, and packets that were not delivered are sent again. The events
-        `reconnecting` and `reconnected` report it.
+        handlers run on, and packets that were not delivered are sent again. If the server does not
+        know the session any more, the room is joined again: calls and handlers run on, but streams
+        break off, and packets may be lost. The events `reconnecting` and `reconnected` report it.
 
         If the room is lost for good, because of the server or the network, the block is cancelled
         and `DisconnectedError` is raised. An exception that the block itself raises at the same

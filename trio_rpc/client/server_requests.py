@@ -9,7 +9,7 @@ from livekit.protocol import rtc
 
 from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
 from ..errors import DisconnectedError, SignalRequestError
-from ..links import LinkClosedError, LinkFullError
+from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..logs import peer_logger
 
@@ -92,9 +92,15 @@ class ServerRequests:
         for pending in self._pending.values():
             pending.response.close()
 
-    def unanswered(self) -> list[rtc.SignalRequest]:
-        """Return the requests to send again over another connection, in order."""
-        return [pending.request for pending in self._pending.values()]
+    def unanswered(self, *, after: rtc.SignalRequest | None = None) -> list[Frame]:
+        """Return the requests to send again over another connection, in order.
+
+        Args:
+            after: A request that comes before them.
+        """
+        requests = [] if after is None else [after]
+        requests += [pending.request for pending in self._pending.values()]
+        return [Frame(Channel.SIGNAL, each.SerializeToString()) for each in requests]
 
 
 def _not_changed(error: Exception) -> SignalRequestError:

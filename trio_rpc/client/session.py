@@ -61,7 +61,7 @@ from ..events import (
     RoomMetadataChanged,
     TokenRefreshed,
 )
-from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links import Channel, Link, LinkClosedError, LinkFullError
 from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
 from ..links.resumable import ResumableQueue
 from ..logs import peer_logger
@@ -286,10 +286,7 @@ class Session:
         """
         assert self._queue is not None
         last_number = answer.last_message_seq
-        requests = [
-            Frame(Channel.SIGNAL, request.SerializeToString())
-            for request in self.outbound.server_requests.unanswered()
-        ]
+        requests = self.outbound.server_requests.unanswered()
         try:
             self._queue.attach(link, requests, lambda packet: packet.sequence <= last_number)
         except NotRetainedError as error:
@@ -312,10 +309,7 @@ class Session:
         us, request = self.outbound.own_changes.restore(
             self.local_participant._info, join.participant
         )
-        requests = [request] if request is not None else []
-        requests += self.outbound.server_requests.unanswered()
-        greeting = [Frame(Channel.SIGNAL, each.SerializeToString()) for each in requests]
-        self._queue.restart(link, greeting)
+        self._queue.restart(link, self.outbound.server_requests.unanswered(after=request))
         self.outbound.restart(join)
         self._first_ping_times = self._ping_times = PingTimes.of(join, resumes=True)
         self.connection = self._connect(link)
