@@ -6,10 +6,12 @@ import anyio
 import pytest
 from livekit.protocol import models, rtc
 
-from trio_rpc import DisconnectReason, Room, RpcInvocationData
+from trio_rpc import DisconnectReason, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Link, LinkClosedError
 from trio_rpc.protocol.sequences import SequenceFilters
+from trio_rpc.server import ServerLimits
 from trio_rpc.testing import Faults, FaultyNetwork, InMemoryServer, open_rooms
+from trio_rpc.testing.rooms import DEFAULT_ROOM
 
 from ..support.scripted_server import ScriptedServer, participant_info
 
@@ -88,6 +90,42 @@ def test_publishers_that_were_silent_for_longest_are_forgotten() -> None:
     assert filters.is_new("one too many", 1)
     assert filters.is_new("the second", 1)
     assert not filters.is_new("the first", 1)
+
+
+@pytest.mark.rule("L7", "L8")
+async def test_a_repeat_that_waits_past_its_deadline_runs_no_second_handler() -> None:
+    server, ran = InMemoryServer(ServerLimits(resume_window=40)), list[str]()
+    network = FaultyNetwork(server)
+    rooms = open_rooms("alice", "bob", server=server, through=network, on_disconnect="continue")
+    async with rooms as (alice, bob):
+
+        @bob.register_rpc_method("hang")
+        async def hang(data: RpcInvocationData) -> None:
+            ran.append(data.request_id)
+            await anyio.sleep_forever()
+
+        async def call() -> None:
+            with pytest.raises(RpcError, match="1503"):
+                await alice.local_participant.perform_rpc(
+                    destination_identity="bob", method="hang", payload="", response_timeout=20
+                )
+
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(call)
+            await anyio.sleep(15)
+            network.cut()
+            network.refuse()
+            # Alice can't resume: she rejoins, and her call waits for bob at the server.
+            server.remove_participant(DEFAULT_ROOM, "alice")
+            network.restore("alice")
+            await anyio.sleep(4)
+            # So she does not cancel it either.
+            server.remove_participant(DEFAULT_ROOM, "alice")
+            await anyio.sleep(8)
+            network.restore("bob")
+        await anyio.sleep(10)
+        assert bob.isconnected()
+    assert len(ran) == 1
 
 
 @pytest.mark.rule("V9")

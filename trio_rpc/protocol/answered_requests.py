@@ -21,6 +21,9 @@ MAX_ANSWERED_REQUESTS: Final = 10_000
 #: Seconds after its answer for which a request is remembered at the most. Its deadline may be
 #: weeks away, and who is hidden, or has left before the request came, is never seen to leave.
 MAX_REMEMBERED: Final = 300.0
+#: Seconds after its deadline for which a request is remembered that may be sent again: a repeat may
+#: wait for the connections of both sides, each of which may be silent and then resume.
+LATE_REPEATS: Final = 60.0
 #: The bytes charged for remembering one, without its outcome.
 ANSWERED_REQUEST_BYTES: Final = 384
 #: The part of a budget that outcomes may take: one in so many bytes.

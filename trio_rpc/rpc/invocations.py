@@ -31,6 +31,7 @@ from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.answered_requests import (
     ANSWERED_REQUEST_BYTES,
+    LATE_REPEATS,
     AnsweredRequests,
     Outcome,
 )
@@ -323,9 +324,12 @@ class Invocations:
         if request.is_remembered:
             self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
             now = self._backend.current_time()
-            if not request.keeps_outcome:
+            deadline = request.deadline
+            if request.keeps_outcome:
+                deadline += LATE_REPEATS
+            else:
                 outcome = None
-            self._answered.add(request.caller, request.id, request.deadline, now, outcome)
+            self._answered.add(request.caller, request.id, deadline, now, outcome)
         else:
             self._budget.refund(request.caller, request.charged)
 
