@@ -25,23 +25,26 @@ codes: Final = RpcError.ErrorCode
 Check = Callable[[CallRecord, RpcError], str | None]
 
 
-def missing_cause(
-    record: CallRecord, checks: Mapping[RpcError.ErrorCode, Check] | None = None
+def missing_cause(record: CallRecord) -> str | None:
+    """Return why a call must not have ended as it did; None when all is well."""
+    return overdue(record) or missing_cause_of_outcome(record, CHECKS)
+
+
+def missing_cause_of_outcome(
+    record: CallRecord, checks: Mapping[RpcError.ErrorCode, Check]
 ) -> str | None:
-    """Return why a call must not have ended as it did; None when all is well.
+    """Return why a call must not have had its outcome; None when all is well.
 
     Args:
-        checks: The check of each code; `CHECKS` by default.
+        checks: The check of each code.
     """
     outcome = record.outcome
-    if problem := overdue(record):
-        return problem
     if isinstance(outcome, str):
         return _why_not_returned(record, outcome)
     if isinstance(outcome, RpcError):
         if outcome.code >= 2000:
             return _why_not_raised(record, outcome)
-        return (checks or CHECKS)[codes(outcome.code)](record, outcome)
+        return checks[codes(outcome.code)](record, outcome)
     if record.outcome_name == CANCELLED:
         return why_not_cancelled(record)
     return "nothing of that kind may come out of a call"
@@ -52,13 +55,20 @@ def missing_cause(
 
 def overdue(record: CallRecord) -> str | None:
     """Return the departure that should have ended a call earlier; None if there was none."""
+    if problem := overdue_since_caller_left(record):
+        return problem
     before = _now(record) - EPSILON
-    ended = record.session.ended
-    if ended is not None and record.started < ended < before:
-        return "its caller had left before"
     for identity, at in record.session.seen_leaving:
         if identity == record.plan.callee and record.started < at < before:
             return "its callee had left before"
+    return None
+
+
+def overdue_since_caller_left(record: CallRecord) -> str | None:
+    """Return the caller's departure that should have ended a call earlier."""
+    ended = record.session.ended
+    if ended is not None and record.started < ended < _now(record) - EPSILON:
+        return "its caller had left before"
     return None
 
 

@@ -132,7 +132,7 @@ class Checker:
                 session.disturbed is not None
                 or session.actor.joining
                 or session.actor.may_be_gone(now, now)
-                or (why == DisconnectReason.DUPLICATE_IDENTITY.name and session.is_replaced)
+                or (why == DisconnectReason.DUPLICATE_IDENTITY.name and session.has_rival(now))
             )
             if not is_expected and not session.actor.was_stalled(now - _STALLED_BEFORE, now):
                 self.fail(

@@ -197,8 +197,7 @@ class Player:
     def _lose_network(self, seconds: float, *, half_open: bool) -> None:
         now = anyio.current_time()
         noticed = now + _NOTICED_AFTER if half_open else now
-        lost_after = (_NOTICED_AFTER if half_open else 0.0) + _WINDOW
-        self.actor.outages.append(Outage(now, now + seconds, noticed, now + lost_after))
+        self.actor.outages.append(Outage(now, now + seconds, noticed, now + _WINDOW))
         if half_open:
             self.link.half_open()
         else:
@@ -218,7 +217,8 @@ class Player:
         """Be connected to another server, which knows nobody."""
         now = anyio.current_time()
         if self.current.is_present:
-            self.actor.outages.append(Outage(now, now, now, now))
+            # Others expect it back for as long as a server would keep its session.
+            self.actor.outages.append(Outage(now, now, now, now + _WINDOW))
         self.link.restart(self._world.server)
 
     def leave_for_good(self) -> None:

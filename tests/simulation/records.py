@@ -95,7 +95,8 @@ class Actor:
     def may_be_gone(self, since: float, until: float) -> bool:
         """Whether an outage was so long that the server may have removed the participant."""
         return any(
-            each.lost_after <= until and not each.resumed for each in self.outages_in(since, until)
+            each.lost_after <= min(until, each.ended) and not each.resumed
+            for each in self.outages_in(since, until)
         )
 
     def end_outages(self, now: float, *, resumed: bool) -> list[Outage]:
@@ -130,6 +131,17 @@ class Session(Presence):
     def is_replaced(self) -> bool:
         """Whether another session of the same participant has begun since."""
         return any(each is not self and each.began >= self.began for each in self.actor.sessions)
+
+    def has_rival(self, now: float) -> bool:
+        """Whether another session of the same participant has begun since, or joins again."""
+        rejoins = self.actor.profile.reconnects
+        return self.is_replaced or (
+            rejoins
+            and any(
+                each is not self and (each.ended is None or each.ended == now)
+                for each in self.actor.sessions
+            )
+        )
 
     def has_seen_leave(self, identity: str, since: float, until: float) -> bool:
         """Whether the participant saw a departure in a time, both ends included."""

@@ -20,8 +20,8 @@ from .player import Player
 from .records import Actor, CallRecord, Run, Session
 from .scenario import MAX_V2_PAYLOAD_BYTES, Call
 
-#: Seconds after the last call in which everything ends by itself, silent streams the latest.
-_LAST_SECONDS: Final = 60.0
+#: Seconds after the last call in which everything ends by itself, the ids of requests the latest.
+_LAST_SECONDS: Final = 130.0
 #: Seconds that a handler lingers after it was cancelled.
 _LINGERING: Final = 0.3
 

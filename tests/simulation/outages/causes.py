@@ -20,7 +20,8 @@ from ..causes import (
     caller_left,
     codes,
     elapsed,
-    missing_cause,
+    missing_cause_of_outcome,
+    overdue_since_caller_left,
     transit,
 )
 from ..records import CallRecord, Outage
@@ -31,7 +32,8 @@ _PING_INTERVAL: Final = 5.0
 
 def missing_outage_cause(record: CallRecord) -> str | None:
     """Return why a call must not have ended as it did; None when all is well."""
-    return missing_cause(record, _CHECKS)
+    # A callee that is seen to leave may be back at once, and the call goes on (L8).
+    return overdue_since_caller_left(record) or missing_cause_of_outcome(record, _CHECKS)
 
 
 def outages_of(record: CallRecord, since: float, until: float) -> Iterator[Outage]:

@@ -6,8 +6,11 @@ from typing import Final
 
 RESUMED: Final = "resumed"
 RESUMED_IN_A_STREAM: Final = "resumed in the middle of a stream"
+REJOINED: Final = "rejoined"
 RESUME_REFUSED: Final = "a resume was refused"
 WAITED: Final = "a call waited out an outage"
 REPLACED_HALF_OPEN: Final = "a half-open link was replaced"
 
-FACTS: Final = frozenset({RESUMED, RESUMED_IN_A_STREAM, RESUME_REFUSED, WAITED, REPLACED_HALF_OPEN})
+FACTS: Final = frozenset(
+    {RESUMED, REJOINED, RESUMED_IN_A_STREAM, RESUME_REFUSED, WAITED, REPLACED_HALF_OPEN}
+)

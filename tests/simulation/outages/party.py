@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from trio_rpc import DisconnectReason, RpcInvocationData
+from trio_rpc import DataPacket, DisconnectReason, RpcInvocationData
 
 from ..checker import Checker
-from ..records import Actor, Session
+from ..records import Session
 from ..sometimes import Sometimes
 from .facts import (
     FACTS,
+    REJOINED,
     REPLACED_HALF_OPEN,
     RESUME_REFUSED,
     RESUMED,
     RESUMED_IN_A_STREAM,
     WAITED,
 )
+from .notices import TOPIC as NOTICE_TOPIC
+from .notices import Notices
 from .plan import OutageScenario, StreamPlan
 from .streams import TOPIC, Streams
 
@@ -40,17 +43,21 @@ class OutageParty:
         self._scenario = scenario
         self._checker = checker
         self._streams = Streams(checker.disturbed, checker.fail)
+        self._notices = Notices(checker.fail)
         self.sometimes = Sometimes(FACTS)
 
     async def play(self, world: World) -> None:
-        """Write the streams, and restart the server."""
-        async with anyio.create_task_group() as writers:
-            writers.start_soon(self._restart_servers, world)
-            for plan in self._scenario.streams:
-                await anyio.sleep_until(plan.at)
-                writers.start_soon(self._write, world, plan)
-        # Until what was written last has arrived
-        await anyio.sleep(30)
+        """Write the streams, send notices, and restart the server."""
+        async with anyio.create_task_group() as notices:
+            notices.start_soon(self._notices.send, world)
+            async with anyio.create_task_group() as writers:
+                writers.start_soon(self._restart_servers, world)
+                for plan in self._scenario.streams:
+                    await anyio.sleep_until(plan.at)
+                    writers.start_soon(self._write, world, plan)
+            # Until what was written last has arrived
+            await anyio.sleep(30)
+            notices.cancel_scope.cancel()
         self._streams.check_end()
         self._count_waits()
 
@@ -74,33 +81,44 @@ class OutageParty:
             await self._streams.read(reader, sender, session)
 
         def on_reconnected(resumed: bool) -> None:
-            self._on_reconnected(session.actor, resumed=resumed)
+            self._on_reconnected(session, resumed=resumed)
+
+        def on_data(packet: DataPacket) -> None:
+            if packet.topic == NOTICE_TOPIC:
+                self._notices.on_received(session, packet.data)
 
         def on_disconnected(reason: DisconnectReason) -> None:
             if reason is DisconnectReason.STATE_MISMATCH:
                 self.sometimes.reach(RESUME_REFUSED)
 
         room.register_text_stream_handler(TOPIC, read)
+        room.on("data_received", on_data)
         room.on("reconnected", on_reconnected)
         room.on("disconnected", on_disconnected)
         try:
             yield
         finally:
             room.unregister_text_stream_handler(TOPIC)
+            room.off("data_received", on_data)
             room.off("reconnected", on_reconnected)
             room.off("disconnected", on_disconnected)
 
-    def _on_reconnected(self, actor: Actor, *, resumed: bool) -> None:
+    def _on_reconnected(self, session: Session, *, resumed: bool) -> None:
         now = anyio.current_time()
-        identity = actor.profile.identity
+        actor, identity = session.actor, session.identity
         outages = actor.end_outages(now, resumed=resumed)
         self._checker.disturbed(now, f"{identity} is back: {resumed=}")
+        if session.disturbed is not None or session.has_rival(now):
+            # One that was replaced or removed while it was away rejoins, in place of its rival.
+            return
         if not outages:
             self._checker.fail(f"{identity} reconnected, though nothing ended its connection")
         due = max(max(each.over, each.noticed) for each in outages) + _RECONNECTING
         if now > due:
             self._checker.fail(f"{identity} reconnected {now - due:g} s too late")
-        self.sometimes.reach(RESUMED)
+        self.sometimes.reach(RESUMED if resumed else REJOINED)
+        if not resumed:
+            return
         if any(each.noticed > each.began for each in outages):
             self.sometimes.reach(REPLACED_HALF_OPEN)
         if self._streams.is_open(actor, since=min(each.began for each in outages)):

@@ -35,7 +35,7 @@ _DISTURBANCES: Final[dict[tuple[DisturbanceKind, tuple[float, ...]], int]] = {
 _CALLS_PER_SECOND: Final = 20
 _DISTURBANCES_PER_SECOND: Final = 0.6
 _STREAMS_PER_SECOND: Final = 0.5
-_SERVER_RESTARTS_PER_SECOND: Final = 0.01
+_SERVER_RESTARTS_PER_SECOND: Final = 0.03
 
 
 @frozen

@@ -15,6 +15,8 @@ from ..records import Actor, Session
 from .plan import StreamPlan
 
 TOPIC: Final = "a stream of the simulation"
+#: Seconds without anything of a stream after which it may be given up.
+_SILENCE: Final = 29.0
 
 
 @define(eq=False)
@@ -42,6 +44,11 @@ class StreamRecord:
             (disturbed is not None and disturbed <= now)
             or not self.session.actor.was_there(self.started, now)
             or not self.receiver.was_there(self.started, now)
+            or any(
+                not outage.resumed or outage.ended - outage.began > _SILENCE
+                for actor in (self.session.actor, self.receiver)
+                for outage in actor.outages_in(self.started, now)
+            )
         )
 
     @property
