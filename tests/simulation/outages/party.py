@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from trio_rpc import DataPacket, DisconnectReason, RpcInvocationData
+from trio_rpc import DataPacket, RpcInvocationData
 
 from ..checker import Checker
 from ..records import Session
@@ -87,21 +87,15 @@ class OutageParty:
             if packet.topic == NOTICE_TOPIC:
                 self._notices.on_received(session, packet.data)
 
-        def on_disconnected(reason: DisconnectReason) -> None:
-            if reason is DisconnectReason.STATE_MISMATCH:
-                self.sometimes.reach(RESUME_REFUSED)
-
         room.register_text_stream_handler(TOPIC, read)
         room.on("data_received", on_data)
         room.on("reconnected", on_reconnected)
-        room.on("disconnected", on_disconnected)
         try:
             yield
         finally:
             room.unregister_text_stream_handler(TOPIC)
             room.off("data_received", on_data)
             room.off("reconnected", on_reconnected)
-            room.off("disconnected", on_disconnected)
 
     def _on_reconnected(self, session: Session, *, resumed: bool) -> None:
         now = anyio.current_time()
@@ -116,9 +110,12 @@ class OutageParty:
         due = max(max(each.over, each.noticed) for each in outages) + _RECONNECTING
         if now > due:
             self._checker.fail(f"{identity} reconnected {now - due:g} s too late")
-        self.sometimes.reach(RESUMED if resumed else REJOINED)
         if not resumed:
+            # It tries to resume first.
+            self.sometimes.reach(RESUME_REFUSED)
+            self.sometimes.reach(REJOINED)
             return
+        self.sometimes.reach(RESUMED)
         if any(each.noticed > each.began for each in outages):
             self.sometimes.reach(REPLACED_HALF_OPEN)
         if self._streams.is_open(actor, since=min(each.began for each in outages)):
