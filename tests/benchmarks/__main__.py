@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import growth, hostile, report
+from . import growth, hostile, network, report
 from .attacks import ATTACKS
 from .cases import ALL_LOADS, MORE_LOADS, TARGET_LOADS, Load
 from .contestants import CONTESTANTS, Contestant
@@ -49,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in chosen:
             print(f"{each.name:18} {each.title}")
         return 0
-    if options.write and not options.hostile and find_spec("matplotlib") is None:
+    if (
+        options.write
+        and not (options.hostile or options.network)
+        and find_spec("matplotlib") is None
+    ):
         sys.exit("--write draws plots with matplotlib, which nox -s bench installs")
     started = time.monotonic()
 
@@ -62,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measure_growth(options, log)
     elif options.hostile:
         _measure_hostile(options, log)
+    elif options.network:
+        _measure_network(options, log)
     else:
         _measure(options, chosen, log)
     return 0
@@ -115,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
         "--hostile",
         action="store_true",
         help="measure what attacks cost: the attacker, us, and the calls of honest participants",
+    )
+    instead.add_argument(
+        "--network",
+        action="store_true",
+        help="count calls that are lost while the network fails, or the server",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        choices=network.FAULTS,
+        metavar="NAME",
+        help="with --network: measure this fault; may be repeated (default: all)",
     )
     parser.add_argument(
         "--attack",
@@ -229,6 +247,14 @@ def _measure_hostile(options: argparse.Namespace, log: Log) -> None:
     print(text)
     if options.write:
         report.write(_PAGE, "hostile", text)
+
+
+def _measure_network(options: argparse.Namespace, log: Log) -> None:
+    outcomes = network.measure(network.cases(options.fault or network.FAULTS), log)
+    text = network.report(outcomes)
+    print(text)
+    if options.write:
+        report.write(_PAGE, "network", text)
 
 
 def _compare(options: argparse.Namespace, ours: Sequence[Contestant], log: Log) -> str:

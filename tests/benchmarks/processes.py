@@ -82,6 +82,21 @@ class Process:
         message: dict[str, Any] = json.loads(line)
         return message
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._popen.send_signal(number)
+
+    def wait_end(self, timeout: float) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            ProcessFailedError: it has not after `timeout` seconds.
+        """
+        try:
+            self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self._failed(f"did not end within {timeout:.0f} s") from None
+
     def usage(self) -> Usage:
         """Measure the usage so far.
 

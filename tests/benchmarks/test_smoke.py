@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from . import growth, hostile
+from . import growth, hostile, network
 from .__main__ import main
 from .cases import Load
 from .contestants import CONTESTANTS
@@ -74,6 +74,18 @@ def test_attacks_are_measured_and_honest_sessions_live() -> None:
     assert [row.split(" | ")[0] for row in rows] == [f"| {case}" for case in cases]
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("fault", ["cuts", "is replaced"])
+def test_calls_survive_a_network_and_a_server_that_fail(fault: str) -> None:
+    case = network.Case(fault, seconds=2.0, response_timeout=60.0, link="tcp", backend="trio")
+    outcome = network.measure([case], print)[case]
+    assert isinstance(outcome, network.Outcome)
+    assert outcome.calls > 0
+    assert (outcome.lost, outcome.twice) == (0, 0)
+    (row,) = network.report({case: outcome}).splitlines()[4:]
+    assert row.startswith(f"| {case.what} | TCP, trio | 60 | ")
+
+
 def test_an_unknown_contestant_is_an_error_that_says_so() -> None:
     with pytest.raises(SystemExit, match="no contestant is called carrier-pigeon: see --list"):
         main(["--only", "carrier-pigeon"])
@@ -87,6 +99,7 @@ def test_an_unknown_contestant_is_an_error_that_says_so() -> None:
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--seconds", "0"], "0 is not above 0 and at most 60"),
         (["--compare", "/nowhere", "."], "there is no package trio_rpc in '/nowhere'"),
+        (["--fault", "sleeps"], "argument --fault: invalid choice: 'sleeps'"),
         (["--growth", "--hostile"], "argument --hostile: not allowed with argument --growth"),
     ],
 )

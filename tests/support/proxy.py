@@ -7,10 +7,21 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import anyio.abc
+from attrs import define, field
 
 from .serving import port_of
 
 _ENDED = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+
+
+@define(eq=False)
+class _Connection:
+    """A connection of a client, and the one to the server that belongs to it."""
+
+    client: anyio.abc.SocketStream
+    server: anyio.abc.SocketStream
+    scope: anyio.CancelScope = field(factory=anyio.CancelScope)
+    is_half_open: bool = False
 
 
 class Proxy:
@@ -18,22 +29,28 @@ class Proxy:
 
     Attributes:
         url: The URL of the server, by way of the proxy.
+        server_port: The port that new connections are forwarded to.
         connections: The number of connections that were accepted.
     """
 
     def __init__(self, url: str, port: int) -> None:
         self.url = f"{url.rpartition(':')[0]}:{port}"
         self.connections = 0
-        self._server_port = port_of(url)
-        self._scopes: set[anyio.CancelScope] = set()
+        self.server_port = port_of(url)
+        self._open: set[_Connection] = set()
         self._stalled = anyio.Event()
         self._stalled.set()
         self._refuses = False
 
     def cut(self) -> None:
         """End all connections."""
-        for scope in self._scopes:
-            scope.cancel()
+        for connection in self._open:
+            connection.scope.cancel()
+
+    def half_open(self) -> None:
+        """Forward nothing more on the present connections, without telling either side."""
+        for connection in self._open:
+            connection.is_half_open = True
 
     def switch_to(self, url: str) -> None:
         """Forward to another server from now on, and end all connections."""
@@ -59,29 +76,36 @@ class Proxy:
         async with client:
             if self._refuses:
                 return
-            server = await anyio.connect_tcp("127.0.0.1", self._server_port)
-            async with server:
-                with anyio.CancelScope() as scope:
-                    self._scopes.add(scope)
-                    try:
-                        async with anyio.create_task_group() as task_group:
-                            task_group.start_soon(self._forward, client, server, scope)
-                            task_group.start_soon(self._forward, server, client, scope)
-                    finally:
-                        self._scopes.remove(scope)
+            with suppress(OSError):
+                async with await anyio.connect_tcp("127.0.0.1", self.server_port) as server:
+                    await self._serve(_Connection(client, server))
+
+    async def _serve(self, connection: _Connection) -> None:
+        client, server = connection.client, connection.server
+        with connection.scope:
+            self._open.add(connection)
+            try:
+                async with anyio.create_task_group() as task_group:
+                    task_group.start_soon(self._forward, connection, client, server)
+                    task_group.start_soon(self._forward, connection, server, client)
+            finally:
+                self._open.remove(connection)
 
     async def _forward(
         self,
+        connection: _Connection,
         source: anyio.abc.SocketStream,
         target: anyio.abc.SocketStream,
-        scope: anyio.CancelScope,
     ) -> None:
         with suppress(*_ENDED):
             while True:
                 data = await source.receive()
                 await self._stalled.wait()
-                await target.send(data)
-        scope.cancel()
+                if not connection.is_half_open:
+                    await target.send(data)
+        # The other side of a half-open connection goes on waiting.
+        if not connection.is_half_open:
+            connection.scope.cancel()
 
 
 @asynccontextmanager
