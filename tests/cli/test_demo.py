@@ -31,7 +31,7 @@ def said_by(identity: str, lines: list[str]) -> list[str]:
     return [line.split(name)[1].strip() for line in lines if name in line]
 
 
-@pytest.mark.rule("A2", "A5", "A6", "C8")
+@pytest.mark.rule("A2", "A5", "A6", "C8", "L1")
 def test_it_shows_every_scene_from_both_sides() -> None:
     completed = run("demo")
     assert (completed.returncode, completed.stderr) == (0, "")
@@ -46,7 +46,7 @@ def test_it_shows_every_scene_from_both_sides() -> None:
         assert all(TOOK.search(line) for line in calls)
         # The call is what everything begins with, and its outcome is the last thing.
         assert said_by(scene.caller, lines[:1])
-    assert re.search(r"\n7 scenes, all as expected, in \d+\.\d s\.\nNext: ", completed.stdout)
+    assert re.search(r"\n8 scenes, all as expected, in \d+\.\d s\.\nNext: ", completed.stdout)
     assert "\033" not in completed.stdout
 
 
@@ -81,7 +81,7 @@ def test_a_difference_is_shown_and_ends_with_4() -> None:
     greeting = scenes_in(completed.stdout)[f"1. {SCENES[0].title}"]
     assert greeting[-1].strip().startswith("NOT AS EXPECTED of alice: ['x', ")
     assert completed.stdout.count("NOT AS EXPECTED") == 1
-    assert one_line(completed.stderr) == ("trio-rpc demo: error: 6 of 7 scenes were as expected")
+    assert one_line(completed.stderr) == ("trio-rpc demo: error: 7 of 8 scenes were as expected")
 
 
 def test_a_scene_that_does_not_end_is_given_up() -> None:
@@ -149,7 +149,7 @@ def test_a_signal_ends_all_processes_quietly(number: signal.Signals, code: int) 
         # The participants have the same stderr: it ends when the last of them has.
         output, errors = process.communicate()
     assert (process.returncode, errors) == (code, "")
-    assert "7 scenes" not in output
+    assert "8 scenes" not in output
 
 
 def test_participants_end_when_the_demo_is_killed() -> None:

@@ -13,15 +13,19 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import anyio
 from attrs import define, field
 
-from ... import Room, RpcError, RpcInvocationData
-from ...events import RoomMetadataChanged
+from ... import ReconnectPolicy, Room, RpcError, RpcInvocationData
+from ...events import Reconnected, Reconnecting, RoomMetadataChanged
 from ..exits import ExitCode, end_with
 from ..logs import configure_logging
 from .scenes import CAST, SCENES
+
+#: Seconds in which a participant looks for its server before it ends.
+_GIVE_UP_AFTER: Final = 2.0
 
 Handler = Callable[[RpcInvocationData], Awaitable[str | None]]
 
@@ -63,11 +67,12 @@ class Participant:
     async def play(self, url: str, token: str) -> None:
         """Join, play all scenes, and leave."""
         self.leaving = anyio.Event()
-        for method in ("greet", "multiply", "book", "confirm", "pay", "think", "leave"):
+        for method in ("greet", "multiply", "book", "confirm", "pay", "think", "endure", "leave"):
             handler: Handler = getattr(self, method)
             self.room.register_rpc_method(method, partial(_reported, method, handler))
-        # Without its server the demo is over, and so are its participants.
-        async with self.room.connect(url, token, reconnect=None):
+        # Without its server the demo is over, and so are its participants, soon.
+        policy = ReconnectPolicy(give_up_after=_GIVE_UP_AFTER)
+        async with self.room.connect(url, token, reconnect=policy):
             report(f"is in room {self.room.name!r}")
             for number, scene in enumerate(SCENES, 1):
                 await self._wait_for_scene(number)
@@ -123,6 +128,16 @@ class Participant:
 
     async def think(self, _data: RpcInvocationData) -> None:
         await anyio.sleep_forever()
+
+    async def endure(self, _data: RpcInvocationData) -> str:
+        async with self.room.events(Reconnecting, Reconnected) as events:
+            await self.room.simulate_scenario("signal-reconnect")
+            await anext(events)
+            report("loses the connection")
+            event = await anext(events)
+            assert isinstance(event, Reconnected)
+            report(f"has another one, and is in {'the same' if event.resumed else 'a new'} session")
+        return "still here"
 
     async def leave(self, _data: RpcInvocationData) -> None:
         report("leaves the room")

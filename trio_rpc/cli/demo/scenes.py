@@ -111,6 +111,19 @@ SCENES: Final = (
         response_timeout=0.5,
     ),
     Scene(
+        "A connection that is lost during a call, which gets its answer",
+        "alice",
+        "endure",
+        "a bad network",
+        (
+            ("alice", "calls bob: endure('a bad network')"),
+            ("bob", "loses the connection"),
+            ("bob", "has another one, and is in the same session"),
+            ("bob", "endure answers 'still here'"),
+            ("alice", "gets 'still here'"),
+        ),
+    ),
+    Scene(
         "A participant who leaves during a call",
         "alice",
         "leave",
