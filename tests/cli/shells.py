@@ -11,6 +11,9 @@ from pathlib import Path
 
 from attrs import define
 
+from trio_rpc.cli.options import DEV_API_KEY, DEV_API_SECRET
+from trio_rpc.tokens import AccessToken, VideoGrants
+
 from .command import command_line, environment
 
 
@@ -60,6 +63,24 @@ class Serving:
 
     process: subprocess.Popen[str]
     url: str
+
+    @property
+    def deletion(self) -> str:
+        """The Python code that deletes the room "demo", which its participants lose for good."""
+        token = AccessToken(DEV_API_KEY, DEV_API_SECRET).with_grants(VideoGrants(room_create=True))
+        headers = {
+            "Authorization": f"Bearer {token.to_jwt()}",
+            "Content-Type": "application/json",
+        }
+        url = f"http{self.url.removeprefix('ws')}/twirp/livekit.RoomService/DeleteRoom"
+        return (
+            "from urllib.request import Request, urlopen; "
+            f'urlopen(Request({url!r}, b\'{{"room": "demo"}}\', {headers!r}))'
+        )
+
+    def delete_room(self) -> None:
+        """Delete the room "demo"."""
+        subprocess.run([sys.executable, "-c", self.deletion], check=True)
 
 
 @contextmanager

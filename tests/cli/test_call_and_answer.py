@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -199,28 +198,28 @@ def test_nobody_at_the_url_ends_with_3() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--repeat", "2")], ids=["once", "repeated"])
-def test_call_ends_with_3_when_the_server_does_in_the_middle(options: tuple[str, ...]) -> None:
+def test_call_ends_with_3_when_the_room_is_lost_in_the_middle(options: tuple[str, ...]) -> None:
     with room_server() as server:
-        code = f"import os, time; os.kill({server.process.pid}, {signal.SIGTERM}); time.sleep(600)"
+        code = f"{server.deletion}; import time; time.sleep(600)"
         with shell("answer", *python(code), ready="answers", LIVEKIT_URL=server.url):
             called = run("call", "alice", "run", *ROOM, *options, LIVEKIT_URL=server.url)
     assert (called.returncode, called.stdout) == (3, "")
     assert (
         one_line(called.stderr)
-        == "trio-rpc call: error: the room was lost: the server ended our session: SERVER_SHUTDOWN"
+        == "trio-rpc call: error: the room was lost: the server ended our session: ROOM_DELETED"
     )
 
 
-def test_answer_ends_with_3_when_the_server_does() -> None:
+def test_answer_ends_with_3_when_the_room_is_lost() -> None:
     with (
         room_server() as server,
         shell("answer", *UPPER, ready="answers", LIVEKIT_URL=server.url) as alice,
     ):
-        server.process.send_signal(signal.SIGTERM)
+        server.delete_room()
         code, _output, errors = alice.wait()
     assert code == 3
     assert one_line(errors) == (
-        "trio-rpc answer: error: the room was lost: the server ended our session: SERVER_SHUTDOWN"
+        "trio-rpc answer: error: the room was lost: the server ended our session: ROOM_DELETED"
     )
 
 

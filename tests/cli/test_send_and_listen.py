@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,15 +178,14 @@ def test_the_name_of_a_file_is_one_in_the_directory(name: str, safe: str) -> Non
     assert safe_name(name) == safe
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_listen_ends_with_0_when_the_server_does(number: signal.Signals) -> None:
+def test_listen_ends_with_0_when_the_room_does() -> None:
     with room_server() as server, listen(server.url, "--json") as ear:
-        server.process.send_signal(number)
+        server.delete_room()
         code, output, errors = ear.wait()
     assert (code, errors) == (0, "")
     assert json.loads(output.splitlines()[-1]) == {
         "event": "disconnected",
-        "reason": "SERVER_SHUTDOWN",
+        "reason": "ROOM_DELETED",
     }
 
 

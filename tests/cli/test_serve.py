@@ -284,7 +284,8 @@ async def test_it_serves_stream_links_besides(backend: str, tmp_path: Path) -> N
         for url in (tcp, unix, tls):
             async with Room().connect(url, server.token, ssl_context=context) as room:
                 assert room.isconnected()
-        async with Room().connect(tcp, server.token, on_disconnect="continue") as room:
+        connecting = Room().connect(tcp, server.token, reconnect=None, on_disconnect="continue")
+        async with connecting as room:
             server.process.send_signal(signal.SIGTERM)
             assert await room.wait_disconnected() is DisconnectReason.SERVER_SHUTDOWN
         code, _, errors = await server.end()

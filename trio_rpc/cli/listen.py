@@ -17,6 +17,7 @@ import trio
 
 from ..client.room import Room
 from ..errors import DisconnectReason, StreamError
+from ..events import TokenRefreshed
 from ..participant import Participant
 from ..streams import ByteStreamReader, TextStreamReader
 from .exits import CommandError, ExitCode, UsageError
@@ -112,6 +113,8 @@ async def _listen(destination: Destination, arguments: argparse.Namespace) -> No
 async def _read_events(room: Room, send_lines: trio.MemorySendChannel[dict[str, Any]]) -> None:
     async with send_lines, room.events() as events:
         async for event in events:
+            if isinstance(event, TokenRefreshed):
+                continue  # a secret of ours, and nothing that happens in the room
             await send_lines.send({"event": event.name, **_fields(event)})
 
 
