@@ -25,7 +25,7 @@ async def hang(_data: RpcInvocationData) -> str:
 
 async def main(url: str, token: str) -> None:
     with suppress(DisconnectedError):
-        async with room.connect(url, token):
+        async with room.connect(url, token, reconnect=None):
             await anyio.sleep_forever()
 
 
