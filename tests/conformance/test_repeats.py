@@ -241,6 +241,19 @@ async def test_a_request_that_broke_off_with_its_callers_session_runs_when_it_co
         assert await alice.answer() == "bob hi 1"
 
 
+@pytest.mark.rule("L8")
+async def test_a_repeat_comes_in_place_of_a_request_that_is_not_complete() -> None:
+    async with callee() as alice:
+        send_header(alice.server, request_header(content=None, total_length=4))
+        send_chunk(alice.server, 0, b"hi", stream_id="request 1")
+        await alice.acknowledged()
+        alice.ask(again=OURS)
+        assert await alice.answer() == "bob hi 1"
+        send_chunk(alice.server, 1, b"ho", stream_id="request 1")
+        alice.ask("2")
+        await alice.acknowledged("2")
+
+
 # The caller
 
 
@@ -306,6 +319,48 @@ async def test_a_call_is_sent_again_in_the_next_session_of_its_callee() -> None:
             "bob", rpc_response=models.RpcResponse(request_id=request_id, payload="hello")
         )
     assert outcomes == ["hello"]
+
+
+@pytest.mark.rule("L8")
+async def test_a_request_that_is_being_sent_is_sent_anew_and_not_broken_off() -> None:
+    server, room = (
+        server_with(peer("bob", capabilities=[CAN_RESUME])),
+        Room(max_payload_bytes=10**7),
+    )
+    async with (
+        room.connect(server, "a token", reconnect=None),
+        anyio.create_task_group() as task_group,
+    ):
+        payload = "x" * 6_000_000
+
+        async def call() -> None:
+            await room.local_participant.perform_rpc(
+                destination_identity="bob", method="greet", payload=payload, response_timeout=20
+            )
+
+        task_group.start_soon(call)
+        first = (await server.expect_packet("stream_header")).stream_header
+        await anyio.wait_all_tasks_blocked()
+        server.announce(end_of_session(), successor(CAN_RESUME))
+        packet = await server.expect_packet()
+        while packet.WhichOneof("value") == "stream_chunk":
+            assert packet.stream_chunk.stream_id == first.stream_id
+            packet = await server.expect_packet()
+        again = packet.stream_header
+        assert again.attributes["trio_rpc.again"] == "PA_bob"
+        content = b""
+        packet = await server.expect_packet("stream_chunk")
+        while packet.WhichOneof("value") == "stream_chunk":
+            # One more of the first stream may have been on its way.
+            if packet.stream_chunk.stream_id == again.stream_id:
+                content += packet.stream_chunk.content
+            packet = await server.expect_packet()
+        assert packet.stream_trailer.reason == ""
+        assert content.decode() == payload
+        response = models.RpcResponse(
+            request_id=again.attributes["lk.rpc_request_id"], payload="hello"
+        )
+        server.send_from("bob", rpc_response=response)
 
 
 @pytest.mark.rule("L8")

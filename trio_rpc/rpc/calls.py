@@ -367,8 +367,9 @@ class Calls:
 
         content = call.payload.encode()
         info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
+        to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
         await self._streams.send_whole(
-            info, content, [call.callee.identity], refresh=refresh, abandon_timeout=0
+            info, content, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
         )
 
     def _timeout_ms(self, call: PendingCall) -> int:

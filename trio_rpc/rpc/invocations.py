@@ -178,12 +178,10 @@ class Invocations:
     def refuse_stream(self, caller: str, header: models.DataStream.Header, why: str) -> None:
         """Answer 1500 to a request whose stream was refused."""
         request = read_request(caller, header)
-        if not request.id:
-            return
-        if request.again:
+        if request.id and request.again:
             # Whatever became of the first try, this one is not taken.
             self._refuse(request, unknown_fate(why))
-        elif (caller, request.id) not in self._unanswered:
+        elif request.id and (caller, request.id) not in self._unanswered:
             self._refuse(request, not_taken(why))
 
     def cancel(self, caller: str, request_id: str) -> None:
@@ -220,14 +218,13 @@ class Invocations:
         self._drop_incomplete()
 
     def _drop_incomplete(self, caller: str | None = None) -> None:
-        """Drop requests whose rest will not come; a repeat would come as a whole (L8).
-
-        Args:
-            caller: The identity of the caller; None for all.
-        """
+        """Drop requests of a caller, or of all, whose rest will not come (L8)."""
         for request in self._waiting.incomplete(caller):
-            request.is_remembered = False
-            self._close(request)
+            self._drop(request)
+
+    def _drop(self, request: Request) -> None:
+        request.is_remembered = False
+        self._close(request)
 
     def end(self) -> None:
         """Answer 1503 to requests that have no task yet: the session ends (A12)."""
@@ -244,6 +241,10 @@ class Invocations:
         key = request.caller, request.id
         now = self._backend.current_time()
         running = self._unanswered.get(key)
+        if running is not None and request.again and self._waiting.is_incomplete(running):
+            # The repeat comes in place of its rest.
+            self._drop(running)
+            running = None
         if running is not None or self._answered.has(*key, now):
             self._repeats.answer(request, running)
             return False

@@ -35,10 +35,12 @@ class WaitingRequests:
         return [
             each
             for each in self._deadlines
-            if each.body is not None
-            and not each.body.has_ended
-            and (caller is None or each.caller == caller)
+            if self.is_incomplete(each) and (caller is None or each.caller == caller)
         ]
+
+    def is_incomplete(self, request: Request) -> bool:
+        """Whether a request waits for the rest of its body."""
+        return request in self and request.body is not None and not request.body.has_ended
 
     def run_in(self, nursery: Nursery) -> None:
         """Start the task in a nursery from here on."""

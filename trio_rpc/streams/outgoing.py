@@ -89,6 +89,7 @@ class OutgoingStreams:
         *,
         refresh: Refresh | None = None,
         abandon_timeout: float = ABANDON_TIMEOUT,
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
         """Send a complete text: in the header where that is possible (S5).
 
@@ -98,6 +99,8 @@ class OutgoingStreams:
             destinations: The identities that it is for; empty means everybody.
             refresh: Refreshes the header; see `PacketSender.send`.
             abandon_timeout: Seconds that the trailer may take, if the stream breaks off.
+            is_superseded: Whether another stream follows if this one breaks off, which the
+                receivers are not told then.
 
         Raises:
             StreamError: the connection was lost.
@@ -112,7 +115,7 @@ class OutgoingStreams:
         ):
             return
         writer = TextStreamWriter(
-            self._backend, self._packet_sender, info, destinations, abandon_timeout
+            self._backend, self._packet_sender, info, destinations, abandon_timeout, is_superseded
         )
         async with writer:
             await writer.open(compression, refresh)

@@ -39,12 +39,14 @@ class StreamWriter(Generic[I]):
         info: I,
         destinations: Sequence[str],
         abandon_timeout: float = ABANDON_TIMEOUT,
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._backend = backend
         self._packet_sender = packet_sender
         self._info = info
         self._destinations = destinations
         self._abandon_timeout = abandon_timeout
+        self._is_superseded = is_superseded
         self._join = packet_sender.joins
         self._next_index = 0
         self._closed = False
@@ -160,6 +162,8 @@ class StreamWriter(Generic[I]):
             raise
 
     async def _break_off(self) -> None:
+        if self._is_superseded():
+            return
         # Shielded: the receivers are told even if the block was cancelled.
         with suppress(StreamError), self._backend.move_on_after(self._abandon_timeout, shield=True):
             await self.aclose(reason="the sender broke off")
