@@ -331,6 +331,52 @@ async def test_a_server_shuts_down_without_waiting_for_detached_members(
         assert anyio.current_time() == start
 
 
+@pytest.mark.rule("L6", "B8")
+async def test_nobody_waits_long_for_room_in_the_queue_of_a_participant_that_was_lost() -> None:
+    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
+    async with (
+        alice_and_bob(server) as (alice, bob),
+        scripted_client(server, "carol") as carol,
+    ):
+        await alice.settle()
+        await lose(bob)
+        start = anyio.current_time()
+        for number in range(1, 41):
+            alice.send(numbered(number, "x" * 5_000))
+        # carol reads what alice sends to all, so it is bob whom alice waits for.
+        received: list[Message] = []
+        while len(texts(received)) < 40:
+            received.append(await carol.receive())
+        assert anyio.current_time() - start == pytest.approx(2, abs=0.1)
+        assert told(received) == [("bob", "DISCONNECTED")]
+        async with resume(server, bob) as again:
+            messages, _ = await again.receive_rest()
+            assert leave_reasons(messages) == ["STATE_MISMATCH"]
+            assert packets(messages) == []
+        await alice.settle()
+
+
+@pytest.mark.rule("L6", "B8")
+async def test_a_wait_for_a_slow_participant_ends_when_that_is_lost_with_its_queue_retained() -> (
+    None
+):
+    server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
+    async with alice_and_bob(server) as (alice, bob):
+        await alice.settle()
+        for number in range(1, 41):
+            alice.send(numbered(number, "x" * 4_000, "bob"))
+        # bob does not read: alice waits.
+        await anyio.sleep(10)
+        await lose(bob)
+        await anyio.sleep(1)
+        async with resume(server, bob) as again:
+            received: list[str] = []
+            while len(received) < 40:
+                received += texts(await again.settle())
+            await alice.settle()
+
+
+@pytest.mark.rule("L6")
 async def test_whoever_sends_much_to_a_participant_that_was_lost_waits_for_it() -> None:
     server = RoomServer(API_KEYS, ServerLimits(max_queue_bytes=100_000))
     async with alice_and_bob(server) as (alice, bob):

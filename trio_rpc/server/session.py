@@ -168,7 +168,7 @@ async def _serve_connection(
 
 
 def _nobody_relieves() -> None:
-    """Do nothing: a detached member's waiters go on waiting, until it resumes or leaves."""
+    """Do nothing: a detached member's waiters go on waiting, until it resumes or leaves (L6)."""
 
 
 async def _activate(backend: Backend, room: ServerRoom, member: Member, opening: Opening) -> None:

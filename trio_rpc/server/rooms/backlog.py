@@ -13,6 +13,7 @@ still there.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Hashable
 from contextlib import AbstractContextManager, contextmanager
@@ -87,10 +88,14 @@ class Backlog:
         announcement_limit: The queued bytes beyond which joining participants wait briefly.
         closed: Whether the member is gone, and nobody waits for it any more.
         on_waiter: Called when a wait begins; `relieve` has to be called from then on.
+        patience: Seconds that anybody waits for the member.
+        on_impatience: Called when somebody has waited that long.
     """
 
     max_bytes: int
     on_waiter: Callable[[], None] = lambda: None
+    patience: float = field(init=False, default=math.inf)
+    on_impatience: Callable[[], None] = field(init=False, default=lambda: None)
     half: int = field(init=False)
     packet_limit: int = field(init=False)
     announcement_limit: int = field(init=False)

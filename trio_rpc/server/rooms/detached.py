@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from attrs import define, field
 from livekit.protocol import models
@@ -12,13 +13,18 @@ from ...links import Frame, Link
 from ...protocol.receipts import Receipts
 from .member import Member
 
+#: Seconds that a sender waits for room in the queue of a member without a connection. Most
+#: connections are back by then, and the sender's own calls are not late yet.
+_PATIENCE: Final = 2.0
+
 
 @define(eq=False)
 class DetachedMembers:
     """The members of a room without a connection, and the times at which they expire.
 
     They are not announced as having left. Packets for them wait in their queues, and so do senders
-    without room in one of these.
+    without room in one of these, but not for long: then the member leaves. Otherwise it would hold
+    up whoever sends something to all.
 
     Args:
         leave: Removes a member from the room.
@@ -38,6 +44,10 @@ class DetachedMembers:
         member.resumable.detach()
         member.is_detached = True
         member.on_disconnect = lambda: self._leave(member)
+        member.backlog.patience = _PATIENCE
+        member.backlog.on_impatience = lambda: self._leave(member)
+        # What was on the link is not in the queue any more, but retained.
+        member.backlog.relieve(0)
         self._expiries[member] = expires_at
 
     def attach(
@@ -58,6 +68,8 @@ class DetachedMembers:
         member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
         member.receipts = Receipts()
         member.is_detached = False
+        member.backlog.patience = math.inf
+        member.backlog.on_impatience = lambda: None
         del self._expiries[member]
 
     def remove(self, member: Member) -> None:
