@@ -158,6 +158,24 @@ async def test_the_queue_is_bounded_in_bytes() -> None:
     assert decode_frames(stream.sent[0]) == [Frame(Channel.RELIABLE, bytes(14))] * 5
 
 
+@pytest.mark.rule("L4", "V8")
+async def test_frames_of_an_earlier_link_leave_the_limit_to_others() -> None:
+    stream = ScriptedStream()
+    async with open_framed_link(stream, max_queue_bytes=100) as link:
+        link.resend_nowait([Frame(Channel.RELIABLE, bytes(54))] * 5)  # makes 300 bytes
+        for _ in range(5):
+            link.send_nowait(Frame(Channel.SIGNAL, bytes(14)))  # makes 20 bytes
+        with pytest.raises(LinkFullError, match=r"^400 bytes wait to be sent, of 100$"):
+            link.send_nowait(Frame(Channel.SIGNAL, b""))
+        await anyio.wait_all_tasks_blocked()
+        # They are sent: the limit is that of any link again.
+        assert link.queued_bytes == 0
+        for _ in range(5):
+            link.send_nowait(Frame(Channel.SIGNAL, bytes(14)))
+        with pytest.raises(LinkFullError, match=r"^100 bytes wait to be sent, of 100$"):
+            link.send_nowait(Frame(Channel.SIGNAL, b""))
+
+
 @pytest.mark.parametrize("channel", Channel)
 async def test_a_frame_larger_than_the_queue_passes_when_the_queue_is_empty(
     channel: Channel,

@@ -71,6 +71,8 @@ class FramedLink:
         # Frames that wait to be sent
         self._queue: deque[Frame] = deque()
         self._queued_bytes = 0
+        # Those of an earlier link, which come first, and do not count against the limit
+        self._resent_bytes = 0
         self._sending = False
         # Whether the stream has refused a message since the writer's last turn
         self._refused = False
@@ -103,7 +105,7 @@ class FramedLink:
         lossy = frame.channel is Channel.LOSSY
         limit = self._max_queue_bytes // 2 if lossy else self._max_queue_bytes
         # An empty queue takes any frame: one that is larger than the queue would never leave.
-        if self._queue and self._queued_bytes + size > limit:
+        if self._queue and self._queued_bytes - self._resent_bytes + size > limit:
             if lossy:
                 logger.debug("dropped a lossy packet: %d bytes are queued", self._queued_bytes)
                 return
@@ -113,8 +115,10 @@ class FramedLink:
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)
+        before = self._queued_bytes
         for frame in frames:
             self._append(frame, len(frame.body) + FRAME_OVERHEAD)
+        self._resent_bytes += self._queued_bytes - before
 
     def _append(self, frame: Frame, size: int) -> None:
         if not self._queue:
@@ -130,7 +134,7 @@ class FramedLink:
             or not self._stream.can_send_nowait
         ):
             return
-        queued = self._queued_bytes
+        queued, resent = self._queued_bytes, self._resent_bytes
         frames = self._take_queued()
         size = queued - self._queued_bytes
         try:
@@ -145,6 +149,7 @@ class FramedLink:
             self._refused = True
             self._queue.extendleft(reversed(frames))
             self._queued_bytes += size
+            self._resent_bytes = resent
 
     def has_progressed(self) -> bool:
         unsent = self._stream.unsent_bytes
@@ -203,6 +208,7 @@ class FramedLink:
     def discard_queued(self) -> None:
         self._queue.clear()
         self._queued_bytes = 0
+        self._resent_bytes = 0
 
     async def aclose(self, reason: str = "") -> None:
         if self._closing:
@@ -263,6 +269,7 @@ class FramedLink:
             size += len(frame.body) + FRAME_OVERHEAD
             taken.append(frame)
         self._queued_bytes -= size
+        self._resent_bytes = max(self._resent_bytes - size, 0)
         return taken
 
     def _discard_queue(self) -> None:
