@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
 from livekit.protocol import models, rtc
@@ -97,7 +99,7 @@ async def test_a_token_that_admits_nobody_resumes_nothing(wrong: str, server: Ro
 async def test_a_number_that_was_never_sent_leaves_out_no_packet_of_others(
     last: int, server: RoomServer
 ) -> None:
-    """Whoever says that it has everything is sent nothing: the harm is its own."""
+    # The harm is its own: it is sent nothing of what it has not received.
     async with (
         scripted_client(server, "alice") as alice,
         scripted_client(server, "carol") as carol,
@@ -191,11 +193,8 @@ async def test_of_many_at_the_same_time_one_wins_and_nobody_is_there_twice(
         await alice.settle()
         winners: list[ScriptedClient] = []
         for each in (bob, first, second, third):
-            try:
+            with suppress(LinkClosedError):
                 await each.settle()
-            except LinkClosedError as error:
-                assert str(error) == "it came back over another connection"
-            else:
                 winners.append(each)
         (winner,) = winners
         assert winner is not bob
