@@ -28,6 +28,8 @@ _RETRY_SECONDS: Final = 1.0
 _NOTICED_AFTER: Final = 15.1
 #: Seconds that the server certainly keeps a session whose connection is lost.
 _WINDOW: Final = 14.0
+#: Seconds for which others certainly expect back who has to rejoin after a restart of the server.
+_EXPECTED_BACK: Final = 59.0
 
 
 @define(eq=False)
@@ -217,8 +219,7 @@ class Player:
         """Be connected to another server, which knows nobody."""
         now = anyio.current_time()
         if self.current.is_present:
-            # Others expect it back for as long as a server would keep its session.
-            self.actor.outages.append(Outage(now, now, now, now + _WINDOW))
+            self.actor.outages.append(Outage(now, now, now, now + _EXPECTED_BACK))
         self.link.restart(self._world.server)
 
     def leave_for_good(self) -> None:

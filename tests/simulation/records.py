@@ -14,6 +14,7 @@ from trio_rpc import Room, RpcError
 from .scenario import Call, Profile
 
 CANCELLED: Final = "cancelled"
+RAISED: Final = "raised by handler"
 
 
 @define(eq=False)
@@ -177,6 +178,7 @@ class CallRecord:
         parent: The handler that made it.
         packets: How many packets it took so far, besides acks.
         dropped, overtaken: Whether that happened to any of them.
+        repeated: When the request was sent again, the last time.
         held_up: Seconds that adversaries who do not read may have held up either side.
     """
 
@@ -192,6 +194,7 @@ class CallRecord:
     streamed: bool = False
     dropped: bool = False
     overtaken: bool = False
+    repeated: float | None = None
     held_up: float = 0.0
 
     @property
@@ -204,6 +207,7 @@ class CallRecord:
             "streamed",
             "dropped",
             "overtaken",
+            "repeated",
             "held_up",
         )
         facts = ", ".join(f"{name}={getattr(self, name)}" for name in known)
@@ -237,7 +241,7 @@ class CallRecord:
                 ended is not None and ended < self.started
             ):
                 return "not in the room"
-            return "raised by handler" if code >= 2000 else f"{code}"
+            return RAISED if code >= 2000 else f"{code}"
         if isinstance(self.outcome, (trio.Cancelled, asyncio.CancelledError)):
             return CANCELLED
         return "returned" if isinstance(self.outcome, str) else repr(self.outcome)

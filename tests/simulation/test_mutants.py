@@ -11,7 +11,9 @@ from typing import Final
 import pytest
 from livekit.protocol import models
 
+from trio_rpc.protocol.answered_requests import AnsweredRequests
 from trio_rpc.protocol.retained import RetainedPackets
+from trio_rpc.rpc.repeated_requests import RepeatedRequests
 from trio_rpc.server.rooms import detached
 from trio_rpc.server.rooms.publisher import ServerPublisher
 
@@ -44,12 +46,22 @@ def retain_the_last_eight_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RetainedPackets, "add", add_and_drop)
 
 
+def keep_no_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnsweredRequests, "has", lambda *_: False)
+
+
+def run_ids_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RepeatedRequests, "refusal_of", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     "mutate",
     [
         replay_listed_publishers_alone,
         give_packets_of_the_server_no_number,
         retain_the_last_eight_packets,
+        keep_no_outcomes,
+        run_ids_of_another_process,
     ],
 )
 def test_a_broken_variant_is_found(

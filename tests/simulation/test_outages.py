@@ -138,5 +138,5 @@ def test_the_checker_accepts_a_callee_that_is_gone_only_after_the_resume_window(
     call.end("RECIPIENT_DISCONNECTED", 9.5)
     call = _Call()
     call.be_away(1, 95, 109, resumed=True)
-    with pytest.raises(ViolationError, match="neither side had left"):
+    with pytest.raises(ViolationError, match="neither side had left for good"):
         call.end("RECIPIENT_DISCONNECTED", 9.5)

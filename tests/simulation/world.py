@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from livekit.protocol import models
 
 from trio_rpc import RpcError, RpcInvocationData
-from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, request_id_of
+from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, first_sid_of, request_id_of
 from trio_rpc.testing import InMemoryServer, PacketFate
 
 from .checker import Checker
@@ -219,6 +219,8 @@ class World:
                 else:
                     record = self._requests.get(request_id)
                 if record is not None:
+                    if first_sid_of(header.attributes) and fate.direction == "sent":
+                        record.repeated = anyio.current_time()
                     self._streams[header.stream_id] = record
                     record.streamed |= not header.HasField("inline_content")
                 return record

@@ -62,11 +62,19 @@ def _response_timeout(record: CallRecord, outcome: RpcError) -> str | None:
     by_callee = "did not finish within" in (outcome.data or "")
     if not by_callee and abs(elapsed(record) - plan.response_timeout) > EPSILON:
         return f"it should have after {plan.response_timeout:g} s"
+    if plan.answer.kind in ("hang", "linger"):
+        return None
+    return _why_not_late(record)
+
+
+def _why_not_late(record: CallRecord) -> str | None:
+    """Return why a call must have had its handler's outcome in time; None if it need not."""
+    plan = record.plan
+    if not _were_there(record):
+        return None
     seconds = plan.answer.seconds
     if plan.answer.call is not None:
         seconds += plan.answer.call.response_timeout
-    if plan.answer.kind in ("hang", "linger") or not _were_there(record):
-        return None
     assert record.ended is not None
     ends = (outage.ended for outage in outages_of(record, record.started, record.ended))
     begins = max((record.started, *ends))
@@ -87,6 +95,15 @@ def _recipient_not_found(record: CallRecord, outcome: RpcError) -> str | None:
     if waited and rejoined and record.plan.waits_for_connection:
         return None
     return CHECKS[codes.RECIPIENT_NOT_FOUND](record, outcome)
+
+
+def _recipient_disconnected(record: CallRecord, _outcome: RpcError) -> str | None:
+    # To see the callee leave is no cause: it may rejoin, and the call is sent again (L8, L9).
+    if caller_left(record) or not _were_there(record):
+        return None
+    if abs(elapsed(record) - record.plan.response_timeout) < EPSILON:
+        return _why_not_late(record)
+    return "neither side had left for good"
 
 
 def _send_failed(record: CallRecord, _outcome: RpcError) -> str | None:
@@ -116,5 +133,6 @@ _CHECKS: Final[dict[RpcError.ErrorCode, Check]] = {
     codes.CONNECTION_TIMEOUT: _connection_timeout,
     codes.RESPONSE_TIMEOUT: _response_timeout,
     codes.SEND_FAILED: _send_failed,
+    codes.RECIPIENT_DISCONNECTED: _recipient_disconnected,
     codes.RECIPIENT_NOT_FOUND: _recipient_not_found,
 }

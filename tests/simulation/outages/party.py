@@ -11,11 +11,13 @@ import anyio
 from trio_rpc import DataPacket, RpcInvocationData
 
 from ..checker import Checker
-from ..records import Session
+from ..records import RAISED, Session
 from ..sometimes import Sometimes
 from .facts import (
     FACTS,
+    KEPT,
     REJOINED,
+    REPEATED,
     REPLACED_HALF_OPEN,
     RESUME_REFUSED,
     RESUMED,
@@ -60,6 +62,7 @@ class OutageParty:
             notices.cancel_scope.cancel()
         self._streams.check_end()
         self._count_waits()
+        self._count_repeats()
 
     async def _restart_servers(self, world: World) -> None:
         for at in self._scenario.server_restarts:
@@ -120,6 +123,15 @@ class OutageParty:
             self.sometimes.reach(REPLACED_HALF_OPEN)
         if self._streams.is_open(actor, since=min(each.began for each in outages)):
             self.sometimes.reach(RESUMED_IN_A_STREAM)
+
+    def _count_repeats(self) -> None:
+        for record in self._checker.records.values():
+            if record.repeated is None:
+                continue
+            self.sometimes.reach(REPEATED)
+            is_answered = isinstance(record.outcome, str) or record.outcome_name == RAISED
+            if is_answered and any((run.ended or 0) < record.repeated for run in record.runs):
+                self.sometimes.reach(KEPT)
 
     def _count_waits(self) -> None:
         for record in self._checker.records.values():
