@@ -261,19 +261,26 @@ class WebRTCClient:
 
 @asynccontextmanager
 async def webrtc_client(
-    url: str, identity: str, *, version: int = 1, connects: bool = True, **grants: Any
+    url: str,
+    identity: str,
+    *,
+    version: int = 1,
+    connects: bool = True,
+    token: str = "",
+    **grants: Any,
 ) -> AsyncIterator[WebRTCClient]:
     """Join with a client that leaves when the block ends.
 
     Args:
         version: 1 for `/rtc/v1`, 0 for `/rtc`.
         connects: Whether it begins to connect.
+        token: Its token; by default, one of `make_token`.
         grants: As for `make_token`.
     """
     with anyio.from_thread.start_blocking_portal("asyncio") as portal:
         client = WebRTCClient(identity, portal)
         try:
-            token = make_token(identity, **grants)
+            token = token or make_token(identity, **grants)
             await client.run(client.asyncio.join, url, token, version=version, connects=connects)
             await client.wait_response("join")
             yield client

@@ -12,11 +12,12 @@ from livekit.protocol import models, rtc
 from trio_rpc import DisconnectReason
 from trio_rpc.links import Channel
 from trio_rpc.server import RoomServer
+from trio_rpc.tokens import verify_token
 
 from ...support.messages import packets, told, updates, user
 from ...support.raw_sockets import connect_websocket
 from ...support.scripted_client import ScriptedClient, scripted_client
-from ...support.tokens import make_token
+from ...support.tokens import API_KEYS, make_token
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import media
 from .client import join_request, webrtc_client
@@ -202,6 +203,29 @@ async def test_a_server_that_is_drained_asks_it_to_join_again_after_everything_e
         assert (leave.action, leave.can_reconnect) == (rtc.LeaveRequest.RECONNECT, True)
         received = await client.wait_packets(40)
         assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
+
+
+@VERSIONS
+@pytest.mark.rule("L11")
+async def test_what_it_has_changed_is_in_its_token_and_outlasts_a_rejoin(
+    url: str, server: RoomServer, version: int
+) -> None:
+    async with webrtc_client(url, "sdk", version=version, can_update_own_metadata=True) as client:
+        change = rtc.UpdateParticipantMetadata(name="New", metadata="m", attributes={"a": "1"})
+        await client.send_signal(update_metadata=change)
+        tokens: list[str] = []
+
+        def is_refreshed() -> bool:
+            responses = client.asyncio.responses
+            tokens[:] = [each.refresh_token for each in responses if each.refresh_token]
+            return any(verify_token(each, API_KEYS).name == "New" for each in tokens)
+
+        await client.run(client.asyncio.wait_for, is_refreshed)
+        async with webrtc_client(url, "sdk", version=version, token=tokens[-1]):
+            info = server.get_participant("the room", "sdk")
+            assert (info.name, info.metadata) == ("New", "m")
+            assert dict(info.attributes) == {"a": "1"}
+            assert info.permission.can_update_metadata
 
 
 # Signalling
