@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import define, field
 
@@ -84,8 +85,9 @@ async def pair(
     *,
     alice: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
     bob: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
+    **limits: int,
 ) -> AsyncIterator[Pair]:
-    both = Pair(FaultyNetwork(ForgetfulServer(API_KEYS)))
+    both = Pair(FaultyNetwork(ForgetfulServer(API_KEYS)), Room(**limits), Room(**limits))
     async with (
         both.bob.connect(both.network, make_token("bob"), reconnect=bob, on_disconnect="continue"),
         both.alice.connect(both.network, make_token("alice"), reconnect=alice),
@@ -294,3 +296,21 @@ async def test_a_block_that_ends_while_calls_wait_leaves_nothing(moment: float) 
         await anyio.sleep(0.01)
         task_group.cancel_scope.cancel()
     assert both.alice.statistics() == Room().statistics()
+
+
+@pytest.mark.rule("L9")
+async def test_a_request_that_is_sent_too_early_waits_for_its_callee() -> None:
+    async with pair(bob=ReconnectPolicy(first_delay=5), max_payload_bytes=200_000) as both:
+        async with anyio.create_task_group() as task_group:
+            answers: list[str] = []
+
+            async def call() -> None:
+                # Compressed in a thread, during which the server is restarted
+                answers.append(await both.call("echo", "x1" * 90_000, response_timeout=30))
+
+            task_group.start_soon(call)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            both.network.restart(ForgetfulServer(API_KEYS))
+        assert answers == ["x1" * 90_000]
+        assert list(both.runs.values()) == [1]

@@ -281,6 +281,8 @@ class Calls:
             outcome = rpc_outcome(response)
             if outcome is None:
                 logger.debug("ignored a response of %s that says nothing", sender)
+            elif isinstance(outcome, RpcError) and call.is_premature(outcome):
+                logger.debug("ignored a 1401 for a call that waits for %s", sender)
             elif isinstance(outcome, RpcError) and self._gave_up_first(call, outcome):
                 call.hold_back(outcome)
             else:

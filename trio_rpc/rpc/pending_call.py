@@ -125,6 +125,10 @@ class PendingCall:
         """Record that the request was sent."""
         self._change(CallEvent.SENT)
 
+    def is_premature(self, error: RpcError) -> bool:
+        """Whether an error only says that the callee is not back yet (L9)."""
+        return self.awaits_return and error.code == RpcError.ErrorCode.RECIPIENT_NOT_FOUND
+
     def prepare_repeat(self) -> None:
         """Stop sending the request, and drop the part of a response that has come."""
         if self._state in _SENDING:

@@ -207,6 +207,8 @@ class OutgoingStreams:
             return None
         if len(content) > _COMPRESS_IN_THREAD_BYTES:
             deflated: bytes = await self._backend.run_sync_in_thread(deflate, content)
+            # The thread is waited for in any case, and nothing else may wait before it is sent.
+            await self._backend.checkpoint_if_cancelled()
         else:
             deflated = deflate(content)
         return deflated if len(deflated) < len(content) else None
