@@ -33,6 +33,8 @@ _DELIVERIES_A_TURN: Final = 32
 #: Seconds that an answer waits for room at the caller, and a request at the callee.
 _ANSWER_PATIENCE: Final = 0.02
 _REQUEST_PATIENCE: Final = 0.25
+#: The looks at a connection within its ping timeout, at least.
+_LOOKS: Final = 9
 #: Seconds in which nothing waits for the same receiver again, after such a wait was in vain.
 _IMPATIENCE: Final = 1.0
 
@@ -126,7 +128,8 @@ class MemberConnection:
                 return
             self._tokens.refresh(now)
             expires_at = self._room.expire_detached(now)
-            look_at = now + limits.ping_interval
+            # In time for clients that take a third of the ping timeout for a loss (L2).
+            look_at = now + min(limits.ping_interval, limits.ping_timeout / _LOOKS)
             await self._backend.sleep(min(gone_at, stuck_at, look_at, expires_at) - now)
 
     def _keep_alive(self, now: float) -> None:
