@@ -200,12 +200,12 @@ class Invocations:
         self._answered.forget_expired(self._backend.current_time())
 
     def on_caller_left(self, caller: Participant) -> None:
-        """Forget the answered requests of a participant that has left, unless it may come back.
+        """Forget the answered requests of a participant that will not ask again.
 
         Its handlers run on to their deadlines, as LiveKit's do.
         """
         if resumes(caller):
-            self._drop_incomplete(caller.identity)
+            self._drop(*self._waiting.incomplete(caller.identity))
             return
         for request in self._unanswered.values():
             if request.caller == caller.identity:
@@ -215,16 +215,13 @@ class Invocations:
     def on_rejoined(self, sid: str) -> None:
         """Go on in another session, in which our SID is `sid`."""
         self._repeats.on_rejoined(sid)
-        self._drop_incomplete()
+        self._drop(*self._waiting.incomplete(None))
 
-    def _drop_incomplete(self, caller: str | None = None) -> None:
-        """Drop requests of a caller, or of all, whose rest will not come (L8)."""
-        for request in self._waiting.incomplete(caller):
-            self._drop(request)
-
-    def _drop(self, request: Request) -> None:
-        request.is_remembered = False
-        self._close(request)
+    def _drop(self, *requests: Request) -> None:
+        """Drop requests whose rest will not come: a repeat comes as a whole (L8)."""
+        for request in requests:
+            request.is_remembered = False
+            self._close(request)
 
     def end(self) -> None:
         """Answer 1503 to requests that have no task yet: the session ends (A12)."""
