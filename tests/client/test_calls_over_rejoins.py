@@ -298,9 +298,10 @@ async def test_a_block_that_ends_while_calls_wait_leaves_nothing(moment: float) 
     assert both.alice.statistics() == Room().statistics()
 
 
+@pytest.mark.real_time
 @pytest.mark.rule("L9")
 async def test_a_request_that_is_sent_too_early_waits_for_its_callee() -> None:
-    async with pair(bob=ReconnectPolicy(first_delay=5), max_payload_bytes=200_000) as both:
+    async with pair(bob=ReconnectPolicy(first_delay=0.3), max_payload_bytes=200_000) as both:
         async with anyio.create_task_group() as task_group:
             answers: list[str] = []
 
