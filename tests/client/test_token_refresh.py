@@ -66,6 +66,23 @@ async def test_a_str_is_replaced_by_the_last_token_of_the_server(server: RoomSer
         assert connector.tokens == [token, last]
 
 
+@pytest.mark.rule("L11", "L2")
+async def test_when_the_last_token_has_expired_the_first_one_serves_again(
+    server: RoomServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000_000_000.0]
+    monkeypatch.setattr("trio_rpc.tokens.time.time", lambda: now[0])
+    connector = RecordingConnector(server)
+    token = make_token("alice", can_update_own_metadata=True)
+    async with Room().connect(connector, token) as room:
+        last = await rename(room, "Alice")
+        # As after a machine has slept for an hour.
+        now[0] += 3_600
+        await reconnect(room, connector)
+        assert connector.tokens == [token, last, token]
+        assert room.isconnected()
+
+
 @pytest.mark.rule("L11")
 async def test_an_async_function_is_called_again(server: RoomServer) -> None:
     connector = RecordingConnector(server)

@@ -167,7 +167,11 @@ class Supervisor:
             return _Failure(Ending.FINAL, error.reason, str(error))
         except ConnectError as error:
             logger.info("no connection: %s", error)
-            ending = Ending.UNAUTHORIZED if error.status in _UNAUTHORIZED else Ending.LOST
+            ending = Ending.LOST
+            if error.status in _UNAUTHORIZED:
+                ending = Ending.UNAUTHORIZED
+                # The program's own may live longer: a machine may have slept for hours.
+                self._session.refreshed_token = ""
             return _Failure(ending, DisconnectReason.JOIN_FAILURE, str(error))
         except (LinkClosedError, ValueError, DecodeError) as error:
             logger.info("no connection: %s", error)
