@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
+from attrs import evolve
+
 from . import growth, hostile, network, report
 from .attacks import ATTACKS
 from .cases import ALL_LOADS, MORE_LOADS, TARGET_LOADS, Load
@@ -68,9 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measure_hostile(options, log)
     elif options.network:
         _measure_network(options, log)
+    elif options.retaining:
+        _measure_retaining(options, log)
     else:
         _measure(options, chosen, log)
     return 0
+
+
+def _writes_no_plot(options: argparse.Namespace) -> bool:
+    return bool(options.hostile or options.network or options.retaining)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         "--network",
         action="store_true",
         help="count calls that are lost while the network fails, or the server",
+    )
+    instead.add_argument(
+        "--retaining",
+        action="store_true",
+        help="measure what retaining packets for a lost connection costs while none is lost",
     )
     parser.add_argument(
         "--fault",
@@ -255,6 +268,33 @@ def _measure_network(options: argparse.Namespace, log: Log) -> None:
     print(text)
     if options.write:
         report.write(_PAGE, "network", text)
+
+
+def _measure_retaining(options: argparse.Namespace, log: Log) -> None:
+    links = ("websocket", "tcp")
+    entries = [
+        Entry(
+            evolve(contestant, options={**contestant.options, "retains": retains}),
+            label,
+            sys.executable,
+            {"PYTHONPATH": str(ROOT)},
+        )
+        for contestant in (CONTESTANTS[f"{link}-trio"] for link in links)
+        for retains, label in ((False, f"{contestant.name} A"), (True, f"{contestant.name} B"))
+    ]
+    results = run(
+        entries,
+        lambda _entry: options.load or TARGET_LOADS[:2],
+        rounds=options.rounds,
+        seconds=options.seconds,
+        seed=options.seed,
+        log=log,
+    )
+    conditions = report.conditions(options.rounds, options.seconds, results)
+    text = f"{conditions}\n{report.comparison(results, [f'{link}-trio' for link in links])}"
+    print(text)
+    if options.write:
+        report.write(_PAGE, "retaining", text)
 
 
 def _compare(options: argparse.Namespace, ours: Sequence[Contestant], log: Log) -> str:

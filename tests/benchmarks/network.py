@@ -32,8 +32,8 @@ _LINKS: Final = {"websocket": "WebSocket", "tcp": "TCP"}
 _BACKENDS: Final = ("trio", "asyncio")
 #: The cases that run at a time, each of which keeps a third of a core busy, and the seconds between
 #: the first of them: thousands of calls go on in the moment in which the network is back.
-_TOGETHER: Final = 5
-_STAGGER: Final = 4.0
+_TOGETHER: Final = 3
+_STAGGER: Final = 6.0
 #: Seconds that a case may take beyond its calls, and a server to listen.
 _PATIENCE: Final = 120.0
 
@@ -195,7 +195,8 @@ def _conditions() -> str:
     return (
         f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
         f"{RATE} calls a second in each direction, from {LEAD:g} s before the fault until "
-        f"{TAIL:g} s after it; {_TOGETHER} rows at a time.\n"
+        f"{TAIL:g} s after it; {_TOGETHER} rows at a time. The load average was "
+        f"{os.getloadavg()[2]:.1f}.\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from livekit.protocol import models
 
@@ -10,6 +11,8 @@ from ..concurrency import Backend
 from ..protocol.retained import RetainedPackets
 from .base import Channel, Frame, Link, LinkClosedError, LinkFullError
 from .frames import FRAME_OVERHEAD
+
+_RELIABLE: Final = Channel.RELIABLE
 
 
 class ResumableQueue:
@@ -45,20 +48,26 @@ class ResumableQueue:
 
     def send_nowait(self, frame: Frame) -> None:
         """Queue a frame; see `Link`."""
-        if self._closed_because is not None:
-            raise LinkClosedError(self._closed_because)
-        is_reliable = frame.channel is Channel.RELIABLE
-        if self._link is not None:
+        # Every packet passes here: no step too many while there is a link.
+        channel, body = frame
+        link = self._link
+        if link is None:
+            self._check_waiting(channel, body)
+        else:
             try:
-                self._link.send_nowait(frame)
+                link.send_nowait(frame)
             except LinkClosedError:
                 # The task that receives from the link gets the same error, and detaches the link.
                 if self._is_last:
                     raise
-        elif is_reliable:
-            self._count_waiting(len(frame.body) + FRAME_OVERHEAD)
-        if is_reliable:
-            self.retained.add(frame.body)
+        if channel is _RELIABLE:
+            self.retained.add(body)
+
+    def _check_waiting(self, channel: Channel, body: bytes) -> None:
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
+        if channel is _RELIABLE:
+            self._count_waiting(len(body) + FRAME_OVERHEAD)
 
     def _count_waiting(self, size: int) -> None:
         if self._waiting_bytes and self._waiting_bytes + size > self._max_queue_bytes:

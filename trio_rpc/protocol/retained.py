@@ -52,9 +52,13 @@ class RetainedPackets:
     def add(self, packet: bytes) -> None:
         """Retain a serialised packet that is being sent."""
         self._packets.append(packet)
-        self.retained_bytes += len(packet) + RETAINED_OVERHEAD
+        self.retained_bytes = held = self.retained_bytes + len(packet) + RETAINED_OVERHEAD
+        if held > self.max_bytes:
+            self._drop_excess()
+
+    def _drop_excess(self) -> None:
         while self.retained_bytes > self.max_bytes:
-            self._drop_first()
+            self._drop_first(1)
 
     def on_arrived(self, count: int) -> None:
         """Drop the packets that have arrived.
@@ -74,8 +78,8 @@ class RetainedPackets:
 
     def _drop_arrived(self, arrived: int) -> None:
         self._arrived = max(self._arrived, arrived)
-        while self._before < arrived:
-            self._drop_first()
+        if arrived > self._before:
+            self._drop_first(arrived - self._before)
 
     def missed(self, has_arrived: Callable[[models.DataPacket], bool]) -> list[bytes]:
         """Return the packets to send first on another connection, in order; drop the others.
@@ -98,9 +102,12 @@ class RetainedPackets:
         self._before_connection = self._before
         return packets[arrived:]
 
-    def _drop_first(self) -> None:
-        self.retained_bytes -= len(self._packets.popleft()) + RETAINED_OVERHEAD
-        self._before += 1
+    def _drop_first(self, count: int) -> None:
+        # In one go: every packet that is sent is dropped here some time.
+        take_first = self._packets.popleft
+        dropped_bytes = sum([len(take_first()) for _ in range(count)])
+        self.retained_bytes -= dropped_bytes + count * RETAINED_OVERHEAD
+        self._before += count
 
 
 def _parsed(packet: bytes) -> models.DataPacket:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -24,7 +24,7 @@ _FOREVER: Final = 3_600.0
 _MAX_CONCURRENT_HANDLERS: Final = 20_000
 
 
-def server(control: Control, *, link: str, backend: str) -> None:
+def server(control: Control, *, link: str, backend: str, retains: bool = True) -> None:
     serve_rooms(control, RoomServer(API_KEYS), link, backend)
 
 
@@ -44,10 +44,13 @@ def serve_rooms(control: Control, room_server: RoomServer, link: str, backend: s
     run(main, backend)
 
 
-def callee(control: Control, *, link: str, backend: str) -> None:
+def callee(control: Control, *, link: str, backend: str, retains: bool = True) -> None:
     async def main() -> None:
         connecting = make_callee().connect(
-            control.address, make_token("callee"), on_disconnect="continue"
+            control.address,
+            make_token("callee"),
+            on_disconnect="continue",
+            **connect_options(retains),
         )
         async with connecting as room:
             control.ready()
@@ -56,11 +59,16 @@ def callee(control: Control, *, link: str, backend: str) -> None:
     run(main, backend)
 
 
-def caller(control: Control, *, link: str, backend: str, pending: int = 0) -> None:
+def caller(
+    control: Control, *, link: str, backend: str, pending: int = 0, retains: bool = True
+) -> None:
     """Call; with so many more calls pending all the time."""
 
     async def main() -> None:
-        async with make_room().connect(control.address, make_token("caller")) as room:
+        connecting = make_room().connect(
+            control.address, make_token("caller"), **connect_options(retains)
+        )
+        async with connecting as room:
             await call_in_rounds(control, room, pending)
 
     async def main_in_memory() -> None:
@@ -80,6 +88,12 @@ def run(main: Callable[[], Awaitable[None]], backend: str) -> None:
         anyio.run(main, backend="asyncio", backend_options={"use_uvloop": True})
     else:
         anyio.run(main, backend=backend)
+
+
+def connect_options(retains: bool) -> dict[str, Any]:
+    """Return the options of a participant; one that does not reconnect retains no packets."""
+    # None at all for the usual one: a checkout to compare with may not know them.
+    return {} if retains else {"reconnect": None}
 
 
 def make_room() -> Room:
