@@ -14,11 +14,11 @@ from livekit.protocol import rtc
 from trio_rpc import ReconnectPolicy, Room, RpcError
 from trio_rpc.events import ConnectionState
 from trio_rpc.links import Frame, Link
-from trio_rpc.server import RoomServer
+from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.testing import FaultyNetwork
 
 from ..conftest import Join
-from ..support.tokens import make_token
+from ..support.tokens import API_KEYS, make_token
 from .injection import Moment, Whose, cancel_at_each_step, every_moment, living_tasks
 from .rooms import AT_REST, at_rest, call, echo, nobody_left
 
@@ -36,19 +36,26 @@ class State:
         steps: The token asked for, the opening of a link, and each wait for messages on it; the
             last one never ends.
         first_delay: Seconds before the first attempt.
+        rejoins: Whether the server has no session to resume.
     """
 
     steps: tuple[str, ...]
     first_delay: float = 0.0
+    rejoins: bool = False
 
 
 SERVING = State(())
+#: The steps of an attempt.
+ATTEMPT = ("token", "open", "receive")
 LOST_STATES = {
     "delayed": State((), first_delay=LONG),
     "token": State(("token",)),
     "opening": State(("token", "open")),
-    "response": State(("token", "open", "receive")),
-    "snapshot": State(("token", "open", "receive", "receive")),
+    "response": State(ATTEMPT),
+    "snapshot": State((*ATTEMPT, "receive")),
+    "rejoin-token": State((*ATTEMPT, "token"), rejoins=True),
+    "rejoin-opening": State((*ATTEMPT, "token", "open"), rejoins=True),
+    "rejoin-response": State((*ATTEMPT, *ATTEMPT), rejoins=True),
 }
 STATES = {"serving": SERVING, **LOST_STATES}
 
@@ -144,9 +151,8 @@ async def in_state(state: State, server: RoomServer) -> AsyncIterator[tuple[Room
 @pytest.mark.rule("L1")
 @pytest.mark.parametrize("end", [cancel, let_the_deadline_pass, disconnect, fail, end_block])
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-async def test_the_block_ends_at_once_in_each_state(
-    join: Join, server: RoomServer, state: State, end: Ending
-) -> None:
+async def test_the_block_ends_at_once_in_each_state(join: Join, state: State, end: Ending) -> None:
+    server = RoomServer(API_KEYS, ServerLimits(resume_window=0 if state.rejoins else 15))
     outcomes: list[str | int] = []
     ended_at = 0.0
 
@@ -172,7 +178,7 @@ async def test_the_block_ends_at_once_in_each_state(
         assert room.statistics() == AT_REST
         assert room.connection_state is ConnectionState.CONN_DISCONNECTED
 
-    async with join("bob") as bob:
+    async with join("bob", to=server) as bob:
         bob.register_rpc_method("hang", hang)
         await anyio.wait_all_tasks_blocked()
         tasks_before = living_tasks()
@@ -200,8 +206,8 @@ async def hang(_data: object) -> None:
 
 @every_moment
 @pytest.mark.rule("L1")
-@pytest.mark.parametrize("fault", ["cut", "half-opened", "refused"])
-async def test_a_session_that_resumes_can_be_cancelled_at_each_step(
+@pytest.mark.parametrize("fault", ["cut", "half-opened", "refused", "full-reconnect"])
+async def test_a_session_that_reconnects_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, fault: str, moment: Moment, whose: Whose
 ) -> None:
     # A half-open link is noticed later than a call without an acknowledgement.
@@ -219,6 +225,8 @@ async def test_a_session_that_resumes_can_be_cancelled_at_each_step(
             await room.wait_for_participant("bob")
             if fault == "half-opened":
                 network.half_open()
+            elif fault == "full-reconnect":
+                await room.simulate_scenario("full-reconnect")
             else:
                 network.cut()
             if fault == "refused":
@@ -241,4 +249,4 @@ async def test_a_session_that_resumes_can_be_cancelled_at_each_step(
         await at_rest(bob)
     await nobody_left(server)
     assert len(resumed) >= hits
-    assert all(resumed)
+    assert set(resumed) == {fault != "full-reconnect"}
