@@ -65,7 +65,7 @@ def test_a_network_that_is_back_after_five_seconds_is_found_within_two() -> None
 
 @pytest.mark.parametrize("sent_away", [1, 2, 3])
 def test_being_sent_away_soon_counts_as_an_attempt(sent_away: int) -> None:
-    recovery = Recovery(ReconnectPolicy(), 0.0, lambda: 1.0, sent_away)
+    recovery = Recovery(ReconnectPolicy(factor=2), 0.0, lambda: 1.0, sent_away)
     step, delay = recovery.after(RECONNECT)
     assert step is Step.REJOIN
     assert delay == pytest.approx(0.3 * 2 ** (sent_away - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 from trio_rpc import ReconnectPolicy, Room, RpcInvocationData
-from trio_rpc.server import RoomServer
+from trio_rpc.server import RoomServer, ServerLimits
 
 from ..support.proxy import Proxy, open_proxy
 from ..support.serving import serving, serving_stream
@@ -130,3 +131,21 @@ async def test_no_call_is_lost_or_run_twice_when_the_server_restarts(serve: Serv
                     # Another server, on what is the same port for its participants
                     proxy.switch_to(url)
         assert sorted(both.runs.values()) == [1] * 160
+
+
+@pytest.mark.rule("L2")
+async def test_a_program_that_blocks_its_event_loop_does_not_take_that_for_silence(
+    serve: Serve,
+) -> None:
+    limits = ServerLimits(ping_interval=1, ping_timeout=3)
+    async with (
+        serve(RoomServer(API_KEYS, limits)) as url,
+        Room().connect(url, make_token("alice"), reconnect=POLICY) as room,
+    ):
+        lost: list[str] = []
+        room.on("reconnecting", lambda: lost.append("reconnecting"))
+        for _ in range(3):
+            # Longer than the silence after which a room reconnects; the server shares the loop.
+            time.sleep(1.2)  # noqa: ASYNC251
+            await anyio.sleep(0.2)
+        assert not lost

@@ -107,7 +107,6 @@ async def test_malformed_signalling_is_dropped_and_the_connection_lives(
     [
         {"offer": rtc.SessionDescription(type="offer", sdp="v=0")},
         {"mute": rtc.MuteTrackRequest(sid="TR_1", muted=True)},
-        {"simulate": rtc.SimulateScenario(server_leave=True)},
     ],
     ids=lambda message: next(iter(message)),
 )

@@ -294,4 +294,11 @@ class Connection:
                 logger.debug("no ping: the queue of the link is full")
             except LinkClosedError:
                 return
-            await self._backend.sleep(min(interval, gone_at - now))
+            await self._sleep(min(interval, gone_at - now))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep; the time by which we wake too late is no silence of the server."""
+        wake_at = self._backend.current_time() + seconds
+        await self._backend.sleep(seconds)
+        now = self._backend.current_time()
+        self._last_received = min(self._last_received + max(now - wake_at, 0.0), now)
