@@ -20,10 +20,10 @@ from trio_rpc import (
 )
 from trio_rpc.events import ConnectionState
 from trio_rpc.links import Link
-from trio_rpc.server import RoomServer
-from trio_rpc.testing import FaultyNetwork
+from trio_rpc.server import RoomServer, ServerLimits
+from trio_rpc.testing import Faults, FaultyNetwork
 
-from ..support.tokens import make_token
+from ..support.tokens import API_KEYS, make_token
 
 pytestmark = pytest.mark.anyio
 
@@ -207,6 +207,38 @@ async def test_streams_go_on(server: RoomServer) -> None:
                 await anyio.sleep(0.1)
         await anyio.sleep(1)
     assert texts == ["".join(f"{number} " for number in range(20))]
+
+
+@pytest.mark.rule("L4", "S6")
+async def test_a_stream_goes_on_after_our_own_long_silence() -> None:
+    server = RoomServer(API_KEYS, ServerLimits(resume_window=60))
+    # So the missed packets come after the first ping.
+    network = FaultyNetwork(server, Faults(delay=(0.1, 0.1)))
+    alice, bob = Room(), Room()
+    texts: list[str] = []
+    async with (
+        bob.connect(server, make_token("bob")),
+        alice.connect(network, make_token("alice")),
+    ):
+
+        async def read(reader: Any, _: str) -> None:
+            texts.append(await reader.read_all())
+
+        alice.register_text_stream_handler("notes", read)
+        async with bob.local_participant.stream_text(topic="notes") as writer:
+            await writer.write("before, ")
+            await anyio.sleep(1)
+            network.cut()
+            network.refuse()
+            await anyio.sleep(20)
+            await writer.write("meanwhile, ")
+            await anyio.sleep(20)
+            network.restore()
+            await anyio.sleep(10)
+            await writer.write("after")
+        await anyio.sleep(1)
+        assert alice.isconnected()
+    assert texts == ["before, meanwhile, after"]
 
 
 async def test_a_change_of_ours_is_made_though_its_answer_was_lost(server: RoomServer) -> None:

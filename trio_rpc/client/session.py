@@ -294,7 +294,7 @@ class Session:
         self.connection = self._connect(link)
         self.connection_end = None
         self._awaits_snapshot = True
-        self.calls.on_connection_restored()
+        self.rpc.on_resumed()
 
     def rejoin(self, link: Link, join: rtc.JoinResponse) -> None:
         """Go on in another session, over another link.

@@ -128,6 +128,11 @@ class RpcEndpoint:
             self._invocations.on_caller_left(participant)
         self._incoming_streams.on_sender_left(participant.identity)
 
+    def on_resumed(self) -> None:
+        """Go on with everything: the session was resumed."""
+        self._calls.on_connection_restored()
+        self._incoming_streams.restart_silence()
+
     def on_rejoined(self, sid: str, gone: Sequence[Participant], until: float) -> None:
         """End all streams, and send calls again: the room was joined again.
 

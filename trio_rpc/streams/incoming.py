@@ -149,6 +149,13 @@ class IncomingStreams:
                     error = StreamError(f"nothing of it came for {SILENCE_TIMEOUT:g} s")
                     self._end(sender, stream_id, error)
 
+    def restart_silence(self) -> None:
+        """Count the silence of all streams from here on: we had no connection."""
+        now = self._backend.current_time()
+        for streams in self._open.values():
+            for stream in streams.values():
+                stream.last_received = now
+
     def end_all(self, reason: str, cause: DisconnectedError | None = None) -> None:
         """End every stream.
 
