@@ -122,9 +122,12 @@ def _were_there(record: CallRecord) -> bool:
     assert record.ended is not None
     if record.session.is_replaced or record.callee is None:
         return False
-    return all(
-        actor.was_there(record.started, record.ended)
-        for actor in (record.session.actor, record.callee)
+    caller = record.session.actor
+    # Without a connection, the caller learns later that its callee has left and joined again.
+    begins = (each.began for each in caller.outages_in(record.started, record.started))
+    known_since = min((record.started, *begins))
+    return caller.was_there(record.started, record.ended) and record.callee.was_there(
+        known_since, record.ended
     )
 
 
