@@ -117,6 +117,28 @@ async def test_a_call_in_flight_gets_its_answer_and_its_room_stays_until_then(
         leave_of((await bob.receive_rest())[0])
 
 
+@pytest.mark.rule("L10", "L8")
+@pytest.mark.parametrize(
+    ("caller", "callee", "expected"),
+    [(CLIENT, CLIENT, 0), (CLIENT, None, 10), (None, CLIENT, 10)],
+    ids=["both", "caller", "callee"],
+)
+async def test_a_call_that_outlives_the_sessions_of_both_is_not_waited_for(
+    caller: models.ClientInfo | None,
+    callee: models.ClientInfo | None,
+    expected: float,
+    server: RoomServer,
+) -> None:
+    async with (
+        scripted_client(server, "alice", client=caller) as alice,
+        scripted_client(server, "bob", client=callee),
+    ):
+        alice.send(request("bob"))
+        await alice.settle()
+        assert await timed(server.drain) == pytest.approx(expected, abs=0.05)
+        leave_of((await alice.receive_rest())[0])
+
+
 @pytest.mark.rule("L10")
 @pytest.mark.parametrize(("limit", "expected"), [(20, 10), (3, 1.5), (0, 0)])
 async def test_a_call_that_takes_long_has_half_of_the_time(

@@ -3,8 +3,9 @@
     room     calls in flight end, for half of the time ─► nothing more is queued for its members
     member                   everything that is queued is sent, until the time is over ─► leave
 
-A room's members are asked together. None of them joins another server while the others still call
-it here, and none is told that the others have left.
+Calls between participants that keep outcomes and ask again (L7, L8) are not waited for: they go on
+after the rejoin. A room's members are asked together. None of them joins another server while the
+others still call it here, and none is told that the others have left.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ async def drain_rooms(backend: Backend, rooms: Iterable[ServerRoom], seconds: fl
 
 async def _drain_room(backend: Backend, room: ServerRoom, patience: float, deadline: float) -> None:
     with backend.move_on_after(patience):
-        while room.has_calls_in_flight():
+        while room.has_calls_to_lose():
             await backend.sleep(_LOOK_INTERVAL)
     async with backend.open_nursery() as nursery:
         for member in room.stop():

@@ -106,9 +106,9 @@ class RoomServer(Administration):
 
         For a server that is replaced or restarted: programs of this library and LiveKit's SDKs
         open another connection by themselves. Nobody is admitted and no session resumed any more;
-        calls in flight get half of the time for their answers, and everything that is queued for a
-        participant is sent before the request to join again. `statistics` tells how many
-        participants are left.
+        calls in flight that would be lost get half of the time for their answers, and everything
+        that is queued for a participant is sent before the request to join again. `statistics`
+        tells how many participants are left.
 
         Args:
             timeout: Seconds that calls and queues may take; participants are asked in any case.

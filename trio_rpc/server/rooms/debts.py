@@ -6,7 +6,7 @@ answer without a request is charged to its sender.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import define, field
@@ -38,9 +38,10 @@ class Debts:
         for _ in range(_PER_REQUEST):
             _take_one(self._owed, caller)
 
-    def __bool__(self) -> bool:
-        """Whether the member owes anything to callers that have not left."""
-        return bool(self._owed)
+    @property
+    def callers(self) -> Collection[str]:
+        """The callers that the member owes something, without those that have left."""
+        return self._owed.keys()
 
     def on_departures(self, callers: Iterable[str]) -> None:
         """Remember the debts to callers that leave; beyond a limit, forget the oldest."""

@@ -24,6 +24,7 @@ from ...links import (
 from ...links.resumable import ResumableQueue
 from ...participant import ParticipantKind, ParticipantPermissions
 from ...protocol.budgets import Budget
+from ...protocol.capabilities import CAN_RESUME
 from ...protocol.receipts import Receipts
 from ...protocol.sequences import SequenceFilter
 from ...tokens import Claims
@@ -155,6 +156,11 @@ class Member:
             budget=budget,
             resumable=resumable,
         )
+
+    @property
+    def calls_outlive_session(self) -> bool:
+        """Whether calls go on when the participant has joined again (L7, L8)."""
+        return CAN_RESUME in self.client.capabilities
 
     def info(self) -> models.ParticipantInfo:
         """Return the description that others get."""

@@ -190,9 +190,19 @@ class ServerRoom:
             self._on_empty()
         self._announce_all(self._end_sessions(departed), self.members.values(), SERVER)
 
-    def has_calls_in_flight(self) -> bool:
-        """Whether a member has yet to answer a call of another member, or of the server."""
-        return any(each.debts or each.server_calls for each in self.members.values())
+    def has_calls_to_lose(self) -> bool:
+        """Whether a member has yet to answer a call that does not outlive their sessions (L8)."""
+        return any(
+            callee.server_calls
+            or any(self._may_lose(each, callee) for each in callee.debts.callers)
+            for callee in self.members.values()
+        )
+
+    def _may_lose(self, identity: str, callee: Member) -> bool:
+        caller = self.members.get(identity)
+        return caller is not None and not (
+            caller.calls_outlive_session and callee.calls_outlive_session
+        )
 
     def stop(self) -> list[Member]:
         """Queue nothing more for the members, and remove those without a connection (L10).
