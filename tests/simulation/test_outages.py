@@ -1,4 +1,4 @@
-"""Rooms whose network fails, and whose server and processes are restarted (L1 to L6).
+"""Rooms whose network fails, and whose server and processes are restarted (L1 to L9).
 
 By hand: `python -m tests.simulation --outages --calls 1000000 --seed 7`.
 """
@@ -28,7 +28,7 @@ RUNS: dict[BackendName, list[tuple[int, int]]] = {
 }
 
 
-@pytest.mark.rule("C1", "C2", "A9", "L1", "L2", "L3", "L4", "L5", "L6")
+@pytest.mark.rule("C1", "C2", "A9", "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9")
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_with_the_network_back_in_time_the_outcome_is_the_handlers(
     backend: BackendName, report_figures: Callable[[Figures], None]
