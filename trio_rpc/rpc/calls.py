@@ -120,11 +120,10 @@ class Calls:
         if self._restored is not None and not wait_for_ready:
             what = "the connection is lost, and not restored yet"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-        limits = self._limits
         v2 = speaks_rpc_v2(callee)
-        check_payload_size(payload, limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
+        check_payload_size(payload, self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
         started = self._backend.current_time()
-        ack_by = started + limits.max_round_trip_latency
+        ack_by = started + self._limits.max_round_trip_latency
         respond_by = started + response_timeout
         # Inside a handler, or any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
