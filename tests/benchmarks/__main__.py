@@ -264,7 +264,7 @@ def _measure_hostile(options: argparse.Namespace, log: Log) -> None:
 
 def _measure_network(options: argparse.Namespace, log: Log) -> None:
     outcomes = network.measure(network.cases(options.fault or network.FAULTS), log)
-    text = network.report(outcomes)
+    text = network.report(outcomes, _PAGE.read_text())
     print(text)
     if options.write:
         report.write(_PAGE, "network", text)

@@ -183,25 +183,43 @@ def _fail_server(stack: ExitStack, case: Case, entry: Entry, port: int, director
     _start_server(stack, entry, port, directory)
 
 
-def report(outcomes: dict[Case, Outcome | str]) -> str:
-    """Render all outcomes as a table."""
+def report(outcomes: dict[Case, Outcome | str], page: str = "") -> str:
+    """Render all outcomes as a table.
+
+    Args:
+        page: An earlier table, from which the rows of other cases are taken over.
+    """
     header = ["", "link, backend", "response timeout s", "calls", "lost", "run twice"]
     header += ["slowest s", "resumed, rejoined"]
-    rows = [[case.what, *_cells(case, outcome)] for case, outcome in outcomes.items()]
-    return f"{_conditions()}\n{table(header, rows)}"
+    rows = {(cells[0], cells[1]): cells for cells in _rows_of(page, len(header))}
+    rows |= {
+        (case.what, _link(case)): [case.what, *_cells(case, outcome)]
+        for case, outcome in outcomes.items()
+    }
+    ordered = [rows[key] for case in cases() if (key := (case.what, _link(case))) in rows]
+    return f"{_conditions()}\n{table(header, ordered)}"
+
+
+def _rows_of(page: str, width: int) -> list[list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [cells for cells in lines if len(cells) == width]
+
+
+def _link(case: Case) -> str:
+    return f"{_LINKS[case.link]}, {case.backend}"
 
 
 def _conditions() -> str:
     return (
         f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
         f"{RATE} calls a second in each direction, from {LEAD:g} s before the fault until "
-        f"{TAIL:g} s after it; {_TOGETHER} rows at a time. The load average was "
-        f"{os.getloadavg()[2]:.1f}.\n"
+        f"{TAIL:g} s after it; at most {_TOGETHER} rows at a time. The load average of the "
+        f"machine, which was shared, was {os.getloadavg()[2]:.1f} at the end.\n"
     )
 
 
 def _cells(case: Case, outcome: Outcome | str) -> list[str]:
-    link = f"{_LINKS[case.link]}, {case.backend}"
+    link = _link(case)
     if isinstance(outcome, str):
         return [link, f"{case.response_timeout:g}", outcome, "-", "-", "-", "-"]
     failures = ", ".join(f"{code}: {count:,}" for code, count in sorted(outcome.failures.items()))

@@ -82,8 +82,15 @@ def test_calls_survive_a_network_and_a_server_that_fail(fault: str) -> None:
     assert isinstance(outcome, network.Outcome)
     assert outcome.calls > 0
     assert (outcome.lost, outcome.twice) == (0, 0)
-    (row,) = network.report({case: outcome}).splitlines()[4:]
-    assert row.startswith(f"| {case.what} | TCP, trio | 60 | ")
+
+
+def test_a_table_keeps_the_rows_of_other_faults() -> None:
+    first, second, *_ = network.cases(["stalls"])
+    old = network.report({first: "no server", second: "no server"})
+    outcome = network.Outcome(calls=7, failures={}, twice=0, slowest=1.0, resumed=2, rejoined=0)
+    rows = network.report({second: outcome}, old).splitlines()[4:]
+    assert [row.count("no server") for row in rows] == [1, 0]
+    assert rows[1] == f"| {second.what} | WebSocket, asyncio | 10 | 7 | 0 | 0 | 1.00 | 2, 0 |"
 
 
 def test_an_unknown_contestant_is_an_error_that_says_so() -> None:
