@@ -51,11 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in chosen:
             print(f"{each.name:18} {each.title}")
         return 0
-    if (
-        options.write
-        and not (options.hostile or options.network)
-        and find_spec("matplotlib") is None
-    ):
+    if options.write and not _writes_no_plot(options) and find_spec("matplotlib") is None:
         sys.exit("--write draws plots with matplotlib, which nox -s bench installs")
     started = time.monotonic()
 

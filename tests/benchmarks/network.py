@@ -32,8 +32,8 @@ _LINKS: Final = {"websocket": "WebSocket", "tcp": "TCP"}
 _BACKENDS: Final = ("trio", "asyncio")
 #: The cases that run at a time, each of which keeps a third of a core busy, and the seconds between
 #: the first of them: thousands of calls go on in the moment in which the network is back.
-_TOGETHER: Final = 3
-_STAGGER: Final = 6.0
+_TOGETHER: Final = 2
+_STAGGER: Final = 10.0
 #: Seconds that a case may take beyond its calls, and a server to listen.
 _PATIENCE: Final = 120.0
 
