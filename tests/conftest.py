@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 from trio_rpc import Room
 from trio_rpc.client.loss import OnDisconnect
 from trio_rpc.client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
-from trio_rpc.logs import PeerFilter
+from trio_rpc.protocol.logs import PeerFilter
 from trio_rpc.server import RoomServer, serve
 from trio_rpc.testing import virtual_time_backend
 

@@ -97,7 +97,7 @@ class _Problems(logging.Handler):
 
     def raise_found(self) -> None:
         # Not before the package may be imported, and instrumented.
-        from trio_rpc.logs import PeerFilter
+        from trio_rpc.protocol.logs import PeerFilter
 
         for logger in logging.root.manager.loggerDict.values():
             for each in getattr(logger, "filters", ()):

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 from ..concurrency import Nursery, failure_in
-from ..logs import peer_logger
 from ..protocol.budgets import Budget, BudgetExceededError
+from ..protocol.logs import peer_logger
 
 logger = peer_logger(__name__)
 

@@ -18,7 +18,7 @@ from livekit.protocol import models, rtc
 from ..concurrency import Backend
 from ..errors import DisconnectReason
 from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError, parse_packet
 from ..protocol.receipts import InvalidReceiptError, Receipts, read_receipt

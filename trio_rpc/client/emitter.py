@@ -15,8 +15,8 @@ from .. import concurrency
 from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
 from ..errors import EventsLostError
 from ..events import EVENT_NAMES, RoomEvent
-from ..logs import peer_logger
 from ..protocol.budgets import Budget, BudgetExceededError
+from ..protocol.logs import peer_logger
 from .callbacks import Callbacks
 from .event_charges import HeldEvents, content_of
 

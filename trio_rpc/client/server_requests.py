@@ -11,7 +11,7 @@ from ..concurrency import CHANNEL_CLOSED, Backend, SendChannel
 from ..errors import DisconnectedError, SignalRequestError
 from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 
 logger = peer_logger(__name__)
 

@@ -64,9 +64,9 @@ from ..events import (
 from ..links import Channel, Link, LinkClosedError, LinkFullError
 from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
 from ..links.resumable import ResumableQueue
-from ..logs import peer_logger
 from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
+from ..protocol.logs import peer_logger
 from ..protocol.retained import NotRetainedError
 from ..protocol.sequences import SequenceFilters
 from ..rpc.endpoint import RpcEndpoint

@@ -9,7 +9,7 @@ from attrs import Factory, define
 from livekit.protocol import models
 
 from ..errors import StreamError
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from ..protocol.stream_info import TextStreamInfo, stream_info
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.readers import ByteStreamReader, TextStreamReader

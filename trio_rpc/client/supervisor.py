@@ -18,7 +18,7 @@ from livekit.protocol import rtc
 from ..concurrency import Backend, Event, Nursery
 from ..errors import ConnectError, DisconnectReason
 from ..links import Connector, Frame, Link, LinkClosedError
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .joining import NotResumedError, RejectedError, receive_join, receive_resumption
 from .reconnecting import Ending, ReconnectPolicy, Recovery, Step
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from .. import concurrency
 from ..concurrency import Backend, Event
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
 from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
 

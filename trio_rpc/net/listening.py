@@ -19,7 +19,7 @@ import anyio
 
 from .. import concurrency
 from ..concurrency import Event, Nursery, TaskStatus, failure_in
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .byte_streams import ByteStream, open_byte_stream
 
 logger = peer_logger(__name__)

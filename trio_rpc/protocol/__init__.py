@@ -12,4 +12,5 @@ argument where it matters. The rules are those of docs/protocol.md, named by the
 * `retained`, `receipts`: the packets that may have to be sent again, and those that have arrived.
 * `limits`, `budgets`, `malformed`: how much a peer may send, make us hold, and get wrong.
 * `ids`: the ids of calls and streams.
+* `logs`: loggers for lines that peers cause, bounded and escaped.
 """

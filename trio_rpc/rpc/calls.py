@@ -26,7 +26,6 @@ from ..concurrency import Event
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
-from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
@@ -35,6 +34,7 @@ from ..protocol.limits import (
     CallLimits,
     wire_timeout_ms,
 )
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     request_id_of,
     request_info,

@@ -17,8 +17,8 @@ from typing import Final
 from livekit.protocol import models
 
 from ..errors import DisconnectedError
-from ..logs import peer_logger
 from ..participant import Participant
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.incoming import (

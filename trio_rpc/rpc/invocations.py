@@ -27,7 +27,6 @@ from ..concurrency import CANCELLED, Nursery
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
-from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.answered_requests import (
     ANSWERED_REQUEST_BYTES,
@@ -38,6 +37,7 @@ from ..protocol.answered_requests import (
 from ..protocol.budgets import BudgetExceededError
 from ..protocol.capabilities import resumes
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     RPC_VERSION,
     STREAM_RPC_VERSION,

@@ -18,8 +18,8 @@ from attrs import frozen
 
 from ..concurrency import Backend, CapacityLimiter, failure_in
 from ..errors import RpcError
-from ..logs import peer_logger
 from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
+from ..protocol.logs import peer_logger
 
 logger = peer_logger(__name__)
 

@@ -20,9 +20,9 @@ from typing import Final
 from ..concurrency import Backend, Nursery
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
-from ..logs import peer_logger
 from ..protocol.answered_requests import AnsweredRequests, Outcome
 from ..protocol.budgets import Budget, BudgetExceededError
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import rpc_ack, rpc_response
 from .replies import Replies
 from .requests import REQUEST_BYTES, Request, unknown_fate

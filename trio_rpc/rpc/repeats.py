@@ -18,10 +18,10 @@ from livekit.protocol import models
 from ..concurrency import Backend, CancelScope, Nursery
 from ..errors import RpcError, StreamError
 from ..links.packet_sender import PacketSender
-from ..logs import peer_logger
 from ..participant import Participant
 from ..protocol.capabilities import resumes
 from ..protocol.ids import make_uuid
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import repeat_info, set_timeout
 from ..streams.outgoing import OutgoingStreams
 from .pending_call import CallEvent, PendingCall

@@ -14,8 +14,8 @@ from ..concurrency import Nursery
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
-from ..logs import peer_logger
 from ..protocol.answered_requests import Outcome
+from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import RPC_VERSION, response_info, rpc_response
 from ..streams.outgoing import OutgoingStreams
 from .requests import Request

@@ -13,7 +13,7 @@ from ..concurrency import Backend, Nursery
 from ..errors import DisconnectReason
 from ..links import Channel, Frame, LinkClosedError, ServedLink
 from ..links.frames import FRAME_OVERHEAD
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError
 from ..protocol.receipts import InvalidReceiptError, read_receipt

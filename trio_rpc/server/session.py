@@ -20,7 +20,7 @@ from .. import concurrency
 from ..concurrency import Backend
 from ..errors import DisconnectReason, RefusedError
 from ..links import LinkClosedError, LinkFullError, ServedLink
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from ..protocol.retained import NotRetainedError
 from ..tokens import Claims
 from .admission import Admission, ReplacedError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from livekit.protocol import rtc
 
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .rooms.member import Member
 from .rooms.room import ServerRoom
 from .rooms.routing import Routed

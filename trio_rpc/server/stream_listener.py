@@ -32,11 +32,11 @@ from ..links.records import (
     encode_record,
 )
 from ..links.stream import StreamAddress
-from ..logs import peer_logger
 from ..net.byte_streams import ByteStream
 from ..net.handshakes import PendingHandshakes, address_of
 from ..net.listening import listen_tcp, listen_unix, load_certificate, run_server, serve_connections
 from ..net.tls import TlsByteStream, speaks_no_tls
+from ..protocol.logs import peer_logger
 from ..tokens import Claims
 from .admission import Admission
 from .join_request import JoinParameters, join_parameters

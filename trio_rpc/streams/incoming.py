@@ -11,7 +11,7 @@ from livekit.protocol import models
 
 from ..concurrency import Backend
 from ..errors import DisconnectedError, StreamError
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from ..protocol.stream_assembly import StreamAssembly
 from .buffer import StreamBuffer
 

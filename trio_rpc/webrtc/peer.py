@@ -25,7 +25,7 @@ from livekit.protocol import rtc
 
 from ..links import Channel, Frame
 from ..links.frames import decode_frames
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .reports import FRAME_COST, Described, Failed, Opened, SendReport, Taken
 from .sdp import complete_answer, data_only
 

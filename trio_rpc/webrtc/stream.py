@@ -18,7 +18,7 @@ from ..concurrency import Backend
 from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..links.framed import SLICE_FRAMES
 from ..links.frames import encode_frames
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .reports import FRAME_COST, Described, Failed, Opened, Report, Taken
 from .thread import PeerThread
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import concurrency
 from ..concurrency import Backend, Event, Nursery
 from ..links import LinkClosedError
-from ..logs import peer_logger
+from ..protocol.logs import peer_logger
 from .reports import Failed, SendReport
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ...concurrency import failure_in
-from ...logs import peer_logger
+from ...protocol.logs import peer_logger
 from .connection import HttpConnection, PeerGoneError, response
 
 Address: TypeAlias = tuple[str, int]

@@ -15,7 +15,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ...logs import peer_logger
+from ...protocol.logs import peer_logger
 from .asgi import run_app
 from .connection import HttpConnection, response
 from .websocket import ServerWebSocket, WebSocketClosedError

@@ -14,7 +14,7 @@ from livekit.protocol import models, rtc
 
 from ...errors import RpcError
 from ...links import Channel, Frame, LinkClosedError, LinkFullError
-from ...logs import peer_logger
+from ...protocol.logs import peer_logger
 from ...protocol.packets import parse_packet
 from ...protocol.rpc_messages import rpc_ack, rpc_response
 from .directed_streams import OpenStream, TooManyStreamsError

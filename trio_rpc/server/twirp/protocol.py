@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from ... import concurrency
 from ...concurrency import CancelScope
 from ...errors import InvalidTokenError
-from ...logs import peer_logger
+from ...protocol.logs import peer_logger
 from ...tokens import Claims, bearer_token
 
 logger = peer_logger(__name__)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from trio_rpc.logs import peer_logger
+from trio_rpc.protocol.logs import peer_logger
 
 
 @pytest.fixture
