@@ -27,9 +27,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
 
 def running_threads() -> list[PeerThread]:
-    # `isinstance` would look into what weak references refer to.
+    # `isinstance` would look into what weak references refer to. The collector may have emptied
+    # some of its garbage already.
     threads = [each for each in gc.get_objects() if type(each) is PeerThread]
-    return [each for each in threads if each._loop is not None]
+    return [each for each in threads if getattr(each, "_loop", None) is not None]
 
 
 def running_thread() -> PeerThread:
