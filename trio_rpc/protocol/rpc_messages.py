@@ -149,6 +149,17 @@ def response_info(request_id: str, size: int) -> TextStreamInfo:
     )
 
 
+def may_have_run(why: str) -> RpcError:
+    """Return the 1503 of a call that is not sent again, or not taken again (L8).
+
+    Args:
+        why: The reason, for people.
+    """
+    return RpcError.built_in(
+        RpcError.ErrorCode.RECIPIENT_DISCONNECTED, f"{why}: the handler may have run"
+    )
+
+
 def request_id_of(attributes: Mapping[str, str]) -> str:
     """Return the id of the request that a stream is, or answers; `""` if it names none."""
     return attributes.get(_ID, "")

@@ -41,6 +41,7 @@ from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     RPC_VERSION,
     STREAM_RPC_VERSION,
+    may_have_run,
     rpc_ack,
 )
 from ..protocol.stream_assembly import inline_text
@@ -61,7 +62,6 @@ from .requests import (
     not_taken,
     read_request,
     refusal_of,
-    unknown_fate,
 )
 from .waiting_requests import WaitingRequests
 
@@ -180,7 +180,7 @@ class Invocations:
         request = read_request(caller, header)
         if request.id and request.again:
             # Whatever became of the first try, this one is not taken.
-            self._refuse(request, unknown_fate(why))
+            self._refuse(request, may_have_run(why))
         elif request.id and (caller, request.id) not in self._unanswered:
             self._refuse(request, not_taken(why))
 

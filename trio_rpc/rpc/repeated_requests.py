@@ -23,9 +23,9 @@ from ..links import LinkClosedError
 from ..protocol.answered_requests import AnsweredRequests, Outcome
 from ..protocol.budgets import Budget, BudgetExceededError
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import rpc_ack, rpc_response
+from ..protocol.rpc_messages import may_have_run, rpc_ack, rpc_response
 from .replies import Replies
-from .requests import REQUEST_BYTES, Request, unknown_fate
+from .requests import REQUEST_BYTES, Request
 
 logger = peer_logger(__name__)
 
@@ -119,7 +119,7 @@ class RepeatedRequests:
     def refusal_of(self, repeat: Request) -> RpcError | None:
         """Return the error for a repeat whose id is unknown; None if its handler has never run."""
         if repeat.again not in self._sids:
-            return unknown_fate("another process was called first")
+            return may_have_run("another process was called first")
         if self._answered.may_have_forgotten(repeat.caller, self._backend.current_time()):
-            return unknown_fate("this call is not known any more")
+            return may_have_run("this call is not known any more")
         return None

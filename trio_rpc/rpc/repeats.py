@@ -10,7 +10,6 @@ One task sends all of them, in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 from attrs import define, field
 from livekit.protocol import models
@@ -22,14 +21,12 @@ from ..participant import Participant
 from ..protocol.capabilities import resumes
 from ..protocol.ids import make_uuid
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import repeat_info, set_timeout
+from ..protocol.rpc_messages import may_have_run, repeat_info, set_timeout
 from ..streams.outgoing import OutgoingStreams
 from .pending_call import CallEvent, PendingCall
 from .returning import Returning
 
 logger = peer_logger(__name__)
-
-_MAY_HAVE_RUN: Final = "the handler may have run"
 
 
 @define(eq=False)
@@ -184,13 +181,8 @@ def not_found(identity: str) -> RpcError:
 
 def not_back(call: PendingCall) -> RpcError:
     """Return the error of a call that was sent to a callee that did not come back."""
-    return _lost(f"{call.callee.identity!r} did not come back")
-
-
-def _lost(why: str) -> RpcError:
-    what = f"{why}: {_MAY_HAVE_RUN}"
-    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, what)
+    return may_have_run(f"{call.callee.identity!r} did not come back")
 
 
 def _fail(call: PendingCall, why: str) -> None:
-    call.finish(_lost(why), CallEvent.LEFT)
+    call.finish(may_have_run(why), CallEvent.LEFT)

@@ -130,13 +130,6 @@ def not_taken(why: str) -> RpcError:
     return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, f"not taken: {why}")
 
 
-def unknown_fate(why: str) -> RpcError:
-    """Return the error of a repeat that is not taken (L8)."""
-    return RpcError.built_in(
-        RpcError.ErrorCode.RECIPIENT_DISCONNECTED, f"{why}: the handler may have run"
-    )
-
-
 def late(request: Request) -> RpcError:
     """Return the error of a request whose time is over."""
     return RpcError.built_in(
