@@ -20,7 +20,7 @@ from ...support.scripted_client import ScriptedClient, scripted_client
 from ...support.tokens import API_KEYS, make_token
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import media
-from .client import join_request, webrtc_client
+from .client import WebRTCClient, join_request, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -40,6 +40,19 @@ async def receive_packets(raw: ScriptedClient, count: int) -> list[models.DataPa
     while len(received) < count:
         received += packets([await raw.receive()])
     return received
+
+
+async def send_numbered(raw: ScriptedClient) -> None:
+    """Send the participant "sdk" 40 packets, which are numbered and large."""
+    for number in range(40):
+        raw.send(user(f"{number} ".ljust(5_000, "x"), "sdk"))
+    await raw.settle()
+
+
+async def expect_numbered(client: WebRTCClient) -> None:
+    """Wait for the packets of `send_numbered`, which must be there in order."""
+    received = await client.wait_packets(40)
+    assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
 
 
 async def wait_told(raw: ScriptedClient, *states: str) -> None:
@@ -177,14 +190,11 @@ async def test_everything_sent_before_the_leave_arrives(
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
-        for number in range(40):
-            raw.send(user(f"{number} ".ljust(5_000, "x"), "sdk"))
-        await raw.settle()
+        await send_numbered(raw)
         server.remove_participant("the room", "sdk")
         reason, _ = await client.wait_closed()
         assert reason == DisconnectReason.PARTICIPANT_REMOVED.name
-        received = await client.wait_packets(40)
-        assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
+        await expect_numbered(client)
 
 
 @VERSIONS
@@ -194,15 +204,12 @@ async def test_a_server_that_is_drained_asks_it_to_join_again_after_everything_e
 ) -> None:
     async with webrtc_client(url, "sdk", version=version) as client:
         await wait_told(raw, "JOINED", "ACTIVE")
-        for number in range(40):
-            raw.send(user(f"{number} ".ljust(5_000, "x"), "sdk"))
-        await raw.settle()
+        await send_numbered(raw)
         await server.drain()
         assert await client.wait_closed() == ("SERVER_SHUTDOWN", "the server shuts down")
         (leave,) = [each.leave for each in client.asyncio.responses if each.HasField("leave")]
         assert (leave.action, leave.can_reconnect) == (rtc.LeaveRequest.RECONNECT, True)
-        received = await client.wait_packets(40)
-        assert [int(packet.user.payload.split()[0]) for _, packet in received] == [*range(40)]
+        await expect_numbered(client)
 
 
 @VERSIONS
