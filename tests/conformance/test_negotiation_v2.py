@@ -9,7 +9,7 @@ import pytest
 from livekit.protocol import rtc
 
 from trio_rpc import Room
-from trio_rpc.protocol.capabilities import CAN_RESUME
+from trio_rpc.protocol.capabilities import CAN_RESUME, CLEARS_EMPTY
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
@@ -49,7 +49,7 @@ async def test_we_announce_protocol_2_and_what_we_can_do() -> None:
     async with Room().connect(server, "a token", reconnect=None):
         assert server.client is not None
         assert server.client.client_protocol == 2
-        assert list(server.client.capabilities) == [DEFLATE_RAW, CANCELLATION]
+        assert list(server.client.capabilities) == [DEFLATE_RAW, CANCELLATION, CLEARS_EMPTY]
 
 
 @pytest.mark.rule("N1")
@@ -57,7 +57,7 @@ async def test_others_learn_what_a_participant_announced(join: Join) -> None:
     async with join("alice") as alice, join("bob"):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == 2
-        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CAN_RESUME}
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CLEARS_EMPTY, CAN_RESUME}
 
 
 @pytest.mark.real_time
@@ -68,7 +68,7 @@ async def test_others_learn_over_a_websocket_what_a_participant_announced(
     async with join("alice") as alice, join("bob", to=url):
         bob = await alice.wait_for_participant("bob")
         assert bob.client_protocol == 2
-        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CAN_RESUME}
+        assert bob.capabilities == {DEFLATE_RAW, CANCELLATION, CLEARS_EMPTY, CAN_RESUME}
 
 
 @pytest.mark.rule("N1")

@@ -76,6 +76,7 @@ class _ScriptedThread:
         report: Callable[[Report], None],
         *,
         subscriber_primary: bool,  # noqa: ARG002
+        consent_timeout: float,  # noqa: ARG002
     ) -> _ScriptedPeer:
         self.peers.append(_ScriptedPeer(report))
         return self.peers[-1]

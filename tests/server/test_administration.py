@@ -119,6 +119,37 @@ async def test_what_is_as_large_as_allowed_is_accepted(server: RoomServer) -> No
 
 
 @pytest.mark.rule("V7")
+async def test_what_an_update_leaves_empty_is_unchanged(server: RoomServer) -> None:
+    async with alice_and_bob(server, can_update_own_metadata=True) as (alice, bob):
+        for update in ({"name": "A"}, {"metadata": "m"}, {"attributes": {"a": "1"}}, {}):
+            answer = await answer_to(alice, **update)
+            assert answer.reason == rtc.RequestResponse.OK
+        seen = [
+            (info.name, info.metadata, dict(info.attributes))
+            for info in updates(await bob.settle())
+        ]
+    assert seen == [("A", "", {}), ("A", "m", {}), ("A", "m", {"a": "1"}), ("A", "m", {"a": "1"})]
+
+
+@pytest.mark.rule("V7")
+async def test_name_and_metadata_of_our_own_clients_can_be_cleared(
+    server: RoomServer, join: Join
+) -> None:
+    async with (
+        join("alice", can_update_own_metadata=True) as alice,
+        scripted_client(server, "bob") as bob,
+    ):
+        local = alice.local_participant
+        await local.set_name("A")
+        await local.set_metadata("m")
+        await local.set_name("")
+        await local.set_attributes({"a": "1"})
+        await local.set_metadata("")
+        seen = [(info.name, info.metadata) for info in updates(await bob.settle())]
+    assert seen == [("A", ""), ("A", "m"), ("", "m"), ("", "m"), ("", "")]
+
+
+@pytest.mark.rule("V7")
 async def test_attributes_merge_and_an_empty_value_deletes_the_key(server: RoomServer) -> None:
     async with alice_and_bob(server, can_update_own_metadata=True) as (alice, bob):
         for attributes in ({"a": "1", "b": "2"}, {"b": "3", "c": "4"}, {"a": "", "nope": ""}):

@@ -113,7 +113,14 @@ class Link(Protocol):
 
 
 class ServedLink(Link, Protocol):
-    """A link on the server, which checks whether the participant reads."""
+    """A link on the server, which checks whether the participant reads.
+
+    Attributes:
+        notices_silence: Whether the link ends by itself once the other side is gone, though that
+            sends nothing for as long as it likes.
+    """
+
+    notices_silence: bool
 
     def has_progressed(self) -> bool:
         """Return whether the other side has taken any bytes since the last call.

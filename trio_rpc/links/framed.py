@@ -64,6 +64,8 @@ async def open_framed_link(
 class FramedLink:
     """The `Link` that `open_framed_link` opens."""
 
+    notices_silence = False
+
     def __init__(self, stream: MessageStream, backend: Backend, max_queue_bytes: int) -> None:
         self._stream = stream
         self._backend = backend

@@ -20,7 +20,10 @@ CAN_CANCEL: Final = 7201
 #: The capability of a participant that comes back after a lost connection, and remembers the
 #: outcomes of requests (L6 and L7); ours alone too.
 CAN_RESUME: Final = 7202
-CAPABILITIES: Final = (CAN_INFLATE, CAN_CANCEL)
+#: The capability of a participant whose changes of name and metadata say both in full, so that an
+#: empty text clears what it stands for (V7); ours alone too.
+CLEARS_EMPTY: Final = 7203
+CAPABILITIES: Final = (CAN_INFLATE, CAN_CANCEL, CLEARS_EMPTY)
 
 _RPC_V2: Final = 1
 _INLINE_STREAMS: Final = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable
 from typing import Final
@@ -115,7 +116,8 @@ class MemberConnection:
             if self._link.has_progressed() or member.state != models.ParticipantInfo.ACTIVE:
                 taken_at = now
             # As points in time: a remaining duration may be too short for the clock to advance.
-            gone_at = member.last_received + limits.ping_timeout
+            silent_since = math.inf if self._link.notices_silence else member.last_received
+            gone_at = silent_since + limits.ping_timeout
             stuck_at = taken_at + limits.read_timeout
             if now >= gone_at:
                 self._on_link_lost(f"it was silent for {limits.ping_timeout} s")

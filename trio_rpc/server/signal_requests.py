@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from livekit.protocol import rtc
 
+from ..protocol.capabilities import CLEARS_EMPTY
 from ..protocol.logs import peer_logger
 from .rooms.member import Member
 from .rooms.room import ServerRoom
@@ -70,11 +71,12 @@ def _update_metadata(
         reason = _Reason.NOT_ALLOWED
         message = f"{member.identity!r} lacks the grant canUpdateOwnMetadata"
     else:
+        clears = CLEARS_EMPTY in member.client.capabilities
         try:
             behind = room.change(
                 member,
-                name=update.name,
-                metadata=update.metadata,
+                name=update.name if clears else update.name or None,
+                metadata=update.metadata if clears else update.metadata or None,
                 attributes=dict(update.attributes),
                 cause=member,
             )

@@ -4,8 +4,9 @@
 * `peer`: the peer connections of one participant; runs in that thread.
 * `stream`: the same in the event loop of the program, as a stream of messages.
 * `reports`: the messages from the peer to the stream.
+* `consent`: noticing that the other side is gone.
 * `sdp`: the data channels out of an offer, and into an answer; no I/O.
 
-The extra `livekit` is required. Only `peer` imports aiortc, and is imported itself when the first
-peer connection is opened.
+The extra `livekit` is required. Only `peer` and `consent` import aiortc and aioice, and are
+imported themselves when the first peer connection is opened.
 """

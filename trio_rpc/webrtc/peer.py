@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
+import aioice
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
@@ -26,6 +27,7 @@ from livekit.protocol import rtc
 from ..links import Channel, Frame
 from ..links.frames import decode_frames
 from ..protocol.logs import peer_logger
+from .consent import check_consent
 from .reports import FRAME_COST, Described, Failed, Opened, SendReport, Taken
 from .sdp import complete_answer, data_only
 
@@ -57,13 +59,20 @@ class Peer:
         report: Called with each report for the stream of the participant.
         subscriber_primary: Whether we offer a second connection, on which the client receives.
         addresses: The addresses that the client reaches us at; empty for all but loopback.
+        consent_timeout: Seconds after which a client that is gone is noticed.
     """
 
     def __init__(
-        self, report: SendReport, *, subscriber_primary: bool, addresses: Sequence[str]
+        self,
+        report: SendReport,
+        *,
+        subscriber_primary: bool,
+        addresses: Sequence[str],
+        consent_timeout: float,
     ) -> None:
         self._report = report
         self._addresses = addresses
+        self._consent_timeout = consent_timeout
         self._over = asyncio.Event()
         # The connection that the client sends on, and the one it receives on if that is another
         self._descriptions: asyncio.Queue[rtc.SignalRequest] = asyncio.Queue(_MAX_WAITING)
@@ -173,13 +182,18 @@ class Peer:
         return connection
 
     async def _describe_ours(self, connection: RTCPeerConnection) -> str:
+        ice = _ice_of(connection)
         if self._addresses:
-            _gather_only(connection, self._addresses)
+            _gather_only(ice, self._addresses)
+        check_consent(ice, self._consent_timeout, self._on_consent_lost)
         await connection.setLocalDescription()
         description: str = connection.localDescription.sdp
         if "a=candidate:" not in description:
             raise _PeerError("the server has no address at which it can be reached")
         return description
+
+    def _on_consent_lost(self) -> None:
+        self.fail(f"its peer connection was silent for {self._consent_timeout:g} s")
 
     # To the client
 
@@ -308,10 +322,13 @@ async def _close(connection: RTCPeerConnection) -> None:
 # Private parts of aiortc and aioice, whose versions the extra `livekit` bounds
 
 
-def _gather_only(connection: RTCPeerConnection, addresses: Sequence[str]) -> None:
-    """Have ICE use these addresses only; by default it uses all of the machine but loopback."""
+def _ice_of(connection: RTCPeerConnection) -> aioice.Connection:
     assert connection.sctp is not None
-    ice = connection.sctp.transport.transport.iceGatherer._connection
+    return connection.sctp.transport.transport.iceGatherer._connection
+
+
+def _gather_only(ice: aioice.Connection, addresses: Sequence[str]) -> None:
+    """Have ICE use these addresses only; by default it uses all of the machine but loopback."""
     gather = type(ice).get_component_candidates
 
     def gather_ours(component: int, addresses: list[str], timeout: int = 5) -> Any:  # noqa: ARG001

@@ -66,18 +66,25 @@ class PeerStream:
         self._changed = backend.event()
 
     def start(
-        self, *, subscriber_primary: bool, offer: rtc.SessionDescription | None = None
+        self,
+        *,
+        subscriber_primary: bool,
+        consent_timeout: float,
+        offer: rtc.SessionDescription | None = None,
     ) -> None:
         """Begin to connect; called once, just before the client is sent its `JoinResponse`.
 
         Args:
             subscriber_primary: Whether we offer another connection, on which the client receives.
+            consent_timeout: Seconds after which a client that is gone is noticed.
             offer: The client's own offer, if it came with the request to join.
 
         Raises:
             LinkClosedError: WebRTC is not available any more.
         """
-        self._peer = self._thread.open_peer(self._report, subscriber_primary=subscriber_primary)
+        self._peer = self._thread.open_peer(
+            self._report, subscriber_primary=subscriber_primary, consent_timeout=consent_timeout
+        )
         if offer is not None:
             self.describe(rtc.SignalRequest(offer=offer))
 

@@ -86,18 +86,24 @@ class PeerThread:
         if self._loop is not None:
             self.call(self._stopping.set)
 
-    def open_peer(self, report: SendReport, *, subscriber_primary: bool) -> Peer:
+    def open_peer(
+        self, report: SendReport, *, subscriber_primary: bool, consent_timeout: float
+    ) -> Peer:
         """Open a peer for one participant, which runs until `Peer.close` or a failure.
 
         Args:
             report: Called with the reports of the peer, in its thread.
             subscriber_primary: Whether we offer a second connection, on which the client receives.
+            consent_timeout: Seconds after which a client that is gone is noticed.
 
         Raises:
             LinkClosedError: the thread does not run.
         """
         peer = self._peer_type(
-            report, subscriber_primary=subscriber_primary, addresses=self._addresses
+            report,
+            subscriber_primary=subscriber_primary,
+            addresses=self._addresses,
+            consent_timeout=consent_timeout,
         )
         self.call(self._run_peer, peer, report)
         return peer

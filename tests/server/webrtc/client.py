@@ -71,6 +71,7 @@ class AsyncioClient:
         self._offered: rtc.SessionDescription | None = None
         self._changed = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
 
     async def join(self, url: str, token: str, *, version: int, connects: bool) -> None:
         """Join, and with `connects` begin to connect."""
@@ -134,6 +135,24 @@ class AsyncioClient:
                 f"it did not come; heard {received}, {len(self.packets)} packets, {self.closed}"
             ) from None
 
+    async def lose_transports(self) -> None:
+        """Lose all datagrams from now on, in both directions, and go on pinging."""
+        for connection in (self.publisher, self.subscriber):
+            if connection is not None:
+                assert connection.sctp is not None
+                ice = connection.sctp.transport.transport.iceGatherer._connection
+                for protocol in ice._protocols:
+                    protocol.transport.sendto = lambda *_: None  # type: ignore[method-assign]
+                    protocol.datagram_received = lambda *_: None  # type: ignore[method-assign]
+
+        async def ping() -> None:
+            with suppress(ConnectionClosed):
+                while True:
+                    await self.send_signal(ping=1)
+                    await asyncio.sleep(0.2)
+
+        self._pinging = asyncio.create_task(ping())
+
     async def aclose(self) -> None:
         """Be gone."""
         if self._reader is not None:
@@ -141,6 +160,8 @@ class AsyncioClient:
                 await self.send_signal(leave=rtc.LeaveRequest())
             await self._websocket.close()
             await self._reader
+        if self._pinging is not None:
+            await self._pinging
         for connection in (self.publisher, self.subscriber):
             if connection is not None:
                 await connection.close()

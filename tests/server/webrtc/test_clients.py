@@ -302,7 +302,6 @@ async def test_tracks_are_refused_and_data_goes_on(
 @pytest.mark.rule("V7")
 async def test_a_change_is_echoed_and_answered(url: str, raw: ScriptedClient) -> None:
     async with webrtc_client(url, "sdk", can_update_own_metadata=True) as client:
-        # As LiveKit's SDKs do: all that stays is said again, but for the attributes.
         change = rtc.UpdateParticipantMetadata(
             request_id=5, name="the sdk", metadata="new", attributes={"a": "1"}
         )

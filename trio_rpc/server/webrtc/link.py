@@ -69,6 +69,9 @@ async def open_webrtc_link(
 class WebRTCLink:
     """The `Link` that `open_webrtc_link` opens; it carries data once `start` was called."""
 
+    #: LiveKit's Go SDK sends no pings: the transport notices that a client is gone (V9).
+    notices_silence = True
+
     def __init__(self, signals: FramedLink, data: FramedLink, stream: PeerStream) -> None:
         self._signals = signals
         self._data = data

@@ -39,10 +39,15 @@ async def serve_livekit_client(
         return
     subscriber_primary = not parameters.single_peer_connection
     join = rtc.JoinResponse(subscriber_primary=subscriber_primary, fast_publish=True)
-    limit = admission.limits.max_queue_bytes
+    limits = admission.limits
+    limit = limits.max_queue_bytes
     try:
         async with open_webrtc_link(signalling, thread, max_queue_bytes=limit) as link:
-            link.start(subscriber_primary=subscriber_primary, offer=parameters.offer)
+            link.start(
+                subscriber_primary=subscriber_primary,
+                consent_timeout=limits.ping_timeout,
+                offer=parameters.offer,
+            )
             opening = Opening(join, link.wait_open)
             await serve_member(admission, link, claims, parameters, opening)
     except LinkClosedError as error:
