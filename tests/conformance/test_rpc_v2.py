@@ -28,8 +28,8 @@ from typing import Final
 
 import pytest
 
+from trio_rpc.links.server_connector import ServerConnector
 from trio_rpc.links.stream import StreamConnector
-from trio_rpc.links.websocket import WebSocketConnector
 from trio_rpc.server import RoomServer
 
 from ..support.serving import serving_stream
@@ -69,7 +69,7 @@ async def test_in_memory_with_threads(name: str, server: RoomServer) -> None:
 @pytest.mark.rule("C4", "C5", "C6", "C8", "N3", "S3")
 @pytest.mark.parametrize("name", CASES)
 async def test_over_websockets(name: str, url: str) -> None:
-    await CASES[name](Scene(WebSocketConnector(url)))
+    await CASES[name](Scene(ServerConnector(url)))
 
 
 @pytest.mark.real_time

@@ -20,8 +20,9 @@ from trio_rpc.links import Link, open_framed_link
 from trio_rpc.links.memory import open_memory_streams
 from trio_rpc.links.record_stream import RecordStream
 from trio_rpc.links.records import PREAMBLE, RecordKind, encode_record
+from trio_rpc.links.server_connector import ServerConnector
 from trio_rpc.links.stream import SCHEMES, StreamAddress, StreamConnector
-from trio_rpc.links.websocket import SUBPROTOCOL, WebSocketConnector
+from trio_rpc.links.websocket import SUBPROTOCOL
 from trio_rpc.net.byte_streams import open_byte_stream
 from trio_rpc.net.tls import TlsByteStream
 from trio_rpc.server import stream_listener
@@ -60,10 +61,10 @@ async def websocket_ends() -> AsyncIterator[tuple[Link, Link]]:
             is_accepted.set()
             await is_over.wait()
 
-    app = Starlette(routes=[WebSocketRoute("/rtc", rtc)])
+    app = Starlette(routes=[WebSocketRoute("/rtc/v1", rtc)])
     async with (
         serve_app(app) as url,
-        WebSocketConnector(url).open_link("token", REQUEST) as client,
+        ServerConnector(url).open_link("token", REQUEST) as client,
     ):
         await is_accepted.wait()
         try:

@@ -63,7 +63,7 @@ async def test_where_nobody_listens_the_connection_is_refused(scheme: str) -> No
     error = await connect_error(f"{scheme}://127.0.0.1:{port}/path/")
     websocket_scheme = scheme.replace("http", "ws")
     assert str(error).startswith(
-        f"no room server answered at {websocket_scheme}://127.0.0.1:{port}/path/rtc: "
+        f"no room server answered at {websocket_scheme}://127.0.0.1:{port}/path/rtc/v1: "
     )
     assert error.status is None
 
@@ -71,17 +71,16 @@ async def test_where_nobody_listens_the_connection_is_refused(scheme: str) -> No
 @pytest.mark.real_time
 async def test_a_host_that_does_not_exist_is_named() -> None:
     error = await connect_error("ws://no-such-host.invalid:7880")
-    assert str(error).startswith("no room server answered at ws://no-such-host.invalid:7880/rtc: ")
+    assert str(error).startswith(
+        "no room server answered at ws://no-such-host.invalid:7880/rtc/v1: "
+    )
 
 
 @pytest.mark.real_time
 async def test_a_websocket_server_of_another_kind_is_refused() -> None:
     async with serve_app(echo_app()) as url:
         error = await connect_error(url)
-    assert str(error) == (
-        f"the server at {url}/rtc does not carry data packets over its WebSocket "
-        "(subprotocol trio-rpc.v1): it is not a trio_rpc server"
-    )
+    assert str(error) == (f"the server at {url} is not a trio_rpc server")
 
 
 @pytest.mark.real_time
@@ -97,23 +96,43 @@ async def test_a_websocket_server_of_another_kind_is_refused() -> None:
 async def test_a_refusal_with_an_http_status_tells_it(status: int, text: str, reason: str) -> None:
     async with serve_app(refusing_app(status, text)) as url:
         error = await connect_error(url)
-    assert str(error) == f"{url}/rtc refused with {status}: {reason}"
+    assert str(error) == f"{url}/rtc/v1 refused with {status}: {reason}"
     assert error.status == status
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("size", [None, 100], ids=["whole", "cut off"])
+async def test_an_error_does_not_show_a_token_that_the_server_repeats(
+    size: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    token = make_token("alice")
+    text = f"invalid token: {token}"[:size]
+    async with serve_app(refusing_app(401, text)) as url:
+        with pytest.raises(ConnectError) as caught:
+            async with Room().connect(url, token):
+                raise AssertionError("joined")
+    assert str(caught.value) == (
+        f"{url}/rtc/v1 refused with 401: invalid token: <the access token>"
+    )
+    secret = token[:40]
+    assert secret not in repr(caught.value.__dict__)
+    assert secret not in caplog.text
 
 
 @pytest.mark.real_time
 async def test_a_server_that_speaks_no_http_is_no_room_server() -> None:
     async with _tcp_server(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
         error = await connect_error(f"ws://127.0.0.1:{port}")
-    assert str(error).startswith(f"no room server answered at ws://127.0.0.1:{port}/rtc: ")
+    assert str(error).startswith(f"no room server answered at ws://127.0.0.1:{port}/rtc/v1: ")
 
 
 @pytest.mark.real_time
 async def test_a_server_that_hangs_up_is_no_room_server() -> None:
     async with _tcp_server(b"") as port:
         error = await connect_error(f"ws://127.0.0.1:{port}")
-    assert str(error).startswith(f"no room server answered at ws://127.0.0.1:{port}/rtc: ")
-    assert str(error) != f"no room server answered at ws://127.0.0.1:{port}/rtc: "
+    assert str(error).startswith(f"no room server answered at ws://127.0.0.1:{port}/rtc/v1: ")
+    assert str(error) != f"no room server answered at ws://127.0.0.1:{port}/rtc/v1: "
 
 
 @pytest.mark.real_time
@@ -186,7 +205,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
 ) -> None:
     async with _serve_tls(server, tmp_path) as (url, _):
         error = await connect_error(url)
-    assert str(error).startswith(f"no room server answered at {url}/rtc: ")
+    assert str(error).startswith(f"no room server answered at {url}/rtc/v1: ")
     assert "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
@@ -197,11 +216,11 @@ async def test_a_tls_server_spoken_to_without_tls_is_no_room_server(
     async with _serve_tls(server, tmp_path) as (url, _):
         plain_url = url.replace("wss:", "ws:")
         error = await connect_error(plain_url)
-    assert str(error).startswith(f"no room server answered at {plain_url}/rtc: ")
+    assert str(error).startswith(f"no room server answered at {plain_url}/rtc/v1: ")
 
 
 @pytest.mark.real_time
 async def test_a_plain_server_spoken_to_with_tls_is_no_room_server(url: str) -> None:
     tls_url = url.replace("ws:", "wss:")
     error = await connect_error(tls_url)
-    assert str(error).startswith(f"no room server answered at {tls_url}/rtc: ")
+    assert str(error).startswith(f"no room server answered at {tls_url}/rtc/v1: ")

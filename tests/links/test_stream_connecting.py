@@ -216,7 +216,7 @@ async def test_a_stream_link_spoken_to_as_a_websocket_is_no_room_server(
     async with serving_stream(server) as tcp:
         url = tcp.replace("tcp:", "ws:")
         error = await connect_error(url)
-    assert str(error).startswith(f"no room server answered at {url}/rtc: ")
+    assert str(error).startswith(f"no room server answered at {url}/rtc/v1: ")
 
 
 # TLS

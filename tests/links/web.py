@@ -44,7 +44,7 @@ def echo_app() -> Starlette:
         except WebSocketDisconnect:
             pass
 
-    return Starlette(routes=[WebSocketRoute("/rtc", echo)])
+    return Starlette(routes=[WebSocketRoute("/rtc/v1", echo)])
 
 
 def refusing_app(status: int, text: str) -> Starlette:

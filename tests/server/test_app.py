@@ -109,7 +109,9 @@ async def test_a_mounted_server_refuses_as_one_of_its_own(
 ) -> None:
     async with serving(make_app(server)) as url:
         with pytest.raises(RefusedError) as caught:
-            async with connect_websocket(url, make_token("alice"), target="/rooms/rtc/v1"):
+            async with connect_websocket(
+                url, make_token("alice"), target="/rooms/rtc/v1", subprotocols=[]
+            ):
                 pass
         assert caught.value.status == 404
         with pytest.raises(ConnectError) as refused:

@@ -10,7 +10,8 @@ accepted it.
 * `frames`: the format of such a message.
 * `websocket`, `memory`, `stream`: the carriers of the messages.
 * `records`, `record_stream`: the records of a stream link, and messages in them.
-* `urls`, `connecting`: the connector for a URL, and the common part of connectors.
+* `urls`, `server_connector`, `connecting`: the connector for a URL, and for that of a room server;
+  the common part of connectors.
 * `packet_sender`: the packets that a participant sends, numbered.
 * `resumable`: the sending half of a session, over one link after another.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 
 from .base import Connector
+from .server_connector import ServerConnector
 from .stream import SCHEMES, StreamConnector
-from .websocket import WebSocketConnector
 
 
 def connector_for(url: str, ssl_context: ssl.SSLContext | None = None) -> Connector:
@@ -17,4 +17,4 @@ def connector_for(url: str, ssl_context: ssl.SSLContext | None = None) -> Connec
     """
     if url.partition(":")[0].lower() in SCHEMES:
         return StreamConnector(url, ssl_context)
-    return WebSocketConnector(url, ssl_context)
+    return ServerConnector(url, ssl_context)

@@ -2,7 +2,7 @@
 
 | path | clients | carrier of packets |
 |---|---|---|
-| `/rtc` with our subprotocol | participants of ours | the same WebSocket |
+| `/rtc/v1` or `/rtc` with our subprotocol | participants of ours | the same WebSocket |
 | `/rtc` | LiveKit's older SDKs | WebRTC, two peer connections |
 | `/rtc` with a join request, `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
 
@@ -86,7 +86,10 @@ class _Signalling:
             await self._serve_livekit_client(stream, claims, parameters)
 
     async def rtc_v1(self, websocket: WebSocket) -> None:
-        """Serve a participant of one of LiveKit's current SDKs."""
+        """Serve a participant of this library, or of one of LiveKit's current SDKs."""
+        if SUBPROTOCOL in websocket.scope["subprotocols"]:
+            await self.rtc(websocket)
+            return
         try:
             with self._admission.joining():
                 claims = self._admit(websocket)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
 import websockets.asyncio.client
@@ -16,6 +18,10 @@ from ..base import LinkClosedError
 from ..connecting import MAX_MESSAGE_BYTES, failure, refusal
 from ..framed import CLOSE_TIMEOUT
 from .closing import close_reason, closed_with
+
+#: Without the level at which websockets logs all headers, and the token in one of them.
+_logger: Final = logging.getLogger(__name__)
+_logger.setLevel(logging.INFO)
 
 
 @define(eq=False)
@@ -52,14 +58,14 @@ class WebSocketStream:
 
 @asynccontextmanager
 async def connect(
-    url: str, subprotocol: str, authorization: str, context: ssl.SSLContext | None
+    url: str, subprotocols: Sequence[str], token: str, context: ssl.SSLContext | None
 ) -> AsyncGenerator[WebSocketStream]:
     """Open a WebSocket for the block.
 
     Args:
         url: The URL, with path and query.
-        subprotocol: The subprotocol to ask for.
-        authorization: The value of that header.
+        subprotocols: The subprotocols to ask for.
+        token: The access token.
         context: The TLS settings for a `wss` URL.
 
     Raises:
@@ -69,8 +75,9 @@ async def connect(
         websocket = await websockets.asyncio.client.connect(
             url,
             ssl=context,
-            subprotocols=[Subprotocol(subprotocol)],
-            additional_headers={"authorization": authorization},
+            subprotocols=[Subprotocol(each) for each in subprotocols] or None,
+            additional_headers={"authorization": f"Bearer {token}"},
+            logger=_logger,
             # A room has its own pings, and small messages that are not worth compressing. No
             # timeout of its own: joining a room has one over all of it.
             compression=None,
@@ -84,7 +91,7 @@ async def connect(
             proxy=None,
         )
     except websockets.exceptions.InvalidStatus as error:
-        raise refusal(url, error.response.status_code, error.response.body) from None
+        raise refusal(url, error.response.status_code, error.response.body, token) from None
     except (OSError, EOFError, UnicodeError, websockets.exceptions.InvalidHandshake) as error:
         raise failure(url, error) from error
     try:

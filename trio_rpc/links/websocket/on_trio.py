@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -62,14 +62,14 @@ class WebSocketStream:
 
 @asynccontextmanager
 async def connect(
-    url: str, subprotocol: str, authorization: str, context: ssl.SSLContext | None
+    url: str, subprotocols: Sequence[str], token: str, context: ssl.SSLContext | None
 ) -> AsyncGenerator[WebSocketStream]:
     """Open a WebSocket for the block.
 
     Args:
         url: The URL, with path and query.
-        subprotocol: The subprotocol to ask for.
-        authorization: The value of that header.
+        subprotocols: The subprotocols to ask for.
+        token: The access token.
         context: The TLS settings for a `wss` URL.
 
     Raises:
@@ -81,7 +81,7 @@ async def connect(
         except (OSError, UnicodeError, trio.BrokenResourceError) as error:
             raise failure(url, error) from error
         try:
-            websocket = await _shake_hands(reader, url, subprotocol, authorization)
+            websocket = await _shake_hands(reader, url, subprotocols, token)
             try:
                 yield WebSocketStream(websocket, websocket.subprotocol)
             finally:
@@ -149,7 +149,7 @@ class _Reader:
 
 
 async def _shake_hands(
-    reader: _Reader, url: str, subprotocol: str, authorization: str
+    reader: _Reader, url: str, subprotocols: Sequence[str], token: str
 ) -> trio_websocket.WebSocketConnection:
     parts = urlsplit(url)
     with reader.handshake:
@@ -158,13 +158,13 @@ async def _shake_hands(
             reader.stream,
             parts.netloc,
             f"{parts.path}?{parts.query}",
-            subprotocols=[subprotocol],
-            extra_headers=[(b"authorization", authorization.encode())],
+            subprotocols=[*subprotocols],
+            extra_headers=[(b"authorization", f"Bearer {token}".encode())],
             max_message_size=MAX_MESSAGE_BYTES,
             receive_buffer_size=_RECEIVE_BUFFER_BYTES,
         )
     if isinstance(reader.failure, trio_websocket.ConnectionRejected):
-        raise refusal(url, reader.failure.status_code, reader.failure.body)
+        raise refusal(url, reader.failure.status_code, reader.failure.body, token)
     raise failure(url, reader.failure) from reader.failure
 
 
