@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from trio_rpc.protocol.stream_content import (
     Inflater,
     deflate,
     split_bytes,
-    split_utf8,
+    split_text,
 )
 
 #: Texts around the size of a chunk, of characters of every length.
@@ -54,7 +55,7 @@ def inflated(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
 @given(text=long_texts)
 @example(text="")
 def test_pieces_of_a_text_are_whole_characters_and_not_too_large(text: str) -> None:
-    chunks = list(split_utf8(text.encode()))
+    chunks = list(split_text(text))
     assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in chunks)
     assert "".join(chunk.decode() for chunk in chunks) == text
     # None is smaller than it has to be: the next character would not have fitted.
@@ -62,10 +63,23 @@ def test_pieces_of_a_text_are_whole_characters_and_not_too_large(text: str) -> N
     assert assembled(chunks, len(text.encode()), compressed=False) == text.encode()
 
 
+@pytest.mark.rule("B4")
+def test_a_large_text_is_not_held_a_second_time_while_it_is_sent() -> None:
+    text = "語" * 1_000_000
+    tracemalloc.start()
+    try:
+        assert sum(map(len, split_text(text))) == 3_000_000
+        assert len(deflate(split_text(text))) < 100_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 @pytest.mark.rule("S4", "S5")
 @given(content=st.binary(max_size=100) | long_texts.map(str.encode))
 def test_any_content_survives_deflating_cutting_and_assembly(content: bytes) -> None:
-    chunks = list(split_bytes(deflate(content)))
+    chunks = list(split_bytes(deflate([content])))
     assert all(0 < len(chunk) <= CHUNK_BYTES for chunk in chunks)
     assert assembled(chunks, len(content), compressed=True) == content
     chunks = list(split_bytes(content))
@@ -76,7 +90,7 @@ def test_any_content_survives_deflating_cutting_and_assembly(content: bytes) -> 
 @pytest.mark.rule("S5")
 @given(content=st.binary(max_size=2_000), cuts=st.lists(st.integers(0, 2_000), max_size=5))
 def test_deflated_content_may_be_cut_anywhere(content: bytes, cuts: list[int]) -> None:
-    raw = deflate(content)
+    raw = deflate([content])
     ends = sorted(min(cut, len(raw)) for cut in cuts)
     pieces = [raw[a:b] for a, b in zip([0, *ends], [*ends, len(raw)], strict=True)]
     assert assembled(pieces, len(content), compressed=True) == content
@@ -85,7 +99,7 @@ def test_deflated_content_may_be_cut_anywhere(content: bytes, cuts: list[int]) -
 @pytest.mark.rule("S7")
 @given(size=st.integers(0, 3_000), limit=st.integers(1, 2_000))
 def test_a_piece_never_inflates_to_more_than_it_may(size: int, limit: int) -> None:
-    pieces = list(inflated([deflate(bytes(size))], limit))
+    pieces = list(inflated([deflate([bytes(size)])], limit))
     assert b"".join(pieces) == bytes(size)
     assert all(len(piece) <= limit for piece in pieces)
 
@@ -94,4 +108,4 @@ def test_a_piece_never_inflates_to_more_than_it_may(size: int, limit: int) -> No
 @given(content=st.binary(max_size=100), rest=st.binary(min_size=1, max_size=100))
 def test_what_follows_the_end_is_an_error(content: bytes, rest: bytes) -> None:
     with pytest.raises(InflateError, match="after the end"):
-        list(inflated([deflate(content), rest], 1_000))
+        list(inflated([deflate([content]), rest], 1_000))

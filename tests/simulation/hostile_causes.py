@@ -7,6 +7,7 @@ outcome in time, and what was not made up by its callee needs a cause as in any 
 from __future__ import annotations
 
 from trio_rpc import RpcError
+from trio_rpc.protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
 
 from .causes import (
     EPSILON,
@@ -47,7 +48,7 @@ def _why_not_returned(record: CallRecord, outcome: str) -> str | None:
         return "its callee did not say that"
     if _REPLACEMENT in outcome:
         return "an answer that is not UTF-8 is no answer"
-    limit = record.session.actor.profile.limits.get("max_stream_bytes", 2**24)
+    limit = record.session.actor.profile.limits.get("max_stream_bytes", DEFAULT_MAX_STREAM_BYTES)
     return "that is larger than a response may be" if len(outcome) > limit else None
 
 

@@ -80,8 +80,8 @@ class Room(Registrations):
         max_peer_streams: The most open data streams of one participant (B5).
         max_streams: The most open data streams of all participants (B5).
         max_peer_bytes: The most bytes that one participant may make us hold, in requests that are
-            not answered and streams that are not read (B4); more is refused. By default, twice
-            `max_stream_bytes`, and at least 32 MiB.
+            not answered and streams that are not read (B4); more is refused. A text counts twice
+            while it is put together. By default, 32/15 of `max_stream_bytes`, and at least 32 MiB.
         max_peers_bytes: The same for all participants together; by default, at least 256 MiB.
 
     Raises:
@@ -103,7 +103,8 @@ class Room(Registrations):
     ) -> None:
         super().__init__()
         if max_peer_bytes is None:
-            max_peer_bytes = max(DEFAULT_MAX_PEER_BYTES, 2 * max_stream_bytes)
+            in_proportion = max_stream_bytes * DEFAULT_MAX_PEER_BYTES // DEFAULT_MAX_STREAM_BYTES
+            max_peer_bytes = max(DEFAULT_MAX_PEER_BYTES, in_proportion)
         if max_peers_bytes is None:
             max_peers_bytes = max(DEFAULT_MAX_PEERS_BYTES, max_peer_bytes)
         self._limits = SessionLimits(

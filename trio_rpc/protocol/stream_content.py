@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 #: The largest chunk, and the largest packet with inline content (S4, S5).
 CHUNK_BYTES: Final = 15_000
+#: The characters of a text that are encoded at once.
+_ENCODED_CHARACTERS: Final = 4 * CHUNK_BYTES
 #: The most that a stream may hold unread, or return as a whole, unless the room says otherwise
-#: (S7).
-DEFAULT_MAX_STREAM_BYTES: Final = 16 * 1024 * 1024
+#: (S7). A text takes it twice while it is put together, and has to fit in a peer's budget (B4).
+DEFAULT_MAX_STREAM_BYTES: Final = 15 * 1024 * 1024
 #: The `wbits` that make zlib write deflate without a header of its own.
 _RAW: Final = -zlib.MAX_WBITS
 #: A third of the time of zlib's default, level 6, for a tenth to a fifth more bytes.
@@ -23,22 +25,31 @@ def split_bytes(content: bytes) -> Iterator[bytes]:
         yield content[start : start + CHUNK_BYTES]
 
 
-def split_utf8(content: bytes) -> Iterator[bytes]:
-    """Yield chunks of `content`, which is UTF-8, without cutting a character in two."""
-    start, end = 0, len(content)
-    while start < end:
-        stop = min(start + CHUNK_BYTES, end)
-        # Bytes of the form 10xxxxxx continue a character.
-        while stop < end and content[stop] & 0xC0 == 0x80:
-            stop -= 1
-        yield content[start:stop]
-        start = stop
+def split_text(text: str) -> Iterator[bytes]:
+    """Yield the chunks of `text` in UTF-8, without cutting a character in two.
+
+    It is encoded as the chunks are taken: a large text is not held a second time.
+    """
+    rest = b""
+    for start in range(0, len(text), _ENCODED_CHARACTERS):
+        content = rest + text[start : start + _ENCODED_CHARACTERS].encode()
+        begin = 0
+        while len(content) - begin > CHUNK_BYTES:
+            end = begin + CHUNK_BYTES
+            # Bytes of the form 10xxxxxx continue a character.
+            while content[end] & 0xC0 == 0x80:
+                end -= 1
+            yield content[begin:end]
+            begin = end
+        rest = content[begin:]
+    if rest:
+        yield rest
 
 
-def deflate(content: bytes) -> bytes:
-    """Compress `content` as deflate-raw."""
+def deflate(pieces: Iterable[bytes]) -> bytes:
+    """Compress content, given in pieces, as deflate-raw."""
     compressor = zlib.compressobj(_LEVEL, wbits=_RAW)
-    return compressor.compress(content) + compressor.flush()
+    return b"".join([*map(compressor.compress, pieces), compressor.flush()])
 
 
 class InflateError(Exception):

@@ -29,11 +29,7 @@ from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
-from ..protocol.limits import (
-    MAX_PAYLOAD_BYTES,
-    CallLimits,
-    wire_timeout_ms,
-)
+from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits, utf8_length, wire_timeout_ms
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     request_id_of,
@@ -366,11 +362,11 @@ class Calls:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        content = call.payload.encode()
-        info = request_info(call.request_id, call.method, self._timeout_ms(call), len(content))
+        size = utf8_length(call.payload)
+        info = request_info(call.request_id, call.method, self._timeout_ms(call), size)
         to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
         await self._streams.send_whole(
-            info, content, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
+            info, call.payload, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
         )
 
     def _timeout_ms(self, call: PendingCall) -> int:

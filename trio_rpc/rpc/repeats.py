@@ -20,6 +20,7 @@ from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.capabilities import resumes
 from ..protocol.ids import make_uuid
+from ..protocol.limits import utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import may_have_run, repeat_info, set_timeout
 from ..streams.outgoing import OutgoingStreams
@@ -150,18 +151,17 @@ class Repeats:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        content = call.payload.encode()
         info = repeat_info(
             make_uuid(),
             call.request_id,
             call.method,
             self._timeout_ms(call),
-            len(content),
+            utf8_length(call.payload),
             call.first_sid,
         )
         try:
             await self._streams.send_whole(
-                info, content, [identity], refresh=refresh, abandon_timeout=0
+                info, call.payload, [identity], refresh=refresh, abandon_timeout=0
             )
         except StreamError as error:
             # After another rejoin, it is in the queue again.

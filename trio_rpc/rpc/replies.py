@@ -15,6 +15,7 @@ from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..protocol.answered_requests import Outcome
+from ..protocol.limits import utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import RPC_VERSION, response_info, rpc_response
 from ..streams.outgoing import OutgoingStreams
@@ -87,9 +88,8 @@ class Replies:
         if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
             await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:
-            content = outcome.encode()
-            info = response_info(request.id, len(content))
-            await self._streams.send_whole(info, content, [request.caller])
+            info = response_info(request.id, utf8_length(outcome))
+            await self._streams.send_whole(info, outcome, [request.caller])
 
     async def _send_queued(self) -> None:
         while self._queued:

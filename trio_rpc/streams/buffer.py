@@ -17,7 +17,7 @@ from livekit.protocol import models
 
 from ..concurrency import Backend, Event
 from ..errors import StreamError
-from ..protocol.budgets import Budget, BudgetExceededError
+from ..protocol.budgets import Budget, BudgetExceededError, allocated_bytes
 from ..protocol.stream_assembly import TextDecoder, decode_text
 from ..protocol.stream_content import InflateError, Inflater
 from .whole_text import WholeText
@@ -265,8 +265,11 @@ class StreamBuffer:
             del piece
             self.charge(text.held_bytes - held)
         decoder.decode(b"", final=True)
-        self.charge(max(text.whole_bytes - text.held_bytes, 0))
-        return text.take()
+        # While it is put together, it takes its bytes twice.
+        self.charge(text.whole_bytes)
+        whole = text.take()
+        self._refund(text.held_bytes)
+        return whole
 
     async def read_whole(self) -> bytes:
         """Return the rest of the content when it has come; it stays charged until `close`.
@@ -279,8 +282,7 @@ class StreamBuffer:
             size += len(piece)
             if size > self._context.max_bytes:
                 raise self._context.too_much()
-            # It allocates an eighth more than it needs.
-            self.charge(len(piece) * 9 // 8)
+            self.charge(allocated_bytes(len(piece)))
             content.write(piece)
             del piece
         return content.getvalue()
@@ -378,7 +380,7 @@ class StreamBuffer:
 
 def _cost_of(piece: bytes) -> int:
     """Return the bytes that are charged for a piece."""
-    return len(piece) + _PIECE_BYTES
+    return allocated_bytes(len(piece)) + _PIECE_BYTES
 
 
 def _fresh(error: StreamError) -> StreamError:

@@ -19,15 +19,16 @@ from ..errors import StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender, Refresh
 from ..protocol.bounds import check_bounds
-from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_utf8
+from ..protocol.limits import utf8_length
+from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_text
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
 from .writers import ABANDON_TIMEOUT, ByteStreamWriter, TextStreamWriter
 
 _NONE: Final = models.DataStream.CompressionType.NONE
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
 
-#: Larger content is compressed in a thread, since it takes milliseconds.
-_COMPRESS_IN_THREAD_BYTES: Final = 64 * 1024
+#: A longer text is compressed in a thread, since it takes milliseconds.
+_COMPRESS_IN_THREAD_CHARACTERS: Final = 64 * 1024
 #: The bytes read from a file at once.
 _FILE_READ_BYTES: Final = 16 * CHUNK_BYTES
 
@@ -70,21 +71,20 @@ class OutgoingStreams:
             StreamError: the connection was lost.
             ValueError: something in the header is larger than receivers accept (B2).
         """
-        content = text.encode()
         info = TextStreamInfo(
             topic=topic,
-            size=len(content),
+            size=utf8_length(text),
             attributes=dict(attributes),
             reply_to_stream_id=reply_to_stream_id,
         )
         _check(info, destinations)
-        await self.send_whole(info, content, destinations)
+        await self.send_whole(info, text, destinations)
         return info
 
     async def send_whole(
         self,
         info: TextStreamInfo,
-        content: bytes,
+        text: str,
         destinations: Sequence[str],
         *,
         refresh: Refresh | None = None,
@@ -95,7 +95,7 @@ class OutgoingStreams:
 
         Args:
             info: The description of the stream, its size included.
-            content: The text in UTF-8.
+            text: The text.
             destinations: The identities that it is for; empty means everybody.
             refresh: Refreshes the header; see `PacketSender.send`.
             abandon_timeout: Seconds that the trailer may take, if the stream breaks off.
@@ -106,9 +106,10 @@ class OutgoingStreams:
             StreamError: the connection was lost.
         """
         inline = self._receivers.all_take_inline(destinations)
-        if inline and await self._send_inline(info, content, _NONE, destinations, refresh):
+        is_small = inline and len(text) <= CHUNK_BYTES
+        if is_small and await self._send_inline(info, text.encode(), _NONE, destinations, refresh):
             return
-        deflated = await self._deflate(content, destinations) if inline else None
+        deflated = await self._deflate(text, destinations) if inline else None
         compression = _NONE if deflated is None else _DEFLATE_RAW
         if deflated is not None and await self._send_inline(
             info, deflated, compression, destinations, refresh
@@ -119,7 +120,7 @@ class OutgoingStreams:
         )
         async with writer:
             await writer.open(compression, refresh)
-            chunks = split_utf8(content) if deflated is None else split_bytes(deflated)
+            chunks = split_text(text) if deflated is None else split_bytes(deflated)
             await writer.write_chunks(chunks)
 
     async def _send_inline(
@@ -201,17 +202,17 @@ class OutgoingStreams:
                     raise StreamError(f"{file_path} shrank while it was sent")
         return info
 
-    async def _deflate(self, content: bytes, destinations: Sequence[str]) -> bytes | None:
-        """Compress `content`; None if the receivers can't inflate, or it does not get smaller."""
+    async def _deflate(self, text: str, destinations: Sequence[str]) -> bytes | None:
+        """Compress a text; None if the receivers can't inflate, or it does not get smaller."""
         if not self._receivers.all_inflate(destinations):
             return None
-        if len(content) > _COMPRESS_IN_THREAD_BYTES:
-            deflated: bytes = await self._backend.run_sync_in_thread(deflate, content)
+        if len(text) > _COMPRESS_IN_THREAD_CHARACTERS:
+            deflated: bytes = await self._backend.run_sync_in_thread(deflate, split_text(text))
             # The thread is waited for in any case, and nothing else may wait before it is sent.
             await self._backend.checkpoint_if_cancelled()
         else:
-            deflated = deflate(content)
-        return deflated if len(deflated) < len(content) else None
+            deflated = deflate(split_text(text))
+        return deflated if len(deflated) < utf8_length(text) else None
 
 
 def _check(info: TextStreamInfo | ByteStreamInfo, destinations: Sequence[str]) -> None:

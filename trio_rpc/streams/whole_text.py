@@ -6,6 +6,8 @@ import io
 import re
 from typing import Final
 
+from ..protocol.budgets import allocated_bytes
+
 #: The characters of a piece that is kept as it is; smaller ones are written into a block.
 _LARGE_PIECE: Final = 4 * 1024
 #: The characters from which on a block is full.
@@ -50,7 +52,7 @@ class WholeText:
         if length >= _LARGE_PIECE:
             self._end_block()
             self._pieces.append(piece)
-            self.held_bytes += length * width + _STR_BYTES
+            self.held_bytes += allocated_bytes(length * width) + _STR_BYTES
             return
         if width != self._block_width or self._block_length >= _BLOCK:
             self._end_block()

@@ -13,7 +13,7 @@ from ..concurrency import CANCELLED, Backend
 from ..errors import StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender, Refresh
-from ..protocol.stream_content import split_bytes, split_utf8
+from ..protocol.stream_content import split_bytes, split_text
 from ..protocol.stream_info import ByteStreamInfo, TextStreamInfo
 
 I = TypeVar("I", bound=TextStreamInfo | ByteStreamInfo)  # noqa: E741
@@ -179,7 +179,7 @@ class TextStreamWriter(StreamWriter[TextStreamInfo]):
             RuntimeError: the stream was closed.
             StreamError: the connection was lost.
         """
-        await self.write_chunks(split_utf8(text.encode()))
+        await self.write_chunks(split_text(text))
 
 
 class ByteStreamWriter(StreamWriter[ByteStreamInfo]):

@@ -11,6 +11,7 @@ from livekit.protocol import models
 
 from trio_rpc.protocol.limits import MAX_TIMEOUT_MS
 from trio_rpc.protocol.rpc_messages import rpc_cancellation
+from trio_rpc.protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
 
 from ...support.stream_packets import deflated, request_header
 from .base import VICTIM, Attack, Attacker, Connection
@@ -19,7 +20,7 @@ DataStream = models.DataStream
 
 _BATCH: Final = 100
 _CHUNK_BYTES: Final = 15_000
-_INFLATED_BYTES: Final = 16 * 1024 * 1024
+_INFLATED_BYTES: Final = DEFAULT_MAX_STREAM_BYTES
 _WAITING: Final = 30_000
 _CANCELS: Final = 500
 #: Seconds between floods of waiting requests: the honest get some time between.
