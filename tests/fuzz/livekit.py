@@ -6,7 +6,7 @@ fuzzed here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
@@ -67,16 +67,15 @@ class _ScriptedThread:
     """A `PeerThread` without a thread."""
 
     peers: list[_ScriptedPeer] = field(factory=list)
+    addresses: Sequence[str] = ()
 
     async def start(self) -> None:
         await anyio.lowlevel.checkpoint()
 
     def open_peer(
         self,
+        _make_peer: object,
         report: Callable[[Report], None],
-        *,
-        subscriber_primary: bool,  # noqa: ARG002
-        consent_timeout: float,  # noqa: ARG002
     ) -> _ScriptedPeer:
         self.peers.append(_ScriptedPeer(report))
         return self.peers[-1]

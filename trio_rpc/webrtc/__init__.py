@@ -1,12 +1,15 @@
 """The WebRTC engine: peer connections in a thread of their own.
 
-* `thread`: the one thread, with an asyncio event loop, in which aiortc runs.
-* `peer`: the peer connections of one participant; runs in that thread.
+* `thread`: a thread, with an asyncio event loop, in which aiortc runs.
+* `peer`: the peer connections to one other side, in that thread. A server's answer those that a
+  client's offer: `server.webrtc.peer`, `links.webrtc.peer`.
 * `stream`: the same in the event loop of the program, as a stream of messages.
 * `reports`: the messages from the peer to the stream.
 * `consent`: noticing that the other side is gone.
+* `signal_stream`: the signalling beside them.
+* `aiortc_private`: private parts of aiortc and aioice.
 * `sdp`: the data channels out of an offer, and into an answer; no I/O.
 
-The extra `livekit` is required. Only `peer` and `consent` import aiortc and aioice, and are
-imported themselves when the first peer connection is opened.
+The extra `livekit` is required. Only `peer`, `consent` and `aiortc_private` import aiortc and
+aioice, and are imported themselves when the first peer connection is opened.
 """

@@ -1,4 +1,4 @@
-"""The reports of a peer in its thread to the stream of its participant."""
+"""The reports of a peer in its thread to its stream in the program's event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAME_COST: Final = 256
 
 @frozen
 class Described:
-    """The report of an offer or an answer for the client.
+    """The report of an offer or an answer of ours.
 
     Attributes:
         kind: `"offer"` or `"answer"`.
@@ -27,22 +27,20 @@ class Described:
     sdp: str
     id: int
 
-    def to_signal(self) -> rtc.SignalResponse:
-        """Return the signalling message for the client."""
-        description = rtc.SessionDescription(type=self.kind, sdp=self.sdp, id=self.id)
-        if self.kind == "answer":
-            return rtc.SignalResponse(answer=description)
-        return rtc.SignalResponse(offer=description)
+    @property
+    def description(self) -> rtc.SessionDescription:
+        """The content of the signalling message for the other side."""
+        return rtc.SessionDescription(type=self.kind, sdp=self.sdp, id=self.id)
 
 
 @frozen
 class Opened:
-    """The report that the reliable channel to the client is open."""
+    """The report that the reliable channel to the other side is open."""
 
 
 @frozen
 class Taken:
-    """The report that the client's connection has taken sent bytes.
+    """The report that the connection has taken sent bytes.
 
     Attributes:
         size: The bytes taken since the last report.
@@ -52,12 +50,17 @@ class Taken:
 
 
 @frozen
+class Drained:
+    """The report that everything that was sent has arrived, as far as it will."""
+
+
+@frozen
 class Failed:
     """The report that the peer has ended, with a reason for a person."""
 
     reason: str
 
 
-Report: TypeAlias = Frame | Described | Opened | Taken | Failed
+Report: TypeAlias = Frame | Described | Opened | Taken | Drained | Failed
 #: Takes a report, in the thread of the peers.
 SendReport: TypeAlias = Callable[[Report], None]

@@ -1,8 +1,8 @@
-"""The peer connections of one participant, as a stream of messages in the server's event loop.
+"""The peer connections to one other side, as a stream of messages in the program's event loop.
 
 A message is a run of frames, as on every other link: packets that a peer in its thread sends on its
 channels, or has received from them. Outgoing messages wait here until there is a channel, and while
-the client reads too slowly; incoming ones widen the client's window again when they are read.
+the other side reads too slowly; incoming ones widen its window again when they are read.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from livekit.protocol import rtc
-
 from ..concurrency import Backend
 from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..links.framed import SLICE_FRAMES
 from ..links.frames import encode_frames
 from ..protocol.logs import peer_logger
-from .reports import FRAME_COST, Described, Failed, Opened, Report, Taken
+from .reports import FRAME_COST, Described, Drained, Failed, Opened, Report, SendReport, Taken
 from .thread import PeerThread
 
 if TYPE_CHECKING:
-    from .peer import Peer
+    from .peer import Description, Peer
 
 logger = peer_logger(__name__)
 
-#: The bytes that may be given to a client's connection before it has taken them.
+#: The bytes that may be given to a connection before it has taken them.
 _WINDOW_BYTES: Final = 256 * 1024
 #: The reports that are read before other tasks have their turn (B7).
 _REPORTS_A_TURN: Final = 256
@@ -36,17 +34,20 @@ _REPORTED_BYTES: Final = 64 * 1024
 
 
 class PeerStream:
-    """A `MessageStream` into the data channels of a client, and out of them.
+    """A `MessageStream` into data channels, and out of them.
 
     Args:
         thread: The thread of the peer connections, which has been started.
-        tell: Sends the client an offer or an answer of ours.
+        tell: Sends the other side an offer or an answer of ours.
+
+    Attributes:
+        is_open: Whether packets reach the other side.
     """
 
     can_send_nowait = True
 
     def __init__(
-        self, backend: Backend, thread: PeerThread, tell: Callable[[rtc.SignalResponse], None]
+        self, backend: Backend, thread: PeerThread, tell: Callable[[Described], None]
     ) -> None:
         self._backend = backend
         self._thread = thread
@@ -56,40 +57,29 @@ class PeerStream:
         self._reports: deque[Report] = deque()
         self._are_read = True
         # Messages that were not received yet, and received bytes that the peer was not told of
-        self._incoming: deque[Frame | ValueError] = deque()
+        self._incoming: deque[Frame | Exception] = deque()
         self._read_bytes = 0
         # Bytes that were given to the peer, and not reported as taken
         self._untaken = 0
-        #: Whether packets reach the client.
         self.is_open = False
+        # Whether a report that everything has arrived is outstanding
+        self._is_draining = False
         self._ended_because: str | None = None
         self._changed = backend.event()
 
-    def start(
-        self,
-        *,
-        subscriber_primary: bool,
-        consent_timeout: float,
-        offer: rtc.SessionDescription | None = None,
-    ) -> None:
-        """Begin to connect; called once, just before the client is sent its `JoinResponse`.
+    def start(self, make_peer: Callable[[SendReport], Peer]) -> None:
+        """Begin to connect; called once.
 
         Args:
-            subscriber_primary: Whether we offer another connection, on which the client receives.
-            consent_timeout: Seconds after which a client that is gone is noticed.
-            offer: The client's own offer, if it came with the request to join.
+            make_peer: Returns the peer, which is called with each report.
 
         Raises:
             LinkClosedError: WebRTC is not available any more.
         """
-        self._peer = self._thread.open_peer(
-            self._report, subscriber_primary=subscriber_primary, consent_timeout=consent_timeout
-        )
-        if offer is not None:
-            self.describe(rtc.SignalRequest(offer=offer))
+        self._peer = self._thread.open_peer(make_peer, self._report)
 
     async def wait_open(self) -> None:
-        """Wait until packets reach the client.
+        """Wait until packets reach the other side.
 
         Raises:
             LinkClosedError: they never will.
@@ -99,17 +89,22 @@ class PeerStream:
                 raise LinkClosedError(self._ended_because)
             await self._changed.wait()
 
-    # From the client's signalling
+    # From the other side's signalling
 
-    def describe(self, request: rtc.SignalRequest) -> None:
-        """Hand an offer or an answer of the client to the peer."""
+    def describe(self, message: Description) -> None:
+        """Hand a message about connections to the peer."""
         assert self._peer is not None
-        self._call(self._peer.describe, request)
+        self._call(self._peer.describe, message)
 
-    def put(self, message: Frame | ValueError) -> None:
-        """Add a message as if it had been received on a data channel."""
+    def put(self, message: Frame | Exception) -> None:
+        """Add a message, or an error, as if it had been received on a data channel."""
         self._incoming.append(message)
         self._notify()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream has ended; messages may still be received."""
+        return self._ended_because is not None
 
     @property
     def unread(self) -> int:
@@ -124,6 +119,15 @@ class PeerStream:
     async def wait_changed(self) -> None:
         """Wait until something was received, taken, or ended."""
         if self._ended_because is None:
+            await self._changed.wait()
+
+    async def wait_arrived(self) -> None:
+        """Wait until everything that was sent has arrived, for a second at the most."""
+        if self._peer is None:
+            return
+        self._is_draining = True
+        self._call(self._peer.drain)
+        while self._is_draining and self._ended_because is None:
             await self._changed.wait()
 
     # MessageStream
@@ -152,7 +156,7 @@ class PeerStream:
                 raise LinkClosedError(self._ended_because)
             await self._changed.wait()
         first = self._incoming.popleft()
-        if isinstance(first, ValueError):
+        if isinstance(first, Exception):
             raise first
         frames = [first]
         while (
@@ -176,9 +180,9 @@ class PeerStream:
             self._read_bytes = 0
         self._notify()
 
-    def _call(self, function: Callable[..., None], argument: object) -> None:
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
         try:
-            self._thread.call(function, argument)
+            self._thread.call(function, *arguments)
         except LinkClosedError as error:
             self.end(str(error))
 
@@ -206,9 +210,11 @@ class PeerStream:
                 case Opened():
                     self.is_open = True
                 case Described() as described:
-                    # A client that does not read, or is gone, is noticed elsewhere.
+                    # Another side that does not read, or is gone, is noticed elsewhere.
                     with suppress(LinkClosedError, LinkFullError):
-                        self._tell(described.to_signal())
+                        self._tell(described)
+                case Drained():
+                    self._is_draining = False
                 case Failed(reason):
                     self.end(reason)
         if self._reports and self._are_read:
@@ -220,7 +226,7 @@ class PeerStream:
     # The end
 
     def end(self, reason: str) -> None:
-        """End for a reason that the client may be told; messages can still be received."""
+        """End, for a reason for a person; messages can still be received."""
         if self._ended_because is None:
             self._ended_because = reason
             if self._peer is not None:

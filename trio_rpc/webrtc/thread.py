@@ -1,7 +1,7 @@
 """The thread in which aiortc runs, which requires asyncio.
 
-The thread is started for the first client that needs it, and ends with the block of
-`open_peer_thread`, whose nursery waits for it. Calls into the thread go by `call`; the reports of
+The thread is started for the first participant that needs it. Whoever made it closes it, and waits
+for its end: `open_peer_thread` at the end of its block. Calls into it go by `call`; the reports of
 peers come back through `run_sync_soon` of the host's event loop. If the thread fails, its
 participants are disconnected, and the next one gets a new thread.
 """
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from .. import concurrency
-from ..concurrency import Backend, Event, Nursery
+from ..concurrency import Backend, Event
 from ..links import LinkClosedError
 from ..protocol.logs import peer_logger
 from .reports import Failed, SendReport
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = peer_logger(__name__)
 
-_ENDED = "the server's WebRTC thread has ended"
+_ENDED = "the WebRTC thread has ended"
 
 
 @asynccontextmanager
@@ -42,29 +45,32 @@ async def open_peer_thread(addresses: Sequence[str] = ()) -> AsyncGenerator[Peer
     """
     for address in addresses:
         check_own_address(address)
-    async with concurrency.open_service_nursery() as nursery:
-        thread = PeerThread(concurrency.current(), nursery, addresses)
-        try:
-            yield thread
-        finally:
-            thread.stop()
+    thread = PeerThread(concurrency.current(), addresses)
+    try:
+        yield thread
+    finally:
+        await thread.aclose()
 
 
 class PeerThread:
-    """The thread for peer connections that `open_peer_thread` opens."""
+    """A thread for peer connections, which whoever made it has to close.
 
-    def __init__(self, backend: Backend, nursery: Nursery, addresses: Sequence[str]) -> None:
+    Args:
+        addresses: See `open_peer_thread`.
+
+    Attributes:
+        addresses: The same.
+    """
+
+    def __init__(self, backend: Backend, addresses: Sequence[str] = ()) -> None:
+        self.addresses = tuple(addresses)
         self._backend = backend
-        self._nursery = nursery
-        self._addresses = tuple(addresses)
-        self._limiter = backend.capacity_limiter(1)
         self._run_in_host = backend.run_sync_soon()
         self._stopped = False
         # The running thread, if there is one; the loop is None until it runs, and after its end
-        self._ready: Event | None = None
+        self._running: _Running | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event
-        self._peer_type: type[Peer]
         self._peers: dict[Peer, SendReport] = {}
 
     async def start(self) -> None:
@@ -73,38 +79,36 @@ class PeerThread:
         Raises:
             LinkClosedError: the thread could not be started.
         """
-        if self._ready is None:
-            self._ready = self._backend.event()
-            self._nursery.start_soon(self._run)
-        await self._ready.wait()
+        running = self._running
+        if running is None:
+            # A daemon, since it is of no use to a program whose event loop has been abandoned.
+            thread = threading.Thread(target=self._main, name="trio_rpc WebRTC", daemon=True)
+            running = self._running = _Running(thread, self._backend.event(), self._backend.event())
+            thread.start()
+        await running.ready.wait()
         if self._loop is None:
-            raise LinkClosedError("the server could not start WebRTC; its own log says why")
+            raise LinkClosedError("WebRTC could not be started; the log of the process says why")
 
-    def stop(self) -> None:
-        """End the thread, and all its peers."""
+    async def aclose(self) -> None:
+        """End the thread and all its peers, and wait for that, also when this is cancelled."""
         self._stopped = True
         if self._loop is not None:
             self.call(self._stopping.set)
+        if self._running is not None:
+            with self._backend.cancel_scope(shield=True):
+                await self._running.ended.wait()
 
-    def open_peer(
-        self, report: SendReport, *, subscriber_primary: bool, consent_timeout: float
-    ) -> Peer:
-        """Open a peer for one participant, which runs until `Peer.close` or a failure.
+    def open_peer(self, make_peer: Callable[[SendReport], Peer], report: SendReport) -> Peer:
+        """Open a peer, which runs until `Peer.close` or a failure.
 
         Args:
-            report: Called with the reports of the peer, in its thread.
-            subscriber_primary: Whether we offer a second connection, on which the client receives.
-            consent_timeout: Seconds after which a client that is gone is noticed.
+            make_peer: Returns the peer.
+            report: Called with its reports, in its thread.
 
         Raises:
             LinkClosedError: the thread does not run.
         """
-        peer = self._peer_type(
-            report,
-            subscriber_primary=subscriber_primary,
-            addresses=self._addresses,
-            consent_timeout=consent_timeout,
-        )
+        peer = make_peer(report)
         self.call(self._run_peer, peer, report)
         return peer
 
@@ -125,35 +129,25 @@ class PeerThread:
         """Schedule a call of a function in the host's event loop; called in the thread."""
         self._run_in_host(function)
 
-    async def _run(self) -> None:
-        ready = self._ready
-        assert ready is not None
-        try:
-            # Shielded, since a thread cannot be cancelled: `stop` ends it.
-            with self._backend.cancel_scope(shield=True):
-                await self._backend.run_sync_in_thread(self._main, limiter=self._limiter)
-        except Exception:
-            logger.exception("the WebRTC thread failed")
-        finally:
-            self._loop = self._ready = None
-            peers, self._peers = self._peers, {}
-            for report in peers.values():
-                report(Failed(_ENDED))
-            ready.set()
-
     # In the thread
 
     def _main(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except Exception:
+            logger.exception("the WebRTC thread failed")
+        finally:
+            # The host's event loop may have ended without closing this.
+            with suppress(RuntimeError):
+                self.run_in_host(self._on_end)
 
     async def _serve(self) -> None:
         # Imported here, since it takes a second, for which the host's event loop must not wait.
-        from .peer import Peer
+        from .peer import Peer as _  # noqa: F401
 
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failure)
         self._stopping = asyncio.Event()
-        self._peer_type = Peer
         self.run_in_host(lambda: self._on_ready(loop))
         async with asyncio.TaskGroup() as self._tasks:
             await self._stopping.wait()
@@ -178,10 +172,29 @@ class PeerThread:
 
     def _on_ready(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        if self._ready is not None:
-            self._ready.set()
+        if self._running is not None:
+            self._running.ready.set()
         if self._stopped:
             self.call(self._stopping.set)
+
+    def _on_end(self) -> None:
+        running, self._running = self._running, None
+        assert running is not None
+        # It has nothing left to do.
+        running.thread.join()
+        self._loop = None
+        peers, self._peers = self._peers, {}
+        for report in peers.values():
+            report(Failed(_ENDED))
+        running.ready.set()
+        running.ended.set()
+
+
+@frozen
+class _Running:
+    thread: threading.Thread
+    ready: Event
+    ended: Event
 
 
 def check_own_address(address: str) -> None:

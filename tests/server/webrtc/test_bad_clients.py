@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from trio_rpc import Room, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerLimits
-from trio_rpc.webrtc.peer import Peer
+from trio_rpc.server.webrtc.peer import AnsweringPeer
 
 from ...conftest import Join
 from ...support.messages import told, user
@@ -265,7 +265,7 @@ async def test_a_client_that_sends_faster_than_the_room_takes_is_slowed(
     ):
         for chunk in chunks:
             await client.send(chunk)
-        peers = [each for each in gc.get_objects() if type(each) is Peer]
+        peers = [each for each in gc.get_objects() if type(each) is AnsweringPeer]
         await wait_until(lambda: max(each._unread for each in peers) >= window)
         # More than the window where one chunk completed what had come before it.
         assert max(each._unread for each in peers) < 5 * window

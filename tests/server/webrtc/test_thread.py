@@ -93,7 +93,7 @@ async def test_a_thread_that_fails_is_the_end_of_its_clients_alone(
             assert reason == "CONNECTION_TIMEOUT"
             # Its connection ends with the thread, and may be the first to say so.
             assert why in {
-                "the server's WebRTC thread has ended",
+                "the WebRTC thread has ended",
                 "its peer connection is closed",
                 "it closed its reliable data channel",
             }
@@ -123,7 +123,7 @@ async def test_a_thread_that_cannot_start_refuses_and_the_server_lives(
     ):
         assert await websocket.receive_close() == (
             1000,
-            "the server could not start WebRTC; its own log says why",
+            "WebRTC could not be started; the log of the process says why",
         )
     monkeypatch.undo()
     async with webrtc_client(url, "sdk"):

@@ -1,9 +1,10 @@
 """Clients of LiveKit's own SDKs: signalling over a WebSocket, data over WebRTC.
 
 * `link`: the WebSocket and the peer connections of one participant, as its link.
+* `peer`: its peer connections, which we answer; in the thread of `trio_rpc.webrtc`.
 * `serving`: serving such a participant.
 
-The extra `livekit` is required. The peer connections themselves are in `trio_rpc.webrtc`.
+The extra `livekit` is required.
 """
 
 from ...webrtc.thread import PeerThread, check_own_address, open_peer_thread

@@ -10,18 +10,19 @@ receives pongs and close reasons.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
-from attrs import define
 from google.protobuf.message import DecodeError
 from livekit.protocol import rtc
 
 from ... import concurrency
 from ...links import Channel, Frame, LinkClosedError, MessageStream, open_framed_link
 from ...links.framed import FramedLink
-from ...links.frames import decode_frames, encode_frames
+from ...webrtc.reports import Described
+from ...webrtc.signal_stream import SignalStream
 from ...webrtc.stream import PeerStream
 from ...webrtc.thread import PeerThread
 
@@ -47,10 +48,15 @@ async def open_webrtc_link(
     """
     await thread.start()
     async with open_framed_link(
-        _SignalStream(signalling), max_queue_bytes=max_queue_bytes
+        SignalStream(signalling), max_queue_bytes=max_queue_bytes
     ) as signals:
 
-        def tell(response: rtc.SignalResponse) -> None:
+        def tell(described: Described) -> None:
+            description = described.description
+            if described.kind == "answer":
+                response = rtc.SignalResponse(answer=description)
+            else:
+                response = rtc.SignalResponse(offer=description)
             signals.send_nowait(Frame(Channel.SIGNAL, response.SerializeToString()))
 
         stream = PeerStream(concurrency.current(), thread, tell)
@@ -58,7 +64,7 @@ async def open_webrtc_link(
             open_framed_link(stream, max_queue_bytes=max_queue_bytes) as data,
             concurrency.open_service_nursery() as nursery,
         ):
-            link = WebRTCLink(signals, data, stream)
+            link = WebRTCLink(signals, data, stream, thread.addresses)
             nursery.start_soon(link.read_signalling)
             try:
                 yield link
@@ -72,13 +78,50 @@ class WebRTCLink:
     #: LiveKit's Go SDK sends no pings: the transport notices that a client is gone (V9).
     notices_silence = True
 
-    def __init__(self, signals: FramedLink, data: FramedLink, stream: PeerStream) -> None:
+    def __init__(
+        self,
+        signals: FramedLink,
+        data: FramedLink,
+        stream: PeerStream,
+        addresses: Sequence[str],
+    ) -> None:
         self._signals = signals
         self._data = data
         self._stream = stream
+        self._addresses = addresses
         self._candidates = 0
-        self.start = stream.start
         self.wait_open = stream.wait_open
+
+    def start(
+        self,
+        *,
+        subscriber_primary: bool,
+        consent_timeout: float,
+        offer: rtc.SessionDescription | None = None,
+    ) -> None:
+        """Begin to connect; called once, just before the client is sent its `JoinResponse`.
+
+        Args:
+            subscriber_primary: Whether we offer another connection, on which the client receives.
+            consent_timeout: Seconds after which a client that is gone is noticed.
+            offer: The client's own offer, if it came with the request to join.
+
+        Raises:
+            LinkClosedError: WebRTC is not available any more.
+        """
+        # Imported by now in the thread, which has been started.
+        from .peer import AnsweringPeer
+
+        self._stream.start(
+            partial(
+                AnsweringPeer,
+                subscriber_primary=subscriber_primary,
+                addresses=self._addresses,
+                consent_timeout=consent_timeout,
+            )
+        )
+        if offer is not None:
+            self._stream.describe(rtc.SignalRequest(offer=offer))
 
     @property
     def queued_bytes(self) -> int:
@@ -152,29 +195,3 @@ class WebRTCLink:
             case _:
                 self._stream.put(frame)
         return None
-
-
-@define(eq=False)
-class _SignalStream:
-    """A `MessageStream` over a WebSocket that carries bare signalling messages, without frames."""
-
-    _websocket: MessageStream
-    can_send_nowait: bool = False
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self._websocket.unsent_bytes
-
-    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
-        return False
-
-    async def send_message(self, message: bytes) -> None:
-        for frame in decode_frames(message):
-            await self._websocket.send_message(frame.body)
-
-    async def receive_message(self) -> bytes:
-        body = await self._websocket.receive_message()
-        return encode_frames([Frame(Channel.SIGNAL, body)])
-
-    async def aclose(self, reason: str) -> None:
-        await self._websocket.aclose(reason)
