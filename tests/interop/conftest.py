@@ -15,7 +15,9 @@ import pytest
 from attrs import define, field
 
 from ..support.tokens import make_token
+from .livekit_server import serving_livekit
 from .network import Network, network
+from .pairs import ServerName
 from .program import Peer, Program, running
 from .programs import command_of
 from .server import Server, serving
@@ -40,6 +42,13 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trio_server(own_network: Network, logs: Path) -> Iterator[Server]:
     """The server under test."""
     with serving(own_network.address, "trio", logs / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def livekit_server(own_network: Network, logs: Path) -> Iterator[Server]:
+    """The server that ours is compared with, where it is installed."""
+    with serving_livekit(own_network.address, logs / "livekit-server") as server:
         yield server
 
 
@@ -75,17 +84,19 @@ class Cast:
 
     Attributes:
         room: The name of the room.
+        suffix: What tells their identities from those in other rooms.
     """
 
     room: str
     _url: str
     _programs: Programs
+    suffix: str = ""
     _peers: dict[str, Peer] = field(factory=dict)
     _introduced: set[tuple[str, str]] = field(factory=set)
 
     def peer(self, kind: str, role: str) -> Peer:
         """Return a participant of a kind, which joins at its first command."""
-        identity = f"{kind} {role}"
+        identity = f"{kind} {role}{self.suffix}"
         if identity not in self._peers:
             self._peers[identity] = self.join(self._programs.get(kind), identity)
         return self._peers[identity]
@@ -121,6 +132,24 @@ def cast(trio_server: Server, programs: Programs) -> Cast:
     return Cast("pairs", trio_server.url, programs)
 
 
+@pytest.fixture(scope="session")
+def livekit_cast(livekit_server: Server, programs: Programs) -> Cast:
+    """The participants whose pairs are tried out on livekit-server."""
+    return Cast("pairs", livekit_server.url, programs, " on livekit-server")
+
+
+@pytest.fixture
+def cast_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Cast]:
+    """Return the participants on a server, which is started when it is first needed."""
+    names = {"trio-rpc": "cast", "livekit-server": "livekit_cast"}
+
+    def find(server: ServerName) -> Cast:
+        found: Cast = request.getfixturevalue(names[server])
+        return found
+
+    return find
+
+
 # The table of results
 
 _TABLE = pytest.StashKey[Table]()
@@ -154,8 +183,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     # What is skipped leaves the table incomplete.
     if column and (report.failed or (report.passed and report.when == "call")):
         notes = [str(value) for key, value in item.user_properties if key == "note"]
-        pair = item.callspec.params["pair"]  # type: ignore[attr-defined]
-        item.config.stash[_TABLE].record(pair, column.args[0], passed=report.passed, notes=notes)
+        case = item.callspec.params["pair"]  # type: ignore[attr-defined]
+        item.config.stash[_TABLE].record(case, column.args[0], passed=report.passed, notes=notes)
     return report
 
 
@@ -163,7 +192,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     table = session.config.stash[_TABLE]
     if table.is_complete:
         replace_section("figures", "\n\n".join([versions(), *table.figures]))
-        if replace_section("results", table.render()):
+        if table.write():
             table.figures.append(
                 f"The results differ from docs/{PAGE.name}, which was rewritten: commit it."
             )

@@ -1,18 +1,37 @@
-"""The pairs of callers and callees."""
+"""The pairs of callers and callees, on each server."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-from .programs import KINDS
+from .programs import GO, KINDS, OLD, OURS
 
-_OLD: Final = "old python"
-_CURRENT: Final = [kind for kind in KINDS if kind != _OLD]
-_MET_BY_OLD: Final = ("trio", "python", "browser")
+ServerName = Literal["trio-rpc", "livekit-server"]
+#: A server, and the kinds of caller and callee on it.
+Case = tuple[ServerName, str, str]
 
-#: Kinds of caller and callee.
-PAIRS: Final = [
+_CURRENT: Final = [kind for kind in KINDS if kind not in (OLD, GO)]
+#: Those who meet the kinds that don't meet all.
+_MET: Final = ("trio", "python", "browser")
+_RARE: Final = (OLD, GO)
+#: LiveKit's own on its own server, to compare with.
+_COMPARED: Final = [("python", "python"), ("python", "browser"), ("browser", "python")]
+
+_ON_OURS: Final = [
     *((caller, callee) for caller in _CURRENT for callee in _CURRENT),
-    *((_OLD, callee) for callee in _MET_BY_OLD),
-    *((caller, _OLD) for caller in _MET_BY_OLD),
+    *((caller, callee) for caller in _RARE for callee in _MET),
+    *((caller, callee) for callee in _RARE for caller in _MET),
+    (GO, GO),
 ]
+_ON_LIVEKIT: Final = [
+    *((caller, callee) for caller in KINDS for callee in KINDS if OURS & {caller, callee}),
+    *_COMPARED,
+]
+
+#: All that are tried out, in the order of the tables of results.
+CASES: Final[list[Case]] = [
+    *(("trio-rpc", *pair) for pair in _ON_OURS),
+    *(("livekit-server", *pair) for pair in _ON_LIVEKIT),
+]
+#: The servers, each of which has a table.
+SERVERS: Final[tuple[ServerName, ...]] = ("trio-rpc", "livekit-server")

@@ -14,14 +14,20 @@ PEERS: Final = Path(__file__).parent / "peers"
 
 #: A Python that has version 1.0.12 of LiveKit's SDK; `nox -s interop` makes one.
 OLD_PYTHON_VARIABLE: Final = "INTEROP_OLD_PYTHON"
+#: The program of peers/golang; `nox -s interop` builds it.
+GO_PEER_VARIABLE: Final = "INTEROP_GO_PEER"
 
+OLD: Final = "old python"
+GO: Final = "go"
 #: The kinds of participants, in the order of the table of results.
-KINDS: Final = ("trio", "asyncio", "python", "node", "browser", "old python")
+KINDS: Final = ("trio", "asyncio", "python", "node", "browser", GO, OLD)
 OURS: Final = frozenset({"trio", "asyncio"})
 #: The Debian packages of other programs.
 _PACKAGES: Final = {"chromium": "chromium", "node": "nodejs npm"}
 #: Those whose calls don't end when the callee leaves.
-WAITING: Final = frozenset({"node", "old python"})
+WAITING: Final = frozenset({"node", OLD})
+#: Those who speak the first version of RPC alone.
+FIRST_VERSION: Final = frozenset({GO, OLD})
 
 
 def command_of(kind: str) -> list[str]:
@@ -31,6 +37,8 @@ def command_of(kind: str) -> list[str]:
             return [sys.executable, "-m", f"{__package__}.peers.ours", kind]
         case "python":
             return [sys.executable, "-m", f"{__package__}.peers.livekit_python"]
+        case "go":
+            return [_go_peer()]
         case "old python":
             return [_old_python(), "-m", f"{__package__}.peers.livekit_python"]
         case "node":
@@ -57,6 +65,16 @@ def _old_python() -> str:
             f"${OLD_PYTHON_VARIABLE} names no Python with livekit 1.0.12: nox -s interop makes one"
         )
     return python
+
+
+def _go_peer() -> str:
+    path = os.environ.get(GO_PEER_VARIABLE)
+    if not path:
+        pytest.skip(
+            f"${GO_PEER_VARIABLE} names no program of peers/golang: nox -s interop builds it, "
+            "where Go's modules can be had"
+        )
+    return path
 
 
 def _node() -> list[str]:

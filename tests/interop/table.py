@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from .pairs import PAIRS
+from .pairs import CASES, SERVERS, Case, ServerName
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "interop.md"
 
@@ -45,6 +45,9 @@ NOTES: Final = {
     "silent": "LiveKit's SDK for Python does not answer after a result that is not text: the "
     "caller's timeout ends the call, with 1502.",
     "converts": "LiveKit's SDKs for JavaScript make a text of a number.",
+    "typed": "A handler of LiveKit's SDK for Go can return nothing but text.",
+    "dropped": "A livekit-server drops what it can't deliver, and says nothing: LiveKit's SDKs end "
+    "such a call with 1501, after 7 s.",
     "misses": "LiveKit's old SDK for Python listens for the answer after it has called, and may "
     "miss one that comes at once: then the call ends with 1501, after 7 s.",
 }
@@ -52,7 +55,7 @@ NOTES: Final = {
 _PASSED: Final = "✓"
 _FAILED: Final = "✗"
 
-Cell = tuple[tuple[str, str], str]
+Cell = tuple[Case, str]
 
 
 @define
@@ -70,29 +73,39 @@ class Table:
     @property
     def is_complete(self) -> bool:
         """Whether every pair was tried out in everything."""
-        return len(self._outcomes) == len(PAIRS) * len(COLUMNS)
+        return len(self._outcomes) == len(CASES) * len(COLUMNS)
 
-    def record(
-        self, pair: tuple[str, str], column: str, *, passed: bool, notes: Iterable[str]
-    ) -> None:
+    def record(self, case: Case, column: str, *, passed: bool, notes: Iterable[str]) -> None:
         """Enter the outcome of a test, and what had to be said about it."""
         assert column in COLUMNS, column
-        cell = pair, column
+        cell = case, column
         before = self._outcomes.get(cell, _PASSED)
         self._outcomes[cell] = before if passed else _FAILED
         self._notes.setdefault(cell, set()).update(notes)
 
-    def render(self) -> str:
-        """Render the table in Markdown, with its footnotes."""
+    def render(self, server: ServerName) -> str:
+        """Render the table of a server in Markdown."""
         rows = [
             ["caller", "callee", *COLUMNS],
             ["---", "---", *[":-:"] * len(COLUMNS)],
-            *([*pair, *(self._text((pair, each)) for each in COLUMNS)] for pair in PAIRS),
+            *(
+                [*case[1:], *(self._text((case, each)) for each in COLUMNS)]
+                for case in CASES
+                if case[0] == server
+            ),
         ]
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+    def render_notes(self) -> str:
+        """Render the footnotes of all tables in Markdown."""
         used = set().union(*self._notes.values())
         notes = [f"- **{_letter(note)}**: {NOTES[note]}" for note in NOTES if note in used]
-        return "\n".join([*lines, "", *notes])
+        return "\n".join(notes)
+
+    def write(self) -> bool:
+        """Write all into the page; return whether the results are others than before."""
+        changed = [replace_section(f"results on {each}", self.render(each)) for each in SERVERS]
+        return any([*changed, replace_section("notes", self.render_notes())])
 
     def _text(self, cell: Cell) -> str:
         letters = "".join(f"<sup>{_letter(note)}</sup>" for note in sorted(self._notes[cell]))
@@ -100,7 +113,7 @@ class Table:
 
 
 def _letter(note: str) -> str:
-    return "abcdefghij"[list(NOTES).index(note)]
+    return "abcdefghijklmnopq"[list(NOTES).index(note)]
 
 
 def replace_section(name: str, text: str) -> bool:

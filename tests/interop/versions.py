@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib.metadata import version
 from typing import Any
 
+from .livekit_server import LIVEKIT_SERVER_VARIABLE
 from .programs import OLD_PYTHON_VARIABLE, PEERS
 
 
@@ -27,6 +29,11 @@ def versions() -> str:
         "browser": f"`livekit-client` {packages['livekit-client']}, "
         f"in {_output_of(shutil.which('chromium'), '--version')}",
     }
+    sdk = re.search(r"server-sdk-go/v2 v(\S+)", (PEERS / "golang" / "go.mod").read_text())
+    assert sdk
+    rows["go"] = f"`server-sdk-go` {sdk[1]}"
+    server = _output_of(os.environ.get(LIVEKIT_SERVER_VARIABLE), "--version")
+    rows["livekit-server"] = server.removeprefix("livekit-server version ")
     lines = [f"| {kind} | {what} |" for kind, what in rows.items()]
     return "\n".join(["| participant | version |", "|---|---|", *lines])
 
