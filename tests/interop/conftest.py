@@ -139,6 +139,18 @@ def livekit_cast(livekit_server: Server, programs: Programs) -> Cast:
 
 
 @pytest.fixture
+def server_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Server]:
+    """Return a server, which is started when it is first needed."""
+    names = {"trio-rpc": "trio_server", "livekit-server": "livekit_server"}
+
+    def find(server: ServerName) -> Server:
+        found: Server = request.getfixturevalue(names[server])
+        return found
+
+    return find
+
+
+@pytest.fixture
 def cast_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Cast]:
     """Return the participants on a server, which is started when it is first needed."""
     names = {"trio-rpc": "cast", "livekit-server": "livekit_cast"}

@@ -49,7 +49,7 @@ NOTES: Final = {
     "dropped": "A livekit-server drops what it can't deliver, and says nothing: LiveKit's SDKs end "
     "such a call with 1501, after 7 s.",
     "misses": "LiveKit's old SDK for Python listens for the answer after it has called, and may "
-    "miss one that comes at once: then the call ends with 1501, after 7 s.",
+    "miss one that comes at once: then the call ends with 1501, after 7 s. The tests call again.",
 }
 
 _PASSED: Final = "✓"
