@@ -10,6 +10,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import (
+    ConnectionQuality,
     ConnectionState,
     DataPacket,
     DataPacketKind,
@@ -47,6 +48,13 @@ def event_classes() -> list[type[RoomEvent]]:
         (events.Connected, "connected", []),
         (events.Disconnected, "disconnected", ["reason"]),
         (events.ConnectionStateChanged, "connection_state_changed", ["connection_state"]),
+        (events.RoomUpdated, "room_updated", []),
+        (events.Moved, "moved", []),
+        (
+            events.ConnectionQualityChanged,
+            "connection_quality_changed",
+            ["participant", "quality"],
+        ),
         (events.RoomMetadataChanged, "room_metadata_changed", ["old_metadata", "new_metadata"]),
         (events.ParticipantConnected, "participant_connected", ["participant"]),
         (events.ParticipantActive, "participant_active", ["participant"]),
@@ -93,7 +101,7 @@ def test_events_have_the_names_and_fields_of_livekit(
 
 def test_every_event_can_be_named() -> None:
     assert {event.name for event in event_classes()} == set(get_args(EventName))
-    assert len(event_classes()) == 17
+    assert len(event_classes()) == 20
 
 
 class There(NamedTuple):
@@ -106,6 +114,10 @@ class There(NamedTuple):
 
 def nothing(there: There) -> list[RoomEvent]:
     return []
+
+
+def room_updated(there: There) -> list[RoomEvent]:
+    return [events.RoomUpdated()]
 
 
 def lossy_data_of_nobody(there: There) -> list[RoomEvent]:
@@ -128,6 +140,18 @@ def left() -> models.ParticipantInfo:
 
 SEGMENT = models.TranscriptionSegment(
     id="1", text="hello", start_time=10, end_time=20, language="en", final=True
+)
+#: Of bob, ourselves, a participant that is not there, and of bob once more.
+BAD_CONNECTIONS = rtc.ConnectionQualityUpdate(
+    updates=[
+        rtc.ConnectionQualityInfo(participant_sid=sid, quality=quality)
+        for sid, quality in [
+            ("PA_bob", models.ConnectionQuality.LOST),
+            ("PA_alice", models.ConnectionQuality.POOR),
+            ("PA_nobody", models.ConnectionQuality.GOOD),
+            ("PA_bob", models.ConnectionQuality.LOST),
+        ]
+    ]
 )
 SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
 
@@ -221,6 +245,14 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
             id="transcription of another",
         ),
         pytest.param(
+            lambda server: server.send_signal(connection_quality=BAD_CONNECTIONS),
+            lambda there: [
+                events.ConnectionQualityChanged(there.bob, ConnectionQuality.QUALITY_LOST),
+                events.ConnectionQualityChanged(there.alice, ConnectionQuality.QUALITY_POOR),
+            ],
+            id="the quality of connections",
+        ),
+        pytest.param(
             lambda server: server.send_from("bob", chat_message=models.ChatMessage(message="x")),
             nothing,
             id="a packet that is not ours to handle",
@@ -229,7 +261,7 @@ SPOKEN = [TranscriptionSegment("1", "hello", 10, 20, "en", final=True)]
             lambda server: server.send_signal(
                 room_update=rtc.RoomUpdate(room=models.Room(name="n"))
             ),
-            nothing,
+            room_updated,
             id="a room of the same metadata",
         ),
     ],

@@ -269,6 +269,7 @@ async def test_an_iterator_has_the_classes_that_are_asked_for() -> None:
             "participant_connected",
             "participant_active",
             "room_metadata_changed",
+            "room_updated",
             "connection_state_changed",
             "disconnected",
         ]

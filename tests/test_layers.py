@@ -12,7 +12,8 @@ from .support.imports import import_graph
 
 #: What is in the package, from the bottom to the top; `trio_rpc` is its public names.
 _LAYERS = (
-    ("errors", "participant"),
+    ("errors",),
+    ("participant",),
     ("concurrency", "data"),
     ("events", "protocol"),
     ("net", "tokens"),

@@ -18,6 +18,7 @@ The participants of a room call each other's methods:
 
 from .client.emitter import EventStream
 from .client.local_participant import LocalParticipant
+from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
 from .client.room import Room, RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
@@ -40,13 +41,17 @@ from .errors import (
 )
 from .events import ConnectionState, RoomEvent
 from .participant import (
+    ConnectionQuality,
     Participant,
     ParticipantKind,
+    ParticipantKindDetail,
     ParticipantPermissions,
     ParticipantState,
     RemoteParticipant,
 )
-from .rpc.methods import RpcHandler, RpcInvocationData
+from .rpc.interceptors import RpcCallInfo, RpcInterceptor
+from .rpc.invocation_data import CancelReason, RpcInvocationData
+from .rpc.methods import RpcHandler
 from .streams import (
     ByteStreamInfo,
     ByteStreamReader,
@@ -64,10 +69,13 @@ __all__ = [
     "ByteStreamInfo",
     "ByteStreamReader",
     "ByteStreamWriter",
+    "CancelReason",
     "ConnectError",
+    "ConnectionQuality",
     "ConnectionState",
     "DataPacket",
     "DataPacketKind",
+    "DataStreamOptions",
     "DisconnectReason",
     "DisconnectedError",
     "EventStream",
@@ -76,6 +84,7 @@ __all__ = [
     "LocalParticipant",
     "Participant",
     "ParticipantKind",
+    "ParticipantKindDetail",
     "ParticipantPermissions",
     "ParticipantState",
     "PublishDTMFError",
@@ -88,9 +97,12 @@ __all__ = [
     "Room",
     "RoomError",
     "RoomEvent",
+    "RoomOptions",
     "RoomStatistics",
+    "RpcCallInfo",
     "RpcError",
     "RpcHandler",
+    "RpcInterceptor",
     "RpcInvocationData",
     "SignalRequestError",
     "SipDTMF",

@@ -96,6 +96,7 @@ class RpcError(RoomError):
         self._code = code
         self._message = message
         self._data = data
+        self._acknowledged = False
 
     @property
     def code(self) -> int:
@@ -111,6 +112,11 @@ class RpcError(RoomError):
     def data(self) -> str | None:
         """Further data, or None."""
         return self._data
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the callee had acknowledged the call that failed: a handler may have run."""
+        return self._acknowledged
 
     def __str__(self) -> str:
         text = f"{int(self._code)} {self._message}"

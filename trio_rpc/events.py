@@ -15,15 +15,22 @@ from attrs import field, frozen
 
 from .data import DataPacket, SipDTMF, TranscriptionSegment
 from .errors import DisconnectReason
-from .participant import Participant, ParticipantPermissions, RemoteParticipant
+from .participant import (
+    ConnectionQuality,
+    Participant,
+    ParticipantPermissions,
+    RemoteParticipant,
+)
 
 __all__ = [
     "Connected",
+    "ConnectionQualityChanged",
     "ConnectionState",
     "ConnectionStateChanged",
     "DataReceived",
     "Disconnected",
     "EventName",
+    "Moved",
     "ParticipantActive",
     "ParticipantAttributesChanged",
     "ParticipantConnected",
@@ -35,6 +42,7 @@ __all__ = [
     "Reconnecting",
     "RoomEvent",
     "RoomMetadataChanged",
+    "RoomUpdated",
     "SipDTMFReceived",
     "TokenRefreshed",
     "TranscriptionReceived",
@@ -108,6 +116,16 @@ class ConnectionStateChanged(RoomEvent):
 
 
 @frozen
+class RoomUpdated(RoomEvent):
+    """The server described the room anew: its metadata, or its number of participants."""
+
+
+@frozen
+class Moved(RoomEvent):
+    """The server has moved us to another room, whose participants are the remote ones now."""
+
+
+@frozen
 class RoomMetadataChanged(RoomEvent):
     """The metadata of the room changed."""
 
@@ -174,6 +192,14 @@ class ParticipantPermissionsChanged(RoomEvent):
 
 
 @frozen
+class ConnectionQualityChanged(RoomEvent):
+    """The quality of a participant's connection changed; it may be ours."""
+
+    participant: Participant
+    quality: ConnectionQuality
+
+
+@frozen
 class DataReceived(RoomEvent):
     """Data was received."""
 
@@ -203,6 +229,8 @@ EventName = Literal[
     "token_refreshed",
     "disconnected",
     "connection_state_changed",
+    "room_updated",
+    "moved",
     "room_metadata_changed",
     "participant_connected",
     "participant_active",
@@ -211,6 +239,7 @@ EventName = Literal[
     "participant_name_changed",
     "participant_attributes_changed",
     "participant_permissions_changed",
+    "connection_quality_changed",
     "data_received",
     "sip_dtmf_received",
     "transcription_received",

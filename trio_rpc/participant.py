@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from attrs import frozen
 from livekit.protocol import models
+
+from .errors import DisconnectReason
 
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
@@ -31,6 +34,32 @@ class ParticipantKind(IntEnum):
     def _missing_(cls, value: object) -> ParticipantKind:  # noqa: ARG003
         # A newer server may know kinds that we don't.
         return cls.STANDARD
+
+
+class ParticipantKindDetail(IntEnum):
+    """A detail about the kind of a participant."""
+
+    CLOUD_AGENT = 0
+    FORWARDED = 1
+    CONNECTOR_WHATSAPP = 2
+    CONNECTOR_TWILIO = 3
+    BRIDGE_RTSP = 4
+    SIMULATION = 5
+
+
+class ConnectionQuality(IntEnum):
+    """The quality of a participant's connection, as its server judges it."""
+
+    QUALITY_UNKNOWN = -1
+    QUALITY_POOR = 0
+    QUALITY_GOOD = 1
+    QUALITY_EXCELLENT = 2
+    QUALITY_LOST = 3
+
+    @classmethod
+    def _missing_(cls, value: object) -> ConnectionQuality:  # noqa: ARG003
+        # A newer server may know qualities that we don't.
+        return cls.QUALITY_UNKNOWN
 
 
 class ParticipantState(IntEnum):
@@ -105,6 +134,7 @@ class Participant:
 
     def __init__(self, info: models.ParticipantInfo) -> None:
         self.identity: Final = info.identity
+        self._connection_quality = ConnectionQuality.QUALITY_UNKNOWN
         self._take(info)
 
     def _take(self, info: models.ParticipantInfo) -> None:
@@ -136,6 +166,30 @@ class Participant:
     def kind(self) -> ParticipantKind:
         """The kind of program that the participant is."""
         return ParticipantKind(self._info.kind)
+
+    @property
+    def kind_details(self) -> list[ParticipantKindDetail]:
+        """Further details about the kind; those that we don't know are left out. A copy."""
+        return [each for each in ParticipantKindDetail if int(each) in self._info.kind_details]
+
+    @property
+    def joined_at(self) -> datetime | None:
+        """The time at which the participant joined, in UTC; None where the server did not say."""
+        info = self._info
+        milliseconds = info.joined_at_ms or info.joined_at * 1000
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+    @property
+    def connection_quality(self) -> ConnectionQuality:
+        """The quality of its connection, as the server reported it last."""
+        return self._connection_quality
+
+    @property
+    def disconnect_reason(self) -> DisconnectReason | None:
+        """The reason why the participant is not in the room any more; None while it is."""
+        if self.state is not ParticipantState.DISCONNECTED:
+            return None
+        return DisconnectReason(self._info.disconnect_reason)
 
     @property
     def state(self) -> ParticipantState:
@@ -170,7 +224,7 @@ class PerformRpc(Protocol):
         destination_identity: str,
         method: str,
         payload: str,
-        response_timeout: float,
+        response_timeout: float | None,
     ) -> str: ...
 
 
@@ -182,7 +236,7 @@ class RemoteParticipant(Participant):
         self._perform_rpc = perform_rpc
 
     async def perform_rpc(
-        self, method: str, payload: str, *, response_timeout: float = DEFAULT_RESPONSE_TIMEOUT
+        self, method: str, payload: str, *, response_timeout: float | None = None
     ) -> str:
         """Call a method of this participant and wait for its answer.
 
@@ -192,7 +246,7 @@ class RemoteParticipant(Participant):
         Args:
             method: The name of the method, 1 to 64 UTF-8 bytes.
             payload: The argument, in whichever format both sides use.
-            response_timeout: Seconds that the whole call may take.
+            response_timeout: Seconds that the whole call may take; 10 unless given.
 
         Returns:
             What the handler returned.

@@ -16,7 +16,7 @@ from ..support.scripted_server import participant_info
 
 
 async def never_call(
-    *, destination_identity: str, method: str, payload: str, response_timeout: float
+    *, destination_identity: str, method: str, payload: str, response_timeout: float | None
 ) -> str:
     raise AssertionError("nobody is called")
 

@@ -129,7 +129,11 @@ async def test_a_handler_is_given_the_request() -> None:
     await exchange(handler, payload="naïve ☕", timeout_ms=1_234)
     assert given == [
         RpcInvocationData(
-            request_id="1", caller_identity="bob", payload="naïve ☕", response_timeout=1.234
+            request_id="1",
+            caller_identity="bob",
+            payload="naïve ☕",
+            response_timeout=1.234,
+            method="greet",
         )
     ]
 

@@ -25,7 +25,7 @@ import trio
 from ..client.room import Room
 from ..errors import RpcError
 from ..protocol.limits import utf8_length
-from ..rpc.methods import RpcInvocationData
+from ..rpc.invocation_data import RpcInvocationData
 from .exits import UsageError
 from .joining import Destination, add_room_options, destination_of, joined_until_signal
 from .options import add_command

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, overload
 
 from livekit.protocol import models
@@ -15,39 +14,30 @@ from ..errors import (
     PublishTranscriptionError,
     RpcError,
     SignalRequestError,
-    StreamError,
 )
 from ..links import LinkClosedError
-from ..participant import DEFAULT_RESPONSE_TIMEOUT, Participant
+from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..protocol import packets
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
-from ..protocol.stream_info import BYTES_MIME_TYPE
 from ..rpc.call_arguments import check_call
+from ..rpc.interceptors import RpcCallInfo, RpcInterceptor, chain_outgoing
 from ..rpc.methods import H, MethodRegistry
-from ..streams import (
-    ByteStreamInfo,
-    ByteStreamWriter,
-    StreamOpening,
-    TextStreamInfo,
-    TextStreamWriter,
-)
-from ..streams.outgoing import OnProgress, OutgoingStreams
 from .outbound import Outbound
+from .stream_sender import StreamSender, identities
 
 #: The digits on the keys of a telephone.
 _DTMF_DIGITS: Final = "0123456789*#ABCD"
 
 
-class LocalParticipant(Participant):
+class LocalParticipant(StreamSender):
     """Ourselves in a room; see `Room.local_participant`."""
 
     def __init__(
         self, info: models.ParticipantInfo, registry: MethodRegistry, outbound: Outbound
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, outbound)
         self._registry = registry
-        self._outbound = outbound
 
     # Calls
 
@@ -57,8 +47,11 @@ class LocalParticipant(Participant):
         destination_identity: str,
         method: str,
         payload: str,
-        response_timeout: float = DEFAULT_RESPONSE_TIMEOUT,
+        response_timeout: float | None = None,
+        max_round_trip_latency: float | None = None,
         wait_for_ready: bool = True,
+        request_id: str | None = None,
+        accepts: Sequence[str] = (),
     ) -> str:
         """Call a method of another participant and wait for its response.
 
@@ -71,10 +64,15 @@ class LocalParticipant(Participant):
             payload: The argument, in any format that both sides use: at most 15,360 UTF-8 bytes,
                 or `Room(max_payload_bytes=…)` if the callee speaks RPC v2.
             response_timeout: Seconds that the whole call may take: sending, network, handler and
-                response. The handler gets a little less.
+                response; 10 unless given. The handler gets a little less.
+            max_round_trip_latency: Seconds in which the callee must acknowledge the call; unless
+                given, those of `Room`.
             wait_for_ready: Whether to wait, while the connection is lost, until it is restored, and
                 after a restart of the server, until the callee is back; the waiting counts against
                 `response_timeout`. Otherwise the call fails with 1505 or 1401.
+            request_id: The id of the call, which no other call may have; a random one unless given.
+            accepts: The kinds of streams that we accept besides the response (T8, T9), which a
+                callee that speaks RPC v2 is told.
 
         Returns:
             The result of the handler.
@@ -87,8 +85,35 @@ class LocalParticipant(Participant):
 
         Source: LiveKit's documentation of remote method calls; rules C1 to C14.
         """
+        options = wait_for_ready, request_id, " ".join(accepts) if accepts else ""
+        if not self._registry.interceptors:
+            call = destination_identity, method, payload, response_timeout, max_round_trip_latency
+            return await self._perform(*call, *options)
+
+        async def perform(call: RpcCallInfo) -> str:
+            return await self._perform(*_arguments(call), *options)
+
+        return await chain_outgoing(self._registry.interceptors, perform)(
+            RpcCallInfo(
+                destination_identity, method, payload, response_timeout, max_round_trip_latency
+            )
+        )
+
+    async def _perform(
+        self,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float | None,
+        max_round_trip_latency: float | None,
+        wait_for_ready: bool,
+        request_id: str | None,
+        accepts: str,
+    ) -> str:
         outbound = self._outbound
-        check_call(method, payload, response_timeout)
+        if response_timeout is None:
+            response_timeout = DEFAULT_RESPONSE_TIMEOUT
+        check_call(method, payload, response_timeout, max_round_trip_latency)
         if (gone := outbound.disconnection) is not None:
             await outbound.checkpoint()
             code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
@@ -112,8 +137,23 @@ class LocalParticipant(Participant):
                 f"no participant {destination_identity!r} is in room {outbound.room_name!r}",
             )
         return await outbound.calls.perform(
-            callee, method, payload, response_timeout, wait_for_ready=wait_for_ready
+            callee,
+            method,
+            payload,
+            response_timeout,
+            wait_for_ready=wait_for_ready,
+            max_round_trip_latency=max_round_trip_latency,
+            request_id=request_id,
+            accepts=accepts,
         )
+
+    def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Add an interceptor; see `Room.add_rpc_interceptor`."""
+        self._registry.add_interceptor(interceptor)
+
+    def remove_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Remove an interceptor; see `Room.remove_rpc_interceptor`."""
+        self._registry.remove_interceptor(interceptor)
 
     @overload
     def register_rpc_method(self, method_name: str, handler: H) -> H: ...
@@ -140,7 +180,7 @@ class LocalParticipant(Participant):
         payload: bytes | str,
         *,
         reliable: bool = True,
-        destination_identities: Sequence[str] = (),
+        destination_identities: Sequence[str] | None = None,
         topic: str = "",
     ) -> None:
         """Send data to others, without a response.
@@ -157,7 +197,7 @@ class LocalParticipant(Participant):
                 any more.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
-        destinations = _identities(destination_identities)
+        destinations = identities(destination_identities)
         packet = packets.user_data(data, reliable=reliable, destinations=destinations, topic=topic)
         await self._publish(packet, PublishDataError)
 
@@ -184,156 +224,6 @@ class LocalParticipant(Participant):
                 room any more.
         """
         await self._publish(packets.transcription(transcription), PublishTranscriptionError)
-
-    # Data streams
-
-    async def send_text(
-        self,
-        text: str,
-        *,
-        destination_identities: Sequence[str] = (),
-        topic: str = "",
-        attributes: Mapping[str, str] | None = None,
-        reply_to_id: str = "",
-    ) -> TextStreamInfo:
-        """Send a text of any size.
-
-        Args:
-            text: The text.
-            destination_identities: The receivers; empty for everybody in the room.
-            topic: The topic, by which receivers have handlers.
-            attributes: Texts that go with the text, by key.
-            reply_to_id: The id of the stream that this text replies to.
-
-        Raises:
-            StreamError: we may not send data, or we are not in the room any more.
-        """
-        streams = await self._streams()
-        return await streams.send_text(
-            text,
-            destinations=_identities(destination_identities),
-            topic=topic,
-            attributes=attributes or {},
-            reply_to_stream_id=reply_to_id,
-        )
-
-    def stream_text(
-        self,
-        *,
-        destination_identities: Sequence[str] = (),
-        topic: str = "",
-        attributes: Mapping[str, str] | None = None,
-        reply_to_id: str = "",
-        total_size: int | None = None,
-    ) -> StreamOpening[TextStreamWriter]:
-        """Open a text stream, to be written piece by piece; otherwise as `send_text`.
-
-            async with local_participant.stream_text(topic="story") as writer:
-                await writer.write("Once upon a time, ")
-
-        Args:
-            total_size: The UTF-8 bytes of the whole text, if known.
-
-        Returns:
-            An object for `async with` or `await`; see `StreamOpening`.
-        """
-        info = TextStreamInfo(
-            topic=topic,
-            size=total_size,
-            attributes=dict(attributes or {}),
-            reply_to_stream_id=reply_to_id,
-        )
-        destinations = _identities(destination_identities)
-
-        async def open_stream() -> TextStreamWriter:
-            streams = await self._streams()
-            return await streams.stream_text(info, destinations)
-
-        return StreamOpening(open_stream)
-
-    async def send_file(
-        self,
-        file_path: str | os.PathLike[str],
-        *,
-        destination_identities: Sequence[str] = (),
-        topic: str = "",
-        attributes: Mapping[str, str] | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> ByteStreamInfo:
-        """Send a file of any size, a piece at a time.
-
-        Args:
-            file_path: The path of the file.
-            destination_identities: The receivers; empty for everybody in the room.
-            topic: The topic, by which receivers have handlers.
-            attributes: Texts that go with the file, by key.
-            on_progress: Called with the bytes sent so far and the size of the file.
-
-        Raises:
-            OSError: the file can't be read.
-            StreamError: we may not send data, we are not in the room any more, or the size of
-                the file changed meanwhile.
-        """
-        streams = await self._streams()
-        return await streams.send_file(
-            file_path,
-            destinations=_identities(destination_identities),
-            topic=topic,
-            attributes=attributes or {},
-            on_progress=on_progress,
-        )
-
-    def stream_bytes(
-        self,
-        name: str,
-        *,
-        destination_identities: Sequence[str] = (),
-        topic: str = "",
-        attributes: Mapping[str, str] | None = None,
-        mime_type: str = BYTES_MIME_TYPE,
-        total_size: int | None = None,
-    ) -> StreamOpening[ByteStreamWriter]:
-        """Open a byte stream, to be written piece by piece.
-
-            async with local_participant.stream_bytes("weights.bin", topic="weights") as writer:
-                await writer.write(bytes([12, 15]))
-
-        Args:
-            name: The name of the file, or another name.
-            destination_identities: The receivers; empty for everybody in the room.
-            topic: The topic, by which receivers have handlers.
-            attributes: Texts that go with the content, by key.
-            mime_type: The MIME type of the content.
-            total_size: The bytes of the whole content, if known.
-
-        Returns:
-            An object for `async with` or `await`; see `StreamOpening`.
-
-        Raises:
-            StreamError: we may not send data, or we are not in the room any more.
-        """
-        info = ByteStreamInfo(
-            name=name,
-            mime_type=mime_type,
-            topic=topic,
-            size=total_size,
-            attributes=dict(attributes or {}),
-        )
-        destinations = _identities(destination_identities)
-
-        async def open_stream() -> ByteStreamWriter:
-            streams = await self._streams()
-            return await streams.stream_bytes(info, destinations)
-
-        return StreamOpening(open_stream)
-
-    async def _streams(self) -> OutgoingStreams:
-        if (gone := self._outbound.disconnection) is not None:
-            await self._outbound.checkpoint()
-            raise StreamError(f"not sent: {gone}") from gone
-        if denied_reason := self.permissions.publish_denied_reason(self.identity):
-            raise StreamError(denied_reason)
-        return self._outbound.streams
 
     # Our description for others
 
@@ -390,7 +280,11 @@ class LocalParticipant(Participant):
             raise failure(f"not sent: {error}") from None
 
 
-def _identities(identities: Sequence[str]) -> Sequence[str]:
-    if isinstance(identities, str):
-        raise TypeError("destination_identities is a sequence of identities, not one of them")
-    return identities
+def _arguments(call: RpcCallInfo) -> tuple[str, str, str, float | None, float | None]:
+    return (
+        call.destination_identity,
+        call.method,
+        call.payload,
+        call.response_timeout,
+        call.max_round_trip_latency,
+    )

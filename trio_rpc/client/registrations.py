@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..events import EventName, RoomEvent
+from ..rpc.interceptors import RpcInterceptor
 from ..rpc.methods import H, MethodRegistry
 from .emitter import DEFAULT_MAX_BUFFERED_EVENTS, C, Callback, Emitter, EventStream
 from .stream_handlers import B, StreamHandlers, T
@@ -64,6 +65,22 @@ class Registrations:
             KeyError: there is no such method.
         """
         self._registry.unregister(method)
+
+    @property
+    def rpc_methods(self) -> list[str]:
+        """The names of all methods, in the order of their registration."""
+        return self._registry.names()
+
+    def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Have an interceptor around all calls that we make, and all that we answer, from now on.
+
+        Those that were added before are outside of it. Adding one again has no effect.
+        """
+        self._registry.add_interceptor(interceptor)
+
+    def remove_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Remove an interceptor; calls in flight keep it. Not an error if it is not there."""
+        self._registry.remove_interceptor(interceptor)
 
     # Data streams
 

@@ -6,12 +6,13 @@ import math
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from attrs import field, frozen
-from livekit.protocol import rtc
+from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..errors import ConnectError, DisconnectedError, DisconnectReason
@@ -36,6 +37,7 @@ from .callbacks import Callbacks
 from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
+from .options import RoomOptions
 from .reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from .registrations import Registrations
 from .scenarios import Scenario, simulate
@@ -68,6 +70,8 @@ class Room(Registrations):
     """A room of participants that call each other's methods.
 
     Args:
+        loop: Accepted, as in LiveKit's SDK, and without effect: a room belongs to the event loop
+            in which it is joined.
         max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
         max_concurrent_handlers: The most invocations of our methods that run at the same time;
             further requests wait, while their time runs (A13).
@@ -90,6 +94,7 @@ class Room(Registrations):
 
     def __init__(
         self,
+        loop: object = None,  # noqa: ARG002
         *,
         max_round_trip_latency: float = DEFAULT_MAX_ROUND_TRIP_LATENCY,
         max_concurrent_handlers: int = DEFAULT_MAX_CONCURRENT_HANDLERS,
@@ -130,9 +135,10 @@ class Room(Registrations):
         self,
         url: str | Connector,
         token: TokenSource,
+        options: RoomOptions | None = None,
         *,
         ssl_context: ssl.SSLContext | None = None,
-        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        connect_timeout: float | None = None,
         reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
         on_disconnect: OnDisconnect = "raise",
     ) -> AsyncGenerator[Room]:
@@ -158,9 +164,11 @@ class Room(Registrations):
             token: The access token, which names the room and our identity; for further connections,
                 the last one that the server has sent takes its place. Or an async function that
                 returns one, which is called before each connection.
+            options: The options of LiveKit's SDK, of which those for media have no effect.
             ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the
                 system's.
-            connect_timeout: Seconds that joining may take, and each attempt to reconnect.
+            connect_timeout: Seconds that joining may take, and each attempt to reconnect; 10 unless
+                given here or in `options`.
             reconnect: The policy for opening a lost connection again; None for never.
             on_disconnect: The effect of losing the room on the block: `"raise"` or `"continue"`.
                 `disconnect` in the block, and the end of the block, are no loss.
@@ -169,8 +177,14 @@ class Room(Registrations):
             ConnectError: no server answered, or it refused; the text says why.
             DisconnectedError: the room was lost.
             RuntimeError: the room is joined already.
-            ValueError: `on_disconnect` is neither of the two.
+            ValueError: `on_disconnect` is neither of the two, or `options` ask for encryption.
         """
+        options = options or RoomOptions()
+        if connect_timeout is None:
+            connect_timeout = options.connect_timeout
+        if connect_timeout is None:
+            connect_timeout = DEFAULT_CONNECT_TIMEOUT
+        limits = options.apply(self._limits)
         guard = LossGuard(concurrency.current(), on_disconnect)
         if self._connecting:
             raise RuntimeError("this Room is joined already: use another Room object")
@@ -187,7 +201,7 @@ class Room(Registrations):
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
                     dialer = Dialer(connector, token, connect_timeout, reconnect)
-                    async with self._run_session(link, join, early_frames, guard, dialer):
+                    async with self._run_session(link, join, early_frames, guard, dialer, limits):
                         yield self
             if scope.cancelled_caught:
                 raise ConnectError(f"the room was not joined within {connect_timeout:g} s")
@@ -202,9 +216,10 @@ class Room(Registrations):
         early_frames: list[Frame],
         guard: LossGuard,
         dialer: Dialer,
+        limits: SessionLimits,
     ) -> AsyncGenerator[None]:
         backend = concurrency.current()
-        budget = Budget(self._limits.max_peer_bytes, self._limits.max_peers_bytes)
+        budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
         async with concurrency.open_service_nursery() as nursery:
             callbacks = Callbacks(nursery, budget)
             session = self._session = Session(
@@ -217,7 +232,7 @@ class Room(Registrations):
                 callbacks.call,
                 stream_handlers=self._stream_handlers,
                 sequences=self._sequences,
-                limits=self._limits,
+                limits=limits,
                 budget=budget,
                 resumes=dialer.policy is not None,
             )
@@ -246,10 +261,16 @@ class Room(Registrations):
             case _:
                 emit(event)
 
-    async def disconnect(self) -> None:
-        """Leave the room before the block of `connect` ends; leaving twice is not an error."""
+    async def disconnect(
+        self, *, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED
+    ) -> None:
+        """Leave the room before the block of `connect` ends; leaving twice is not an error.
+
+        Args:
+            reason: The reason for the server and for the event `disconnected`.
+        """
         if self._session is not None:
-            self._session.leave()
+            self._session.leave(reason)
             await self._session.wait_closed()
 
     async def simulate_scenario(self, scenario: Scenario) -> None:
@@ -305,6 +326,28 @@ class Room(Registrations):
     def metadata(self) -> str:
         """Text that belongs to the room, set by the server."""
         return self._session.room.metadata if self._session else ""
+
+    @property
+    def num_participants(self) -> int:
+        """The number of participants, as the server counts them, now and then; 0 before joining."""
+        return self._session.room.num_participants if self._session else 0
+
+    @property
+    def creation_time(self) -> datetime:
+        """The time at which the room was created, in UTC; that of the Unix epoch before joining."""
+        room = self._session.room if self._session else models.Room()
+        milliseconds = room.creation_time_ms or room.creation_time * 1000
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+    @property
+    def departure_timeout(self) -> float:
+        """Seconds for which the room remains after its last participant; 0 before joining."""
+        return float(self._session.room.departure_timeout) if self._session else 0.0
+
+    @property
+    def empty_timeout(self) -> float:
+        """Seconds for which the room waits for its first participant; 0 before joining."""
+        return float(self._session.room.empty_timeout) if self._session else 0.0
 
     @property
     def connection_state(self) -> ConnectionState:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from ..events import (
+    ConnectionQualityChanged,
     ParticipantActive,
     ParticipantAttributesChanged,
     ParticipantConnected,
@@ -19,7 +20,7 @@ from ..events import (
     ParticipantPermissionsChanged,
     RoomEvent,
 )
-from ..participant import Participant, PerformRpc, RemoteParticipant
+from ..participant import ConnectionQuality, Participant, PerformRpc, RemoteParticipant
 
 
 class Roster:
@@ -70,7 +71,7 @@ class Roster:
         if info.state == models.ParticipantInfo.DISCONNECTED:
             # The end of an earlier session says nothing about the present one.
             if known is not None and known.sid == info.sid:
-                yield from self._remove(known)
+                yield from self._remove(known, info.disconnect_reason)
             return
         if known is not None and known.sid != info.sid:
             self.is_replacing = True
@@ -112,12 +113,27 @@ class Roster:
         if participant.is_active:
             yield ParticipantActive(participant)
 
-    def _remove(self, participant: RemoteParticipant) -> Iterator[RoomEvent]:
+    def set_qualities(self, updates: Sequence[rtc.ConnectionQualityInfo]) -> Iterator[RoomEvent]:
+        """Yield the changes in the quality of participants' connections, each once it is made."""
+        by_sid = {each.sid: each for each in (self.local, *self.remote.values())}
+        for update in updates:
+            participant = by_sid.get(update.participant_sid)
+            quality = ConnectionQuality(update.quality)
+            if participant is not None and participant.connection_quality is not quality:
+                participant._connection_quality = quality
+                yield ConnectionQualityChanged(participant, quality)
+
+    def _remove(
+        self,
+        participant: RemoteParticipant,
+        reason: models.DisconnectReason = models.DisconnectReason.UNKNOWN_REASON,
+    ) -> Iterator[RoomEvent]:
         del self.remote[participant.identity]
         # As it was: an update about a participant that has left need not repeat its description.
         last = models.ParticipantInfo()
         last.CopyFrom(participant._info)
         last.state = models.ParticipantInfo.DISCONNECTED
+        last.disconnect_reason = reason
         participant._take(last)
         yield ParticipantDisconnected(participant)
 

@@ -55,10 +55,12 @@ from ..events import (
     ConnectionState,
     ConnectionStateChanged,
     Disconnected,
+    Moved,
     Reconnected,
     Reconnecting,
     RoomEvent,
     RoomMetadataChanged,
+    RoomUpdated,
     TokenRefreshed,
 )
 from ..links import Channel, Link, LinkClosedError, LinkFullError
@@ -172,6 +174,7 @@ class Session:
         self._sequences = sequences
         # The end
         self._nursery: Nursery
+        self._has_left = False
         self._leaving = backend.event()
         self._closed = backend.event()
 
@@ -192,7 +195,7 @@ class Session:
                 self._nursery.cancel_scope.cancel()
         finally:
             self.leave()
-            if self.disconnect_reason is DisconnectReason.CLIENT_INITIATED:
+            if self._has_left:
                 # After the final responses of our handlers: the server ignores anything later.
                 self._send_leave()
             try:
@@ -206,10 +209,14 @@ class Session:
         disconnection = self.outbound.disconnection
         return None if disconnection is None else disconnection.reason
 
-    def leave(self) -> None:
-        """Leave the room, if we are still in it."""
+    def leave(self, reason: DisconnectReason = DisconnectReason.CLIENT_INITIATED) -> None:
+        """Leave the room, if we are still in it.
+
+        Args:
+            reason: LiveKit's name of the reason.
+        """
         if self.outbound.disconnection is None:
-            reason = DisconnectReason.CLIENT_INITIATED
+            self._has_left = True
             self._end(DisconnectedError(reason, "we left the room"))
 
     @property
@@ -329,6 +336,14 @@ class Session:
         old, self.room = self.room, room
         if old.metadata != room.metadata:
             self._emit(RoomMetadataChanged(old.metadata, room.metadata))
+        self._emit(RoomUpdated())
+
+    def _on_moved(self, move: rtc.RoomMovedResponse) -> None:
+        """Go on in another room, to which the server has moved us."""
+        self.refreshed_token = move.token or self.refreshed_token
+        self._on_room(move.room)
+        self.roster_changes.apply(self.roster.rejoin(move.participant, move.other_participants))
+        self._emit(Moved())
 
     def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
         """Reconcile the roster with the current participants, after a resume."""
@@ -342,7 +357,8 @@ class Session:
         await self._closed.wait()
 
     def _send_leave(self) -> None:
-        request = rtc.LeaveRequest(reason=DisconnectReason.CLIENT_INITIATED.name)
+        assert self.disconnect_reason is not None
+        request = rtc.LeaveRequest(reason=self.disconnect_reason.name)
         try:
             self.outbound.packet_sender.send_signal(rtc.SignalRequest(leave=request))
         except (LinkFullError, LinkClosedError) as error:
@@ -380,6 +396,11 @@ class Session:
                 self.outbound.server_requests.on_response(response.request_response)
             case "room_update":
                 self._on_room(response.room_update.room)
+            case "room_moved":
+                self._on_moved(response.room_moved)
+            case "connection_quality":
+                updates = response.connection_quality.updates
+                self.roster_changes.apply(self.roster.set_qualities(updates))
             case kind:
                 logger.debug("ignored signalling of kind %s", kind)
 

@@ -35,6 +35,8 @@ _TIMEOUT: Final = "lk.rpc_request_response_timeout_ms"
 _VERSION: Final = "lk.rpc_request_version"
 #: The SID of the callee's session that a repeated request was sent to first (L8); ours alone.
 _AGAIN: Final = "trio_rpc.again"
+#: The kinds of streams that a caller accepts besides the response (T8, T9); ours alone.
+_ACCEPTS: Final = "trio_rpc.accepts"
 
 
 def rpc_request(
@@ -103,23 +105,31 @@ class StreamRequest:
     version: int
 
 
-def request_info(request_id: str, method: str, timeout_ms: int, size: int) -> TextStreamInfo:
+def request_info(
+    request_id: str, method: str, timeout_ms: int, size: int, accepts: str = ""
+) -> TextStreamInfo:
     """Return the info of a request stream of `size` bytes; its id is the request's too."""
+    attributes = {
+        _ID: request_id,
+        _METHOD: method,
+        _TIMEOUT: str(timeout_ms),
+        _VERSION: _VERSION_TEXT,
+    }
+    if accepts:
+        attributes[_ACCEPTS] = accepts
     return TextStreamInfo(
-        stream_id=request_id,
-        topic=REQUEST_TOPIC,
-        size=size,
-        attributes={
-            _ID: request_id,
-            _METHOD: method,
-            _TIMEOUT: str(timeout_ms),
-            _VERSION: _VERSION_TEXT,
-        },
+        stream_id=request_id, topic=REQUEST_TOPIC, size=size, attributes=attributes
     )
 
 
 def repeat_info(
-    stream_id: str, request_id: str, method: str, timeout_ms: int, size: int, first_sid: str
+    stream_id: str,
+    request_id: str,
+    method: str,
+    timeout_ms: int,
+    size: int,
+    first_sid: str,
+    accepts: str = "",
 ) -> TextStreamInfo:
     """Return the info of the stream of a request that is sent again (L8).
 
@@ -127,7 +137,7 @@ def repeat_info(
         stream_id: Another id than that of any earlier stream, which may not have ended.
         first_sid: The SID of the callee's session that the request was sent to first.
     """
-    info = request_info(request_id, method, timeout_ms, size)
+    info = request_info(request_id, method, timeout_ms, size, accepts)
     attributes = {**info.attributes, _AGAIN: first_sid}
     return evolve(info, stream_id=stream_id, attributes=attributes)
 
@@ -135,6 +145,11 @@ def repeat_info(
 def first_sid_of(attributes: Mapping[str, str]) -> str:
     """Return the SID that a repeated request was sent to first; `""` if it is no repeat."""
     return attributes.get(_AGAIN, "")
+
+
+def accepted_kinds(attributes: Mapping[str, str]) -> str:
+    """Return the kinds of streams that a caller accepts besides the response, or `""`."""
+    return attributes.get(_ACCEPTS, "")
 
 
 def set_timeout(header: models.DataStream.Header, timeout_ms: int) -> None:

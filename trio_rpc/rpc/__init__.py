@@ -5,5 +5,6 @@
   its states. `repeats`, `returning`: calls that are sent again, and callees that are expected back.
 * `invocations`: the callee's half. `requests`, `replies`: what it receives, and what it answers.
   `repeated_requests`: those that are sent again. `methods`: handlers and calling them.
+  `invocation_data`: their argument. `interceptors`: code around calls and invocations.
   `handler_slots`, `waiting_requests`, `deadlines`: the requests that wait.
 """

@@ -8,12 +8,17 @@ from ..errors import RpcError
 from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
 
 
-def check_call(method: object, payload: object, response_timeout: float) -> None:
+def check_call(
+    method: object,
+    payload: object,
+    response_timeout: float,
+    max_round_trip_latency: float | None = None,
+) -> None:
     """Validate the arguments of a call (rule C11).
 
     Raises:
         TypeError: `method` or `payload` is not a `str`.
-        ValueError: the method's name is empty or too long, the timeout not positive, or the payload
+        ValueError: the method's name is empty or too long, a timeout not positive, or the payload
             not Unicode.
     """
     if not isinstance(method, str):
@@ -29,6 +34,10 @@ def check_call(method: object, payload: object, response_timeout: float) -> None
         )
     if math.isnan(response_timeout) or response_timeout <= 0:
         raise ValueError(f"response_timeout is a number of seconds above 0, not {response_timeout}")
+    if max_round_trip_latency is not None and not max_round_trip_latency > 0:
+        raise ValueError(
+            f"max_round_trip_latency is a number of seconds above 0, not {max_round_trip_latency}"
+        )
     utf8_length(payload)
 
 

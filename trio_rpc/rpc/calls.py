@@ -102,6 +102,9 @@ class Calls:
         response_timeout: float,
         *,
         wait_for_ready: bool = True,
+        max_round_trip_latency: float | None = None,
+        request_id: str | None = None,
+        accepts: str = "",
     ) -> str:
         """Send a request and wait for its response.
 
@@ -109,6 +112,11 @@ class Calls:
 
         Args:
             wait_for_ready: Whether to wait while the connection is lost, in place of raising 1505.
+
+            max_round_trip_latency: Seconds in which the callee must acknowledge it, if not the
+                room's (C2).
+            request_id: The id of the request; a random one unless given.
+            accepts: The kinds of streams that we accept besides the response (T8, T9).
 
         Raises:
             RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
@@ -119,14 +127,25 @@ class Calls:
         v2 = speaks_rpc_v2(callee)
         check_payload_size(payload, self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
         started = self._backend.current_time()
-        ack_by = started + self._limits.max_round_trip_latency
+        if max_round_trip_latency is None:
+            max_round_trip_latency = self._limits.max_round_trip_latency
+        ack_by = started + max_round_trip_latency
         respond_by = started + response_timeout
         # Inside a handler, or any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
         channel = self._backend.open_queue(1)
         call = PendingCall(
-            callee, method, make_uuid(), scope, respond_by, wait_until, *channel, payload=payload
+            callee,
+            method,
+            request_id or make_uuid(),
+            scope,
+            respond_by,
+            wait_until,
+            *channel,
+            payload=payload,
+            max_round_trip_latency=max_round_trip_latency,
+            accepts=accepts,
         )
         self._pending[call.request_id] = call
         outcome: Outcome | None = None
@@ -149,6 +168,7 @@ class Calls:
         if outcome is None:
             outcome = self._timed_out(call, response_timeout)
         if isinstance(outcome, RpcError):
+            outcome._acknowledged = call.was_acknowledged
             if outcome.__cause__ is not None:
                 # The session has ended. A cancellation comes first: it may have ended the session.
                 await self._backend.checkpoint_if_cancelled()
@@ -262,7 +282,7 @@ class Calls:
         if self._restored is not None or call.is_acknowledged or call.awaits_return:
             call.scope.deadline = call.respond_by
         else:
-            ack_by = self._backend.current_time() + self._limits.max_round_trip_latency
+            ack_by = self._backend.current_time() + call.max_round_trip_latency
             call.scope.deadline = min(ack_by, call.respond_by)
 
     def on_ack(self, sender: str, request_id: str) -> None:
@@ -362,8 +382,13 @@ class Calls:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        size = utf8_length(call.payload)
-        info = request_info(call.request_id, call.method, self._timeout_ms(call), size)
+        info = request_info(
+            call.request_id,
+            call.method,
+            self._timeout_ms(call),
+            utf8_length(call.payload),
+            call.accepts,
+        )
         to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
         await self._streams.send_whole(
             info, call.payload, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
@@ -374,7 +399,7 @@ class Calls:
         return wire_timeout_ms(remaining, self._packet_sender.round_trip)
 
     def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
-        latency = self._limits.max_round_trip_latency
+        latency = call.max_round_trip_latency
         method = call.method
         if call.awaits_return:
             return not_back(call)

@@ -48,7 +48,8 @@ from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
 from .handler_slots import HandlerSlots, TooManyWaitingError
-from .methods import MethodRegistry, RpcInvocationData, call_handler
+from .invocation_data import RpcInvocationData
+from .methods import MethodRegistry, call_handler
 from .repeated_requests import RepeatedRequests
 from .replies import Replies
 from .requests import (
@@ -227,6 +228,8 @@ class Invocations:
         """Answer 1503 to requests that have no task yet: the session ends (A12)."""
         for request in tuple(self._waiting):
             self._answer_waiting(request, LEFT)
+        for request in self._unanswered.values():
+            request.has_left = True
 
     # From a request to its task
 
@@ -392,7 +395,15 @@ class Invocations:
                     RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
                 )
         seconds = request.timeout_ms / 1000
-        data = RpcInvocationData(request.id, request.caller, payload, seconds)
+        data = RpcInvocationData(
+            request.id,
+            request.caller,
+            payload,
+            seconds,
+            request.method,
+            tuple(request.accepts.split()),
+        )
+        data._reason = request.cancel_reason
         max_bytes = MAX_PAYLOAD_BYTES
         if request.transport == STREAM_RPC_VERSION:
             max_bytes = self._limits.max_payload_bytes

@@ -14,32 +14,16 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..concurrency import Backend, CapacityLimiter, failure_in
 from ..errors import RpcError
 from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
 from ..protocol.logs import peer_logger
+from .interceptors import RpcInterceptor, chain_incoming
+from .invocation_data import RpcInvocationData
 
 logger = peer_logger(__name__)
-
-
-@frozen
-class RpcInvocationData:
-    """The argument of a handler (rule A3).
-
-    Attributes:
-        request_id: The id of the call, unique among all calls.
-        caller_identity: The identity of the caller; the server vouches for it.
-        payload: The caller's payload: at most 15,360 UTF-8 bytes, or more in RPC v2
-            (`Room(max_payload_bytes=…)`).
-        response_timeout: Seconds that the handler has; it is cancelled when they are over.
-    """
-
-    request_id: str
-    caller_identity: str
-    payload: str
-    response_timeout: float
 
 
 RpcHandler = Callable[[RpcInvocationData], Awaitable[str | None] | str | None]
@@ -48,11 +32,16 @@ H = TypeVar("H", bound=RpcHandler)
 
 @frozen
 class Method:
-    """A method: a name and its handler."""
+    """A method: a name and its handler.
+
+    Attributes:
+        interceptors: The interceptors around the handler, at the time of the request.
+    """
 
     name: str
     handler: Callable[[RpcInvocationData], Any]
     is_async: bool
+    interceptors: tuple[RpcInterceptor, ...] = ()
 
 
 class MethodRegistry:
@@ -60,10 +49,28 @@ class MethodRegistry:
 
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
+        self.interceptors: tuple[RpcInterceptor, ...] = ()
 
     def get(self, name: str) -> Method | None:
-        """Return the method of that name, if there is one."""
-        return self._methods.get(name)
+        """Return the method of that name, if there is one, with the interceptors around it."""
+        method = self._methods.get(name)
+        if not self.interceptors:
+            return method
+        # Interceptors see requests for unknown methods as well.
+        return evolve(method or _unknown(name), interceptors=self.interceptors)
+
+    def names(self) -> list[str]:
+        """Return the names of all methods, in the order of their registration."""
+        return [*self._methods]
+
+    def add_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Add an interceptor, inside of those that there are, unless it is one of them."""
+        if not any(each is interceptor for each in self.interceptors):
+            self.interceptors += (interceptor,)
+
+    def remove_interceptor(self, interceptor: RpcInterceptor) -> None:
+        """Remove an interceptor, if it is there; calls in flight keep it."""
+        self.interceptors = tuple(each for each in self.interceptors if each is not interceptor)
 
     def register(self, name: str, handler: RpcHandler) -> None:
         """Register `handler` as the method `name` (rule A11).
@@ -113,6 +120,21 @@ class MethodRegistry:
         del self._methods[name]
 
 
+def _unknown(name: str) -> Method:
+    async def refuse(_: RpcInvocationData) -> str:
+        raise unsupported(name)
+
+    return Method(name, refuse, is_async=True)
+
+
+def unsupported(name: str) -> RpcError:
+    """Return the error of a request for a method that is not registered (A2)."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.UNSUPPORTED_METHOD,
+        f"no method {name[:MAX_METHOD_BYTES]!r} is registered",
+    )
+
+
 def _is_async(handler: Callable[..., Any]) -> bool:
     while isinstance(handler, functools.partial):
         handler = handler.func
@@ -138,18 +160,28 @@ async def call_handler(
         BaseException: only if it does not come from the handler, such as trio's `Cancelled`.
     """
     try:
-        if method.is_async:
+        if method.interceptors:
+            handle = functools.partial(_run, backend, threads, method)
+            result = await chain_incoming(method.interceptors, handle)(data)
+        elif method.is_async:
             result = await method.handler(data)
         else:
-            result = await _call_in_thread(backend, threads, method.handler, data)
-            if inspect.isawaitable(result):
-                result = await result
+            result = await _run(backend, threads, method, data)
         return _checked_result(method.name, result, max_bytes)
     except BaseException as error:
         failure = failure_in(error)
         if failure is None:
             raise
         return _error_of(method.name, failure)
+
+
+async def _run(
+    backend: Backend, threads: CapacityLimiter, method: Method, data: RpcInvocationData
+) -> Any:
+    if method.is_async:
+        return await method.handler(data)
+    result = await _call_in_thread(backend, threads, method.handler, data)
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _call_in_thread(

@@ -15,6 +15,7 @@ call that times out or is cancelled keeps its state, and is forgotten. A call th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import IntEnum, auto
 from typing import Final, TypeAlias
@@ -92,6 +93,9 @@ class PendingCall:
         awaits_return: It waits for its callee to rejoin (L9).
         response: Takes the response, if that comes as a stream.
         charged: The bytes that were charged to the callee for a response inline in a header.
+        max_round_trip_latency: Seconds in which it must be acknowledged (C2).
+        accepts: The kinds of streams that we accept besides the response (T8, T9).
+        was_acknowledged: An ack has come.
     """
 
     callee: Participant
@@ -108,6 +112,9 @@ class PendingCall:
     awaits_return: bool = False
     response: ResponseBody | None = None
     charged: int = 0
+    max_round_trip_latency: float = math.inf
+    accepts: str = ""
+    was_acknowledged: bool = False
     _state: CallState = CallState.SENDING
     _held_back: RpcError | None = None
 
@@ -141,6 +148,7 @@ class PendingCall:
 
     def on_ack(self) -> None:
         """Record an ack, unless it comes too late."""
+        self.was_acknowledged = True
         if (self.scope.cancel_called and not self.is_interrupted) or not self._change(
             CallEvent.ACK
         ):

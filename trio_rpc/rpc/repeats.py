@@ -158,6 +158,7 @@ class Repeats:
             self._timeout_ms(call),
             utf8_length(call.payload),
             call.first_sid,
+            call.accepts,
         )
         try:
             await self._streams.send_whole(

@@ -10,15 +10,16 @@ from livekit.protocol import models
 
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
-from ..protocol.limits import MAX_METHOD_BYTES
 from ..protocol.rpc_messages import (
     STREAM_RPC_VERSION,
+    accepted_kinds,
     first_sid_of,
     parse_request,
     request_id_of,
 )
 from ..streams.buffer import BufferContext, StreamBuffer
-from .methods import Method
+from .invocation_data import CancelReason
+from .methods import Method, unsupported
 
 #: The bytes charged for a request besides its payload, until it is answered.
 REQUEST_BYTES: Final = 2048
@@ -51,6 +52,9 @@ class Request:
         keeps_outcome: Its outcome is kept for its caller, which may ask again (L7).
         is_repeated: A repeat came since its response was sent last.
         acknowledged: The ack was sent when the request began to wait.
+        accepts: The kinds of streams that the caller accepts besides the response, with spaces
+            between them.
+        has_left: We are leaving the room.
     """
 
     caller: str
@@ -72,6 +76,16 @@ class Request:
     is_repeated: bool = field(init=False, default=False)
     keeps_outcome: bool = field(init=False, default=False)
     acknowledged: bool = field(init=False, default=False)
+    accepts: str = field(init=False, default="")
+    has_left: bool = field(init=False, default=False)
+
+    def cancel_reason(self) -> CancelReason | None:
+        """Return the reason why the handler is cancelled; None while it is not."""
+        if self.given_up:
+            return CancelReason.CALLER_GAVE_UP
+        if self.scope is not None and self.scope.cancel_called:
+            return CancelReason.RESPONSE_TIMEOUT
+        return CancelReason.RECIPIENT_DISCONNECTED if self.has_left else None
 
 
 class RequestBody(StreamBuffer):
@@ -97,6 +111,7 @@ def read_request(caller: str, header: models.DataStream.Header) -> Request:
     attributes = header.attributes
     request = Request(caller, request_id_of(attributes), STREAM_RPC_VERSION)
     request.again = first_sid_of(attributes)
+    request.accepts = accepted_kinds(attributes)
     try:
         parsed = parse_request(attributes)
     except ValueError as error:
@@ -118,10 +133,7 @@ def refusal_of(request: Request) -> RpcError | None:
             f"version {request.version} was asked for, {request.transport} is spoken here",
         )
     if request.handler is None:
-        name = request.method[:MAX_METHOD_BYTES]
-        return RpcError.built_in(
-            RpcError.ErrorCode.UNSUPPORTED_METHOD, f"no method {name!r} is registered"
-        )
+        return unsupported(request.method)
     return None
 
 

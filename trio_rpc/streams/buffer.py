@@ -181,6 +181,11 @@ class StreamBuffer:
         """Whether nothing more will come."""
         return self._ended
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the stream broke off."""
+        return self._error is not None
+
     # The reader
 
     def close(self) -> None:

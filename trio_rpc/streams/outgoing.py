@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -22,7 +22,7 @@ from ..protocol.bounds import check_bounds
 from ..protocol.limits import utf8_length
 from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_text
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
-from .writers import ABANDON_TIMEOUT, ByteStreamWriter, TextStreamWriter
+from .writers import ABANDON_TIMEOUT, ByteStreamWriter, StreamWriter, TextStreamWriter
 
 _NONE: Final = models.DataStream.CompressionType.NONE
 _DEFLATE_RAW: Final = models.DataStream.CompressionType.DEFLATE_RAW
@@ -56,47 +56,47 @@ class OutgoingStreams:
         self._packet_sender = packet_sender
         self._receivers = receivers
 
-    async def send_text(
+    async def send_content(
         self,
-        text: str,
-        *,
+        info: TextStreamInfo | ByteStreamInfo,
+        content: str | bytes,
         destinations: Sequence[str],
-        topic: str,
-        attributes: Mapping[str, str],
-        reply_to_stream_id: str = "",
-    ) -> TextStreamInfo:
-        """Send a whole text.
+        *,
+        compress: bool,
+    ) -> None:
+        """Send a whole text, or bytes.
+
+        Args:
+            info: The description of the stream, its size included.
+            content: The text or the bytes.
+            destinations: The identities that it is for; empty means everybody.
+            compress: Whether it may be compressed.
 
         Raises:
             StreamError: the connection was lost.
             ValueError: something in the header is larger than receivers accept (B2).
         """
-        info = TextStreamInfo(
-            topic=topic,
-            size=utf8_length(text),
-            attributes=dict(attributes),
-            reply_to_stream_id=reply_to_stream_id,
-        )
         _check(info, destinations)
-        await self.send_whole(info, text, destinations)
-        return info
+        await self.send_whole(info, content, destinations, compress=compress)
 
     async def send_whole(
         self,
-        info: TextStreamInfo,
-        text: str,
+        info: TextStreamInfo | ByteStreamInfo,
+        content: str | bytes,
         destinations: Sequence[str],
         *,
+        compress: bool = True,
         refresh: Refresh | None = None,
         abandon_timeout: float = ABANDON_TIMEOUT,
         is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Send a complete text: in the header where that is possible (S5).
+        """Send a complete text, or bytes: in the header where that is possible (S5).
 
         Args:
             info: The description of the stream, its size included.
-            text: The text.
+            content: The text or the bytes.
             destinations: The identities that it is for; empty means everybody.
+            compress: Whether it may be compressed.
             refresh: Refreshes the header; see `PacketSender.send`.
             abandon_timeout: Seconds that the trailer may take, if the stream breaks off.
             is_superseded: Whether another stream follows if this one breaks off, which the
@@ -106,26 +106,27 @@ class OutgoingStreams:
             StreamError: the connection was lost.
         """
         inline = self._receivers.all_take_inline(destinations)
-        is_small = inline and len(text) <= CHUNK_BYTES
-        if is_small and await self._send_inline(info, text.encode(), _NONE, destinations, refresh):
-            return
-        deflated = await self._deflate(text, destinations) if inline else None
+        if inline and len(content) <= CHUNK_BYTES:
+            whole = content.encode() if isinstance(content, str) else content
+            if await self._send_inline(info, whole, _NONE, destinations, refresh):
+                return
+        deflated = await self._deflate(content, destinations) if inline and compress else None
         compression = _NONE if deflated is None else _DEFLATE_RAW
         if deflated is not None and await self._send_inline(
             info, deflated, compression, destinations, refresh
         ):
             return
-        writer = TextStreamWriter(
+        writer = StreamWriter(
             self._backend, self._packet_sender, info, destinations, abandon_timeout, is_superseded
         )
         async with writer:
             await writer.open(compression, refresh)
-            chunks = split_text(text) if deflated is None else split_bytes(deflated)
+            chunks = _split(content) if deflated is None else split_bytes(deflated)
             await writer.write_chunks(chunks)
 
     async def _send_inline(
         self,
-        info: TextStreamInfo,
+        info: TextStreamInfo | ByteStreamInfo,
         content: bytes,
         compression: models.DataStream.CompressionType,
         destinations: Sequence[str],
@@ -170,6 +171,7 @@ class OutgoingStreams:
         destinations: Sequence[str],
         topic: str,
         attributes: Mapping[str, str],
+        stream_id: str,
         on_progress: OnProgress | None,
     ) -> ByteStreamInfo:
         """Send a file, in an amount of memory that does not depend on its size.
@@ -188,6 +190,7 @@ class OutgoingStreams:
                 topic=topic,
                 size=size,
                 attributes=dict(attributes),
+                stream_id=stream_id,
             )
             sent = 0
             async with await self.stream_bytes(info, destinations) as writer:
@@ -202,17 +205,22 @@ class OutgoingStreams:
                     raise StreamError(f"{file_path} shrank while it was sent")
         return info
 
-    async def _deflate(self, text: str, destinations: Sequence[str]) -> bytes | None:
-        """Compress a text; None if the receivers can't inflate, or it does not get smaller."""
+    async def _deflate(self, content: str | bytes, destinations: Sequence[str]) -> bytes | None:
+        """Compress content; None if the receivers can't inflate, or it does not get smaller."""
         if not self._receivers.all_inflate(destinations):
             return None
-        if len(text) > _COMPRESS_IN_THREAD_CHARACTERS:
-            deflated: bytes = await self._backend.run_sync_in_thread(deflate, split_text(text))
+        if len(content) > _COMPRESS_IN_THREAD_CHARACTERS:
+            deflated: bytes = await self._backend.run_sync_in_thread(deflate, _split(content))
             # The thread is waited for in any case, and nothing else may wait before it is sent.
             await self._backend.checkpoint_if_cancelled()
         else:
-            deflated = deflate(split_text(text))
-        return deflated if len(deflated) < utf8_length(text) else None
+            deflated = deflate(_split(content))
+        size = utf8_length(content) if isinstance(content, str) else len(content)
+        return deflated if len(deflated) < size else None
+
+
+def _split(content: str | bytes) -> Iterable[bytes]:
+    return split_text(content) if isinstance(content, str) else split_bytes(content)
 
 
 def _check(info: TextStreamInfo | ByteStreamInfo, destinations: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ..concurrency import Backend
+from ..errors import StreamError
 from ..protocol.stream_assembly import TextDecoder
 from ..protocol.stream_info import BaseStreamInfo, ByteStreamInfo, TextStreamInfo
 from .buffer import StreamBuffer
@@ -24,12 +25,36 @@ class StreamReader(Generic[I]):
     def __init__(self, backend: Backend, info: I, buffer: StreamBuffer) -> None:
         self._info = info
         self._buffer = buffer
+        self._is_closed = False
         self._run_sync_soon = backend.run_sync_soon()
 
     def __del__(self) -> None:
         # Perhaps in another thread, or after the event loop has ended.
         with suppress(RuntimeError):
             self._run_sync_soon(self._buffer.close)
+
+    def close(self) -> None:
+        """Stop reading: drop what has not been read, and whatever comes from now on.
+
+        Iterating goes no further, in any task, unless the stream had broken off: then it raises
+        `StreamError`, as before. Closing again, or after the end, is not an error.
+        """
+        self._is_closed = True
+        self._buffer.close()
+        self._buffer.end()
+
+    async def aclose(self) -> None:
+        """Stop reading, as `close`."""
+        self.close()
+
+    async def _receive(self) -> bytes:
+        """Return the next content; `b""` at the end, or once the reader is closed."""
+        try:
+            return await self._buffer.receive()
+        except StreamError:
+            if self._is_closed and not self._buffer.has_failed:
+                return b""
+            raise
 
     @property
     def info(self) -> I:
@@ -63,7 +88,7 @@ class ByteStreamReader(StreamReader[ByteStreamInfo]):
         return self
 
     async def __anext__(self) -> bytes:
-        if piece := await self._buffer.receive():
+        if piece := await self._receive():
             return piece
         raise StopAsyncIteration
 
@@ -95,10 +120,11 @@ class TextStreamReader(StreamReader[TextStreamInfo]):
 
     async def __anext__(self) -> str:
         # A piece may end within a character, which then comes with the next one.
-        while piece := await self._buffer.receive():
+        while piece := await self._receive():
             if text := self._decoder.decode(piece):
                 return text
-        self._decoder.decode(b"", final=True)
+        if not self._is_closed:
+            self._decoder.decode(b"", final=True)
         raise StopAsyncIteration
 
     async def read_all(self) -> str:

@@ -1,0 +1,57 @@
+"""The options of LiveKit's SDK for joining a room."""
+
+from __future__ import annotations
+
+from attrs import define, evolve
+
+from ..protocol.limits import SessionLimits
+
+
+@define
+class DataStreamOptions:
+    """The options for data streams that are received.
+
+    Attributes:
+        max_payload_byte_length: The most bytes of a stream that wait to be read, and that are read
+            as a whole; None for `Room(max_stream_bytes=…)`.
+    """
+
+    max_payload_byte_length: int | None = None
+
+
+@define
+class RoomOptions:
+    """The options of `Room.connect` in LiveKit's SDK.
+
+    Those without effect are for media and WebRTC, which this library has not.
+
+    Attributes:
+        auto_subscribe: Without effect.
+        dynacast: Without effect.
+        e2ee: LiveKit's older name of `encryption`.
+        encryption: None: this library encrypts nothing from end to end, and refuses to pretend it.
+        rtc_config: Without effect.
+        connect_timeout: Seconds that joining may take; None for the default.
+        single_peer_connection: Without effect.
+        data_stream: The options for data streams that are received.
+    """
+
+    auto_subscribe: bool = True
+    dynacast: bool = False
+    e2ee: object = None
+    encryption: object = None
+    rtc_config: object = None
+    connect_timeout: float | None = None
+    single_peer_connection: bool | None = None
+    data_stream: DataStreamOptions | None = None
+
+    def apply(self, limits: SessionLimits) -> SessionLimits:
+        """Return the limits of a room with these options.
+
+        Raises:
+            ValueError: encryption is asked for.
+        """
+        if self.e2ee is not None or self.encryption is not None:
+            raise ValueError("end-to-end encryption is not supported: options.encryption is set")
+        size = self.data_stream.max_payload_byte_length if self.data_stream else None
+        return limits if size is None else evolve(limits, max_stream_bytes=size)
