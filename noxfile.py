@@ -192,6 +192,14 @@ def soak(session: nox.Session) -> None:
     session.run("python", *pytest, env={"INTEROP_SOAK_SECONDS": "120"})
 
 
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Print what the newest of LiveKit's Python SDK has, and we lack."""
+    session.install("-e", ".")
+    session.install("--upgrade", "livekit")
+    session.run("python", "-m", "tests.parity")
+
+
 @nox.session(tags=REST)
 def fuzz(session: nox.Session) -> None:
     """Fuzz what takes bytes of others; arguments go to tests.fuzz (see its --help)."""
