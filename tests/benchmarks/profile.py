@@ -1,6 +1,6 @@
-"""The time of a call: its halves alone, and the steps of each.
+"""The time of a call: its halves alone, and the steps of each; and its function calls.
 
-`python -m tests.benchmarks.profile` prints a table for docs/performance.md. A half is a room whose
+`python -m tests.benchmarks.profile` prints tables for docs/performance.md. A half is a room whose
 server is played by a link that answers from memory, so that what is measured is the engine, without
 sockets. Figures are CPU time, the least of several runs, which other programs disturb the least.
 """
@@ -28,6 +28,8 @@ from trio_rpc.server.limits import ServerLimits
 from trio_rpc.server.rooms.member import Member
 from trio_rpc.server.rooms.room import RoomSettings, ServerRoom
 from trio_rpc.streams import TextStreamInfo
+
+from . import counts
 
 _RUNS: Final = 7
 _CALLS: Final = 5_000
@@ -337,6 +339,7 @@ def main() -> None:
     print("\n| step | µs |\n|---|---:|")
     for name, run_step in _SYNC.items():
         print(f"| {name} | {min(run_step() for _ in range(_RUNS)) * 1e6:.1f} |")
+    print(f"\n{counts.tables()}")
 
 
 if __name__ == "__main__":
