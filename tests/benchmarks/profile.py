@@ -102,7 +102,7 @@ class _PlayedLink:
         for frame in frames:
             self.send_nowait(frame)
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         pass
 
     async def wait_writable(self) -> None:
@@ -210,7 +210,7 @@ class _SendQueue:
     def send_nowait(self, frame: Frame) -> None:
         pass
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         pass
 
     async def wait_writable(self) -> None:

@@ -106,7 +106,7 @@ class AnsweringLink:
                     "bob", models.RpcResponse(request_id=request_id, payload=what)
                 )
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         pass
 
     async def wait_writable(self) -> None:

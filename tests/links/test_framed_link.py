@@ -9,9 +9,7 @@ import pytest
 from attrs import define
 
 from trio_rpc.links import Channel, Frame, Link, LinkClosedError, LinkFullError, open_framed_link
-from trio_rpc.links.framed import (
-    COALESCED_BYTES,
-)
+from trio_rpc.links.framed import COALESCED_BYTES, EARLY_FRAMES
 from trio_rpc.links.frames import decode_frames, encode_frames
 
 from .conftest import memory_ends
@@ -108,13 +106,14 @@ async def test_a_stream_that_refused_is_not_asked_again_before_the_writer_has_it
         assert (stream.asked, len(stream.sent)) == (2, 2)
 
 
-async def test_fewer_frames_than_asked_for_are_not_flushed() -> None:
+async def test_of_many_frames_the_first_leave_at_once() -> None:
     stream = ScriptedStream(can_send_nowait=True)
     async with open_framed_link(stream) as link:
-        for _ in range(3):
+        for _ in range(EARLY_FRAMES - 1):
             link.send_nowait(SMALL)
-            link.flush_nowait(at_least=3)
-        assert stream.sent == [encode_frames([SMALL] * 3)]
+        assert stream.sent == []
+        link.send_nowait(SMALL)
+        assert stream.sent == [encode_frames([SMALL] * EARLY_FRAMES)]
 
 
 async def test_nothing_is_flushed_into_a_message_in_flight() -> None:

@@ -101,12 +101,12 @@ def test_receipts_count_from_the_beginning_of_a_connection() -> None:
 def test_receipts_count_and_are_sent_when_much_has_come() -> None:
     receipts = Receipts()
     assert receipts.take() is None
-    assert not receipts.add(100)
+    assert not receipts.add(1, 100)
     assert read_receipt(receipts.take() or b"") == 1
     assert receipts.take() is None
-    assert receipts.add(RECEIPT_BYTES)
+    assert receipts.add(1, RECEIPT_BYTES)
     assert read_receipt(receipts.take() or b"") == 2
-    assert not receipts.add(100)
+    assert not receipts.add(1, 100)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"1", bytes(9)])

@@ -237,7 +237,7 @@ async def test_receipts_keep_what_is_retained_small() -> None:
             alice.send(numbered(number, "x" * 5_000, "bob"))
             await alice.settle()
             for packet in packets(await bob.settle()):
-                receipts.add(packet.ByteSize())
+                receipts.add(1, packet.ByteSize())
             bob.send_frame(receipts.take() or b"", Channel.RECEIPT)
         alice.send(numbered(101, "the last", "bob"))
         await alice.settle()

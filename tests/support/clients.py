@@ -57,8 +57,8 @@ class HoldingLink:
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         self.link.resend_nowait(frames)
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
-        self.link.flush_nowait(at_least=at_least)
+    def flush_nowait(self) -> None:
+        self.link.flush_nowait()
 
     async def wait_sent(self) -> None:
         await self.released.wait()

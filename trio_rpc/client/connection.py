@@ -212,17 +212,19 @@ class Connection:
 
     def _on_frames(self, frames: list[Frame]) -> None:
         self._last_received = self._backend.current_time()
+        packets = packet_bytes = 0
         for channel, body in frames:
             if self._ended:
                 return
+            if channel is Channel.RELIABLE:
+                packets += 1
+                packet_bytes += len(body)
             try:
                 if channel is Channel.SIGNAL:
                     self._on_signal(rtc.SignalResponse.FromString(body))
                 elif channel is Channel.RECEIPT:
                     self._session.on_receipt(read_receipt(body))
                 else:
-                    if channel is Channel.RELIABLE:
-                        self._count_received(len(body))
                     self._session.on_packet(parse_packet(body), channel)
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
@@ -237,6 +239,9 @@ class Connection:
             except Exception:
                 # A failure of ours, or of a callback: it affects this frame alone (B3).
                 logger.exception("handling what the server sent failed")
+        if packets and self._receipts is not None and self._receipts.add(packets, packet_bytes):
+            with suppress(LinkFullError, LinkClosedError):
+                self._send_receipt()
 
     def _on_signal(self, response: rtc.SignalResponse) -> None:
         match response.WhichOneof("message"):
@@ -252,11 +257,6 @@ class Connection:
                 self._end(ending, reason, f"the server ended our session: {reason.name}")
             case _:
                 self._session.on_signal(response)
-
-    def _count_received(self, size: int) -> None:
-        if self._receipts is not None and self._receipts.add(size):
-            with suppress(LinkFullError, LinkClosedError):
-                self._send_receipt()
 
     def _send_receipt(self) -> None:
         if self._receipts is not None and (receipt := self._receipts.take()) is not None:

@@ -17,7 +17,6 @@ accepted it.
 """
 
 from .base import (
-    EARLY_FRAMES,
     Channel,
     Connector,
     Frame,
@@ -30,7 +29,6 @@ from .base import (
 from .framed import open_framed_link
 
 __all__ = [
-    "EARLY_FRAMES",
     "Channel",
     "Connector",
     "Frame",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from livekit.protocol import rtc
 
@@ -30,12 +30,6 @@ class Frame(NamedTuple):
     body: bytes
 
 
-#: When this many frames are queued, they are flushed before the tick is over.
-#: If all calls in flight travelled in one message, their caller, the server and their callee would
-#: work in turns, and never at the same time.
-EARLY_FRAMES: Final = 32
-
-
 class LinkClosedError(Exception):
     """The link has ended; the text says why, for a person."""
 
@@ -49,6 +43,8 @@ class Link(Protocol):
 
     def send_nowait(self, frame: Frame) -> None:
         """Queue a frame; it leaves with everything else that is queued in the same tick.
+
+        Of many frames, the first few leave at once, where that is possible.
 
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
@@ -64,13 +60,10 @@ class Link(Protocol):
         """
         ...
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         """Send what is queued at once, if nothing is in flight and nothing blocks.
 
         For when nothing else will be queued in this tick, which it would leave with otherwise.
-
-        Args:
-            at_least: With fewer frames in the queue, nothing is done.
         """
         ...
 

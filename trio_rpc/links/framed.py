@@ -3,7 +3,8 @@
 Senders only queue; a writer task takes all that is queued and sends it as one message (at most
 about 64 KB), so that frames queued in one tick of the event loop leave in one write. A sender may
 be cancelled at any time without cutting a message in two. A sender that knows that nothing else
-will come in this tick need not wait for the writer: `flush_nowait`.
+will come in this tick need not wait for the writer: `flush_nowait`. Of many frames, the first
+`EARLY_FRAMES` need not wait either.
 
 Receivers get the frames of a message in slices, and after some of them the other tasks have a turn,
 however many messages have come already (B7).
@@ -29,6 +30,10 @@ logger = peer_logger(__name__)
 
 #: The size from which on the rest waits for the next message: larger ones were slower.
 COALESCED_BYTES: Final = 64 * 1024
+#: When this many frames are queued, they are flushed before the tick is over.
+#: If all calls in flight travelled in one message, their caller, the server and their callee would
+#: work in turns, and never at the same time.
+EARLY_FRAMES: Final = 32
 #: The frames of a message that are received at once.
 SLICE_FRAMES: Final = 32
 #: The frames after which the other tasks have their turn; each slice counts as one more.
@@ -62,7 +67,11 @@ async def open_framed_link(
 
 
 class FramedLink:
-    """The `Link` that `open_framed_link` opens."""
+    """The `Link` that `open_framed_link` opens.
+
+    Attributes:
+        queued_bytes: Bytes that wait to be sent, without those in flight.
+    """
 
     notices_silence = False
 
@@ -70,9 +79,10 @@ class FramedLink:
         self._stream = stream
         self._backend = backend
         self._max_queue_bytes = max_queue_bytes
+        self._half = max_queue_bytes // 2
         # Frames that wait to be sent
         self._queue: deque[Frame] = deque()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         # Those of an earlier link, which come first, and do not count against the limit
         self._resent_bytes = 0
         self._sending = False
@@ -95,50 +105,45 @@ class FramedLink:
         self._closing = False
         self._end_received: Event = backend.event()
 
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes that wait to be sent, without those in flight."""
-        return self._queued_bytes
-
     def send_nowait(self, frame: Frame) -> None:
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)
-        size = len(frame.body) + FRAME_OVERHEAD
-        lossy = frame.channel is Channel.LOSSY
-        limit = self._max_queue_bytes // 2 if lossy else self._max_queue_bytes
-        # An empty queue takes any frame: one that is larger than the queue would never leave.
-        if self._queue and self._queued_bytes - self._resent_bytes + size > limit:
-            if lossy:
-                logger.debug("dropped a lossy packet: %d bytes are queued", self._queued_bytes)
+        channel, body = frame
+        size = len(body) + FRAME_OVERHEAD
+        queue = self._queue
+        if not queue:
+            # An empty queue takes any frame: one that is larger than the queue would never leave.
+            self._something_queued.set()
+        elif (waiting := self.queued_bytes - self._resent_bytes + size) > self._half:
+            if channel is Channel.LOSSY:
+                logger.debug("dropped a lossy packet: %d bytes are queued", self.queued_bytes)
                 return
-            raise LinkFullError(f"{self._queued_bytes:,} bytes wait to be sent, of {limit:,}")
-        self._append(frame, size)
+            if waiting > self._max_queue_bytes:
+                raise LinkFullError(
+                    f"{self.queued_bytes:,} bytes wait to be sent, of {self._max_queue_bytes:,}"
+                )
+        queue.append(frame)
+        self.queued_bytes += size
+        if len(queue) >= EARLY_FRAMES:
+            self.flush_nowait()
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)
-        before = self._queued_bytes
+        before = self.queued_bytes
         for frame in frames:
-            self._append(frame, len(frame.body) + FRAME_OVERHEAD)
-        self._resent_bytes += self._queued_bytes - before
-
-    def _append(self, frame: Frame, size: int) -> None:
-        if not self._queue:
+            self._queue.append(frame)
+            self.queued_bytes += len(frame.body) + FRAME_OVERHEAD
+        self._resent_bytes += self.queued_bytes - before
+        if self._queue:
             self._something_queued.set()
-        self._queue.append(frame)
-        self._queued_bytes += size
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
-        if (
-            len(self._queue) < at_least
-            or self._sending
-            or self._refused
-            or not self._stream.can_send_nowait
-        ):
+    def flush_nowait(self) -> None:
+        if not self._queue or self._sending or self._refused or not self._stream.can_send_nowait:
             return
-        queued, resent = self._queued_bytes, self._resent_bytes
+        queued, resent = self.queued_bytes, self._resent_bytes
         frames = self._take_queued()
-        size = queued - self._queued_bytes
+        size = queued - self.queued_bytes
         try:
             sent = self._stream.send_message_nowait(encode_frames(frames))
         except LinkClosedError:
@@ -150,7 +155,7 @@ class FramedLink:
         else:
             self._refused = True
             self._queue.extendleft(reversed(frames))
-            self._queued_bytes += size
+            self.queued_bytes += size
             self._resent_bytes = resent
 
     def has_progressed(self) -> bool:
@@ -209,7 +214,7 @@ class FramedLink:
 
     def discard_queued(self) -> None:
         self._queue.clear()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._resent_bytes = 0
 
     async def aclose(self, reason: str = "") -> None:
@@ -253,10 +258,10 @@ class FramedLink:
         self._refused = False
         try:
             while self._queue:
-                queued = self._queued_bytes
+                queued = self.queued_bytes
                 message = encode_frames(self._take_queued())
                 # Counted before it is sent: until then it is unsent.
-                self._given_bytes += queued - self._queued_bytes
+                self._given_bytes += queued - self.queued_bytes
                 await self._stream.send_message(message)
                 self._notify_sent()
         finally:
@@ -264,13 +269,18 @@ class FramedLink:
             self._notify_sent()
 
     def _take_queued(self) -> list[Frame]:
-        taken = [self._queue.popleft()]
-        size = len(taken[0].body) + FRAME_OVERHEAD
-        while self._queue and size + len(self._queue[0].body) + FRAME_OVERHEAD <= COALESCED_BYTES:
-            frame = self._queue.popleft()
-            size += len(frame.body) + FRAME_OVERHEAD
-            taken.append(frame)
-        self._queued_bytes -= size
+        """Take the next message out of the queue: mostly, all of it."""
+        queue, size = self._queue, self.queued_bytes
+        if size <= COALESCED_BYTES:
+            taken = list(queue)
+            queue.clear()
+        else:
+            taken = [queue.popleft()]
+            size = len(taken[0].body) + FRAME_OVERHEAD
+            while queue and size + len(queue[0].body) + FRAME_OVERHEAD <= COALESCED_BYTES:
+                taken.append(queue.popleft())
+                size += len(taken[-1].body) + FRAME_OVERHEAD
+        self.queued_bytes -= size
         self._resent_bytes = max(self._resent_bytes - size, 0)
         return taken
 

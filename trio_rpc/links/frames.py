@@ -36,14 +36,24 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
     """Encode `frames` as one message."""
     message = bytearray()
     for channel, body in frames:
-        message.append(_TAGS[channel])
         length = len(body)
-        while length > 0x7F:
-            message.append(length & 0x7F | 0x80)
-            length >>= 7
-        message.append(length)
+        if length < 0x80:
+            message += bytes((_TAGS[channel], length))
+        elif length < 0x4000:
+            message += bytes((_TAGS[channel], length & 0x7F | 0x80, length >> 7))
+        else:
+            message += _long_header(_TAGS[channel], length)
         message += body
     return bytes(message)
+
+
+def _long_header(tag: int, length: int) -> bytes:
+    header = bytearray((tag,))
+    while length > 0x7F:
+        header.append(length & 0x7F | 0x80)
+        length >>= 7
+    header.append(length)
+    return bytes(header)
 
 
 def decode_frames(message: bytes) -> list[Frame]:
@@ -77,7 +87,16 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
     while position < end and limit > 0:
         limit -= 1
         tag = message[position]
-        length, position = _decode_varint(message, position + 1)
+        position += 1
+        # Most lengths are of one byte or two.
+        if position + 1 < end and (first := message[position]) < 0x80:
+            length = first
+            position += 1
+        elif position + 1 < end and (second := message[position + 1]) < 0x80:
+            length = first & 0x7F | second << 7
+            position += 2
+        else:
+            length, position = _decode_varint(message, position)
         stop = position + length
         if stop > end:
             raise ValueError(f"a frame of {length:,} bytes in a message that ends before it")

@@ -9,7 +9,7 @@ from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..protocol.limits import MAX_PACKET_BYTES
-from . import EARLY_FRAMES, Channel, Frame, LinkClosedError, LinkFullError
+from . import Channel, Frame, LinkClosedError, LinkFullError
 
 #: Refreshes the time-dependent fields of a packet that has waited to be queued.
 Refresh = Callable[[models.DataPacket], None]
@@ -21,7 +21,7 @@ class SendQueue(Protocol):
     """The part of a link that sends; see `Link`."""
 
     def send_nowait(self, frame: Frame) -> None: ...
-    def flush_nowait(self, *, at_least: int = 1) -> None: ...
+    def flush_nowait(self) -> None: ...
     async def wait_writable(self) -> None: ...
     async def wait_sent(self) -> None: ...
 
@@ -126,7 +126,6 @@ class PacketSender:
             self._last_sequence += 1
         else:
             self._link.send_nowait(Frame(Channel.LOSSY, body))
-        self._link.flush_nowait(at_least=EARLY_FRAMES)
 
 
 def _stamp_bytes(us: models.ParticipantInfo) -> int:

@@ -76,10 +76,10 @@ class ResumableQueue:
             )
         self._waiting_bytes += size
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         """Send the queue at once; see `Link`."""
         if self._link is not None:
-            self._link.flush_nowait(at_least=at_least)
+            self._link.flush_nowait()
 
     async def wait_writable(self) -> None:
         """Wait until part of the queue was sent, or there is another link."""

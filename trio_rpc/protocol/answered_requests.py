@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final, TypeAlias
 
-from attrs import Factory, define
+from attrs import Factory, define, field
 
 from ..errors import RpcError
 from .budgets import Budget, BudgetExceededError
@@ -39,9 +39,10 @@ Outcome: TypeAlias = "str | RpcError"
 
 @define(eq=False)
 class _OfCaller:
-    # Both with the oldest first; an outcome is dropped together with its request, or before
+    # Both with the oldest first; an outcome, with the bytes that are charged for it, is dropped
+    # together with its request, or before
     deadlines: OrderedDict[str, float] = Factory(OrderedDict[str, float])
-    outcomes: OrderedDict[str, Outcome] = Factory(OrderedDict[str, Outcome])
+    outcomes: OrderedDict[str, tuple[Outcome, int]] = Factory(OrderedDict[str, tuple[Outcome, int]])
     outcome_bytes: int = 0
 
 
@@ -60,6 +61,13 @@ class AnsweredRequests:
     # and of all
     _forgotten_until: OrderedDict[str, float] = Factory(OrderedDict[str, float])
     _all_forgotten_until: float = 0.0
+    # The most bytes of outcomes
+    _most_of_caller: int = field(init=False)
+    _most_of_all: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._most_of_caller = self._budget.max_peer_bytes // _OUTCOMES_PART
+        self._most_of_all = self._budget.max_peers_bytes // _OUTCOMES_PART
 
     def add(
         self,
@@ -68,11 +76,14 @@ class AnsweredRequests:
         deadline: float,
         now: float,
         outcome: Outcome | None = None,
+        charged: int = ANSWERED_REQUEST_BYTES,
     ) -> None:
-        """Remember a request until its deadline; `ANSWERED_REQUEST_BYTES` are charged already.
+        """Remember a request until its deadline.
 
         Args:
             outcome: The outcome to keep as well; it is not kept where there is no room.
+            charged: The bytes that are charged for the request already, at least
+                `ANSWERED_REQUEST_BYTES`. What is remembered is charged in their place.
         """
         of_caller = self._callers.get(caller)
         if of_caller is None:
@@ -88,8 +99,8 @@ class AnsweredRequests:
             self._forget_early(caller, deadline)
             deadline = now + MAX_REMEMBERED
         deadlines[request_id] = deadline
-        if outcome is not None:
-            self._keep(caller, of_caller, request_id, outcome)
+        if outcome is None or not self._keep(caller, of_caller, request_id, outcome, charged):
+            self._budget.refund(caller, charged - ANSWERED_REQUEST_BYTES)
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
         """Whether a request was answered and its deadline has not passed."""
@@ -99,7 +110,8 @@ class AnsweredRequests:
     def outcome(self, caller: str, request_id: str) -> Outcome | None:
         """Return the outcome of an answered request; None if it is not kept."""
         of_caller = self._callers.get(caller)
-        return None if of_caller is None else of_caller.outcomes.get(request_id)
+        kept = None if of_caller is None else of_caller.outcomes.get(request_id)
+        return None if kept is None else kept[0]
 
     def may_have_forgotten(self, caller: str, now: float) -> bool:
         """Whether a request that is not known may have been answered nevertheless."""
@@ -122,37 +134,46 @@ class AnsweredRequests:
             del self._callers[caller]
         self._forgotten_until.pop(caller, None)
 
-    def _keep(self, caller: str, of_caller: _OfCaller, request_id: str, outcome: Outcome) -> None:
+    def _keep(
+        self, caller: str, of_caller: _OfCaller, request_id: str, outcome: Outcome, charged: int
+    ) -> bool:
+        """Keep an outcome, if there is room; return whether it is kept, and charged."""
         size = _size(outcome)
-        most = self._budget.max_peer_bytes // _OUTCOMES_PART
-        most_of_all = self._budget.max_peers_bytes // _OUTCOMES_PART
-        while of_caller.outcomes and (
-            of_caller.outcome_bytes + size > most or self._outcome_bytes + size > most_of_all
-        ):
-            self._drop_outcome(caller, of_caller, next(iter(of_caller.outcomes)))
-        if size > most or self._outcome_bytes + size > most_of_all:
-            return
+        outcomes = of_caller.outcomes
+        while not self._has_room(of_caller, size):
+            if not outcomes:
+                return False
+            self._budget.refund(caller, self._drop_outcome(of_caller, next(iter(outcomes))))
         try:
-            self._budget.charge(caller, size)
+            self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
         except BudgetExceededError:
-            return
-        of_caller.outcomes[request_id] = outcome
+            return False
+        outcomes[request_id] = outcome, size
         of_caller.outcome_bytes += size
         self._outcome_bytes += size
+        return True
 
-    def _drop_outcome(self, caller: str, of_caller: _OfCaller, request_id: str) -> None:
-        if (outcome := of_caller.outcomes.pop(request_id, None)) is not None:
-            size = _size(outcome)
-            of_caller.outcome_bytes -= size
-            self._outcome_bytes -= size
-            self._budget.refund(caller, size)
+    def _has_room(self, of_caller: _OfCaller, size: int) -> bool:
+        return (
+            of_caller.outcome_bytes + size <= self._most_of_caller
+            and self._outcome_bytes + size <= self._most_of_all
+        )
 
-    def _forget(self, caller: str, request_ids: Iterable[str]) -> None:
+    def _drop_outcome(self, of_caller: _OfCaller, request_id: str) -> int:
+        """Drop the outcome of a request, if it is kept; return the bytes to refund for it."""
+        _, size = of_caller.outcomes.pop(request_id, (None, 0))
+        of_caller.outcome_bytes -= size
+        self._outcome_bytes -= size
+        return size
+
+    def _forget(self, caller: str, request_ids: Collection[str]) -> None:
         of_caller = self._callers[caller]
+        size = len(request_ids) * ANSWERED_REQUEST_BYTES
         for request_id in request_ids:
-            self._drop_outcome(caller, of_caller, request_id)
+            size += self._drop_outcome(of_caller, request_id)
             del of_caller.deadlines[request_id]
-            self._budget.refund(caller, ANSWERED_REQUEST_BYTES)
+        if size:
+            self._budget.refund(caller, size)
 
     def _forget_early(self, caller: str, deadline: float) -> None:
         """Record that a request is forgotten before its deadline."""

@@ -52,7 +52,7 @@ class Budget:
         return self._held_by.get(peer, 0)
 
     def charge(self, peer: str, size: int) -> None:
-        """Count `size` bytes more for a peer.
+        """Count `size` bytes more for a peer; fewer if it is negative, and some remain.
 
         Raises:
             BudgetExceededError: the peer, or all peers together, would be over the limit.

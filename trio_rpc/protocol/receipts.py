@@ -29,14 +29,15 @@ class Receipts:
     _told_count: int = 0
     _untold_bytes: int = 0
 
-    def add(self, size: int) -> bool:
-        """Count a packet that has arrived; return whether to send a receipt now.
+    def add(self, count: int, size: int) -> bool:
+        """Count packets that have arrived; return whether to send a receipt now.
 
         Args:
-            size: The size of the packet, in bytes.
+            count: The number of packets.
+            size: The size of all of them, in bytes.
         """
-        self.count += 1
-        self._untold_bytes += size + RETAINED_OVERHEAD
+        self.count += count
+        self._untold_bytes += size + count * RETAINED_OVERHEAD
         return self._untold_bytes >= RECEIPT_BYTES
 
     def take(self) -> bytes | None:

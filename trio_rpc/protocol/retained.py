@@ -105,8 +105,8 @@ class RetainedPackets:
     def _drop_first(self, count: int) -> None:
         # In one go: every packet that is sent is dropped here some time.
         take_first = self._packets.popleft
-        dropped_bytes = sum([len(take_first()) for _ in range(count)])
-        self.retained_bytes -= dropped_bytes + count * RETAINED_OVERHEAD
+        dropped = [take_first() for _ in range(count)]
+        self.retained_bytes -= sum(map(len, dropped)) + count * RETAINED_OVERHEAD
         self._before += count
 
 

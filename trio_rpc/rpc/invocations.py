@@ -29,7 +29,6 @@ from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.answered_requests import (
-    ANSWERED_REQUEST_BYTES,
     LATE_REPEATS,
     AnsweredRequests,
     Outcome,
@@ -323,14 +322,13 @@ class Invocations:
             # They refer to each other.
             request.body = None
         if request.is_remembered:
-            self._budget.refund(request.caller, request.charged - ANSWERED_REQUEST_BYTES)
             now = self._backend.current_time()
             deadline = request.deadline
             if request.keeps_outcome:
                 deadline += LATE_REPEATS
             else:
                 outcome = None
-            self._answered.add(request.caller, request.id, deadline, now, outcome)
+            self._answered.add(request.caller, request.id, deadline, now, outcome, request.charged)
         else:
             self._budget.refund(request.caller, request.charged)
 

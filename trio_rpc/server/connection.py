@@ -172,26 +172,33 @@ class MemberConnection:
     async def _on_frames(self, frames: list[Frame]) -> None:
         """Handle frames, and wait for receivers whose queues they fill."""
         sent: set[Member] = set()
-        deliveries = 0
-        send_queue, half = self._member.send_queue, self._member.backlog.half
+        deliveries = packets = packet_bytes = 0
+        link, half = self._link, self._member.backlog.half
         self._member.last_received = self._backend.current_time()
-        for channel, body in frames:
-            if self._is_over:
-                # A member that resumes sends unhandled packets again.
-                break
-            try:
-                routed = self._handle(channel, body)
-            except BacklogFullError as error:
-                routed = await self._handle_later(channel, body, error)
-            sent.update(routed.receivers)
-            deliveries += len(routed.receivers)
-            if routed.behind or routed.held:
-                await self._hold_back(routed)
-            if send_queue.queued_bytes > half:
-                await self._read_on_later()
-            if deliveries >= _DELIVERIES_A_TURN:
-                deliveries = 0
-                await self._backend.checkpoint()
+        try:
+            for channel, body in frames:
+                if self._is_over:
+                    # A member that resumes sends unhandled packets again.
+                    break
+                if channel is Channel.RELIABLE:
+                    packets += 1
+                    packet_bytes += len(body)
+                try:
+                    routed = self._handle(channel, body)
+                except BacklogFullError as error:
+                    routed = await self._handle_later(channel, body, error)
+                sent.update(routed.receivers)
+                deliveries += len(routed.receivers)
+                if routed.behind or routed.held:
+                    await self._hold_back(routed)
+                if link.queued_bytes > half:
+                    await self._read_on_later()
+                if deliveries >= _DELIVERIES_A_TURN:
+                    deliveries = 0
+                    await self._backend.checkpoint()
+        finally:
+            if packets and self._member.receipts.add(packets, packet_bytes):
+                self._member.send_receipt()
         self._tokens.on_handled(self._member.last_received)
         for receiver in sent:
             receiver.send_queue.flush_nowait()
@@ -209,8 +216,6 @@ class MemberConnection:
                 if self._member.resumable is not None:
                     self._member.resumable.retained.on_arrived(read_receipt(body))
                 return TO_NOBODY
-            if channel is Channel.RELIABLE and self._member.receipts.add(len(body)):
-                self._member.send_receipt()
             return self._room.router.route(self._member, channel, body)
         except BacklogFullError:
             raise

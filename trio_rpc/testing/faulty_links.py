@@ -68,7 +68,7 @@ class FaultyLink:
         else:
             self._sent.put(frame, bounded=bounded)
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
+    def flush_nowait(self) -> None:
         """Do nothing: the delay of a packet decides when it leaves."""
 
     async def wait_sent(self) -> None:

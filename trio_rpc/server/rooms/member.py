@@ -13,14 +13,7 @@ from attrs import define, field
 from livekit.protocol import models, rtc
 
 from ...errors import DisconnectReason
-from ...links import (
-    EARLY_FRAMES,
-    Channel,
-    Frame,
-    LinkClosedError,
-    LinkFullError,
-    packet_sender,
-)
+from ...links import Channel, Frame, LinkClosedError, LinkFullError, packet_sender
 from ...links.resumable import ResumableQueue
 from ...participant import ParticipantKind, ParticipantPermissions
 from ...protocol.budgets import Budget
@@ -226,7 +219,6 @@ class Member:
             return 0
         if queued > backlog.charged_from or backlog.charged:
             self._charge(cause, queued)
-        send_queue.flush_nowait(at_least=EARLY_FRAMES)
         return queued
 
     def deliver(self, frame: Frame, cause: Cause) -> int:
@@ -253,7 +245,6 @@ class Member:
         else:
             if queued > self.backlog.charged_from or self.backlog.charged:
                 self._charge(cause, queued)
-            send_queue.flush_nowait(at_least=EARLY_FRAMES)
         return queued
 
     def _charge(self, cause: Cause, queued_before: int) -> None:

@@ -135,8 +135,8 @@ class WebRTCLink:
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         self._data.resend_nowait(frames)
 
-    def flush_nowait(self, *, at_least: int = 1) -> None:
-        self._data.flush_nowait(at_least=at_least)
+    def flush_nowait(self) -> None:
+        self._data.flush_nowait()
 
     def has_progressed(self) -> bool:
         # Both have to be asked: each remembers its answer.
