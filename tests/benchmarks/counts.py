@@ -27,6 +27,7 @@ from livekit.protocol import rtc
 from trio_rpc import Room, RpcInvocationData, concurrency
 from trio_rpc.events import DataReceived
 from trio_rpc.links import Link
+from trio_rpc.protocol.capabilities import CAN_INFLATE, CAN_RESUME
 from trio_rpc.testing import InMemoryServer
 
 from . import report
@@ -50,21 +51,19 @@ class Case:
     Attributes:
         payload_bytes: The size of each payload.
         is_data: Whether they are data packets, each of which the receiver gets as an event.
-        client_protocol: The version that the callee announces (N1); None for that of this library.
-        capabilities: The capabilities that it announces; None for those of this library.
+        capabilities: The capabilities that the callee announces; None for those of this library.
         retains: Whether packets are retained for a lost connection.
     """
 
     payload_bytes: int
     is_data: bool = False
-    client_protocol: int | None = None
     capabilities: tuple[int, ...] | None = None
     retains: bool = True
 
 
 CASES: Final[Mapping[str, Case]] = {
     "a call, 100 B": Case(100),
-    "a call, 100 B, RPC v1": Case(100, client_protocol=0),
+    "a call, 100 B, RPC v2": Case(100, capabilities=(CAN_INFLATE, CAN_RESUME)),
     "a call, 100 B, retaining nothing": Case(100, retains=False),
     "a call, 10 KB": Case(10_000),
     "a data packet, 100 B": Case(100, is_data=True),
@@ -97,12 +96,9 @@ class _Announcing:
     _case: Case
 
     def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
-        client = request.client_info
-        if self._case.client_protocol is not None:
-            client.client_protocol = self._case.client_protocol
         if self._case.capabilities is not None:
-            del client.capabilities[:]
-            client.capabilities.extend(self._case.capabilities)  # type: ignore[arg-type]
+            announced = request.client_info.capabilities
+            announced[:] = self._case.capabilities  # type: ignore[assignment]
         return self._server.open_link(token, request)
 
 

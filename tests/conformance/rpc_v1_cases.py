@@ -79,7 +79,10 @@ async def _(scene: Scene) -> None:
     async def repeat(data: RpcInvocationData) -> str:
         return "x" * 15_361
 
-    async with scene.alice_and_bob(repeat, v1=("bob",), max_payload_bytes=LARGE) as (alice, _):
+    async with scene.alice_and_bob(repeat, v1=("alice", "bob"), max_payload_bytes=LARGE) as (
+        alice,
+        _,
+    ):
         assert await failure(alice, "x" * 15_361) == built_in(
             RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
             "the payload has 15,361 bytes, over the limit of 15,360",

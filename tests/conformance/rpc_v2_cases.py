@@ -14,7 +14,7 @@ from livekit.protocol import models
 
 from trio_rpc import Room, RpcError, RpcInvocationData
 
-from ..support.clients import CURRENT, Holding
+from ..support.clients import LIVEKIT, Holding
 from ..support.scripted_client import scripted_client
 from ..support.stream_packets import receive_stream, request_header, response_header
 from ..support.tokens import make_token
@@ -128,7 +128,7 @@ async def _(scene: Scene) -> None:
 
 @CASES.case("v2: an error response")
 async def _(scene: Scene) -> None:
-    await check_error_response(scene, CURRENT)
+    await check_error_response(scene, LIVEKIT)
 
 
 @CASES.case("v2: a disconnection")
@@ -159,7 +159,7 @@ async def _(scene: Scene) -> None:
     holding = Holding(scene.connector, lambda packet: packet.HasField("stream_trailer"))
     room = Room(max_payload_bytes=LARGE)
     async with (
-        scripted_client(scene.connector, "bob", client=CURRENT) as bob,
+        scripted_client(scene.connector, "bob", client=LIVEKIT) as bob,
         room.connect(holding, make_token("alice")) as alice,
         anyio.create_task_group() as tasks,
     ):
@@ -193,7 +193,7 @@ async def _(scene: Scene) -> None:
 async def _(scene: Scene) -> None:
     async with (
         scene.alice_and_scripted_bob() as (alice, bob),
-        scripted_client(scene.connector, "mallory", client=CURRENT) as mallory,
+        scripted_client(scene.connector, "mallory", client=LIVEKIT) as mallory,
         anyio.create_task_group() as tasks,
     ):
         await alice.wait_for_participant("mallory")

@@ -14,7 +14,7 @@ from livekit.protocol import models
 from trio_rpc import Room, RpcError, RpcInvocationData
 from trio_rpc.links import Connector
 
-from ..support.clients import CURRENT, OLD, As
+from ..support.clients import CURRENT, LIVEKIT, OLD, As
 from ..support.scripted_client import ScriptedClient, scripted_client
 from ..support.stream_packets import response_header
 from ..support.tokens import make_token
@@ -64,7 +64,7 @@ class Scene:
 
     @asynccontextmanager
     async def alice_and_scripted_bob(
-        self, client: models.ClientInfo = CURRENT, **limits: Any
+        self, client: models.ClientInfo = LIVEKIT, **limits: Any
     ) -> AsyncIterator[tuple[Room, ScriptedClient]]:
         async with (
             self.join("alice", Room(**limits)) as alice,
@@ -75,7 +75,7 @@ class Scene:
 
     @asynccontextmanager
     async def scripted_alice_and_bob(
-        self, handler: Handler, client: models.ClientInfo = CURRENT, **limits: Any
+        self, handler: Handler, client: models.ClientInfo = LIVEKIT, **limits: Any
     ) -> AsyncIterator[tuple[ScriptedClient, Room]]:
         room = Room(**limits)
         room.register_rpc_method("greet", handler)

@@ -8,8 +8,9 @@ import anyio
 import pytest
 from livekit.protocol import rtc
 
-from trio_rpc import Room
+from trio_rpc import Room, RpcInvocationData
 from trio_rpc.protocol.capabilities import CAN_RESUME, CLEARS_EMPTY
+from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES
 from trio_rpc.server import RoomServer
 
 from ..conftest import Join
@@ -29,7 +30,7 @@ from ..support.stream_packets import (
     send_header,
     server_with,
 )
-from ..support.tokens import make_token
+from ..support.tokens import ROOM, make_token
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,103 @@ async def test_a_caller_accepts_a_response_of_either_kind(
         assert await call.outcome() == "hello"
         await alice.settle()
         assert alice.pending_calls == 0
+
+
+# Between participants of this library
+
+
+@pytest.mark.rule("N4", "C10")
+@pytest.mark.parametrize("client_protocol", [1, 2])
+async def test_a_small_request_to_one_of_ours_is_a_packet(client_protocol: int) -> None:
+    ours = peer("bob", client_protocol, [CANCELLATION])
+    async with caller(server_with(ours), room=Room(max_payload_bytes=100_000)) as alice:
+        alice.call("\u00e9" * (MAX_PAYLOAD_BYTES // 2))
+        assert len((await alice.expect_request()).payload.encode()) == MAX_PAYLOAD_BYTES
+        alice.call("\u00e9" * (MAX_PAYLOAD_BYTES // 2) + "x")
+        stream = await expect_whole_stream(alice.server)
+        assert len(stream.content) == MAX_PAYLOAD_BYTES + 1
+
+
+@pytest.mark.rule("N4", "A8")
+@pytest.mark.parametrize("client_protocol", [1, 2])
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_the_response_to_a_packet_of_ours_is_a_stream_if_it_is_large(
+    client_protocol: int, excess: int
+) -> None:
+    text = "\u00e9" * (MAX_PAYLOAD_BYTES // 2) + "x" * excess
+
+    async def answer(_: object) -> str:
+        return text
+
+    async with callee(answer, max_payload_bytes=MAX_PAYLOAD_BYTES + 1) as (_, server):
+        server.announce(peer("bob", client_protocol, [CANCELLATION]))
+        send_request(server)
+        assert await expect_ack(server) == "1"
+        if excess:
+            response = await expect_whole_stream(server)
+            assert response.header.topic == RESPONSE_TOPIC
+            assert response.attributes == {"lk.rpc_request_id": "1"}
+            assert response.content == text.encode()
+        else:
+            assert (await expect_response(server)).payload == text
+
+
+@pytest.mark.rule("N4", "A8")
+async def test_a_response_to_a_packet_of_ours_has_the_limit_of_the_room() -> None:
+    async def answer(_: object) -> str:
+        return "x" * 20_001
+
+    async with callee(answer, max_payload_bytes=20_000) as (_, server):
+        server.announce(peer("bob", 2, [CANCELLATION]))
+        send_request(server)
+        await expect_ack(server)
+        assert (await expect_response(server)).error.code == 1504
+
+
+@pytest.mark.rule("N4", "A8")
+@pytest.mark.parametrize("is_in_room", [False, True])
+async def test_a_large_response_to_a_packet_of_anybody_else_is_refused(is_in_room: bool) -> None:
+    async def answer(_: object) -> str:
+        return "x" * (MAX_PAYLOAD_BYTES + 1)
+
+    async with callee(answer, max_payload_bytes=100_000) as (_, server):
+        if is_in_room:
+            server.announce(peer("bob", 2, [DEFLATE_RAW]))
+        send_request(server)
+        await expect_ack(server)
+        assert (await expect_response(server)).error.code == 1504
+
+
+@pytest.mark.rule("N4")
+@pytest.mark.parametrize("size", [0, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES + 1, 60_000])
+async def test_responses_of_any_size_come_back_between_ours(join: Join, size: int) -> None:
+    rooms = {identity: Room(max_payload_bytes=60_000) for identity in ("alice", "bob")}
+
+    @rooms["bob"].register_rpc_method("repeat")
+    async def repeat(data: RpcInvocationData) -> str:
+        return "x" * int(data.payload)
+
+    async with join("alice", room=rooms["alice"]) as alice, join("bob", room=rooms["bob"]):
+        bob = await alice.wait_for_participant("bob")
+        assert await bob.perform_rpc("repeat", str(size)) == "x" * size
+
+
+@pytest.mark.rule("N4", "R5")
+async def test_the_calls_of_a_server_are_answered_at_any_size(
+    join: Join, server: RoomServer
+) -> None:
+    room = Room(max_payload_bytes=60_000)
+
+    @room.register_rpc_method("repeat")
+    async def repeat(data: RpcInvocationData) -> str:
+        return "x" * int(data.payload)
+
+    async with join("bob", room=room):
+        answer = await server.perform_rpc(ROOM, "bob", "repeat", "60000")
+        assert answer == "x" * 60_000
+
+
+# Older SDKs
 
 
 @pytest.mark.rule("N3")

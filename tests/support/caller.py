@@ -41,6 +41,7 @@ def calls_through(link: Any) -> Calls:
         limits=CallLimits(max_round_trip_latency=7.0, max_payload_bytes=MAX_PAYLOAD_BYTES),
         context=BufferContext(concurrency.current(), Budget(), MAX_PAYLOAD_BYTES),
         participants={},
+        is_announced=False,
     )
 
 

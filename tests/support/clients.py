@@ -21,7 +21,9 @@ def client(client_protocol: int = 2, *capabilities: int) -> models.ClientInfo:
     return info
 
 
+#: One of this library, and one of LiveKit's, new and old.
 CURRENT = client(2, DEFLATE_RAW, CANCELLATION)
+LIVEKIT = client(2, DEFLATE_RAW)
 OLD = client(0)
 
 

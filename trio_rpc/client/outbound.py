@@ -52,7 +52,12 @@ class Outbound:
         self.own_changes = OwnChanges(self.server_requests)
         self.streams = OutgoingStreams(backend, self.packet_sender, self)
         self.calls = Calls(
-            self.packet_sender, self.streams, limits, context, self.remote_participants
+            self.packet_sender,
+            self.streams,
+            limits,
+            context,
+            self.remote_participants,
+            is_announced=True,
         )
         self.disconnection: DisconnectedError | None = None
 

@@ -43,6 +43,11 @@ def speaks_rpc_v2(peer: Participant) -> bool:
     return peer.client_protocol >= _RPC_V2
 
 
+def takes_either(peer: Participant) -> bool:
+    """Whether `peer`, being of this library, takes requests as packets, and either answer (N4)."""
+    return CAN_CANCEL in peer.capabilities
+
+
 def takes_inline(peer: Participant) -> bool:
     """Whether `peer` takes a stream's content in its header."""
     return peer.client_protocol >= _INLINE_STREAMS

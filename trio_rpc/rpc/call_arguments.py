@@ -41,8 +41,8 @@ def check_call(
     utf8_length(payload)
 
 
-def check_payload_size(payload: str, max_bytes: int) -> None:
-    """Refuse a payload that is larger than the callee takes (rule C10).
+def check_payload_size(payload: str, max_bytes: int) -> int:
+    """Refuse a payload that is larger than the callee takes (rule C10); return its UTF-8 bytes.
 
     Raises:
         RpcError: 1402.
@@ -53,3 +53,4 @@ def check_payload_size(payload: str, max_bytes: int) -> None:
             RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
             f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
         )
+    return size

@@ -27,7 +27,7 @@ from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
-from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
+from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation, takes_either
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits, utf8_length, wire_timeout_ms
 from ..protocol.logs import peer_logger
@@ -59,6 +59,8 @@ class Calls:
 
     Args:
         participants: The other participants in the room, by identity.
+        is_announced: Whether callees know what we announce, so that small calls may go as packets
+            (N4).
 
     Attributes:
         repeats: The calls that are to be sent again after a rejoin.
@@ -71,8 +73,11 @@ class Calls:
         limits: CallLimits,
         context: BufferContext,
         participants: Mapping[str, Participant],
+        *,
+        is_announced: bool,
     ) -> None:
         self._backend = context.backend
+        self._is_announced = is_announced
         self._context = context
         self._packet_sender = packet_sender
         self._streams = streams
@@ -125,7 +130,8 @@ class Calls:
             what = "the connection is lost, and not restored yet"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         v2 = speaks_rpc_v2(callee)
-        check_payload_size(payload, self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES)
+        max_bytes = self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES
+        size = check_payload_size(payload, max_bytes)
         started = self._backend.current_time()
         if max_round_trip_latency is None:
             max_round_trip_latency = self._limits.max_round_trip_latency
@@ -144,6 +150,7 @@ class Calls:
             wait_until,
             *channel,
             payload=payload,
+            fits_packet=size <= MAX_PAYLOAD_BYTES and not accepts,
             max_round_trip_latency=max_round_trip_latency,
             accepts=accepts,
         )
@@ -191,10 +198,10 @@ class Calls:
             return call.take_outcome()
         call.first_sid = call.callee.sid
         try:
-            if speaks_rpc_v2(call.callee):
-                await self._send_stream(call)
-            else:
+            if self._goes_as_packet(call):
                 await self._send_packet(call)
+            else:
+                await self._send_stream(call)
         except (LinkClosedError, StreamError) as error:
             if not call.is_interrupted:
                 # Unless we left while the request waited for room: that is 1503, and comes first.
@@ -208,6 +215,12 @@ class Calls:
             # No other call is about to send a request that could leave together with this one.
             self._packet_sender.flush_nowait()
         return await call.receive_channel.receive()
+
+    def _goes_as_packet(self, call: PendingCall) -> bool:
+        """Whether a request goes as a packet, and not as a stream (N3, N4)."""
+        if call.fits_packet and self._is_announced and takes_either(call.callee):
+            return True
+        return not speaks_rpc_v2(call.callee)
 
     async def _is_ready(self, call: PendingCall) -> bool:
         """Wait for the connection, and for a callee that is expected back (L9).

@@ -34,7 +34,7 @@ from ..protocol.answered_requests import (
     Outcome,
 )
 from ..protocol.budgets import BudgetExceededError
-from ..protocol.capabilities import resumes
+from ..protocol.capabilities import resumes, takes_either
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
@@ -263,7 +263,11 @@ class Invocations:
             return False
         request.charged = size
         caller = self._participants.get(request.caller)
-        request.keeps_outcome = caller is not None and resumes(caller)
+        if caller is not None:
+            request.keeps_outcome = resumes(caller)
+            request.takes_stream = takes_either(caller)
+        if request.transport == STREAM_RPC_VERSION:
+            request.takes_stream = True
         self._unanswered[key] = request
         return True
 
@@ -403,6 +407,6 @@ class Invocations:
         )
         data._reason = request.cancel_reason
         max_bytes = MAX_PAYLOAD_BYTES
-        if request.transport == STREAM_RPC_VERSION:
+        if request.takes_stream:
             max_bytes = self._limits.max_payload_bytes
         return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)

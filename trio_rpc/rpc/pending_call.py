@@ -87,6 +87,7 @@ class PendingCall:
             scope around the call.
         send_channel, receive_channel: The channel of the outcome, with room for one.
         payload: The payload, kept for another try.
+        fits_packet: Whether a packet of RPC v1 can carry the request.
         first_sid: The SID of the callee's session that it was sent to first, in part at least;
             empty before that.
         is_interrupted: Sending it was interrupted, and the rest of it is a repeat's.
@@ -107,6 +108,7 @@ class PendingCall:
     send_channel: SendChannel[Outcome]
     receive_channel: ReceiveChannel[Outcome]
     payload: str = ""
+    fits_packet: bool = True
     first_sid: str = ""
     is_interrupted: bool = False
     awaits_return: bool = False

@@ -15,7 +15,7 @@ from ..errors import RpcError, StreamError
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
 from ..protocol.answered_requests import Outcome
-from ..protocol.limits import utf8_length
+from ..protocol.limits import MAX_PAYLOAD_BYTES, utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import RPC_VERSION, response_info, rpc_response
 from ..streams.outgoing import OutgoingStreams
@@ -84,8 +84,10 @@ class Replies:
                     raise
 
     async def _respond_once(self, request: Request, outcome: Outcome) -> None:
-        """Send the response to a request in the version of the request."""
-        if request.transport == RPC_VERSION or isinstance(outcome, RpcError):
+        """Send the response in the version of the request, or as a stream if it is large (N4)."""
+        if isinstance(outcome, RpcError) or (
+            request.transport == RPC_VERSION and utf8_length(outcome) <= MAX_PAYLOAD_BYTES
+        ):
             await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
         else:
             info = response_info(request.id, utf8_length(outcome))

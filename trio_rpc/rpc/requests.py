@@ -39,6 +39,8 @@ class Request:
 
     Attributes:
         transport: The version of RPC that it came by; `version` is what it asks for.
+        takes_stream: Whether the answer may be a stream: of a request that came as one, and of one
+            whose caller is of this library (N4).
         deadline: The end of its time, on the event loop's clock.
         body: The stream of the payload, if the request comes as a stream.
         problem: The reason why the request is invalid, if it is.
@@ -67,6 +69,7 @@ class Request:
     problem: str = ""
     body: StreamBuffer | None = None
     again: str = ""
+    takes_stream: bool = field(init=False, default=False)
     deadline: float = field(init=False, default=0.0)
     handler: Method | None = field(init=False, default=None)
     charged: int = field(init=False, default=0)

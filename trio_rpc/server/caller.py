@@ -54,7 +54,7 @@ class ServerCaller:
         streams = OutgoingStreams(backend, packet_sender, self)
         context = BufferContext(backend, budget, max_response_bytes)
         limits = CallLimits(DEFAULT_MAX_ROUND_TRIP_LATENCY, MAX_PAYLOAD_BYTES)
-        self._calls = Calls(packet_sender, streams, limits, context, participants={})
+        self._calls = Calls(packet_sender, streams, limits, context, {}, is_announced=False)
         self._endpoint = RpcEndpoint(context, self._calls)
 
     async def perform(self, method: str, payload: str, response_timeout: float) -> str:
