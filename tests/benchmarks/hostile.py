@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from trio_rpc.protocol.budgets import DEFAULT_MAX_PEER_BYTES
+
 from .attacks import ATTACKS
 from .contestants import Contestant
 from .processes import Usage, busy_seconds
@@ -23,10 +25,10 @@ _WARM_UP: Final = 0.3
 _QUIET: Final = 0.5
 #: Seconds that a round may take beyond its time: calls end, and the attacker stops.
 _ROUND_TIMEOUT: Final = 60.0
-#: No more than this may calls of the honest to each other be slower, and a process grow: a peer's
-#: budget, and what an allocator keeps besides. The victim may be busy: it answers to its attacker.
+#: No more than this may calls of the honest to each other be slower, and a process grow. The victim
+#: may be busy: it answers to its attacker.
 MAX_SLOWER: Final = 3.0
-MAX_GROWTH: Final = 48 * 1024 * 1024
+MAX_GROWTH: Final = DEFAULT_MAX_PEER_BYTES
 
 
 @frozen

@@ -12,7 +12,7 @@ CHUNK_BYTES: Final = 15_000
 _ENCODED_CHARACTERS: Final = 4 * CHUNK_BYTES
 #: The most that a stream may hold unread, or return as a whole, unless the room says otherwise
 #: (S7). A text takes it twice while it is put together, and has to fit in a peer's budget (B4).
-DEFAULT_MAX_STREAM_BYTES: Final = 15 * 1024 * 1024
+DEFAULT_MAX_STREAM_BYTES: Final = 15_000_000
 #: The `wbits` that make zlib write deflate without a header of its own.
 _RAW: Final = -zlib.MAX_WBITS
 #: A third of the time of zlib's default, level 6, for a tenth to a fifth more bytes.

@@ -259,21 +259,20 @@ class StreamBuffer:
             return self.take_text()
         # Decoded as it comes, or it would be held as bytes and as text.
         decoder = decoder or TextDecoder()
-        text, size = WholeText(), 0
+        text, size, charged = WholeText(), 0, 0
         while piece := await self.receive():
             size += len(piece)
             if size > self._context.max_bytes:
                 raise self._context.too_much()
-            held = text.held_bytes
             text.add(decoder.decode(piece))
             # It must not be held while the next one is waited for.
             del piece
-            self.charge(text.held_bytes - held)
+            # With what it takes to put it together in the end, or that could be refused.
+            self.charge(text.needed_bytes - charged)
+            charged = text.needed_bytes
         decoder.decode(b"", final=True)
-        # While it is put together, it takes its bytes twice.
-        self.charge(text.whole_bytes)
         whole = text.take()
-        self._refund(text.held_bytes)
+        self._refund(max(charged - text.whole_bytes, 0))
         return whole
 
     async def read_whole(self) -> bytes:

@@ -44,6 +44,11 @@ class WholeText:
         """The bytes that the whole text takes, as one `str`."""
         return _STR_BYTES + self._length * self._widest
 
+    @property
+    def needed_bytes(self) -> int:
+        """The bytes that it takes to put it together: those of the pieces and of the whole."""
+        return self.held_bytes + self.whole_bytes
+
     def add(self, piece: str) -> None:
         """Add the next piece."""
         width, length = _width_of(piece), len(piece)
