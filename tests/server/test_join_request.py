@@ -110,6 +110,8 @@ join_requests = st.builds(
     publisher_offer=st.none() | st.builds(rtc.SessionDescription, sdp=st.text(max_size=20)),
     reconnect=st.booleans(),
     participant_sid=st.text(max_size=9),
+    metadata=st.text(max_size=9),
+    participant_attributes=st.dictionaries(st.text(max_size=3), st.text(max_size=3)),
     sync_state=st.builds(
         rtc.SyncState,
         datachannel_receive_states=st.lists(
@@ -147,7 +149,16 @@ def test_a_join_request_is_read_within_bounds(request: rtc.JoinRequest, compress
         if request.reconnect
         else None,
         last_sid="" if request.reconnect else request.participant_sid[:64],
+        metadata=request.metadata,
+        attributes=dict(request.participant_attributes),
     )
+
+
+@pytest.mark.rule("N1")
+def test_capabilities_in_a_query_are_names_as_livekit_has_them_or_numbers() -> None:
+    text = "CAP_COMPRESSION_DEFLATE_RAW,7201,,CAP_NONSENSE,-1," + "9" * 500
+    capabilities = parse_query({"capabilities": text}).client.capabilities
+    assert list(capabilities) == [models.ClientInfo.CAP_COMPRESSION_DEFLATE_RAW, 7201, 65_535]
 
 
 @st.composite

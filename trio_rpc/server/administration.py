@@ -16,7 +16,8 @@ from ..rpc.call_arguments import check_call
 from .caller import ServerCaller
 from .limits import ServerLimits
 from .rooms.member import Member
-from .rooms.room import RoomSettings, ServerRoom, check_size
+from .rooms.room import RoomSettings, ServerRoom
+from .rooms.sizes import check_size
 from .rooms.table import RoomTable
 
 #: Seconds that a created room lives without participants: before the first, and after the last.

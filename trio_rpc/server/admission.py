@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
+from attrs import evolve
 from livekit.protocol import models, rtc
 
 from .. import concurrency
@@ -17,9 +18,11 @@ from ..links.resumable import ResumableQueue
 from ..protocol.budgets import Budget
 from ..protocol.capabilities import CAN_RESUME
 from ..tokens import Claims, check_join, verify_token
+from .join_request import JoinParameters
 from .limits import ServerLimits
 from .rooms.member import Member
 from .rooms.room import ServerRoom
+from .rooms.sizes import check_description
 from .rooms.table import RoomTable
 from .token_refresh import TokenRefresher
 
@@ -120,6 +123,29 @@ class Admission:
             raise RefusedError(
                 429, f"room {room.name!r} has {len(room.members)} participants, which is its limit"
             )
+
+    def describe(self, claims: Claims, parameters: JoinParameters) -> Claims:
+        """Return the claims of a participant as described by its client (V7).
+
+        Raises:
+            RefusedError: its token does not allow to change it, or it is too large.
+        """
+        attributes = {key: value for key, value in parameters.attributes.items() if value}
+        if parameters.resumption is not None or not (parameters.metadata or parameters.attributes):
+            return claims
+        if not claims.grants.can_update_own_metadata:
+            text = "the token does not grant bringing along metadata (canUpdateOwnMetadata)"
+            raise RefusedError(401, text)
+        claims = evolve(
+            claims,
+            metadata=parameters.metadata or claims.metadata,
+            attributes={**claims.attributes, **attributes},
+        )
+        try:
+            check_description(claims.metadata, claims.attributes, self.limits)
+        except ValueError as error:
+            raise RefusedError(400, str(error)) from None
+        return claims
 
     def members_of(self, room: str) -> Sequence[Member]:
         """Return the members of a room, which get the announcement of a joining participant."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import zlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard, cast
 
 from attrs import field, frozen
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
+from ..protocol.limits import utf8_length
+
 #: The most bytes of an inflated join request, which holds an offer.
 _MAX_JOIN_REQUEST_BYTES: Final = 512 * 1024
 _MAX_CAPABILITIES: Final = 50
+_MAX_CAPABILITY: Final = 65_535
+#: The most characters of the list of capabilities in a query.
+_MAX_CAPABILITIES_TEXT: Final = 1_000
 _MAX_SID: Final = 64
 #: The most publishers whose last numbers a client that resumes may list.
 _MAX_RECEIVE_STATES: Final = 2_048
@@ -46,6 +52,8 @@ class JoinParameters:
         offer: The client's offer, if the request has one.
         resumption: The session to resume; None to begin one.
         last_sid: The SID of the participant's last session, if it joins again (L7).
+        metadata: The metadata that the client brings along; empty for that of its token.
+        attributes: The attributes that it brings along, beside those of its token (V7).
     """
 
     client: models.ClientInfo
@@ -53,6 +61,8 @@ class JoinParameters:
     offer: rtc.SessionDescription | None = None
     resumption: Resumption | None = None
     last_sid: str = ""
+    metadata: str = ""
+    attributes: Mapping[str, str] = field(factory=dict[str, str])
 
 
 def parse_query(query: Mapping[str, str]) -> JoinParameters:
@@ -61,11 +71,57 @@ def parse_query(query: Mapping[str, str]) -> JoinParameters:
     client_protocol = query.get("client_protocol", "")[:4]
     if client_protocol.isascii() and client_protocol.isdigit():
         client.client_protocol = min(int(client_protocol), 1_000)
-    capabilities = [each for each in query.get("capabilities", "")[:100].split(",") if each]
-    if all(each.isascii() and each.isdigit() for each in capabilities):
-        client.capabilities.extend(min(int(each), 65_535) for each in capabilities)  # type: ignore[misc]
+    names = query.get("capabilities", "")[:_MAX_CAPABILITIES_TEXT].split(",")
+    found = [each for each in map(_capability, names) if each is not None]
+    client.capabilities.extend(found[:_MAX_CAPABILITIES])
     resumes = query.get("reconnect") in ("1", "true")
-    return JoinParameters(client, resumption=Resumption(query.get("sid", "")) if resumes else None)
+    try:
+        attributes = parse_attributes(query)
+    except ValueError:
+        # As on LiveKit's server, whose `/rtc/validate` alone says so.
+        attributes = {}
+    return JoinParameters(
+        client,
+        resumption=Resumption(query.get("sid", "")) if resumes else None,
+        attributes=attributes,
+    )
+
+
+def _capability(name: str) -> models.ClientInfo.Capability | None:
+    """Return the capability of a name, as LiveKit's SDKs send it, or of a number, as ours do."""
+    if name.isascii() and name.isdigit():
+        number: int | None = min(int(name), _MAX_CAPABILITY)
+    else:
+        number = dict(models.ClientInfo.Capability.items()).get(name)
+    return cast("models.ClientInfo.Capability | None", number)
+
+
+def parse_attributes(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes in the query of `/rtc`, which are JSON in base64.
+
+    Raises:
+        ValueError: they can't be decoded.
+    """
+    text = query.get("attributes", "")
+    if not text:
+        return {}
+    try:
+        attributes = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, RecursionError):
+        raise ValueError("cannot decode attributes") from None
+    if not isinstance(attributes, dict):
+        raise ValueError("cannot decode attributes")
+    texts = {key: value for key, value in attributes.items() if _is_text(key) and _is_text(value)}
+    if len(texts) < len(attributes):
+        raise ValueError("cannot decode attributes")
+    return texts
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    try:
+        return isinstance(value, str) and utf8_length(value) >= 0
+    except ValueError:  # A lone surrogate, which JSON can have and protobuf cannot.
+        return False
 
 
 def parse_join_request(query: Mapping[str, str]) -> JoinParameters:
@@ -98,6 +154,8 @@ def join_parameters(request: rtc.JoinRequest) -> JoinParameters:
         offer=request.publisher_offer if request.HasField("publisher_offer") else None,
         resumption=_resumption(request) if request.reconnect else None,
         last_sid="" if request.reconnect else request.participant_sid[:_MAX_SID],
+        metadata=request.metadata,
+        attributes=dict(request.participant_attributes),
     )
 
 

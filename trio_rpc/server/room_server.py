@@ -78,12 +78,12 @@ class RoomServer(Administration):
             ConnectError: the token is not valid, or nobody is admitted.
         """
         try:
-            claims = self.admission.authenticate(token)
+            parameters = join_parameters(request)
+            claims = self.admission.describe(self.admission.authenticate(token), parameters)
             with self.admission.joining():
                 self.admission.check_space(claims)
         except RefusedError as error:
             raise ConnectError(f"refused: {error.reason}", status=error.status) from None
-        parameters = join_parameters(request)
         near, far = open_memory_streams()
         backend = concurrency.current()
 

@@ -29,7 +29,7 @@ from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
 from ..tokens import Claims, bearer_token
 from .admission import Admission
 from .http.asgi_websocket import OUR_WEBSOCKET
-from .join_request import JoinParameters, parse_join_request, parse_query
+from .join_request import JoinParameters, parse_attributes, parse_join_request, parse_query
 from .session import serve_member
 from .webrtc import PeerThread, serve_livekit_client
 
@@ -75,6 +75,7 @@ class _Signalling:
                 if not ours:
                     self._require_webrtc()
                 parameters = _parameters_of(websocket)
+                claims = self._admission.describe(claims, parameters)
                 await self._accept(websocket, SUBPROTOCOL if ours else None)
         except RefusedError as refusal:
             await _deny(websocket, refusal)
@@ -94,6 +95,7 @@ class _Signalling:
             with self._admission.joining():
                 claims = self._admit(websocket)
                 parameters = self._parse_join_request(websocket)
+                claims = self._admission.describe(claims, parameters)
                 await self._accept(websocket, None)
         except RefusedError as refusal:
             await _deny(websocket, refusal)
@@ -104,8 +106,9 @@ class _Signalling:
         """Respond with the outcome of a WebSocket on `/rtc`."""
         try:
             with self._admission.joining():
-                self._admit(request)
+                claims = self._admit(request)
                 self._require_webrtc()
+                self._admission.describe(claims, _validated_parameters_of(request))
         except RefusedError as refusal:
             return _response(refusal)
         return PlainTextResponse("success")
@@ -114,8 +117,8 @@ class _Signalling:
         """Respond with the outcome of a WebSocket on `/rtc/v1`."""
         try:
             with self._admission.joining():
-                self._admit(request)
-                self._parse_join_request(request)
+                claims = self._admit(request)
+                self._admission.describe(claims, self._parse_join_request(request))
         except RefusedError as refusal:
             return _response(refusal)
         return PlainTextResponse("success")
@@ -162,6 +165,14 @@ def _parameters_of(connection: HTTPConnection) -> JoinParameters:
     if "join_request" in connection.query_params:
         return _join_parameters_of(connection)
     return parse_query(connection.query_params)
+
+
+def _validated_parameters_of(connection: HTTPConnection) -> JoinParameters:
+    try:
+        parse_attributes(connection.query_params)
+    except ValueError as error:
+        raise RefusedError(400, str(error)) from None
+    return _parameters_of(connection)
 
 
 def _join_parameters_of(connection: HTTPConnection) -> JoinParameters:

@@ -166,6 +166,7 @@ class _StreamServer:
             token, _, request = body.partition(b"\n")
             claims = self._admission.authenticate(token.decode(errors="replace"))
             parameters = join_parameters(rtc.JoinRequest.FromString(request))
+            claims = self._admission.describe(claims, parameters)
             with self._admission.joining():
                 self._admission.check_space(claims)
         except ProtocolMismatchError as error:

@@ -7,5 +7,5 @@ Sessions wait, by `server.back_pressure`.
 * `member`: one participant. `backlog`: its queue, by cause. `shares`: fair shares of it.
   `debts`: the answers that it owes to others. `detached`: members that may come back.
 * `router`: routing a packet. `routing`: its destinations. `directed_streams`: those of streams.
-  `publisher`: the packets of the server's own.
+  `publisher`: the packets of the server's own. `sizes`: checks of sizes.
 """

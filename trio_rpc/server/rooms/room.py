@@ -19,6 +19,7 @@ from .detached import DetachedMembers
 from .member import Member, ServerCall, make_sid, signal_frame
 from .publisher import ServerPublisher
 from .router import PacketRouter
+from .sizes import check_description, check_size
 
 #: The most bytes of an update besides the texts that can be large.
 _INFO_BYTES: Final = 1_000
@@ -348,10 +349,8 @@ class ServerRoom:
         """
         limits = self._limits
         merged = member.merge_attributes(attributes or {})
-        attributes_size = sum(utf8_length(key) + utf8_length(merged[key]) for key in merged)
         check_size("a name", utf8_length(name or ""), limits.max_name_bytes)
-        check_size("metadata", utf8_length(metadata or ""), limits.max_metadata_bytes)
-        check_size("all attributes together", attributes_size, limits.max_metadata_bytes)
+        attributes_size = check_description(metadata or "", merged, limits)
         size = attributes_size + utf8_length(metadata or member.metadata) + _INFO_BYTES
         _check_room(self._told_of(member, to_itself=True), size)
         member.name = member.name if name is None else name
@@ -377,13 +376,3 @@ class ServerRoom:
 def _check_room(members: Iterable[Member], size: int) -> None:
     for member in members:
         member.check_room(size)
-
-
-def check_size(what: str, size: int, limit: int, unit: str = "UTF-8 bytes") -> None:
-    """Check a size against its limit.
-
-    Raises:
-        ValueError: it is over the limit.
-    """
-    if size > limit:
-        raise ValueError(f"{what} of {size:,} {unit}, over the limit of {limit:,}")
