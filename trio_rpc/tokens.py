@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import jwt
 from attrs import field, fields, frozen
+from jwt.types import Options
 
 from .errors import InvalidTokenError
 from .protocol.limits import utf8_length
@@ -36,6 +37,9 @@ KindClaim: TypeAlias = Literal["standard", "ingress", "egress", "sip", "agent"]
 MAX_IDENTITY_BYTES: Final = 256  #: The longest identity of a participant, in UTF-8.
 MAX_ROOM_NAME_BYTES: Final = 256  #: The longest name of a room, in UTF-8.
 
+#: The secret of an API key, or several, the first of which signs: to replace one by another.
+Secrets: TypeAlias = str | tuple[str, ...]
+
 _ALGORITHM: Final = "HS256"
 _TYPES: Final[dict[type, str]] = {bool: "true or false", str: "text", list: "a list", dict: "a map"}
 # The rest of "the token …" for each error of PyJWT, whose own texts may repeat parts of the token.
@@ -43,6 +47,14 @@ _REASONS: Final[dict[type[Exception], str]] = {
     jwt.InvalidAlgorithmError: f"is not signed with {_ALGORITHM}",
     jwt.InvalidKeyError: f"names API key {{!r}}, whose secret is of no use for {_ALGORITHM}",
     jwt.InvalidSignatureError: "is signed with another secret than the one of API key {!r}",
+}
+# `_check_times` checks the times: PyJWT accepts all that `int` accepts for one, odd text too.
+# The claim `aud` has no meaning in LiveKit.
+_OPTIONS: Final[Options] = {
+    "verify_aud": False,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
 }
 _LEEWAY: Final = 10  # Seconds that the clocks of signer and server may differ by.
 _T = TypeVar("_T")
@@ -208,11 +220,11 @@ class AccessToken:
         return changed
 
 
-def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
+def verify_token(token: str, api_keys: Mapping[str, Secrets]) -> Claims:
     """Verify a token, and return its claims (rule V1).
 
     The token must name one of `api_keys`, be signed with HS256 and that key's secret (the value in
-    `api_keys`), have an expiry, and be valid now, give or take 10 seconds.
+    `api_keys`, or one of several), have an expiry, and be valid now, give or take 10 seconds.
 
     Raises:
         InvalidTokenError: the token is not accepted; the text is the reason.
@@ -220,27 +232,32 @@ def verify_token(token: str, api_keys: Mapping[str, str]) -> Claims:
     api_key = _take(inspect_token(token), "iss", "")
     if api_key not in api_keys:
         # Key and secret are easily swapped, and then the text must not reveal the secret.
-        if any(compare_digest(api_key.encode(), secret.encode()) for secret in api_keys.values()):
+        known = [secret for secrets in api_keys.values() for secret in secrets_of(secrets)]
+        if any(compare_digest(api_key.encode(), secret.encode()) for secret in known):
             raise InvalidTokenError("the token has a secret where its API key belongs")
         raise InvalidTokenError(f"API key {api_key[:64]!r} is not known to this server")
-    try:
-        payload = jwt.decode(
-            token,
-            api_keys[api_key],
-            algorithms=[_ALGORITHM],
-            options={
-                "verify_aud": False,  # `aud` has no meaning in LiveKit
-                # PyJWT accepts everything that `int` accepts for a time, odd text too.
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-            },
-        )
-    except jwt.PyJWTError as error:
-        why = _REASONS.get(type(error), "has a 'sub' or 'jti' of a wrong type")
-        raise InvalidTokenError(f"the token {why.format(api_key)}") from error
+    payload = _decode(token, api_key, secrets_of(api_keys[api_key]))
     _check_times(payload, time.time())
     return _read_claims(payload)
+
+
+def secrets_of(secrets: Secrets) -> tuple[str, ...]:
+    """Return the secrets of an API key, of which there is one or several."""
+    return (secrets,) if isinstance(secrets, str) else secrets
+
+
+def _decode(token: str, api_key: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Return the payload of a token that is signed with one of the secrets."""
+    failure = jwt.PyJWTError()
+    for secret in secrets:
+        try:
+            return jwt.decode(token, secret, algorithms=[_ALGORITHM], options=_OPTIONS)
+        except jwt.PyJWTError as error:
+            failure = error
+            if not isinstance(error, jwt.InvalidSignatureError):
+                break
+    why = _REASONS.get(type(failure), "has a 'sub' or 'jti' of a wrong type")
+    raise InvalidTokenError(f"the token {why.format(api_key)}") from failure
 
 
 def bearer_token(authorization: str) -> str:

@@ -244,6 +244,22 @@ async def test_the_key_comes_from_the_environment_and_a_short_secret_gets_a_hint
 
 @pytest.mark.anyio
 @pytest.mark.real_time
+async def test_the_key_and_secret_of_livekits_server_in_development_are_accepted_too() -> None:
+    async with serving("--dev") as server:
+        with pytest.warns(match="HMAC key"):
+            token = token_of("bob", "devkey", "secret")
+        async with (
+            Room().connect(server.field("URL"), token) as bob,
+            Room().connect(server.field("URL"), server.token),
+        ):
+            await bob.wait_for_participant("alice")
+        assert "or secret, as with livekit-server --dev" in server.output
+        server.process.send_signal(signal.SIGINT)
+        assert (await server.end())[2] == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
 async def test_a_room_holds_as_many_as_it_may() -> None:
     async with serving("--dev", "--max-participants", "1") as server:
         url = server.field("URL")

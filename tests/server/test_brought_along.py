@@ -92,10 +92,12 @@ async def test_it_is_applied_with_the_grant_and_the_others_see_it(
     metadata: str,
     attributes: dict[str, str],
 ) -> None:
-    async with joined_with(connector, token(can_update_own_metadata=True), **brought) as join:
-        async with scripted_client(server, "bob") as bob:
-            for info in (join.participant, bob.join.other_participants[0]):
-                assert (info.metadata, dict(info.attributes)) == (metadata, attributes)
+    async with (
+        joined_with(connector, token(can_update_own_metadata=True), **brought) as join,
+        scripted_client(server, "bob") as bob,
+    ):
+        for info in (join.participant, bob.join.other_participants[0]):
+            assert (info.metadata, dict(info.attributes)) == (metadata, attributes)
 
 
 @pytest.mark.rule("V7")
@@ -113,9 +115,7 @@ async def test_it_is_refused_without_the_grant(
 @pytest.mark.rule("V7")
 async def test_it_is_refused_when_it_is_too_large(connector: Connector) -> None:
     with pytest.raises(ConnectError, match="metadata of 101 UTF-8 bytes, over the") as caught:
-        async with joined_with(
-            connector, token(can_update_own_metadata=True), metadata="m" * 101
-        ):
+        async with joined_with(connector, token(can_update_own_metadata=True), metadata="m" * 101):
             pass
     assert caught.value.status == 400
 

@@ -13,7 +13,7 @@ from trio_rpc.errors import RpcError
 from trio_rpc.links import Channel
 from trio_rpc.protocol.capabilities import CAN_RESUME
 from trio_rpc.protocol.receipts import Receipts, read_receipt
-from trio_rpc.server import RoomServer, ServerLimits
+from trio_rpc.server import RoomServer, ServerLimits, ServerStatistics
 
 from ..support.messages import Message, leave_reasons, packets, request, signals, texts, told, user
 from ..support.scripted_client import ScriptedClient, scripted_client
@@ -79,6 +79,7 @@ async def test_a_participant_that_comes_back_has_never_left(server: RoomServer) 
         await alice.settle()
         await lose(bob)
         await anyio.sleep(14)
+        await alice.settle()
         async with resume(server, bob) as again:
             first, update, room = [await again.receive() for _ in range(3)]
             assert isinstance(first, rtc.SignalResponse)
@@ -119,7 +120,9 @@ async def test_a_room_ends_when_its_last_participant_does_not_resume(
         await lose(bob)
         assert server.statistics().participants == 1
         await anyio.sleep(15)
-        assert server.statistics().rooms == 0
+        assert server.statistics() == ServerStatistics(rooms=1, participants=0)
+        await anyio.sleep(20)
+        assert server.statistics() == ServerStatistics(rooms=0, participants=0)
 
 
 @pytest.mark.rule("L4")

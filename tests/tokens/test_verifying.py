@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from trio_rpc import InvalidTokenError
 from trio_rpc.tokens import (
     Claims,
     verify_token,
@@ -53,6 +54,17 @@ class TestVerifying:
     )
     def test_accepts_as_well(self, changes: dict[str, object]) -> None:
         assert verify_token(signed(payload(**changes)), API_KEYS).kind == "standard"
+
+    def test_a_key_may_have_several_secrets(self) -> None:
+        api_keys = {KEY: (SECRET, OTHER_SECRET)}
+        for secret in (SECRET, OTHER_SECRET):
+            assert verify_token(signed(payload(), secret=secret), api_keys).identity == "alice"
+        with pytest.raises(InvalidTokenError, match="is signed with another secret than the one"):
+            verify_token(signed(payload(), secret="a third secret of thirty-two bytes"), api_keys)
+        with pytest.raises(InvalidTokenError, match="is not signed with HS256"):
+            verify_token(signed(payload(), secret="", algorithm="none"), api_keys)
+        with pytest.raises(InvalidTokenError, match="has a secret where its API key belongs"):
+            verify_token(signed(payload(iss=OTHER_SECRET)), api_keys)
 
     def test_null_is_as_good_as_absent(self) -> None:
         nulls = dict.fromkeys(("name", "metadata", "attributes", "kind"), None)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DEV_API_KEY: Final = "devkey"
 DEV_API_SECRET: Final = "trio-rpc-development-secret-not-for-production"
 
+#: The secret of the same key in `livekit-server --dev`, which `lk --dev` and tutorials use.
+LIVEKIT_DEV_API_SECRET: Final = "secret"
+
 #: HS256 wants a secret of 32 bytes or more.
 _SAFE_SECRET_BYTES: Final = 32
 

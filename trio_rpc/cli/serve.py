@@ -20,11 +20,12 @@ from ..links.stream import StreamAddress
 from ..server import RoomServer, ServerLimits, serve_stream
 from ..server.draining import DEFAULT_DRAIN_TIMEOUT
 from ..server.webrtc import check_own_address
-from ..tokens import AccessToken, VideoGrants
+from ..tokens import AccessToken, Secrets, VideoGrants
 from .exits import CommandError, ExitCode, UsageError
 from .options import (
     DEV_API_KEY,
     DEV_API_SECRET,
+    LIVEKIT_DEV_API_SECRET,
     add_command,
     complete_api_key,
     hint_at_length,
@@ -65,6 +66,7 @@ Room server for development. Anyone who can reach it can join: its key is public
   URL         {url}
 {stream_links}  API key     {key}
   API secret  {secret}
+              or {livekit_secret}, as with livekit-server --dev: lk --dev works
   {sdks}
 
 For programs and other commands:
@@ -151,7 +153,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if address.scheme == "tls" and arguments.certfile is None:
             raise UsageError(f"--listen {address} wants --certfile and --keyfile")
     for api_key, api_secret in api_keys.items():
-        hint_at_length(api_key, api_secret)
+        # With --dev, the secrets are known whatever their length.
+        if isinstance(api_secret, str):
+            hint_at_length(api_key, api_secret)
     limits = ServerLimits(max_participants_per_room=arguments.max_participants)
     server = RoomServer(api_keys, limits)
     # Imported modules live on: searching them for garbage would block the event loop for 30 ms.
@@ -246,6 +250,7 @@ def _announce(url: str, stream_urls: list[str], arguments: argparse.Namespace) -
         stream_links="".join(f"  Stream link {each}\n" for each in stream_urls),
         key=DEV_API_KEY,
         secret=DEV_API_SECRET,
+        livekit_secret=LIVEKIT_DEV_API_SECRET,
         sdks=_SDKS_JOIN if find_spec("aiortc") else _SDKS_DO_NOT_JOIN,
         token=token,
     )
@@ -277,14 +282,14 @@ def _stream_address(text: str) -> StreamAddress:
 # Keys and certificates
 
 
-def _api_keys(arguments: argparse.Namespace) -> dict[str, str]:
+def _api_keys(arguments: argparse.Namespace) -> dict[str, Secrets]:
     pairs = [_api_key_in(text, "--keys") for text in arguments.keys]
     if arguments.key_file is not None:
         pairs += _read_key_file(arguments.key_file)
     if arguments.dev:
         if pairs:
             raise UsageError("--dev has a key of its own: leave out --keys and --key-file")
-        return {DEV_API_KEY: DEV_API_SECRET}
+        return {DEV_API_KEY: (DEV_API_SECRET, LIVEKIT_DEV_API_SECRET)}
     if not pairs and (pair := complete_api_key()):
         pairs = [pair]
     if not pairs:

@@ -16,14 +16,15 @@ from ..rpc.call_arguments import check_call
 from .caller import ServerCaller
 from .limits import ServerLimits
 from .rooms.member import Member
-from .rooms.room import RoomSettings, ServerRoom
+from .rooms.room import (
+    DEFAULT_DEPARTURE_TIMEOUT,
+    DEFAULT_EMPTY_TIMEOUT,
+    RoomSettings,
+    ServerRoom,
+)
 from .rooms.sizes import check_size
 from .rooms.table import RoomTable
 
-#: Seconds that a created room lives without participants: before the first, and after the last.
-#: LiveKit's defaults.
-DEFAULT_EMPTY_TIMEOUT: Final = 300
-DEFAULT_DEPARTURE_TIMEOUT: Final = 20
 _MAX_SETTING: Final = 2**32 - 1
 
 
@@ -53,7 +54,7 @@ class Administration:
         """Create a room that waits for participants; an existing one is left unchanged (R2).
 
         Rooms need not be created: a participant that joins creates the room that its token names,
-        and such a room ends with its last participant.
+        with the default timeouts.
 
         Args:
             name: The name, as in tokens: 1 to `ServerLimits.max_name_bytes` UTF-8 bytes.

@@ -17,7 +17,7 @@ from ..links import Link
 from ..links.resumable import ResumableQueue
 from ..protocol.budgets import Budget
 from ..protocol.capabilities import CAN_RESUME
-from ..tokens import Claims, check_join, verify_token
+from ..tokens import Claims, Secrets, check_join, secrets_of, verify_token
 from .join_request import JoinParameters
 from .limits import ServerLimits
 from .rooms.member import Member
@@ -43,7 +43,7 @@ class Admission:
     """The admission of participants to the rooms of a server, over any transport.
 
     Args:
-        api_keys: The secret of each API key.
+        api_keys: The secret of each API key, or several, the first of which signs.
         limits: The limits of the server.
         rooms: The rooms, created as participants join them.
         budget: Charged for what members make the server hold (B4).
@@ -56,9 +56,14 @@ class Admission:
     """
 
     def __init__(
-        self, api_keys: Mapping[str, str], limits: ServerLimits, rooms: RoomTable, budget: Budget
+        self,
+        api_keys: Mapping[str, Secrets],
+        limits: ServerLimits,
+        rooms: RoomTable,
+        budget: Budget,
     ) -> None:
-        if not api_keys or not all(api_keys.values()):
+        secrets = [secrets_of(each) for each in api_keys.values()]
+        if not secrets or not all(each and all(each) for each in secrets):
             raise ValueError("a RoomServer needs at least one API key, each with a secret")
         self.limits = limits
         self.closed = False
@@ -91,7 +96,7 @@ class Admission:
 
     def refresher(self, claims: Claims, member: Member) -> TokenRefresher:
         """Return the refresher of a member's token, with the API key that has signed `claims`."""
-        return TokenRefresher(claims, member, self._api_keys[claims.api_key])
+        return TokenRefresher(claims, member, secrets_of(self._api_keys[claims.api_key])[0])
 
     @contextmanager
     def joining(self) -> Generator[None]:

@@ -21,7 +21,7 @@ from ..protocol.receipts import InvalidReceiptError, read_receipt
 from .back_pressure import wait_for_room, wait_for_share
 from .limits import ServerLimits
 from .rooms.backlog import BacklogFullError, Cause
-from .rooms.member import FULL, Member
+from .rooms.member import FULL, Member, leave_request
 from .rooms.room import ServerRoom
 from .rooms.routing import TO_NOBODY, Routed
 from .scenarios import SIMULATED, refuse_scenario, simulate_leave
@@ -36,6 +36,14 @@ _ANSWER_PATIENCE: Final = 0.02
 _REQUEST_PATIENCE: Final = 0.25
 #: The looks at a connection within its ping timeout, at least.
 _LOOKS: Final = 9
+#: The reasons that the others are told as a client gives them; any other is CLIENT_INITIATED.
+_REASONS_OF_CLIENTS: Final = frozenset(
+    {
+        DisconnectReason.USER_UNAVAILABLE,
+        DisconnectReason.USER_REJECTED,
+        DisconnectReason.AGENT_ERROR,
+    }
+)
 #: Seconds in which nothing waits for the same receiver again, after such a wait was in vain.
 _IMPATIENCE: Final = 1.0
 
@@ -133,6 +141,8 @@ class MemberConnection:
             # In time for clients that take a third of the ping timeout for a loss (L2).
             look_at = now + min(limits.ping_interval, limits.ping_timeout / _LOOKS)
             await self._backend.sleep(min(gone_at, stuck_at, look_at, expires_at) - now)
+            # Those who join or leave in between are announced together.
+            self._room.announce_size()
 
     def _keep_alive(self, now: float) -> None:
         """Count a sender under back-pressure as alive, and send it a pong, so that it counts us."""
@@ -230,12 +240,24 @@ class MemberConnection:
 
     def _on_request(self, request: rtc.SignalRequest) -> Routed:
         if request.HasField("leave"):
-            self._left = True
+            self._on_leave(DisconnectReason(request.leave.reason))
             return TO_NOBODY
         if request.HasField("simulate"):
             self._simulate(request.simulate)
             return TO_NOBODY
         return handle_request(self._room, self._member, request)
+
+    def _on_leave(self, reason: DisconnectReason) -> None:
+        if reason not in _REASONS_OF_CLIENTS:
+            reason = DisconnectReason.CLIENT_INITIATED
+        # LiveKit's clients may wait for it.
+        leave = leave_request(reason, joins_again=False)
+        self._member.tell(rtc.SignalResponse(leave=leave))
+        self._end_session(reason)
+
+    def _end_session(self, reason: DisconnectReason) -> None:
+        self._member.disconnect_reason = reason
+        self._left = True
 
     def _simulate(self, scenario: rtc.SimulateScenario) -> None:
         member = self._member
@@ -245,7 +267,7 @@ class MemberConnection:
             self._lose(SIMULATED)
         elif kind in ("migration", "node_failure"):
             member.send_queue.discard_queued()
-            self._left = True
+            self._end_session(DisconnectReason.SERVER_SHUTDOWN)
         elif not simulate_leave(member, scenario):
             refuse_scenario(member, scenario)
 

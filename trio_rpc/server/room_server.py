@@ -13,6 +13,7 @@ from .. import concurrency
 from ..errors import ConnectError, DisconnectReason, RefusedError
 from ..links import Link, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
+from ..tokens import Secrets
 from .administration import Administration
 from .admission import Admission
 from .draining import DEFAULT_DRAIN_TIMEOUT, SHUTDOWN_TEXT, drain_rooms
@@ -44,7 +45,7 @@ class RoomServer(Administration):
     `Room.connect` takes a `RoomServer` in place of a URL.
 
     Args:
-        api_keys: The secret of each API key.
+        api_keys: The secret of each API key, or several, the first of which signs.
         limits: The limits of the server.
 
     Attributes:
@@ -54,7 +55,7 @@ class RoomServer(Administration):
         ValueError: there is no API key, or one without a secret.
     """
 
-    def __init__(self, api_keys: Mapping[str, str], limits: ServerLimits | None = None) -> None:
+    def __init__(self, api_keys: Mapping[str, Secrets], limits: ServerLimits | None = None) -> None:
         super().__init__(limits or ServerLimits())
         self.admission = Admission(api_keys, self.limits, self._rooms, self._budget)
 

@@ -65,7 +65,7 @@ async def test_a_room_is_created_as_the_request_says(server: RoomServer) -> None
 async def test_what_a_request_does_not_say_is_livekits_default(server: RoomServer) -> None:
     made = await answer_to(server, "CreateRoom", name=ROOM)
     assert (made["empty_timeout"], made["departure_timeout"]) == (300, 20)
-    assert made["max_participants"] == server.limits.max_participants_per_room
+    assert made["max_participants"] == 0
 
 
 @pytest.mark.rule("R2")
@@ -76,7 +76,7 @@ async def test_a_room_that_exists_is_answered_as_it_is(server: RoomServer) -> No
     async with scripted_client(server, "alice", room="joined") as alice:
         same = await answer_to(server, "CreateRoom", name="joined", empty_timeout=1)
         assert same["sid"] == alice.join.room.sid
-        assert (same["empty_timeout"], same["num_participants"]) == (0, 1)
+        assert (same["empty_timeout"], same["num_participants"]) == (300, 1)
 
 
 @pytest.mark.rule("R2")
@@ -197,13 +197,37 @@ async def test_a_room_that_is_in_use_does_not_expire(server: RoomServer) -> None
 
 
 @pytest.mark.rule("R2")
-async def test_a_room_that_a_joining_participant_makes_goes_with_the_last(
+@pytest.mark.parametrize(("waited", "rooms"), [(19.9, [ROOM]), (20.0, [])])
+async def test_a_room_that_a_joining_participant_makes_has_livekits_timeouts(
+    server: RoomServer, waited: float, rooms: list[str]
+) -> None:
+    async with scripted_client(server, "alice") as alice:
+        for info in (alice.join.room, *server.list_rooms()):
+            assert (info.empty_timeout, info.departure_timeout) == (300, 20)
+            assert info.max_participants == 0
+    await anyio.sleep(waited)
+    assert await names_of_rooms(server) == rooms
+
+
+@pytest.mark.rule("R2")
+async def test_rooms_that_nobody_created_make_room_when_they_are_empty(
     server: RoomServer,
 ) -> None:
-    async with scripted_client(server, "alice"):
-        [info] = server.list_rooms()
-        assert (info.empty_timeout, info.departure_timeout) == (0, 0)
-    assert await names_of_rooms(server) == []
+    server.create_room("created")
+    for name in ("first", "second", "third"):
+        async with scripted_client(server, "alice", room=name):
+            pass
+    assert await names_of_rooms(server) == ["created", "second", "third"]
+    async with (
+        scripted_client(server, "alice", room="second"),
+        scripted_client(server, "alice", room="fourth"),
+    ):
+        assert await names_of_rooms(server) == ["created", "second", "fourth"]
+        assert await refusal_of(server, "CreateRoom", name="fifth") == (
+            429,
+            "resource_exhausted",
+            "the server has 3 rooms, which is its limit",
+        )
 
 
 @pytest.mark.rule("R2")

@@ -9,6 +9,7 @@ from typing import Final
 from attrs import define, field
 from livekit.protocol import models
 
+from ...errors import DisconnectReason
 from ...links import Frame, Link
 from ...protocol.receipts import Receipts
 from .member import Member
@@ -43,6 +44,7 @@ class DetachedMembers:
         assert member.resumable is not None
         member.resumable.detach()
         member.is_detached = True
+        member.disconnect_reason = DisconnectReason.CONNECTION_TIMEOUT
         member.on_disconnect = lambda: self._leave(member)
         member.backlog.patience = _PATIENCE
         member.backlog.on_impatience = lambda: self._leave(member)
@@ -68,6 +70,7 @@ class DetachedMembers:
         member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
         member.receipts = Receipts()
         member.is_detached = False
+        member.disconnect_reason = DisconnectReason.UNKNOWN_REASON
         member.backlog.patience = math.inf
         member.backlog.on_impatience = lambda: None
         del self._expiries[member]

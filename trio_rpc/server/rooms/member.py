@@ -58,6 +58,7 @@ class Member:
         send_queue: The frames on their way to the participant.
         on_disconnect: Called when the participant is disconnected, and ends its session.
         close_reason: The reason of being disconnected, for people; None while in the room.
+        disconnect_reason: The reason of having left, as LiveKit names it.
         last_received: The time of the last message, on the event loop's clock.
         limits: The limits of the server.
         budget: Charged for everything that the participant makes the server hold (B4).
@@ -95,6 +96,7 @@ class Member:
     state: models.ParticipantInfo.State = models.ParticipantInfo.ACTIVE
     on_disconnect: Callable[[], None] = lambda: None
     close_reason: str | None = None
+    disconnect_reason: DisconnectReason = DisconnectReason.UNKNOWN_REASON
     last_received: float = 0.0
     limits: ServerLimits = field(factory=ServerLimits)
     budget: Budget = field(factory=Budget)
@@ -181,6 +183,7 @@ class Member:
             state=models.ParticipantInfo.DISCONNECTED,
             version=self.version,
             kind=self.kind.name,
+            disconnect_reason=self.disconnect_reason.name,
         )
 
     def merge_attributes(self, changes: Mapping[str, str]) -> dict[str, str]:
@@ -293,6 +296,7 @@ class Member:
         if self.close_reason is not None:
             return
         self.close_reason = text
+        self.disconnect_reason = reason
         leave = leave_request(reason, joins_again=joins_again)
         with suppress(LinkFullError, LinkClosedError):
             self.send_queue.send_nowait(signal_frame(rtc.SignalResponse(leave=leave)))

@@ -23,13 +23,17 @@ from .sizes import check_description, check_size
 
 #: The most bytes of an update besides the texts that can be large.
 _INFO_BYTES: Final = 1_000
+#: Seconds that a room lives without participants: before the first, and after the last. LiveKit's
+#: defaults.
+DEFAULT_EMPTY_TIMEOUT: Final = 300
+DEFAULT_DEPARTURE_TIMEOUT: Final = 20
 #: The number of nonces that are remembered, as in LiveKit's server.
 _REMEMBERED_NONCES: Final = 100
 
 
 @frozen(kw_only=True)
 class RoomSettings:
-    """The settings of a room; the defaults are for a room that a joining participant creates.
+    """The settings of a room; the defaults are LiveKit's, for rooms that participants make too.
 
     Attributes:
         empty_timeout: Seconds that the room lives before the first participant has joined.
@@ -37,8 +41,8 @@ class RoomSettings:
         max_participants: The most participants; 0 for the server's limit.
     """
 
-    empty_timeout: int = 0
-    departure_timeout: int = 0
+    empty_timeout: int = DEFAULT_EMPTY_TIMEOUT
+    departure_timeout: int = DEFAULT_DEPARTURE_TIMEOUT
     max_participants: int = 0
 
 
@@ -76,6 +80,7 @@ class ServerRoom:
         self._half = limits.max_queue_bytes // 2
         self._on_empty = on_empty
         self._created_at = time.time()
+        self._size_changed = False
         # The oldest first
         self._nonces: dict[bytes, None] = {}
 
@@ -95,7 +100,7 @@ class ServerRoom:
             creation_time_ms=int(self._created_at * 1000),
             empty_timeout=self.settings.empty_timeout,
             departure_timeout=self.settings.departure_timeout,
-            max_participants=self.max_participants,
+            max_participants=self.settings.max_participants and self.max_participants,
             num_participants=sum(1 for _ in self._visible()),
         )
 
@@ -109,6 +114,8 @@ class ServerRoom:
         """
         previous = self.members.get(member.identity)
         # Replaced at once: an empty room would be removed.
+        if previous is None and self.members:
+            self._size_changed = True
         self.members[member.identity] = member
         join.room.CopyFrom(self.info())
         join.participant.CopyFrom(member.info())
@@ -185,6 +192,7 @@ class ServerRoom:
         for each in departed:
             del self.members[each.identity]
             self._detached.remove(each)
+        self._size_changed = True
         for other in self.members.values():
             other.debts.on_departures(each.identity for each in departed)
         if not self.members:
@@ -369,6 +377,15 @@ class ServerRoom:
         check_size("metadata", utf8_length(metadata), self._limits.max_metadata_bytes)
         _check_room(self.members.values(), utf8_length(metadata) + _INFO_BYTES)
         self.metadata = metadata
+        self._announce_room()
+
+    def announce_size(self) -> None:
+        """Announce the number of participants, if it has changed; called now and then (V6)."""
+        if self._size_changed:
+            self._announce_room()
+
+    def _announce_room(self) -> None:
+        self._size_changed = False
         update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
         self._deliver(signal_frame(update), self.members.values(), SERVER)
 

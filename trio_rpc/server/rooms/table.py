@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from ...errors import RefusedError
 from ..limits import ServerLimits
 from .room import RoomSettings, ServerRoom
+
+#: The settings of a room that a joining participant makes.
+_BY_PARTICIPANTS: Final = RoomSettings()
+#: Seconds between the removals of what has expired, while rooms are looked up by name.
+_SWEEP_INTERVAL: Final = 5.0
 
 
 class RoomTable:
@@ -26,6 +33,9 @@ class RoomTable:
         self._rooms: dict[str, ServerRoom] = {}
         # The times at which rooms without participants expire
         self._expiries: dict[str, float] = {}
+        # Those of them that nobody has created, which make room for others: the oldest first
+        self._leftovers: dict[str, None] = {}
+        self._sweep_at = -math.inf
         self._closed = False
         self._on_all_gone: list[Callable[[], None]] = []
 
@@ -39,8 +49,9 @@ class RoomTable:
 
     def find(self, name: str) -> ServerRoom | None:
         """Return the room of that name; None if there is none."""
-        if name in self._expiries:
-            self._forget_expired()
+        self._sweep()
+        if self._expiries.get(name, math.inf) <= self._clock():
+            self.forget(name)
         if (room := self._rooms.get(name)) is not None:
             # The room is removed with its last member.
             room.expire_detached(self._clock())
@@ -64,7 +75,10 @@ class RoomTable:
             RefusedError: the server has as many rooms as it may.
         """
         limit = self._limits.max_rooms
-        if len(self._rooms) >= limit and len(self) >= limit:
+        if len(self._rooms) < limit or self._leftovers:
+            return
+        self._forget_expired()
+        if len(self._rooms) >= limit:
             raise RefusedError(429, f"the server has {limit} rooms, which is its limit")
 
     def create(self, name: str, settings: RoomSettings) -> ServerRoom:
@@ -85,14 +99,16 @@ class RoomTable:
         Raises:
             RefusedError: the server has as many rooms as it may.
         """
-        room = self.find(name) or self._make(name, RoomSettings())
+        room = self.find(name) or self._make(name, _BY_PARTICIPANTS)
         self._expiries.pop(name, None)
+        self._leftovers.pop(name, None)
         return room
 
     def forget(self, name: str) -> None:
         """Remove a room without participants."""
         del self._rooms[name]
         self._expiries.pop(name, None)
+        self._leftovers.pop(name, None)
         if self._closed and not self._rooms:
             self._tell_all_gone()
 
@@ -117,16 +133,27 @@ class RoomTable:
 
     def _make(self, name: str, settings: RoomSettings) -> ServerRoom:
         self.check_space()
+        if len(self._rooms) >= self._limits.max_rooms:
+            self.forget(next(iter(self._leftovers)))
         room = ServerRoom(name, self._limits, lambda: self._on_empty(name), settings)
         self._rooms[name] = room
         return room
 
     def _on_empty(self, name: str) -> None:
-        timeout = self._rooms[name].settings.departure_timeout
-        if timeout and not self._closed:
-            self._expiries[name] = self._clock() + timeout
+        settings = self._rooms[name].settings
+        if settings.departure_timeout and not self._closed:
+            self._expiries[name] = self._clock() + settings.departure_timeout
+            if settings is _BY_PARTICIPANTS:
+                self._leftovers[name] = None
         else:
             self.forget(name)
+
+    def _sweep(self) -> None:
+        """Remove what has expired, but not with each join: that takes time for every room (B10)."""
+        now = self._clock()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_INTERVAL
+            self._forget_expired()
 
     def _forget_expired(self) -> None:
         now = self._clock()

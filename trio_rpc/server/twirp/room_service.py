@@ -18,11 +18,11 @@ from ... import concurrency
 from ...errors import QueueFullError, RefusedError, RpcError
 from ...participant import DEFAULT_RESPONSE_TIMEOUT, ParticipantPermissions
 from ...tokens import Claims
-from ..administration import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
 from ..back_pressure import wait_for_room
 from ..limits import ServerLimits
 from ..room_server import RoomServer
 from ..rooms.backlog import BacklogFullError
+from ..rooms.room import DEFAULT_DEPARTURE_TIMEOUT, DEFAULT_EMPTY_TIMEOUT
 from .protocol import TwirpError, TwirpMethod, TwirpService
 
 _Code = RpcError.ErrorCode
