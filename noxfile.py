@@ -185,6 +185,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def cuts(session: nox.Session) -> None:
+    """Cut the network of participants on a livekit-server; arguments go to tests.interop.cuts."""
+    session.install("-e", ".[interop,livekit,test]")
+    session.run("python", "-m", "tests.interop.cuts", *session.posargs, env=go_programs(session))
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Have fifty of LiveKit's SDKs call each other for two minutes."""
     session.install("-e", ".[interop,livekit,test]")

@@ -22,6 +22,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,11 @@ class Program:
     _commands: int = 0
     _ended: bool = False
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def send(self, participant: str, do: str, **arguments: Any) -> int:
         """Send a command, and return its id."""
         self._commands += 1
@@ -107,7 +113,7 @@ class Program:
     def read(self, lines: IO[str]) -> None:
         """Take what the program says, until it ends."""
         for line in lines:
-            message = json.loads(line)
+            message = {**json.loads(line), "at": time.monotonic()}
             with self._changed:
                 if "id" in message:
                     self._answers[message["id"]] = message
@@ -180,13 +186,19 @@ class Call:
 
     program: Program
     command: int
+    begun: float = field(factory=time.monotonic)
 
     def outcome(self) -> str | Failure:
         """Wait for its end."""
+        return self.end()[0]
+
+    def end(self) -> tuple[str | Failure, float]:
+        """Wait for its end; return the outcome, and how many seconds it took."""
         answer = self.program.answer(self.command)
+        seconds = answer["at"] - self.begun
         if "error" in answer:
-            return Failure(**answer["error"])
-        return str(_result(self.program, answer))
+            return Failure(**answer["error"]), seconds
+        return str(_result(self.program, answer)), seconds
 
 
 @frozen

@@ -33,7 +33,8 @@ class Proxy:
         connections: The number of connections that were accepted.
     """
 
-    def __init__(self, url: str, port: int) -> None:
+    def __init__(self, url: str, port: int, host: str) -> None:
+        self._host = host
         self.url = f"{url.rpartition(':')[0]}:{port}"
         self.connections = 0
         self.server_port = port_of(url)
@@ -77,7 +78,7 @@ class Proxy:
             if self._refuses:
                 return
             with suppress(OSError):
-                async with await anyio.connect_tcp("127.0.0.1", self.server_port) as server:
+                async with await anyio.connect_tcp(self._host, self.server_port) as server:
                     await self._serve(_Connection(client, server))
 
     async def _serve(self, connection: _Connection) -> None:
@@ -109,10 +110,10 @@ class Proxy:
 
 
 @asynccontextmanager
-async def open_proxy(url: str) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of the server at a URL."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        proxy = Proxy(url, listener.extra(anyio.abc.SocketAttribute.local_port))
+async def open_proxy(url: str, host: str = "127.0.0.1") -> AsyncIterator[Proxy]:
+    """Run a proxy in front of the server at a URL, on the same host."""
+    async with await anyio.create_tcp_listener(local_host=host) as listener:
+        proxy = Proxy(url, listener.extra(anyio.abc.SocketAttribute.local_port), host)
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(listener.serve, proxy.serve_connection)
             try:
