@@ -206,6 +206,8 @@ class Backend:
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
     #: Returns a function by which any thread can have another called in this event loop soon.
     run_sync_soon: Callable[[], Callable[[Callable[[], object]], object]]
+    #: Returns an object for the running event loop, which no other has.
+    event_loop: Callable[[], object]
 
     def is_cancelled(self) -> bool:
         """Whether the running task is cancelled: its next wait raises."""
@@ -230,6 +232,7 @@ TRIO = Backend(
     checkpoint=trio.lowlevel.checkpoint,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: trio.lowlevel.current_trio_token().run_sync_soon,
+    event_loop=trio.lowlevel.current_trio_token,
 )
 
 ASYNCIO = Backend(
@@ -252,7 +255,25 @@ ASYNCIO = Backend(
     checkpoint=anyio.lowlevel.checkpoint,
     checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: asyncio.get_running_loop().call_soon_threadsafe,
+    event_loop=asyncio.get_running_loop,
 )
+
+
+class Notifier:
+    """A condition that tasks wait for, again and again."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._notified = backend.event()
+
+    async def wait(self) -> None:
+        """Wait for the next notification."""
+        await self._notified.wait()
+
+    def notify(self) -> None:
+        """Wake all tasks that wait."""
+        self._notified.set()
+        self._notified = self._backend.event()
 
 
 def current() -> Backend:

@@ -77,10 +77,13 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
 
 
 @pytest.mark.real_time
-async def test_a_websocket_server_of_another_kind_is_refused() -> None:
+async def test_a_websocket_server_of_another_kind_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio_rpc.links.webrtc.link.OPEN_TIMEOUT", 0.3)
     async with serve_app(echo_app()) as url:
         error = await connect_error(url)
-    assert str(error) == (f"the server at {url} is not a trio_rpc server")
+    assert str(error) == "the server did not answer within 0.3 s"
 
 
 @pytest.mark.real_time
@@ -88,7 +91,6 @@ async def test_a_websocket_server_of_another_kind_is_refused() -> None:
     ("status", "text", "reason"),
     [
         (401, "the token has expired", "the token has expired"),
-        (404, "", "no reason given"),
         (500, "out of order\n", "out of order"),
         (503, "x" * 600, "x" * 500),
     ],
@@ -98,6 +100,14 @@ async def test_a_refusal_with_an_http_status_tells_it(status: int, text: str, re
         error = await connect_error(url)
     assert str(error) == f"{url}/rtc/v1 refused with {status}: {reason}"
     assert error.status == status
+
+
+@pytest.mark.real_time
+async def test_a_server_without_either_path_is_no_room_server() -> None:
+    async with serve_app(refusing_app(404, "")) as url:
+        error = await connect_error(url)
+    assert str(error) == f"{url}/rtc refused with 404: no reason given"
+    assert error.status == 404
 
 
 @pytest.mark.real_time

@@ -272,7 +272,7 @@ async def test_our_client_reports_a_wrong_path(url: str) -> None:
             pass
     assert caught.value.status == 404
     assert str(caught.value) == (
-        f"{url}/nope/rtc/v1 refused with 404: there is no /nope/rtc/v1 here; signalling is on /rtc"
+        f"{url}/nope/rtc refused with 404: there is no /nope/rtc here; signalling is on /rtc"
     )
 
 

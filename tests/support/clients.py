@@ -47,6 +47,7 @@ class HoldingLink:
     holds: Callable[[models.DataPacket], bool]
     held: anyio.Event = field(factory=anyio.Event)
     released: anyio.Event = field(factory=anyio.Event)
+    roster_delay: float = 0.0
 
     def send_nowait(self, frame: Frame) -> None:
         is_data = frame.channel in (Channel.RELIABLE, Channel.LOSSY)

@@ -17,7 +17,7 @@ from livekit.protocol import models, rtc
 
 from ..concurrency import Backend
 from ..errors import DisconnectReason
-from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError, SignallingLostError
 from ..protocol.logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError, parse_packet
@@ -99,6 +99,10 @@ class ConnectedSession(Protocol):
         Raises:
             InvalidReceiptError: the number is larger than that of the packets sent.
         """
+        ...
+
+    def on_signalling_lost(self) -> None:
+        """Record that signalling is lost, and packets are not (L12)."""
         ...
 
     def on_connection_end(self, end: ConnectionEnd) -> None:
@@ -205,8 +209,11 @@ class Connection:
                 frames = await self._link.receive()
             except LinkClosedError as error:
                 why = f"the connection was lost: {error}"
-                self._end(Ending.LOST, DisconnectReason.SIGNAL_CLOSE, why)
+                ending = Ending.LOST if error.can_resume else Ending.RECONNECT
+                self._end(ending, DisconnectReason.SIGNAL_CLOSE, why)
                 return
+            except SignallingLostError:
+                self._session.on_signalling_lost()
             except ValueError as error:
                 self._on_malformed(str(error))
 

@@ -67,9 +67,11 @@ class LocalParticipant(StreamSender):
                 response; 10 unless given. The handler gets a little less.
             max_round_trip_latency: Seconds in which the callee must acknowledge the call; unless
                 given, those of `Room`.
-            wait_for_ready: Whether to wait, while the connection is lost, until it is restored, and
-                after a restart of the server, until the callee is back; the waiting counts against
-                `response_timeout`. Otherwise the call fails with 1505 or 1401.
+            wait_for_ready: Whether to wait: while the connection is lost, until it is restored;
+                after a restart of the server, until the callee is back; and on LiveKit's servers,
+                which announce participants late, for those that are not in the room yet. The
+                waiting counts against `response_timeout`. Otherwise the call fails with 1505 or
+                1401.
             request_id: The id of the call, which no other call may have; a random one unless given.
             accepts: The kinds of streams that we accept besides the response (T8, T9), which a
                 callee that speaks RPC v2 is told.
@@ -114,10 +116,7 @@ class LocalParticipant(StreamSender):
         if response_timeout is None:
             response_timeout = DEFAULT_RESPONSE_TIMEOUT
         check_call(method, payload, response_timeout, max_round_trip_latency)
-        if (gone := outbound.disconnection) is not None:
-            await outbound.checkpoint()
-            code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
-            raise RpcError.built_in(code, str(gone)) from gone
+        await self._require_session()
         if not server_carries_rpc(outbound.server_version):
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
@@ -131,6 +130,11 @@ class LocalParticipant(StreamSender):
                 f"{self.identity!r} cannot call itself",
             )
         callee = outbound.callee(destination_identity, wait_for_ready=wait_for_ready)
+        if callee is None and wait_for_ready:
+            started = outbound.current_time()
+            callee = await outbound.announced_callee(destination_identity, response_timeout)
+            await self._require_session()
+            response_timeout -= outbound.current_time() - started
         if callee is None:
             raise RpcError.built_in(
                 RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
@@ -146,6 +150,12 @@ class LocalParticipant(StreamSender):
             request_id=request_id,
             accepts=accepts,
         )
+
+    async def _require_session(self) -> None:
+        if (gone := self._outbound.disconnection) is not None:
+            await self._outbound.checkpoint()
+            code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+            raise RpcError.built_in(code, str(gone)) from gone
 
     def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
         """Add an interceptor; see `Room.add_rpc_interceptor`."""

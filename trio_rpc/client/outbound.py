@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from livekit.protocol import rtc
 
+from ..concurrency import Notifier
 from ..errors import DisconnectedError
 from ..links.packet_sender import PacketSender, SendQueue
 from ..participant import Participant, RemoteParticipant
@@ -26,12 +27,15 @@ class Outbound:
         join: The server's response on joining.
         limits: The limits of the session.
         context: The common part of all buffers of the session.
+        roster_delay: Seconds by which the server may announce participants late.
 
     Attributes:
         checkpoint: To be awaited before something is refused, so that a cancellation comes first.
+        current_time: Returns the time on the event loop's clock.
         server_version: The version of the server.
         room_name: The name of the room.
         remote_participants: The others in the room, by identity. The session's roster keeps it.
+        roster_changed: Notified of each change in it, and of the end of the session.
         packet_sender: Sends packets and signalling messages.
         server_requests: Our requests to the server.
         own_changes: The changes of our description, which are made again after a rejoin.
@@ -41,11 +45,18 @@ class Outbound:
     """
 
     def __init__(
-        self, link: SendQueue, join: rtc.JoinResponse, limits: SessionLimits, context: BufferContext
+        self,
+        link: SendQueue,
+        join: rtc.JoinResponse,
+        limits: SessionLimits,
+        context: BufferContext,
+        roster_delay: float,
     ) -> None:
-        backend = context.backend
+        backend = self._backend = context.backend
         self.checkpoint = backend.checkpoint
-        self._take(join)
+        self.current_time = backend.current_time
+        self._take(join, roster_delay)
+        self.roster_changed = Notifier(backend)
         self.remote_participants: dict[str, RemoteParticipant] = {}
         self.packet_sender = PacketSender(link, join.participant)
         self.server_requests = ServerRequests(backend, self.packet_sender)
@@ -61,17 +72,19 @@ class Outbound:
         )
         self.disconnection: DisconnectedError | None = None
 
-    def _take(self, join: rtc.JoinResponse) -> None:
+    def _take(self, join: rtc.JoinResponse, roster_delay: float) -> None:
+        self._roster_delay = roster_delay
         self.server_version = join.server_info.version or join.server_version
         self.room_name = join.room.name
 
-    def restart(self, join: rtc.JoinResponse) -> None:
+    def restart(self, join: rtc.JoinResponse, roster_delay: float) -> None:
         """Go on after a rejoin.
 
         Args:
             join: The server's response on joining.
+            roster_delay: Seconds by which the server may announce participants late.
         """
-        self._take(join)
+        self._take(join, roster_delay)
         self.packet_sender.restart(join.participant)
 
     def end(self, disconnection: DisconnectedError) -> None:
@@ -89,6 +102,22 @@ class Outbound:
         if callee is None and wait_for_ready:
             return self.calls.repeats.returning.get(identity)
         return callee
+
+    async def announced_callee(self, identity: str, within: float) -> Participant | None:
+        """Wait until a participant is announced, where the server does that late (C7).
+
+        Args:
+            within: Seconds that this may take at most.
+
+        Returns:
+            The participant; None if it is not announced in time, or the session ends.
+        """
+        if not self._roster_delay:
+            return None
+        with self._backend.move_on_after(min(self._roster_delay, within)):
+            while identity not in self.remote_participants and self.disconnection is None:
+                await self.roster_changed.wait()
+        return self.remote_participants.get(identity)
 
     # The receivers of a stream: `Receivers`
 

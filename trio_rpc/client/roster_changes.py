@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from ..concurrency import Backend
+from ..concurrency import Notifier
 from ..events import ParticipantConnected, ParticipantDisconnected, RoomEvent
 from ..rpc.endpoint import RpcEndpoint
 from .roster import Roster
@@ -14,18 +14,22 @@ class RosterChanges:
     """The changes in the roster of one session.
 
     Args:
+        changed: Wakes the tasks that wait for a change.
         rpc: The calls and streams of the participants.
         emit: Takes the events, in order.
     """
 
     def __init__(
-        self, backend: Backend, roster: Roster, rpc: RpcEndpoint, emit: Callable[[RoomEvent], None]
+        self,
+        changed: Notifier,
+        roster: Roster,
+        rpc: RpcEndpoint,
+        emit: Callable[[RoomEvent], None],
     ) -> None:
-        self._backend = backend
+        self._changed = changed
         self._roster = roster
         self._rpc = rpc
         self._emit = emit
-        self._changed = backend.event()
 
     async def wait(self) -> None:
         """Wait for the next change, or the end of the session."""
@@ -55,5 +59,4 @@ class RosterChanges:
 
     def announce(self) -> None:
         """Wake the tasks that wait for a change."""
-        self._changed.set()
-        self._changed = self._backend.event()
+        self._changed.notify()

@@ -92,6 +92,10 @@ class ServerRequests:
         for pending in self._pending.values():
             pending.response.close()
 
+    def unanswered_requests(self) -> list[rtc.SignalRequest]:
+        """Return the requests that wait for a response, in order."""
+        return [pending.request for pending in self._pending.values()]
+
     def unanswered(self, *, after: rtc.SignalRequest | None = None) -> list[Frame]:
         """Return the requests to send again over another connection, in order.
 
@@ -99,7 +103,7 @@ class ServerRequests:
             after: A request that comes before them.
         """
         requests = [] if after is None else [after]
-        requests += [pending.request for pending in self._pending.values()]
+        requests += self.unanswered_requests()
         return [Frame(Channel.SIGNAL, each.SerializeToString()) for each in requests]
 
 

@@ -44,6 +44,7 @@ tasks end, handlers answer 1503, and the connection is closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -108,6 +109,8 @@ class Session:
         resumes: Whether the session may outlive its first connection.
 
     Attributes:
+        is_reconnecting: Whether the program was told that the connection is lost, and not yet that
+            it is restored.
         refreshed_token: The last token that the server has sent for further connections (L11).
     """
 
@@ -134,12 +137,13 @@ class Session:
         self.connection = self._connect(link)
         self.connection_end: ConnectionEnd | None = None
         self._awaits_snapshot = False
+        self.is_reconnecting = False
         self.refreshed_token = ""
         self._emit = emit
         self._on_lost = on_lost
         self.budget = budget
         context = BufferContext(backend, budget, limits.max_stream_bytes)
-        self.outbound = Outbound(self._queue or link, join, limits, context)
+        self.outbound = Outbound(self._queue or link, join, limits, context, link.roster_delay)
         # The room and its participants
         self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
@@ -170,7 +174,9 @@ class Session:
             max_peer_streams=limits.max_peer_streams,
             max_streams=limits.max_streams,
         )
-        self.roster_changes = RosterChanges(backend, self.roster, self.rpc, emit)
+        self.roster_changes = RosterChanges(
+            self.outbound.roster_changed, self.roster, self.rpc, emit
+        )
         self._sequences = sequences
         # The end
         self._nursery: Nursery
@@ -224,11 +230,6 @@ class Session:
         """Whether we have left the room, or lost it."""
         return self.outbound.disconnection is not None
 
-    @property
-    def is_reconnecting(self) -> bool:
-        """Whether the connection is lost, and not restored yet."""
-        return self.connection_end is not None or self._awaits_snapshot
-
     def lose(self, reason: DisconnectReason, text: str) -> None:
         """Record that the room is lost, if we are still in it.
 
@@ -272,8 +273,24 @@ class Session:
         if self._queue.is_attached:
             self._queue.detach()
             self.calls.on_connection_lost()
+            self._tell_lost()
+
+    def on_signalling_lost(self) -> None:
+        """Tell the program that signalling is lost; calls and data go on (L12)."""
+        if not self.is_over:
+            self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        if not self.is_reconnecting:
+            self.is_reconnecting = True
             self._emit(ConnectionStateChanged(ConnectionState.CONN_RECONNECTING))
             self._emit(Reconnecting())
+
+    def _tell_restored(self, *, resumed: bool) -> None:
+        if self.is_reconnecting:
+            self.is_reconnecting = False
+            self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
+            self._emit(Reconnected(resumed=resumed))
 
     def rejoin_request(self) -> rtc.JoinRequest:
         """Return the request to join the room again (L7)."""
@@ -317,7 +334,7 @@ class Session:
             self.local_participant._info, join.participant
         )
         self._queue.restart(link, self.outbound.server_requests.unanswered(after=request))
-        self.outbound.restart(join)
+        self.outbound.restart(join, link.roster_delay)
         self._first_ping_times = self._ping_times = PingTimes.of(join, resumes=True)
         self.connection = self._connect(link)
         self.connection_end = None
@@ -329,8 +346,7 @@ class Session:
         until = self._backend.current_time() + RETURN_WINDOW
         self.rpc.on_rejoined(us.sid, [*gone.values()], until)
         self.roster_changes.apply(self.roster.rejoin(us, join.other_participants), gone)
-        self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
-        self._emit(Reconnected(resumed=False))
+        self._tell_restored(resumed=False)
 
     def _on_room(self, room: models.Room) -> None:
         old, self.room = self.room, room
@@ -349,8 +365,14 @@ class Session:
         """Reconcile the roster with the current participants, after a resume."""
         self._awaits_snapshot = False
         self.roster_changes.apply(self.roster.reconcile(update.participants))
-        self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
-        self._emit(Reconnected(resumed=True))
+        self._tell_restored(resumed=True)
+
+    def _on_signalling_restored(self) -> None:
+        """Go on with signalling that was lost and opened again beneath this (L12)."""
+        self._awaits_snapshot = True
+        for request in self.outbound.server_requests.unanswered_requests():
+            with suppress(LinkFullError, LinkClosedError):
+                self.outbound.packet_sender.send_signal(request)
 
     async def wait_closed(self) -> None:
         """Wait until the link is closed and all tasks have ended."""
@@ -389,6 +411,8 @@ class Session:
                 self._on_snapshot(response.update)
             case "update":
                 self.roster_changes.apply(self.roster.update(response.update.participants))
+            case "reconnect":
+                self._on_signalling_restored()
             case "refresh_token":
                 self.refreshed_token = response.refresh_token
                 self._emit(TokenRefreshed(response.refresh_token))

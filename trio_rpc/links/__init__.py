@@ -9,6 +9,7 @@ accepted it.
 * `framed`: a link over anything that carries messages of bytes; queues, coalesces and bounds.
 * `frames`: the format of such a message.
 * `websocket`, `memory`, `stream`: the carriers of the messages.
+* `webrtc`: the links to LiveKit's servers.
 * `records`, `record_stream`: the records of a stream link, and messages in them.
 * `urls`, `server_connector`, `connecting`: the connector for a URL, and for that of a room server;
   the common part of connectors.
@@ -25,6 +26,7 @@ from .base import (
     LinkFullError,
     MessageStream,
     ServedLink,
+    SignallingLostError,
 )
 from .framed import open_framed_link
 
@@ -37,5 +39,6 @@ __all__ = [
     "LinkFullError",
     "MessageStream",
     "ServedLink",
+    "SignallingLostError",
     "open_framed_link",
 ]

@@ -31,7 +31,22 @@ class Frame(NamedTuple):
 
 
 class LinkClosedError(Exception):
-    """The link has ended; the text says why, for a person."""
+    """The link has ended; the text says why, for a person.
+
+    Attributes:
+        can_resume: Whether the session may go on over another link.
+    """
+
+    def __init__(self, reason: str, *, can_resume: bool = True) -> None:
+        super().__init__(reason)
+        self.can_resume = can_resume
+
+
+class SignallingLostError(Exception):
+    """Signalling is lost for the moment, and packets are not; the link lives on (L12).
+
+    A `ReconnectResponse` is received when there is signalling again.
+    """
 
 
 class LinkFullError(Exception):
@@ -39,7 +54,13 @@ class LinkFullError(Exception):
 
 
 class Link(Protocol):
-    """The connection of one participant to a room."""
+    """The connection of one participant to a room.
+
+    Attributes:
+        roster_delay: Seconds by which the server may announce participants late; 0 for none.
+    """
+
+    roster_delay: float
 
     def send_nowait(self, frame: Frame) -> None:
         """Queue a frame; it leaves with everything else that is queued in the same tick.
@@ -87,6 +108,7 @@ class Link(Protocol):
 
         Raises:
             LinkClosedError: the link has ended, and everything before that was received.
+            SignallingLostError: signalling is lost; the link lives on.
             ValueError: the other side sent a message that holds no frames; the link lives on.
         """
         ...

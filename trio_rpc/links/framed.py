@@ -74,6 +74,7 @@ class FramedLink:
     """
 
     notices_silence = False
+    roster_delay = 0.0
 
     def __init__(self, stream: MessageStream, backend: Backend, max_queue_bytes: int) -> None:
         self._stream = stream
@@ -194,6 +195,7 @@ class FramedLink:
                 self._closed_because = str(error)
                 self._discard_queue()
             self._end_received.set()
+            assert self._closed_because is not None
             raise LinkClosedError(self._closed_because) from None
 
     def _decode_slice(self) -> list[Frame]:

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from attrs import frozen
 from livekit.protocol import rtc
 
-from ..errors import ConnectError
 from .base import Link
 from .connecting import check_token
 from .framed import open_framed_link
-from .websocket import SUBPROTOCOL, SignallingServer, join_query
+from .webrtc import open_livekit_link, open_livekit_websocket
+from .websocket import SUBPROTOCOL, SignallingServer
 
 
 @frozen
@@ -42,9 +42,13 @@ class ServerConnector:
     async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
         check_token(token)
         server = SignallingServer(self.url, self.ssl_context)
-        query = join_query(request)
-        async with server.open("/rtc/v1", query, token, [SUBPROTOCOL]) as websocket:
-            if websocket.subprotocol != SUBPROTOCOL:
-                raise ConnectError(f"the server at {self.url} is not a trio_rpc server")
-            async with open_framed_link(websocket) as link:
+        async with open_livekit_websocket(server, token, request, [SUBPROTOCOL]) as (
+            websocket,
+            resumes,
+        ):
+            if websocket.subprotocol == SUBPROTOCOL:
+                opened: AbstractAsyncContextManager[Link] = open_framed_link(websocket)
+            else:
+                opened = open_livekit_link(server, websocket, token, request, resumes=resumes)
+            async with opened as link:
                 yield link

@@ -12,7 +12,7 @@ to addresses of its choice, or look up names, which takes seconds for those that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 #: Browsers send some tens of kilobytes.
@@ -26,8 +26,12 @@ _TRANSPORT: Final = ("a=ice-", "a=fingerprint:", "a=setup:", *_CANDIDATES)
 _Section = Sequence[str]
 
 
-def data_only(sdp: str) -> str:
-    """Return a client's offer or answer with its data channels alone, and without its addresses.
+def data_only(sdp: str, *, keeps_candidate: Callable[[str], bool] | None = None) -> str:
+    """Return an offer or answer with its data channels alone.
+
+    Args:
+        sdp: The offer or answer of the other side.
+        keeps_candidate: Whether to keep one of its addresses; by default, none is kept.
 
     Raises:
         ValueError: it is too long, has not exactly one section of data channels, or is invalid.
@@ -35,7 +39,13 @@ def data_only(sdp: str) -> str:
     session, sections = _parse(sdp)
     data = _data_section(sections)
     lines = [*_bundle(session, [_attribute(data, "mid")]), *data]
-    return _join([line for line in lines if not line.startswith(_CANDIDATES)])
+    return _join([line for line in lines if _is_kept(line, keeps_candidate)])
+
+
+def _is_kept(line: str, keeps_candidate: Callable[[str], bool] | None) -> bool:
+    if not line.startswith(_CANDIDATES):
+        return True
+    return keeps_candidate is not None and keeps_candidate(line.removeprefix("a="))
 
 
 def complete_answer(answer: str, offer: str) -> str:

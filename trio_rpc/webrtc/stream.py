@@ -102,9 +102,9 @@ class PeerStream:
         self._notify()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the stream has ended; messages may still be received."""
-        return self._ended_because is not None
+    def end_reason(self) -> str | None:
+        """The reason for which the stream has ended; None while it has not."""
+        return self._ended_because
 
     @property
     def unread(self) -> int:

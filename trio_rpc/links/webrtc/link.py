@@ -1,0 +1,258 @@
+"""A link to one of LiveKit's servers.
+
+    link ──SIGNAL──────────► signalling: one SignalRequest in a message of a WebSocket
+      └────RELIABLE, LOSSY─► data channels
+
+and back. The peer connection is the link: its WebSocket may be lost and opened again (L12). A link
+that is lost can't be resumed by another, since the new one would have another peer connection.
+
+A server of LiveKit's sends no receipts, and does not answer pings without a WebSocket. Towards the
+session, which pings, the link answers for it as long as the peer connection lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from livekit.protocol import models, rtc
+
+from ... import concurrency
+from ...concurrency import Backend
+from ...errors import ConnectError, DisconnectReason
+from ...protocol.logs import peer_logger
+from ...protocol.receipts import Receipts
+from ...webrtc.reports import Described
+from ...webrtc.signal_stream import SignalStream
+from ...webrtc.stream import PeerStream
+from ...webrtc.thread import PeerThread
+from ..base import Channel, Frame, Link, LinkClosedError, LinkFullError, MessageStream
+from ..framed import CLOSE_TIMEOUT, FramedLink, open_framed_link
+from .ice import choose_ice_servers, own_addresses
+from .joining import announcement
+from .shared_thread import shared_peer_thread
+from .signalling import Membership, Signalling
+
+logger = peer_logger(__name__)
+
+#: Seconds until the server's `JoinResponse`, and from then until data can be sent.
+OPEN_TIMEOUT: Final = 8.0
+#: Seconds by which LiveKit's server may announce a participant late: it does so every 3 seconds.
+_ROSTER_DELAY: Final = 3.5
+#: The silence of a WebSocket, as part of the ping timeout that the server announces.
+_HASTE: Final = 1 / 3
+_DEFAULT_PING_TIMEOUT: Final = 15.0
+#: The answer to a ping of the session that is only to show that the link lives.
+_ALIVE: Final = rtc.SignalResponse(pong_resp=rtc.Pong()).SerializeToString()
+
+
+@asynccontextmanager
+async def open_webrtc_link(
+    websocket: MessageStream,
+    membership: Membership,
+    *,
+    resumes: bool,
+    uses_stun: bool,
+) -> AsyncGenerator[Link]:
+    """Open a link for the block, once its data channels are open; its end closes the WebSocket.
+
+    Args:
+        websocket: The WebSocket of the signalling, on which we have asked to join.
+        membership: The membership that we have asked for.
+        resumes: Whether another WebSocket resumes it.
+        uses_stun: See `choose_ice_servers`.
+
+    Raises:
+        ConnectError: the server rejected us, or can't be reached over WebRTC.
+    """
+    backend = concurrency.current()
+    async with shared_peer_thread() as thread, open_framed_link(SignalStream(websocket)) as signals:
+        first, *others = await _receive_first(backend, thread, signals)
+        join = _join_in(first)
+        stream = PeerStream(backend, thread, partial(_tell, signals))
+        async with open_framed_link(stream) as data, concurrency.open_service_nursery() as nursery:
+            timeout = (join.ping_timeout or _DEFAULT_PING_TIMEOUT) * _HASTE
+            resumable = membership if resumes else None
+            signalling = Signalling(backend, nursery, stream, resumable, timeout)
+            link = WebRTCLink(backend, signalling, data, stream)
+            try:
+                if join.HasField("participant"):
+                    membership.sid = join.participant.sid
+                    stream.put(_as_active(join))
+                    _start(stream, join, membership.server.url, uses_stun=uses_stun)
+                    nursery.start_soon(signalling.run, signals, others)
+                    await link.wait_open()
+                else:
+                    # The session knows what it means.
+                    stream.put(first)
+                yield link
+            finally:
+                await link.aclose()
+
+
+async def _receive_first(backend: Backend, thread: PeerThread, signals: FramedLink) -> list[Frame]:
+    try:
+        with backend.move_on_after(OPEN_TIMEOUT):
+            await thread.start()
+            return await signals.receive()
+    except LinkClosedError as error:
+        what = f"the server disconnected us before we had joined: {error}"
+        raise ConnectError(what) from None
+    raise ConnectError(f"the server did not answer within {OPEN_TIMEOUT:g} s")
+
+
+def _join_in(frame: Frame) -> rtc.JoinResponse:
+    """Return the server's response on joining; an empty one if it is something else."""
+    with suppress(DecodeError):
+        return rtc.SignalResponse.FromString(frame.body).join
+    return rtc.JoinResponse()
+
+
+def _as_active(join: rtc.JoinResponse) -> Frame:
+    """Return the server's response, in which we are active: it tells nobody but the others."""
+    join.participant.state = models.ParticipantInfo.ACTIVE
+    return Frame(Channel.SIGNAL, rtc.SignalResponse(join=join).SerializeToString())
+
+
+def _start(stream: PeerStream, join: rtc.JoinResponse, url: str, *, uses_stun: bool) -> None:
+    # Imported by now in the thread, which has been started.
+    from .peer import OfferingPeer
+
+    stream.start(
+        partial(
+            OfferingPeer,
+            has_subscriber=join.subscriber_primary,
+            ice_servers=choose_ice_servers(join.ice_servers, uses_stun=uses_stun),
+            addresses=own_addresses(url),
+        )
+    )
+
+
+def _tell(signals: FramedLink, described: Described) -> None:
+    description = described.description
+    if described.kind == "offer":
+        request = rtc.SignalRequest(offer=description)
+    else:
+        request = rtc.SignalRequest(answer=description)
+    signals.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+
+
+class WebRTCLink:
+    """The `Link` that `open_webrtc_link` opens."""
+
+    roster_delay = _ROSTER_DELAY
+
+    def __init__(
+        self, backend: Backend, signalling: Signalling, data: FramedLink, stream: PeerStream
+    ) -> None:
+        self._backend = backend
+        self._signalling = signalling
+        self._data = data
+        self._stream = stream
+        self._receipts = Receipts()
+        # Sent once all data has arrived
+        self._leave: bytes | None = None
+        self._is_closing = False
+
+    async def wait_open(self) -> None:
+        """Wait until packets reach the server, and be announced.
+
+        Raises:
+            ConnectError: they never will.
+        """
+        stream = self._stream
+        with self._backend.move_on_after(OPEN_TIMEOUT):
+            while not stream.is_open:
+                if self._signalling.leave is not None:
+                    reason = DisconnectReason(self._signalling.leave.reason)
+                    raise ConnectError(f"the server rejected us: {reason.name}")
+                if stream.end_reason is not None:
+                    raise ConnectError(f"no WebRTC connection to the server: {stream.end_reason}")
+                await stream.wait_changed()
+        if not stream.is_open:
+            raise ConnectError(
+                f"no WebRTC connection to the server within {OPEN_TIMEOUT:g} s: it did not answer, "
+                "or its UDP is blocked"
+            )
+        self._signalling.send(announcement().SerializeToString())
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be sent, without those in flight."""
+        return self._data.queued_bytes
+
+    def send_nowait(self, frame: Frame) -> None:
+        channel, body = frame
+        if channel is Channel.RELIABLE:
+            self._data.send_nowait(frame)
+            self._receipts.add(1, len(body))
+        elif channel is Channel.LOSSY:
+            self._data.send_nowait(frame)
+        elif channel is Channel.SIGNAL:
+            self._send_signal(body)
+
+    def _send_signal(self, body: bytes) -> None:
+        if self._stream.end_reason is not None:
+            raise LinkClosedError(self._stream.end_reason)
+        match rtc.SignalRequest.FromString(body).WhichOneof("message"):
+            case "ping_req":
+                with suppress(LinkFullError):
+                    self._signalling.ping(body)
+                self._stream.put(Frame(Channel.SIGNAL, _ALIVE))
+                if (receipt := self._receipts.take()) is not None:
+                    self._stream.put(Frame(Channel.RECEIPT, receipt))
+            case "leave":
+                self._leave = body
+            case _:
+                self._signalling.send(body)
+
+    def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            if frame.channel is Channel.SIGNAL:
+                self._send_signal(frame.body)
+            else:
+                self._data.resend_nowait([frame])
+
+    def flush_nowait(self) -> None:
+        self._data.flush_nowait()
+
+    async def wait_writable(self) -> None:
+        await self._data.wait_writable()
+
+    async def wait_sent(self) -> None:
+        await self._data.wait_sent()
+        await self._signalling.wait_sent()
+
+    async def receive(self) -> list[Frame]:
+        try:
+            return await self._data.receive()
+        except LinkClosedError as error:
+            raise LinkClosedError(str(error), can_resume=False) from None
+
+    def discard_queued(self) -> None:
+        self._data.discard_queued()
+        self._signalling.discard_queued()
+
+    async def aclose(self, reason: str = "") -> None:
+        """Let data arrive, leave, and end the link; its WebSocket is closed by its owner.
+
+        The server closes everything as soon as it is told that we leave.
+        """
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._stream.is_open and self._stream.end_reason is None:
+            with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._data.wait_sent()
+                await self._stream.wait_arrived()
+        self._signalling.end()
+        if self._leave is not None:
+            with suppress(LinkFullError):
+                self._signalling.send(self._leave)
+        with self._backend.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await self._signalling.wait_sent()
+        self._stream.end(reason or "the link was closed here")
+        await self._data.aclose(reason)
