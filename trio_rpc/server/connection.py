@@ -193,6 +193,10 @@ class MemberConnection:
                 if channel is Channel.RELIABLE:
                     packets += 1
                     packet_bytes += len(body)
+                elif packets and channel is Channel.SIGNAL:
+                    # A pong comes with a receipt of what came before the ping.
+                    self._count_arrived(packets, packet_bytes)
+                    packets = packet_bytes = 0
                 try:
                     routed = self._handle(channel, body)
                 except BacklogFullError as error:
@@ -207,11 +211,15 @@ class MemberConnection:
                     deliveries = 0
                     await self._backend.checkpoint()
         finally:
-            if packets and self._member.receipts.add(packets, packet_bytes):
-                self._member.send_receipt()
+            if packets:
+                self._count_arrived(packets, packet_bytes)
         self._tokens.on_handled(self._member.last_received)
         for receiver in sent:
             receiver.send_queue.flush_nowait()
+
+    def _count_arrived(self, packets: int, size: int) -> None:
+        if self._member.receipts.add(packets, size):
+            self._member.send_receipt()
 
     def _handle(self, channel: Channel, body: bytes) -> Routed:
         """Handle one frame. A failure concerns this frame alone (B3).
