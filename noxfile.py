@@ -245,7 +245,8 @@ def bench(session: nox.Session) -> None:
                 )
             install = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
             session.run(*install, external=True, success_codes=range(256))
-    session.run("python", "-m", "tests.benchmarks", f"--environments={folder}", *session.posargs)
+    benchmarks = ["-m", "tests.benchmarks", f"--environments={folder}", *session.posargs]
+    session.run("python", *benchmarks, env=go_programs(session))
 
 
 @nox.session(reuse_venv=False, tags=ALWAYS)

@@ -11,17 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.error import URLError
 
 import pytest
 
-from ..support.tokens import API_KEYS
+from ..support.livekit_server import LIVEKIT_SERVER_VARIABLE, configuration
 from .program import PATIENCE, ProgramError
 from .server import Server
-
-#: The version that the table of results is about; `nox -s interop` installs it.
-LIVEKIT_SERVER_VARIABLE: Final = "INTEROP_LIVEKIT_SERVER"
 
 #: Seconds between two looks whether it answers.
 _PAUSE: Final = 0.05
@@ -45,11 +42,11 @@ def serving_livekit(host: str, log: Path) -> Iterator[Server]:
     """Run a livekit-server in the block."""
     path = path_of_livekit_server()
     port = _free_port(host)
-    configuration = json.dumps(_configuration(host, port))
+    body = json.dumps(configuration(host, port))
     with (
         log.open("w") as output,
         subprocess.Popen(
-            [path, "--config-body", configuration], stdout=output, stderr=subprocess.STDOUT
+            [path, "--config-body", body], stdout=output, stderr=subprocess.STDOUT
         ) as process,
     ):
         try:
@@ -57,25 +54,6 @@ def serving_livekit(host: str, log: Path) -> Iterator[Server]:
             yield Server(f"ws://{host}:{port}", process.pid, log)
         finally:
             _stop(process)
-
-
-def _configuration(host: str, port: int) -> dict[str, Any]:
-    return {
-        "port": port,
-        "bind_addresses": [host],
-        "keys": API_KEYS,
-        "logging": {"level": "info"},
-        "rtc": {
-            "node_ip": host,
-            "use_external_ip": False,
-            "enable_loopback_candidate": host.startswith("127."),
-            "ips": {"includes": [f"{host}/32"]},
-            # ICE over TCP would listen on all addresses.
-            "tcp_port": 0,
-            # Without any it tells its clients public ones. Nobody answers at this one.
-            "stun_servers": [f"{host}:9"],
-        },
-    }
 
 
 def _free_port(host: str) -> int:

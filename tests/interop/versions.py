@@ -11,7 +11,7 @@ import subprocess
 from importlib.metadata import version
 from typing import Any
 
-from .livekit_server import LIVEKIT_SERVER_VARIABLE
+from ..support.livekit_server import LIVEKIT_SERVER_VARIABLE
 from .programs import OLD_PYTHON_VARIABLE, PEERS
 
 

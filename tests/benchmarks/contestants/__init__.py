@@ -65,6 +65,22 @@ _ALL: Final = (
             ("livekit-callee", "trio_rpc, WebSocket, trio, to LiveKit's Python SDK", "ours"),
         )
     ),
+    *(
+        Contestant(
+            name=f"livekit-server-{backend or 'sdk'}",
+            title=f"{title}, livekit-server",
+            acknowledgement=_ACK_AND_RESPONSE,
+            fairness="Through LiveKit's own server, which is written in Go, over WebRTC.",
+            module="contestants.livekit_server",
+            options={"backend": backend},
+            max_payload_bytes=15_000,
+        )
+        for backend, title in (
+            ("", "LiveKit's Python SDK at both ends"),
+            ("trio", "trio_rpc, trio"),
+            ("asyncio", "trio_rpc, asyncio"),
+        )
+    ),
     Contestant(
         name="socketio",
         title="python-socketio, `call()`",
