@@ -4,37 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import pytest
 
 from trio_rpc import RpcError
 
 from .conftest import Cast, Programs
+from .pairs import ServerName
 from .program import Failure, Peer, ProgramError
 from .programs import KINDS, OURS
 
-pytestmark = pytest.mark.parametrize("kind", KINDS)
+#: On LiveKit's server, those of ours: LiveKit's own are its own concern.
+_CASES: Final[list[tuple[ServerName, str]]] = [
+    *(("trio-rpc", kind) for kind in KINDS),
+    *(("livekit-server", kind) for kind in KINDS if kind in OURS),
+]
+
+pytestmark = pytest.mark.parametrize(
+    ("server", "kind"), _CASES, ids=[f"{kind} on {server}" for server, kind in _CASES]
+)
 
 #: Those whose SDK says when others become active.
 _TELL_OF_ACTIVE = frozenset({"trio", "asyncio", "python", "browser"})
 
 
 @pytest.fixture
-def watcher(cast: Cast) -> Peer:
+def here(cast_of: Callable[[ServerName], Cast], server: ServerName) -> Cast:
+    """The participants on the server."""
+    return cast_of(server)
+
+
+@pytest.fixture
+def watcher(here: Cast) -> Peer:
     """A participant that is in the room all the time."""
-    return cast.peer("trio", "watches")
+    return here.peer("trio", "watches")
 
 
 Guest = Callable[..., Peer]
 
 
 @pytest.fixture
-def guest(cast: Cast, programs: Programs, kind: str, watcher: Peer) -> Iterator[Guest]:
+def guest(here: Cast, programs: Programs, kind: str, watcher: Peer) -> Iterator[Guest]:
     """Have a participant of the kind join, for this test."""
     joined: list[Peer] = []
 
     def join(**grants: object) -> Peer:
-        peer = cast.join(programs.get(kind), f"{kind} guest", **grants)
+        peer = here.join(programs.get(kind), f"{kind} guest{here.suffix}", **grants)
         peer.wait_for("sees", who=watcher.identity)
         joined.append(peer)
         return peer
@@ -70,20 +86,20 @@ def test_joining_and_leaving_are_seen(guest: Guest, watcher: Peer) -> None:
 
 @pytest.mark.rule("V6")
 def test_it_is_informed_that_another_participant_is_active(
-    cast: Cast, guest: Guest, kind: str
+    here: Cast, guest: Guest, kind: str
 ) -> None:
     if kind not in _TELL_OF_ACTIVE:
         pytest.skip("this SDK has no event for it")
     peer = guest()
-    somebody = cast.join(cast.peer("trio", "watches").program, f"seen by {kind}")
+    somebody = here.join(here.peer("trio", "watches").program, f"seen by {kind}{here.suffix}")
     peer.wait_for("active", who=somebody.identity)
     somebody.leave()
     peer.wait_for("lost", who=somebody.identity)
 
 
 @pytest.mark.rule("V1")
-def test_a_participant_comes_with_what_its_token_says(cast: Cast, guest: Guest) -> None:
-    peer, watcher = guest(), cast.peer("trio", "watches")
+def test_a_participant_comes_with_what_its_token_says(guest: Guest, watcher: Peer) -> None:
+    peer = guest()
     watcher.wait_for("sees", who=peer.identity)
     watcher.set_attributes({"seat": "window"})
     peer.wait_for("attributes", who=watcher.identity, value={"seat": "window"})
@@ -146,10 +162,10 @@ def test_one_without_can_update_own_metadata_keeps_what_it_has(
 
 @pytest.mark.rule("V9", "C8")
 def test_a_killed_process_is_missed(
-    cast: Cast, programs: Programs, kind: str, watcher: Peer
+    here: Cast, programs: Programs, kind: str, watcher: Peer
 ) -> None:
     with programs.new(kind) as program:
-        victim = cast.join(program, f"{kind} victim")
+        victim = here.join(program, f"{kind} victim{here.suffix}")
         watcher.wait_for("sees", who=victim.identity)
         call = watcher.begin_call(victim.identity, "hang", response_timeout=60)
         victim.wait_for("invoked", who=watcher.identity)
