@@ -24,6 +24,7 @@ _ON_OURS: Final = [
     (GO, GO),
 ]
 _ON_LIVEKIT: Final = [
+    *((caller, callee) for caller in KINDS for callee in KINDS if OURS & {caller, callee}),
     *((caller, "python") for caller in _COMPARED),
     *(("python", callee) for callee in _COMPARED if callee != "python"),
 ]

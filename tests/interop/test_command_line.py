@@ -13,11 +13,11 @@ from ..cli.command import run
 from ..cli.shells import shell
 from ..support.tokens import API_KEY, API_SECRET
 from .conftest import Cast, Programs
-from .pairs import ServerName
+from .pairs import SERVERS, ServerName
 from .program import Peer
 from .server import Server
 
-pytestmark = pytest.mark.parametrize("server", ["trio-rpc"], indirect=True)
+pytestmark = pytest.mark.parametrize("server", SERVERS, indirect=True)
 
 ROOM = "a shell's"
 

@@ -162,8 +162,10 @@ def test_one_without_can_update_own_metadata_keeps_what_it_has(
 
 @pytest.mark.rule("V9", "C8")
 def test_a_killed_process_is_missed(
-    here: Cast, programs: Programs, kind: str, watcher: Peer
+    here: Cast, programs: Programs, server: ServerName, kind: str, watcher: Peer
 ) -> None:
+    if server == "livekit-server":
+        pytest.skip("a livekit-server waits 20 s for its peer connection")
     with programs.new(kind) as program:
         victim = here.join(program, f"{kind} victim{here.suffix}")
         watcher.wait_for("sees", who=victim.identity)

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from ..support.tokens import API_KEY, API_SECRET
-from .pairs import ServerName
+from .pairs import SERVERS, ServerName
 from .programs import PEERS
 from .server import Server
 
@@ -58,10 +58,8 @@ def test_at_most_ten_lines_are_changed() -> None:
     assert len([line for line in lines if line[0] == "-"]) <= 10
 
 
-@pytest.mark.parametrize(
-    ("sdk", "server"),
-    [("livekit", "trio-rpc"), ("livekit", "livekit-server"), ("trio_rpc", "trio-rpc")],
-)
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("sdk", ["livekit", "trio_rpc"])
 def test_it_says_the_same(
     server_of: Callable[[ServerName], Server], server: ServerName, sdk: str, tmp_path: Path
 ) -> None:
