@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import pytest
-
 from .conftest import Cast, Programs
 
 #: How often each joins, in turn.
@@ -17,7 +15,6 @@ ROUNDS: Final = 10
 KINDS: Final = ("trio", "asyncio", "python")
 
 
-@pytest.mark.rule("L1")
 def test_joins_are_timed(
     livekit_cast: Cast, programs: Programs, report: Callable[[str], None]
 ) -> None:

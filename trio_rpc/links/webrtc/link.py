@@ -156,6 +156,7 @@ class WebRTCLink:
         # Sent once all data has arrived
         self._leave: bytes | None = None
         self._is_closing = False
+        self._has_ended = False
 
     async def wait_open(self) -> None:
         """Wait until packets reach the server, and be announced.
@@ -230,6 +231,10 @@ class WebRTCLink:
         try:
             return await self._data.receive()
         except LinkClosedError as error:
+            if not self._has_ended:
+                self._has_ended = True
+                if (leave := await self._signalling.wait_leave()) is not None:
+                    return [Frame(Channel.SIGNAL, leave)]
             raise LinkClosedError(str(error), can_resume=False) from None
 
     def discard_queued(self) -> None:

@@ -138,6 +138,18 @@ class Signalling:
         if self._signals is not None:
             self._signals.discard_queued()
 
+    async def wait_leave(self) -> bytes | None:
+        """Return the server's request to leave, if there is one, once its peer connection is gone.
+
+        A server closes both at once, and the message may be read a moment later.
+        """
+        if self.leave is None and self.is_attached:
+            with self._backend.move_on_after(_MOMENT):
+                await self._lost.wait()
+        if self.leave is None:
+            return None
+        return rtc.SignalResponse(leave=self.leave).SerializeToString()
+
     def end(self) -> None:
         """Open no other WebSocket."""
         self._is_over = True
