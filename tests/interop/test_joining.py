@@ -1,4 +1,4 @@
-"""How long joining a livekit-server takes: ours, beside LiveKit's SDK."""
+"""The time that joining a livekit-server takes: ours, beside LiveKit's SDK."""
 
 from __future__ import annotations
 
