@@ -8,7 +8,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from livekit.protocol import models
 
 from .errors import DisconnectReason
@@ -86,6 +86,7 @@ class ParticipantPermissions:
         hidden: Not announced to others, and so not allowed to call methods.
         can_subscribe: Receive the tracks of others.
         can_publish: Publish tracks.
+        may_send: Whether the participant may send packets at all (rule C12).
     """
 
     can_publish_data: bool = True
@@ -93,6 +94,11 @@ class ParticipantPermissions:
     hidden: bool = False
     can_subscribe: bool = True
     can_publish: bool = True
+    may_send: bool = field(init=False, eq=False, repr=False)
+
+    @may_send.default
+    def _may_send(self) -> bool:
+        return self.can_publish_data and not self.hidden
 
     def publish_denied_reason(self, identity: str) -> str | None:
         """Return why the participant `identity` may not send packets; None if it may (rule C12)."""
@@ -130,6 +136,10 @@ class Participant:
     Attributes:
         identity: The identity, unique in the room, which calls and data are addressed to.
         permissions: The permissions of the participant.
+        sid: The id that the server gave its session; a participant that joins again gets another.
+        client_protocol: The version of RPC and data streams of the participant: 0 for RPC v1 alone
+            (N1).
+        capabilities: The further abilities of the participant, as the numbers that it announced.
     """
 
     def __init__(self, info: models.ParticipantInfo) -> None:
@@ -140,12 +150,10 @@ class Participant:
     def _take(self, info: models.ParticipantInfo) -> None:
         self._info = info
         self.permissions = ParticipantPermissions.from_proto(info.permission)
-        self._capabilities = frozenset(info.capabilities)
-
-    @property
-    def sid(self) -> str:
-        """The id that the server gave its session; a participant that joins again gets another."""
-        return self._info.sid
+        # Attributes, and not properties: every call reads them.
+        self.sid = info.sid
+        self.client_protocol = info.client_protocol
+        self.capabilities: frozenset[int] = frozenset(info.capabilities)
 
     @property
     def name(self) -> str:
@@ -195,16 +203,6 @@ class Participant:
     def state(self) -> ParticipantState:
         """The progress of the participant in joining."""
         return ParticipantState(self._info.state)
-
-    @property
-    def client_protocol(self) -> int:
-        """The version of RPC and data streams of the participant: 0 for RPC v1 alone (N1)."""
-        return self._info.client_protocol
-
-    @property
-    def capabilities(self) -> frozenset[int]:
-        """The further abilities of the participant, as the numbers that it announced."""
-        return self._capabilities
 
     @property
     def track_publications(self) -> Mapping[str, Any]:

@@ -119,7 +119,7 @@ async def test_a_response_may_come_before_the_request_is_sent(said: tuple[str, .
     link = AnsweringLink(*said)
     link.calls = calls_through(link)
     bob = Participant(participant_info("bob"))
-    assert await link.calls.perform(bob, METHOD, "hi", 10.0) == RESPONSE
+    assert await link.calls.perform(bob, METHOD, "hi", 2, 10.0) == RESPONSE
     assert len(link.calls) == 0
 
 

@@ -249,7 +249,7 @@ class FullLink:
 
 async def call_through(calls: Calls) -> Failure:
     with pytest.raises(RpcError) as caught:
-        await calls.perform(Participant(participant_info("bob")), METHOD, "hi", 10.0)
+        await calls.perform(Participant(participant_info("bob")), METHOD, "hi", 2, 10.0)
     assert len(calls) == 0
     return caught.value.code, caught.value.message, caught.value.data
 

@@ -48,7 +48,7 @@ def check_frames(data: bytes) -> None:
 def check_packet(data: bytes) -> None:
     """Parse a packet: it is malformed, or has a value and can be sent on."""
     try:
-        packet = parse_packet(data)
+        packet, _ = parse_packet(data)
     except MalformedPacketError:
         return
     require(len(data) <= MAX_PACKET_BYTES, "a packet over the limit was taken")

@@ -30,7 +30,7 @@ def make_call() -> PendingCall:
 def happen(call: PendingCall, event: CallEvent, number: int) -> None:
     match event:
         case CallEvent.SENT:
-            call.on_sent()
+            call.change(CallEvent.SENT)
         case CallEvent.ACK:
             call.on_ack()
         case CallEvent.OUTCOME:
@@ -74,14 +74,14 @@ async def test_a_call_has_one_outcome_whatever_comes_in_which_order() -> None:
 async def test_an_ack_counts_until_its_time_is_over() -> None:
     call = make_call()
     with call.scope:
-        call.on_sent()
+        call.change(CallEvent.SENT)
         assert not call.is_acknowledged
         await anyio.sleep(6.9)
         call.on_ack()
         assert call.is_acknowledged
     late = make_call()
     with late.scope:
-        late.on_sent()
+        late.change(CallEvent.SENT)
         await anyio.sleep(8)
     late.on_ack()
     assert not late.is_acknowledged
@@ -93,7 +93,7 @@ async def test_an_acknowledged_request_may_take_longer_to_be_sent_than_an_ack_ma
     with call.scope:
         call.on_ack()
         await anyio.sleep(9)
-        call.on_sent()
+        call.change(CallEvent.SENT)
         call.finish("hello")
     assert not call.scope.cancel_called
     assert call.take_outcome() == "hello"

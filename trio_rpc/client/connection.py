@@ -81,8 +81,8 @@ class ConnectedSession(Protocol):
         """Handle a signalling message that is not about the connection itself."""
         ...
 
-    def on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
-        """Handle a packet, which is within its bounds."""
+    def on_packet(self, packet: models.DataPacket, kind: str, channel: Channel) -> None:
+        """Handle a packet of a kind, which is within its bounds."""
         ...
 
     def on_ping(self) -> None:
@@ -232,7 +232,7 @@ class Connection:
                 elif channel is Channel.RECEIPT:
                     self._session.on_receipt(read_receipt(body))
                 else:
-                    self._session.on_packet(parse_packet(body), channel)
+                    self._session.on_packet(*parse_packet(body), channel)
             except DecodeError:
                 self._on_malformed(f"{len(body):,} bytes that are not a SignalResponse")
             except MalformedPacketError as error:

@@ -115,14 +115,16 @@ class LocalParticipant(StreamSender):
         outbound = self._outbound
         if response_timeout is None:
             response_timeout = DEFAULT_RESPONSE_TIMEOUT
-        check_call(method, payload, response_timeout, max_round_trip_latency)
-        await self._require_session()
+        size = check_call(method, payload, response_timeout, max_round_trip_latency)
+        if outbound.disconnection is not None:
+            await self._require_session()
         if not server_carries_rpc(outbound.server_version):
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
                 f"the server has version {outbound.server_version}, RPC needs 1.8.0",
             )
-        if denied_reason := self.permissions.publish_denied_reason(self.identity):
+        if not self.permissions.may_send:
+            denied_reason = self.permissions.publish_denied_reason(self.identity)
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, denied_reason)
         if destination_identity == self.identity:
             raise RpcError.built_in(
@@ -144,6 +146,7 @@ class LocalParticipant(StreamSender):
             callee,
             method,
             payload,
+            size,
             response_timeout,
             wait_for_ready=wait_for_ready,
             max_round_trip_latency=max_round_trip_latency,

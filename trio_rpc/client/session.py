@@ -388,19 +388,19 @@ class Session:
 
     # For the connection: `ConnectedSession`
 
-    def on_packet(self, packet: models.DataPacket, channel: Channel) -> None:
+    def on_packet(self, packet: models.DataPacket, kind: str, channel: Channel) -> None:
         """Handle a packet, unless it is a duplicate or the session is over."""
         if self.outbound.disconnection is not None:
             return
         sender = packet.participant_identity
         if packet.sequence and not self._sequences.is_new(packet.participant_sid, packet.sequence):
             logger.debug("ignored a packet of %s seen before", sender)
-        elif self.rpc.handle(sender, packet):
+        elif self.rpc.handle(sender, packet, kind):
             pass
         elif (event := data_event(packet, channel, self.roster)) is not None:
             self._emit(event)
         else:
-            logger.debug("ignored a packet of kind %s of %s", packet.WhichOneof("value"), sender)
+            logger.debug("ignored a packet of kind %s of %s", kind, sender)
 
     def on_signal(self, response: rtc.SignalResponse) -> None:
         """Handle a signalling message, unless the session is over."""

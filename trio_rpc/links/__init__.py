@@ -27,6 +27,7 @@ from .base import (
     MessageStream,
     ServedLink,
     SignallingLostError,
+    new_frame,
 )
 from .framed import open_framed_link
 
@@ -40,5 +41,6 @@ __all__ = [
     "MessageStream",
     "ServedLink",
     "SignallingLostError",
+    "new_frame",
     "open_framed_link",
 ]

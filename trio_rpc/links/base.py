@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 from livekit.protocol import rtc
 
@@ -28,6 +29,11 @@ class Frame(NamedTuple):
 
     channel: Channel
     body: bytes
+
+
+#: The same as `Frame(*pair)` for a pair of a channel and a body, without a function in Python:
+#: frames are made for every packet, several times.
+new_frame: Final[Callable[[tuple[Channel, bytes]], Frame]] = partial(tuple.__new__, Frame)
 
 
 class LinkClosedError(Exception):

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from .base import Channel, Frame
+from .base import Channel, Frame, new_frame
 
 _LENGTH_DELIMITED: Final = 2
 _TAGS: Final = {channel: channel << 3 | _LENGTH_DELIMITED for channel in Channel}
@@ -101,7 +101,7 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
         if stop > end:
             raise ValueError(f"a frame of {length:,} bytes in a message that ends before it")
         if channel := _CHANNELS.get(tag):
-            frames.append(Frame(channel, message[position:stop]))
+            frames.append(new_frame((channel, message[position:stop])))
         elif tag & 0x87 != _LENGTH_DELIMITED or tag == _LENGTH_DELIMITED:  # There is no field 0.
             raise ValueError(f"a message with a field of tag {tag:#x} where a frame should be")
         position = stop

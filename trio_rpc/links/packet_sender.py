@@ -9,7 +9,7 @@ from livekit.protocol import models, rtc
 
 from .. import concurrency
 from ..protocol.limits import MAX_PACKET_BYTES
-from . import Channel, Frame, LinkClosedError, LinkFullError
+from . import Channel, Frame, LinkClosedError, LinkFullError, new_frame
 
 #: Refreshes the time-dependent fields of a packet that has waited to be queued.
 Refresh = Callable[[models.DataPacket], None]
@@ -57,14 +57,25 @@ class PacketSender:
         """
         self._link.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
 
-    def send_nowait(self, packet: models.DataPacket) -> None:
-        """Number a reliable packet and queue it (rule P6).
+    def send_nowait(self, packet: models.DataPacket, max_bytes: int = MAX_PACKET_BYTES) -> bool:
+        """Number a reliable packet and queue it (rule P6); return whether it was small enough.
 
         Raises:
             LinkFullError: the queue is full.
             LinkClosedError: the connection is lost.
         """
-        self._queue(packet, self._numbered(packet))
+        is_reliable = packet.kind == _RELIABLE
+        if is_reliable:
+            packet.sequence = self._last_sequence + 1
+        # Measured as it is sent: measuring serialises it anyway.
+        body = packet.SerializeToString()
+        if len(body) > max_bytes:
+            return False
+        channel = Channel.RELIABLE if is_reliable else Channel.LOSSY
+        self._link.send_nowait(new_frame((channel, body)))
+        if is_reliable:
+            self._last_sequence += 1
+        return True
 
     async def send(self, packet: models.DataPacket, refresh: Refresh | None = None) -> None:
         """Wait for room in the queue, and queue a packet.
@@ -78,7 +89,12 @@ class PacketSender:
             ValueError: the packet is larger than a packet may be (P7).
             LinkClosedError: the connection is lost.
         """
-        if not await self.send_within(MAX_PACKET_BYTES - self._stamp_bytes, packet, refresh):
+        max_bytes = MAX_PACKET_BYTES - self._stamp_bytes
+        try:
+            was_sent = self.send_nowait(packet, max_bytes)
+        except (LinkFullError, LinkClosedError):
+            was_sent = await self.send_within(max_bytes, packet, refresh)
+        if not was_sent:
             size = packet.ByteSize() + self._stamp_bytes
             raise ValueError(
                 f"it makes a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
@@ -93,12 +109,8 @@ class PacketSender:
             LinkClosedError: the connection is lost.
         """
         while True:
-            # Measured as it is sent: measuring serialises it anyway.
-            body = self._numbered(packet)
-            if len(body) > max_bytes:
-                return False
             try:
-                self._queue(packet, body)
+                return self.send_nowait(packet, max_bytes)
             except LinkFullError:
                 await self._link.wait_writable()
                 if refresh is not None:
@@ -107,25 +119,10 @@ class PacketSender:
                 # A cancellation comes first: it may have ended the session and the link.
                 await concurrency.current().checkpoint()
                 raise
-            else:
-                return True
 
     def flush_nowait(self) -> None:
         """Send what is queued at once; for when nothing else will come in this tick."""
         self._link.flush_nowait()
-
-    def _numbered(self, packet: models.DataPacket) -> bytes:
-        """Number a reliable packet, and return it serialised."""
-        if packet.kind == _RELIABLE:
-            packet.sequence = self._last_sequence + 1
-        return packet.SerializeToString()
-
-    def _queue(self, packet: models.DataPacket, body: bytes) -> None:
-        if packet.kind == _RELIABLE:
-            self._link.send_nowait(Frame(Channel.RELIABLE, body))
-            self._last_sequence += 1
-        else:
-            self._link.send_nowait(Frame(Channel.LOSSY, body))
 
 
 def _stamp_bytes(us: models.ParticipantInfo) -> int:

@@ -138,9 +138,12 @@ class AnsweredRequests:
         self, caller: str, of_caller: _OfCaller, request_id: str, outcome: Outcome, charged: int
     ) -> bool:
         """Keep an outcome, if there is room; return whether it is kept, and charged."""
-        size = _size(outcome)
+        size = sys.getsizeof(outcome) if isinstance(outcome, str) else _error_size(outcome)
         outcomes = of_caller.outcomes
-        while not self._has_room(of_caller, size):
+        while (
+            of_caller.outcome_bytes + size > self._most_of_caller
+            or self._outcome_bytes + size > self._most_of_all
+        ):
             if not outcomes:
                 return False
             self._budget.refund(caller, self._drop_outcome(of_caller, next(iter(outcomes))))
@@ -152,12 +155,6 @@ class AnsweredRequests:
         of_caller.outcome_bytes += size
         self._outcome_bytes += size
         return True
-
-    def _has_room(self, of_caller: _OfCaller, size: int) -> bool:
-        return (
-            of_caller.outcome_bytes + size <= self._most_of_caller
-            and self._outcome_bytes + size <= self._most_of_all
-        )
 
     def _drop_outcome(self, of_caller: _OfCaller, request_id: str) -> int:
         """Drop the outcome of a request, if it is kept; return the bytes to refund for it."""
@@ -184,8 +181,6 @@ class AnsweredRequests:
             self._all_forgotten_until = max(self._all_forgotten_until, earlier)
 
 
-def _size(outcome: Outcome) -> int:
-    """Return the bytes that are charged for an outcome."""
-    if isinstance(outcome, str):
-        return sys.getsizeof(outcome)
-    return sys.getsizeof(outcome.message) + sys.getsizeof(outcome.data) + _ERROR_BYTES
+def _error_size(error: RpcError) -> int:
+    """Return the bytes that are charged for an error."""
+    return sys.getsizeof(error.message) + sys.getsizeof(error.data) + _ERROR_BYTES

@@ -41,16 +41,25 @@ def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
     destinations = packet.destination_identities
     if len(destinations) != 1 or len(destinations[0]) > _SHORT_NAME:
         _check_destinations(destinations)
+    if kind == "rpc_ack":
+        request_id = packet.rpc_ack.request_id
+    elif kind == "rpc_request":
+        request_id = packet.rpc_request.id
+    elif kind == "rpc_response":
+        request_id = packet.rpc_response.request_id
+    else:
+        _check_content(packet, kind, size)
+        return
+    if not (0 < len(request_id) <= MAX_REQUEST_ID_BYTES and request_id.isascii()):
+        _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES, at_least=1)
+
+
+def _check_content(packet: models.DataPacket, kind: str, size: int) -> None:
+    """Check a packet that is of a stream, or an application's."""
     if kind == "stream_header":
         _check_header(packet.stream_header, size)
-    elif kind == "rpc_ack":
-        _check_request_id(packet.rpc_ack.request_id)
     elif kind == "stream_chunk":
         _check_stream_id(packet.stream_chunk.stream_id)
-    elif kind == "rpc_request":
-        _check_request_id(packet.rpc_request.id)
-    elif kind == "rpc_response":
-        _check_request_id(packet.rpc_response.request_id)
     elif kind == "stream_trailer":
         trailer = packet.stream_trailer
         _check_stream_id(trailer.stream_id)
@@ -60,11 +69,6 @@ def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
         _check_text("a topic", packet.user.topic, MAX_NAME_BYTES)
         # Older SDKs name them in the user packet.
         _check_destinations(packet.user.destination_identities)
-
-
-def _check_request_id(request_id: str) -> None:
-    if not (0 < len(request_id) <= MAX_REQUEST_ID_BYTES and request_id.isascii()):
-        _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES, at_least=1)
 
 
 def _check_stream_id(stream_id: str) -> None:
@@ -77,8 +81,7 @@ def _check_header(header: models.DataStream.Header, size: int) -> None:
     request_id = header.attributes.get(REQUEST_ID_ATTRIBUTE)
     if request_id is not None:
         # Empty counts as missing (S8).
-        if request_id:
-            _check_request_id(request_id)
+        _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES)
         if size <= _SMALL_PACKET_BYTES:
             # A small call, of which nothing else is kept: the most frequent of all headers.
             return

@@ -30,29 +30,30 @@ class MalformedPacketError(Exception):
         self.sender = sender
 
 
-def parse_packet(body: bytes) -> models.DataPacket:
-    """Return the packet that `body` holds; its kind may be one that we don't handle.
+def parse_packet(body: bytes) -> tuple[models.DataPacket, str]:
+    """Return the packet that `body` holds, and the kind of its value, perhaps an unknown one.
 
     Raises:
         MalformedPacketError: the packet is too large, not a `DataPacket`, has text that is not
             UTF-8 or no value, or something in it is out of bounds (B2).
     """
-    if len(body) > MAX_PACKET_BYTES:
+    size = len(body)
+    if size > MAX_PACKET_BYTES:
         raise MalformedPacketError(
-            f"a packet of {len(body):,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
+            f"a packet of {size:,} bytes, over the limit of {MAX_PACKET_BYTES:,}"
         )
     try:
         packet = models.DataPacket.FromString(body)
     except DecodeError:
-        raise MalformedPacketError(f"{len(body):,} bytes that are not a DataPacket") from None
+        raise MalformedPacketError(f"{size:,} bytes that are not a DataPacket") from None
     kind = packet.WhichOneof("value")
     if kind is None:
         raise MalformedPacketError("a DataPacket without a value", packet.participant_identity)
     try:
-        check_bounds(packet, kind, len(body))
+        check_bounds(packet, kind, size)
     except ValueError as error:
         raise MalformedPacketError(str(error), packet.participant_identity) from None
-    return packet
+    return packet, kind
 
 
 def user_data(

@@ -13,8 +13,11 @@ def check_call(
     payload: object,
     response_timeout: float,
     max_round_trip_latency: float | None = None,
-) -> None:
+) -> int:
     """Validate the arguments of a call (rule C11).
+
+    Returns:
+        The UTF-8 bytes of the payload.
 
     Raises:
         TypeError: `method` or `payload` is not a `str`.
@@ -38,19 +41,12 @@ def check_call(
         raise ValueError(
             f"max_round_trip_latency is a number of seconds above 0, not {max_round_trip_latency}"
         )
-    utf8_length(payload)
+    return utf8_length(payload)
 
 
-def check_payload_size(payload: str, max_bytes: int) -> int:
-    """Refuse a payload that is larger than the callee takes (rule C10); return its UTF-8 bytes.
-
-    Raises:
-        RpcError: 1402.
-    """
-    size = utf8_length(payload)
-    if size > max_bytes:
-        raise RpcError.built_in(
-            RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
-            f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
-        )
-    return size
+def too_large(size: int, max_bytes: int) -> RpcError:
+    """Return the error for a payload that is larger than the callee takes (rule C10)."""
+    return RpcError.built_in(
+        RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
+        f"the payload has {size:,} bytes, over the limit of {max_bytes:,}",
+    )

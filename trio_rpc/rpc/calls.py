@@ -29,7 +29,7 @@ from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation, takes_either
 from ..protocol.ids import make_uuid
-from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits, utf8_length, wire_timeout_ms
+from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits, wire_timeout_ms
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     request_id_of,
@@ -42,7 +42,7 @@ from ..protocol.rpc_messages import (
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
-from .call_arguments import check_payload_size
+from .call_arguments import too_large
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
 from .repeats import Repeats, not_back, not_found
 
@@ -104,6 +104,7 @@ class Calls:
         callee: Participant,
         method: str,
         payload: str,
+        payload_bytes: int,
         response_timeout: float,
         *,
         wait_for_ready: bool = True,
@@ -116,8 +117,8 @@ class Calls:
         All but the size of the payload has been checked.
 
         Args:
+            payload_bytes: The size of the payload in UTF-8.
             wait_for_ready: Whether to wait while the connection is lost, in place of raising 1505.
-
             max_round_trip_latency: Seconds in which the callee must acknowledge it, if not the
                 room's (C2).
             request_id: The id of the request; a random one unless given.
@@ -131,7 +132,8 @@ class Calls:
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         v2 = speaks_rpc_v2(callee)
         max_bytes = self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES
-        size = check_payload_size(payload, max_bytes)
+        if payload_bytes > max_bytes:
+            raise too_large(payload_bytes, max_bytes)
         started = self._backend.current_time()
         if max_round_trip_latency is None:
             max_round_trip_latency = self._limits.max_round_trip_latency
@@ -150,7 +152,8 @@ class Calls:
             wait_until,
             *channel,
             payload=payload,
-            fits_packet=size <= MAX_PAYLOAD_BYTES and not accepts,
+            payload_bytes=payload_bytes,
+            ready_at=started,
             max_round_trip_latency=max_round_trip_latency,
             accepts=accepts,
         )
@@ -192,9 +195,9 @@ class Calls:
 
     async def _exchange(self, call: PendingCall) -> Outcome | None:
         """Send the request and wait for its outcome."""
-        if (self._restored is not None or len(self.repeats.returning)) and not await self._is_ready(
-            call
-        ):
+        if (
+            self._restored is not None or self.repeats.returning.expected
+        ) and not await self._is_ready(call):
             return call.take_outcome()
         call.first_sid = call.callee.sid
         try:
@@ -210,7 +213,7 @@ class Calls:
                 failure.__cause__ = error
                 call.finish(failure)
                 return call.take_outcome()
-        call.on_sent()
+        call.change(CallEvent.SENT)
         if len(self._pending) == 1:
             # No other call is about to send a request that could leave together with this one.
             self._packet_sender.flush_nowait()
@@ -218,9 +221,10 @@ class Calls:
 
     def _goes_as_packet(self, call: PendingCall) -> bool:
         """Whether a request goes as a packet, and not as a stream (N3, N4)."""
-        if call.fits_packet and self._is_announced and takes_either(call.callee):
+        if not speaks_rpc_v2(call.callee):
             return True
-        return not speaks_rpc_v2(call.callee)
+        is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
+        return is_small and self._is_announced and takes_either(call.callee)
 
     async def _is_ready(self, call: PendingCall) -> bool:
         """Wait for the connection, and for a callee that is expected back (L9).
@@ -233,12 +237,13 @@ class Calls:
         while (callee := self._participants.get(identity)) is None or self._restored is not None:
             if self._restored is not None:
                 await self._restored.wait()
-            elif identity in self.repeats.returning:
+            elif identity in self.repeats.returning.expected:
                 await self.repeats.returning.wait(identity)
             else:
                 call.finish(not_found(identity))
                 return False
         call.callee = callee
+        call.ready_at = self._backend.current_time()
         self._restart_clock(call)
         return True
 
@@ -266,7 +271,8 @@ class Calls:
 
     def _forget(self, call: PendingCall) -> None:
         del self._pending[call.request_id]
-        self.repeats.discard(call)
+        if call.is_repeated:
+            self.repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
             # Cancels the handler, if the callee supports that; best effort.
             with suppress(LinkFullError, LinkClosedError):
@@ -309,9 +315,11 @@ class Calls:
             outcome = rpc_outcome(response)
             if outcome is None:
                 logger.debug("ignored a response of %s that says nothing", sender)
-            elif isinstance(outcome, RpcError) and call.is_premature(outcome):
+            elif isinstance(outcome, str):
+                call.finish(outcome)
+            elif call.is_premature(outcome):
                 logger.debug("ignored a 1401 for a call that waits for %s", sender)
-            elif isinstance(outcome, RpcError) and self._gave_up_first(call, outcome):
+            elif self._gave_up_first(call, outcome):
                 call.hold_back(outcome)
             else:
                 call.finish(outcome)
@@ -385,7 +393,7 @@ class Calls:
         def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
-        timeout_ms = self._timeout_ms(call)
+        timeout_ms = self._timeout_ms(call, call.ready_at)
         request = rpc_request(
             call.callee.identity, call.request_id, call.method, call.payload, timeout_ms
         )
@@ -398,8 +406,8 @@ class Calls:
         info = request_info(
             call.request_id,
             call.method,
-            self._timeout_ms(call),
-            utf8_length(call.payload),
+            self._timeout_ms(call, call.ready_at),
+            call.payload_bytes,
             call.accepts,
         )
         to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
@@ -407,8 +415,8 @@ class Calls:
             info, call.payload, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
         )
 
-    def _timeout_ms(self, call: PendingCall) -> int:
-        remaining = call.wait_until - self._backend.current_time()
+    def _timeout_ms(self, call: PendingCall, now: float | None = None) -> int:
+        remaining = call.wait_until - (self._backend.current_time() if now is None else now)
         return wire_timeout_ms(remaining, self._packet_sender.round_trip)
 
     def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
@@ -416,7 +424,7 @@ class Calls:
         method = call.method
         if call.awaits_return:
             return not_back(call)
-        if not call.first_sid and call.callee.identity in self.repeats.returning:
+        if not call.first_sid and call.callee.identity in self.repeats.returning.expected:
             return not_found(call.callee.identity)
         if call.is_acknowledged:
             code = RpcError.ErrorCode.RESPONSE_TIMEOUT

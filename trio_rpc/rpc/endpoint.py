@@ -73,17 +73,18 @@ class RpcEndpoint:
         """The number of received streams that have not ended."""
         return len(self._incoming_streams)
 
-    def handle(self, sender: str, packet: models.DataPacket) -> bool:
+    def handle(self, sender: str, packet: models.DataPacket, kind: str) -> bool:
         """Handle a packet of RPC or of a stream.
 
         Args:
             sender: The identity that the packet comes from; the server vouches for it.
             packet: The packet, within its bounds (B2).
+            kind: The kind of its value.
 
         Returns:
             Whether it was one; otherwise nothing was done.
         """
-        match packet.WhichOneof("value"):
+        match kind:
             case "rpc_request" if self._invocations is not None:
                 self._invocations.start(sender, packet.rpc_request)
             case "rpc_ack":

@@ -55,7 +55,7 @@ class HandlerSlots(Generic[R]):
         caller = request.caller
         waiting = self._waiting_of.get(caller)
         if waiting is None:
-            if self._has_slot_for(caller):
+            if self._free > self._kept or self._has_slot_for(caller):
                 self._take(caller)
                 return True
             waiting = self._waiting_of[caller] = OrderedDict()
@@ -75,6 +75,8 @@ class HandlerSlots(Generic[R]):
         else:
             del self._running_of[request.caller]
         self._free += 1
+        if not self._waiting_of:
+            return None
         for caller, waiting in self._waiting_of.items():
             if self._has_slot_for(caller):
                 next_request, _ = waiting.popitem(last=False)

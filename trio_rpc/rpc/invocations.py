@@ -284,10 +284,12 @@ class Invocations:
             self._close(request)
             self._refuse(request, not_taken(str(error)))
             return
-        if has_slot:
+        if not has_slot:
+            self._let_wait(request)
+        elif request.acknowledged:
             self._start_task(request)
         else:
-            self._let_wait(request)
+            self._nursery.start_soon(self._answer, request)
 
     def _start_task(self, request: Request) -> None:
         if request.acknowledged:
@@ -326,7 +328,7 @@ class Invocations:
             # They refer to each other.
             request.body = None
         if request.is_remembered:
-            now = self._backend.current_time()
+            now = request.ended_at or self._backend.current_time()
             deadline = request.deadline
             if request.keeps_outcome:
                 deadline += LATE_REPEATS
@@ -379,7 +381,8 @@ class Invocations:
             # A cancellation may have come together with the request, before this task had begun.
             outcome = GAVE_UP if request.given_up else await self._run_handler(request)
             # The result of a handler after its time, or after we left, does not count.
-            if not scope.cancel_called:
+            request.ended_at = now = self._backend.current_time()
+            if not request.given_up and now < request.deadline:
                 await self._backend.checkpoint_if_cancelled()
                 return outcome
         return GAVE_UP if request.given_up else late(request)

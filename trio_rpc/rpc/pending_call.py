@@ -87,10 +87,12 @@ class PendingCall:
             scope around the call.
         send_channel, receive_channel: The channel of the outcome, with room for one.
         payload: The payload, kept for another try.
-        fits_packet: Whether a packet of RPC v1 can carry the request.
+        payload_bytes: The size of the payload in UTF-8.
         first_sid: The SID of the callee's session that it was sent to first, in part at least;
             empty before that.
+        ready_at: The time at which it was ready to be sent, on the event loop's clock.
         is_interrupted: Sending it was interrupted, and the rest of it is a repeat's.
+        is_repeated: It was sent again, or is going to be.
         awaits_return: It waits for its callee to rejoin (L9).
         response: Takes the response, if that comes as a stream.
         charged: The bytes that were charged to the callee for a response inline in a header.
@@ -108,9 +110,11 @@ class PendingCall:
     send_channel: SendChannel[Outcome]
     receive_channel: ReceiveChannel[Outcome]
     payload: str = ""
-    fits_packet: bool = True
+    payload_bytes: int = 0
     first_sid: str = ""
+    ready_at: float = 0.0
     is_interrupted: bool = False
+    is_repeated: bool = False
     awaits_return: bool = False
     response: ResponseBody | None = None
     charged: int = 0
@@ -130,10 +134,6 @@ class PendingCall:
         """Whether any further response is ignored."""
         return self._state in _ANSWERED
 
-    def on_sent(self) -> None:
-        """Record that the request was sent."""
-        self._change(CallEvent.SENT)
-
     def is_premature(self, error: RpcError) -> bool:
         """Whether an error only says that the callee is not back yet (L9)."""
         return self.awaits_return and error.code == RpcError.ErrorCode.RECIPIENT_NOT_FOUND
@@ -142,7 +142,7 @@ class PendingCall:
         """Stop sending the request, and drop the part of a response that has come."""
         if self._state in _SENDING:
             self.is_interrupted = True
-            self._change(CallEvent.SENT)
+            self.change(CallEvent.SENT)
             self.scope.cancel()
         if self.response is not None:
             self.response.close()
@@ -151,18 +151,17 @@ class PendingCall:
     def on_ack(self) -> None:
         """Record an ack, unless it comes too late."""
         self.was_acknowledged = True
-        if (self.scope.cancel_called and not self.is_interrupted) or not self._change(
-            CallEvent.ACK
-        ):
+        if self.scope.cancelled_caught and not self.is_interrupted:
+            # Too late. One that comes before the caller's task has noticed still counts.
             return
-        if self._state is CallState.SENDING_ACKNOWLEDGED:
+        if self.change(CallEvent.ACK) and self._state is CallState.SENDING_ACKNOWLEDGED:
             # The rest of the request may take longer than the timeout for the ack.
             self.scope.deadline = self.respond_by
 
     def finish(self, outcome: Outcome, event: CallEvent = CallEvent.OUTCOME) -> None:
         """Pass the outcome to the caller's task."""
         is_receiving = self._state in _RECEIVING
-        if self._change(event):
+        if self.change(event):
             self.send_channel.send_nowait(outcome)
             if not is_receiving:
                 # Ends what the caller's task waits for instead: sending, or an outer scope.
@@ -170,7 +169,7 @@ class PendingCall:
 
     def hold_back(self, error: RpcError) -> None:
         """Wait for the end of a scope around the call, which is about to be cancelled."""
-        if self._change(CallEvent.GAVE_UP):
+        if self.change(CallEvent.GAVE_UP):
             self._held_back = error
             self.scope.deadline = self.respond_by
 
@@ -181,7 +180,7 @@ class PendingCall:
         except WOULD_BLOCK:
             return self._held_back
 
-    def _change(self, event: CallEvent) -> bool:
+    def change(self, event: CallEvent) -> bool:
         """Change the state; return whether there is such a transition."""
         state = _TRANSITIONS[self._state].get(event)
         if state is None:

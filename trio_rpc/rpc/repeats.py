@@ -20,7 +20,6 @@ from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.capabilities import resumes
 from ..protocol.ids import make_uuid
-from ..protocol.limits import utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import may_have_run, repeat_info, set_timeout
 from ..streams.outgoing import OutgoingStreams
@@ -108,6 +107,7 @@ class Repeats:
         if call.is_answered or not call.first_sid:
             return
         call.prepare_repeat()
+        call.is_repeated = True
         if not resumes(call.callee):
             _fail(call, why)
             return
@@ -138,7 +138,7 @@ class Repeats:
     async def _send(self, call: PendingCall) -> None:
         identity = call.callee.identity
         callee = self._participants.get(identity)
-        call.awaits_return = callee is None and identity in self.returning
+        call.awaits_return = callee is None and identity in self.returning.expected
         self._restart_clock(call)
         if call.awaits_return:
             return
@@ -156,7 +156,7 @@ class Repeats:
             call.request_id,
             call.method,
             self._timeout_ms(call),
-            utf8_length(call.payload),
+            call.payload_bytes,
             call.first_sid,
             call.accepts,
         )

@@ -74,24 +74,25 @@ class Replies:
             LinkClosedError: the session is over.
             StreamError: the response broke off.
         """
+        # In the version of the request, or as a stream if it is large (N4).
+        as_packet = isinstance(outcome, RpcError) or (
+            request.transport == RPC_VERSION and utf8_length(outcome) <= MAX_PAYLOAD_BYTES
+        )
         request.is_repeated = True
         while request.is_repeated:
             request.is_repeated = False
+            if as_packet:
+                await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
+                continue
             try:
-                await self._respond_once(request, outcome)
+                await self._respond_in_stream(request, str(outcome))
             except StreamError:
                 if not request.is_repeated:
                     raise
 
-    async def _respond_once(self, request: Request, outcome: Outcome) -> None:
-        """Send the response in the version of the request, or as a stream if it is large (N4)."""
-        if isinstance(outcome, RpcError) or (
-            request.transport == RPC_VERSION and utf8_length(outcome) <= MAX_PAYLOAD_BYTES
-        ):
-            await self._packet_sender.send(rpc_response(request.caller, request.id, outcome))
-        else:
-            info = response_info(request.id, utf8_length(outcome))
-            await self._streams.send_whole(info, outcome, [request.caller])
+    async def _respond_in_stream(self, request: Request, text: str) -> None:
+        info = response_info(request.id, utf8_length(text))
+        await self._streams.send_whole(info, text, [request.caller])
 
     async def _send_queued(self) -> None:
         while self._queued:

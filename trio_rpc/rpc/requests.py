@@ -42,6 +42,7 @@ class Request:
         takes_stream: Whether the answer may be a stream: of a request that came as one, and of one
             whose caller is of this library (N4).
         deadline: The end of its time, on the event loop's clock.
+        ended_at: The time at which its handler ended; 0 before that.
         body: The stream of the payload, if the request comes as a stream.
         problem: The reason why the request is invalid, if it is.
         handler: The method that it is for, once that was looked up.
@@ -71,6 +72,7 @@ class Request:
     again: str = ""
     takes_stream: bool = field(init=False, default=False)
     deadline: float = field(init=False, default=0.0)
+    ended_at: float = field(init=False, default=0.0)
     handler: Method | None = field(init=False, default=None)
     charged: int = field(init=False, default=0)
     scope: CancelScope | None = field(init=False, default=None)

@@ -23,20 +23,18 @@ class _Expected:
 
 @define(eq=False)
 class Returning:
-    """The participants that are expected back, by identity."""
+    """The participants that are expected back.
+
+    Attributes:
+        expected: Them, by identity; to be read only.
+    """
 
     _backend: Backend
-    _expected: dict[str, _Expected] = field(init=False, factory=dict[str, _Expected])
-
-    def __len__(self) -> int:
-        return len(self._expected)
-
-    def __contains__(self, identity: str) -> bool:
-        return identity in self._expected
+    expected: dict[str, _Expected] = field(init=False, factory=dict[str, _Expected])
 
     def get(self, identity: str) -> Participant | None:
         """Return the last session of a participant that is expected back; None if it is not."""
-        expected = self._expected.get(identity)
+        expected = self.expected.get(identity)
         return None if expected is None else expected.participant
 
     def expect(self, participants: Iterable[Participant], until: float) -> None:
@@ -46,23 +44,23 @@ class Returning:
             until: The time at which they are given up, on the event loop's clock.
         """
         for each in participants:
-            self._expected[each.identity] = _Expected(each, until, self._backend.event())
+            self.expected[each.identity] = _Expected(each, until, self._backend.event())
 
     async def wait(self, identity: str) -> None:
         """Wait until a participant is back, or given up."""
-        if (expected := self._expected.get(identity)) is not None:
+        if (expected := self.expected.get(identity)) is not None:
             await expected.back_or_given_up.wait()
 
     def remove(self, identity: str) -> bool:
         """Stop expecting a participant; return whether it was expected."""
-        expected = self._expected.pop(identity, None)
+        expected = self.expected.pop(identity, None)
         if expected is not None:
             expected.back_or_given_up.set()
         return expected is not None
 
     def remove_expired(self, now: float) -> list[str]:
         """Give up those whose time is over; return their identities."""
-        expired = [name for name, each in self._expected.items() if each.until <= now]
+        expired = [name for name, each in self.expected.items() if each.until <= now]
         for identity in expired:
             self.remove(identity)
         return expired

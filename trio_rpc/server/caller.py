@@ -12,12 +12,13 @@ from livekit.protocol import models
 
 from ..concurrency import Backend
 from ..errors import RpcError
+from ..links import Channel, Frame
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.budgets import Budget
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.ids import make_uuid
-from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
+from ..protocol.limits import MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, CallLimits, utf8_length
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..rpc.endpoint import RpcEndpoint
 from ..streams.buffer import BufferContext
@@ -67,13 +68,15 @@ class ServerCaller:
             what = f"it could not be answered: {denied_reason}"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         try:
-            return await self._calls.perform(self._callee, method, payload, response_timeout)
+            return await self._calls.perform(
+                self._callee, method, payload, utf8_length(payload), response_timeout
+            )
         finally:
             self._endpoint.end("the call is over")
 
-    def on_packet(self, sender: str, packet: models.DataPacket) -> None:
+    def on_packet(self, sender: str, packet: models.DataPacket, kind: str) -> None:
         """Handle a packet to our identity."""
-        self._endpoint.handle(sender, packet)
+        self._endpoint.handle(sender, packet, kind)
 
     def on_departure(self, member: Member) -> None:
         """End the call if the member that leaves is the callee."""
@@ -103,8 +106,11 @@ class _MemberPacketSender(PacketSender):
         self._identity = identity
         self._publisher = publisher
 
-    def _numbered(self, packet: models.DataPacket) -> bytes:
+    def send_nowait(self, packet: models.DataPacket, max_bytes: int = MAX_PACKET_BYTES) -> bool:
         packet.participant_identity = self._identity
-        if packet.kind == models.DataPacket.RELIABLE:
-            self._publisher.number(packet)
-        return packet.SerializeToString()
+        self._publisher.number(packet)
+        body = packet.SerializeToString()
+        if len(body) > max_bytes:
+            return False
+        self._link.send_nowait(Frame(Channel.RELIABLE, body))
+        return True

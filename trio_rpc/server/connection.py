@@ -21,9 +21,9 @@ from ..protocol.receipts import InvalidReceiptError, read_receipt
 from .back_pressure import wait_for_room, wait_for_share
 from .limits import ServerLimits
 from .rooms.backlog import BacklogFullError, Cause
-from .rooms.member import FULL, Member, leave_request
+from .rooms.member import FULL, Member, Routed, leave_request
 from .rooms.room import ServerRoom
-from .rooms.routing import TO_NOBODY, Routed
+from .rooms.routing import TO_NOBODY
 from .scenarios import SIMULATED, refuse_scenario, simulate_leave
 from .signal_requests import handle_request
 from .token_refresh import TokenRefresher

@@ -9,9 +9,8 @@ from livekit.protocol import rtc
 
 from ..protocol.capabilities import CLEARS_EMPTY
 from ..protocol.logs import peer_logger
-from .rooms.member import Member
+from .rooms.member import Member, Routed
 from .rooms.room import ServerRoom
-from .rooms.routing import Routed
 
 logger = peer_logger(__name__)
 _Reason = rtc.RequestResponse.Reason

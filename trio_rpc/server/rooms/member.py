@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from attrs import define, field
 from livekit.protocol import models, rtc
 
 from ...errors import DisconnectReason
 from ...links import Channel, Frame, LinkClosedError, LinkFullError, packet_sender
+from ...links.frames import FRAME_OVERHEAD
 from ...links.resumable import ResumableQueue
 from ...participant import ParticipantKind, ParticipantPermissions
 from ...protocol.budgets import Budget
@@ -24,7 +25,7 @@ from ...tokens import Claims
 from ..limits import ServerLimits
 from .backlog import Backlog, BacklogFullError, Cause
 from .debts import Debts
-from .directed_streams import DirectedStreams
+from .directed_streams import DirectedStreams, OpenStream
 
 #: Returned by `Member.offer` for a full queue: more bytes than any queue holds.
 FULL: Final = sys.maxsize
@@ -41,13 +42,35 @@ class SendQueue(packet_sender.SendQueue, Protocol):
 class ServerCall(Protocol):
     """A call of the server's own, as a room knows it."""
 
-    def on_packet(self, sender: str, packet: models.DataPacket) -> None: ...
+    def on_packet(self, sender: str, packet: models.DataPacket, kind: str) -> None: ...
     def on_departure(self, member: Member) -> None: ...
 
 
 def make_sid(prefix: str) -> str:
     """Return a new id in LiveKit's format: `PA_` for participants, `RM_` for rooms."""
     return f"{prefix}_{secrets.token_hex(8)}"
+
+
+class Routed(NamedTuple):
+    """The outcome of routing a packet.
+
+    Attributes:
+        receivers: The members for whom it was queued.
+        behind: Those of them whose queues are more than half full: its cause may have to wait for
+            them (B8).
+        held: The members without room for it: its cause has to wait, and offer it again.
+        frame: The frame to offer to `held`.
+        brief: The cause, if the packet belongs to a call, for which the wait is brief; None for any
+            other packet.
+        answer: The stream that the packet belongs to, if that is an answer.
+    """
+
+    receivers: Sequence[Member]
+    behind: Sequence[Member] = ()
+    held: Sequence[Member] = ()
+    frame: Frame | None = None
+    brief: Cause | None = None
+    answer: OpenStream | None = None
 
 
 @define(eq=False)
@@ -73,6 +96,7 @@ class Member:
         impatient_until: The time until which no packet of a call waits for the participant, since
             an earlier one waited in vain.
         stamp: The serialised fields that its packets are stamped with (P5).
+        reached: The outcome of routing a packet to the participant alone: most packets have it.
         resumable: The same as `send_queue`, if that outlives a link; None for a client that cannot
             resume (L6).
         is_detached: Whether the participant has no connection at present.
@@ -108,6 +132,7 @@ class Member:
     answering: Cause = field(factory=object)
     impatient_until: float = 0.0
     stamp: bytes = field(init=False)
+    reached: Routed = field(init=False)
     resumable: ResumableQueue | None = None
     is_detached: bool = False
     on_replaced: Callable[[str], Awaitable[None]] = field(init=False)
@@ -116,6 +141,7 @@ class Member:
     def __attrs_post_init__(self) -> None:
         self.backlog = Backlog(self.limits.max_queue_bytes)
         self.directed_streams = DirectedStreams(self.sid, self.budget, self.limits.max_open_streams)
+        self.reached = Routed((self,))
         self.stamp = models.DataPacket(
             participant_identity=self.identity, participant_sid=self.sid
         ).SerializeToString()
@@ -221,7 +247,7 @@ class Member:
             # Its session gets the same error.
             return 0
         if queued > backlog.charged_from or backlog.charged:
-            self._charge(cause, queued)
+            self._charge(packet, cause, queued)
         return queued
 
     def deliver(self, frame: Frame, cause: Cause) -> int:
@@ -247,14 +273,15 @@ class Member:
             return 0
         else:
             if queued > self.backlog.charged_from or self.backlog.charged:
-                self._charge(cause, queued)
+                self._charge(frame, cause, queued)
         return queued
 
-    def _charge(self, cause: Cause, queued_before: int) -> None:
+    def _charge(self, frame: Frame, cause: Cause, queued_before: int) -> None:
         queued = self.send_queue.queued_bytes
-        # A lossy packet may have been dropped.
-        if queued > queued_before:
-            self.backlog.charge(cause, queued - queued_before, queued)
+        size = len(frame.body) + FRAME_OVERHEAD
+        # A lossy packet may have been dropped, and frames may have left at once.
+        if queued != queued_before and queued >= size:
+            self.backlog.charge(cause, size, queued)
 
     def holds_back(self, cause: Cause) -> bool:
         """Whether a cause has to wait before it sends more to the participant (B8)."""

@@ -15,19 +15,20 @@ from livekit.protocol import models, rtc
 from ...errors import RpcError
 from ...links import Channel, Frame, LinkClosedError, LinkFullError
 from ...protocol.logs import peer_logger
-from ...protocol.packets import parse_packet
+from ...protocol.packets import MalformedPacketError, parse_packet
 from ...protocol.rpc_messages import rpc_ack, rpc_response
 from .directed_streams import OpenStream, TooManyStreamsError
-from .member import FULL, Member, ServerCall
+from .member import FULL, Member, Routed, ServerCall
 from .publisher import ServerPublisher
 from .routing import (
+    ANSWERS,
+    RPC_KINDS,
     TO_NOBODY,
-    Routed,
     answered_id,
+    begins_answer,
     begun_stream,
     destinations_of,
     follow_stream,
-    is_answer,
     is_cancellation,
     request_id,
     stamp,
@@ -69,9 +70,11 @@ class PacketRouter:
         Raises:
             MalformedPacketError: the packet cannot be routed, and was dropped.
         """
-        packet = parse_packet(body)
-        kind = packet.WhichOneof("value")
-        if denied_reason := sender.permissions.publish_denied_reason(sender.identity):
+        packet, kind = parse_packet(body)
+        if denied_reason := (
+            not sender.permissions.may_send
+            and sender.permissions.publish_denied_reason(sender.identity)
+        ):
             return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
         if channel is Channel.RELIABLE and not packet.sequence:
             # From an older SDK of LiveKit's. Receivers need a number to report what they have.
@@ -82,13 +85,25 @@ class PacketRouter:
             logger.debug("ignored a packet of %s that came before", sender.identity)
             return TO_NOBODY
         frame = stamp(packet, kind, body, sender, channel)
+        if kind not in RPC_KINDS:
+            return self._route_content(sender, packet, kind, frame)
+        destinations = packet.destination_identities
+        if len(destinations) != 1:
+            raise MalformedPacketError(
+                f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
+            )
+        return self._route_directed(sender, destinations[0], packet, kind, frame)
+
+    def _route_content(
+        self, sender: Member, packet: models.DataPacket, kind: str, frame: Frame
+    ) -> Routed:
+        """Route a packet of a stream, or an application's."""
         destinations = destinations_of(packet, kind, sender.directed_streams)
         try:
             stream = follow_stream(packet, kind, destinations, sender)
         except TooManyStreamsError as error:
             return self._refuse(sender, packet, kind, _Reason.LIMIT_EXCEEDED, str(error))
         if destinations is not None and len(destinations) == 1:
-            # Packets of calls.
             if stream is not None and stream.answers and stream.destinations == (*destinations,):
                 return self._route_rest_of_answer(sender, stream, kind, frame)
             return self._route_directed(sender, destinations[0], packet, kind, frame)
@@ -99,19 +114,22 @@ class PacketRouter:
         sender: Member,
         identity: str,
         packet: models.DataPacket,
-        kind: str | None,
+        kind: str,
         frame: Frame,
     ) -> Routed:
-        if of_request := request_id(packet, kind):
-            return self._route_request(sender, identity, of_request, frame)
-        if caller := self._callers.get(identity):
-            caller.on_packet(sender.identity, packet)
+        is_answer = kind in ANSWERS
+        if not is_answer:
+            if of_request := request_id(packet, kind):
+                return self._route_request(sender, identity, of_request, frame)
+            is_answer = begins_answer(packet, kind)
+        if identity in self._callers:
+            self._callers[identity].on_packet(sender.identity, packet, kind)
             return TO_NOBODY
         receiver = self._members.get(identity)
-        is_owed = is_answer(packet, kind) and sender.debts.pay(identity)
+        is_owed = is_answer and sender.debts.pay(identity)
         if receiver is not None and receiver is not sender:
             if is_owed:
-                if (stream := begun_stream(packet, kind, sender)) is not None:
+                if kind not in ANSWERS and (stream := begun_stream(packet, kind, sender)):
                     stream.answers = answered_id(packet, kind)
                 # Charged to the caller: callees must not wait for a caller that does not read.
                 return self._route_brief(receiver, frame, receiver)
@@ -140,10 +158,10 @@ class PacketRouter:
             return Routed((), held=(receiver,), frame=frame, brief=brief)
         if queued > self._half and cause is not receiver:
             return Routed((receiver,), behind=(receiver,))
-        return Routed((receiver,))
+        return receiver.reached
 
     def _route_rest_of_answer(
-        self, sender: Member, stream: OpenStream, kind: str | None, frame: Frame
+        self, sender: Member, stream: OpenStream, kind: str, frame: Frame
     ) -> Routed:
         (identity,) = stream.destinations
         receiver = self._members.get(identity)
@@ -153,7 +171,7 @@ class PacketRouter:
         cause = receiver if kind == "stream_trailer" else sender.answering
         if receiver.holds_back(cause) or receiver.offer(frame, cause) == FULL:
             return Routed((), held=(receiver,), frame=frame, brief=cause, answer=stream)
-        return Routed((receiver,))
+        return receiver.reached
 
     def drop_brief(
         self, sender: Member, receiver: Member, frame: Frame, answer: OpenStream | None
@@ -164,8 +182,7 @@ class PacketRouter:
             answer: The stream that the packet belongs to, if that is an answer.
         """
         logger.debug("dropped a packet for %s, which does not read", receiver.identity)
-        packet = parse_packet(frame.body)
-        kind = packet.WhichOneof("value")
+        packet, kind = parse_packet(frame.body)
         what = f"the queue of {receiver.identity!r} is full: it does not read"
         error = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
         if call_id := request_id(packet, kind):
@@ -190,7 +207,7 @@ class PacketRouter:
             return TO_NOBODY
         queued = receiver.offer(frame, sender)
         if queued <= self._half or frame.channel is Channel.LOSSY:
-            return Routed((receiver,))
+            return receiver.reached
         if queued == FULL:
             return Routed((), held=(receiver,), frame=frame)
         return Routed((receiver,), behind=(receiver,))
@@ -222,7 +239,7 @@ class PacketRouter:
         self,
         sender: Member,
         packet: models.DataPacket,
-        kind: str | None,
+        kind: str,
         reason: rtc.RequestResponse.Reason,
         why: str,
     ) -> Routed:
