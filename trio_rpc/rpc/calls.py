@@ -17,27 +17,22 @@ callee, are ignored. `pending_call` has the states of a call in a table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 
 from livekit.protocol import models
 
 from ..concurrency import Event
 from ..errors import DisconnectedError, RpcError, StreamError
-from ..links import LinkClosedError, LinkFullError
+from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
-from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation, takes_either
+from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
-from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits, wire_timeout_ms
+from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
     request_id_of,
-    request_info,
-    rpc_cancellation,
     rpc_outcome,
-    rpc_request,
-    set_timeout,
 )
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
@@ -45,6 +40,7 @@ from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
 from .repeats import Repeats, not_back, not_found
+from .request_sender import RequestSender
 
 logger = peer_logger(__name__)
 
@@ -77,21 +73,13 @@ class Calls:
         is_announced: bool,
     ) -> None:
         self._backend = context.backend
-        self._is_announced = is_announced
         self._context = context
-        self._packet_sender = packet_sender
-        self._streams = streams
+        self._requests = RequestSender(self._backend, packet_sender, streams, is_announced)
         self._limits = limits
         self._participants = participants
         self._pending: dict[str, PendingCall] = {}
         self.repeats = Repeats(
-            self._backend,
-            packet_sender,
-            streams,
-            participants,
-            self._pending,
-            self._timeout_ms,
-            self._restart_clock,
+            self._backend, self._requests, participants, self._pending, self._restart_clock
         )
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
@@ -201,10 +189,7 @@ class Calls:
             return call.take_outcome()
         call.first_sid = call.callee.sid
         try:
-            if self._goes_as_packet(call):
-                await self._send_packet(call)
-            else:
-                await self._send_stream(call)
+            await self._requests.send(call)
         except (LinkClosedError, StreamError) as error:
             if not call.is_interrupted:
                 # Unless we left while the request waited for room: that is 1503, and comes first.
@@ -216,15 +201,8 @@ class Calls:
         call.change(CallEvent.SENT)
         if len(self._pending) == 1:
             # No other call is about to send a request that could leave together with this one.
-            self._packet_sender.flush_nowait()
+            self._requests.flush_nowait()
         return await call.receive_channel.receive()
-
-    def _goes_as_packet(self, call: PendingCall) -> bool:
-        """Whether a request goes as a packet, and not as a stream (N3, N4)."""
-        if not speaks_rpc_v2(call.callee):
-            return True
-        is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
-        return is_small and self._is_announced and takes_either(call.callee)
 
     async def _is_ready(self, call: PendingCall) -> bool:
         """Wait for the connection, and for a callee that is expected back (L9).
@@ -274,11 +252,7 @@ class Calls:
         if call.is_repeated:
             self.repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
-            # Cancels the handler, if the callee supports that; best effort.
-            with suppress(LinkFullError, LinkClosedError):
-                self._packet_sender.send_nowait(
-                    rpc_cancellation(call.callee.identity, call.request_id)
-                )
+            self._requests.cancel(call)
 
     def on_connection_lost(self) -> None:
         """Suspend the timeouts for acks while there is no connection (C2)."""
@@ -387,37 +361,7 @@ class Calls:
         ):
             return False
         remaining = call.wait_until - self._backend.current_time()
-        return remaining <= self._packet_sender.round_trip + _GAVE_UP_WITHIN
-
-    async def _send_packet(self, call: PendingCall) -> None:
-        def refresh(packet: models.DataPacket) -> None:
-            packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
-
-        timeout_ms = self._timeout_ms(call, call.ready_at)
-        request = rpc_request(
-            call.callee.identity, call.request_id, call.method, call.payload, timeout_ms
-        )
-        await self._packet_sender.send(request, refresh)
-
-    async def _send_stream(self, call: PendingCall) -> None:
-        def refresh(packet: models.DataPacket) -> None:
-            set_timeout(packet.stream_header, self._timeout_ms(call))
-
-        info = request_info(
-            call.request_id,
-            call.method,
-            self._timeout_ms(call, call.ready_at),
-            call.payload_bytes,
-            call.accepts,
-        )
-        to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
-        await self._streams.send_whole(
-            info, call.payload, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
-        )
-
-    def _timeout_ms(self, call: PendingCall, now: float | None = None) -> int:
-        remaining = call.wait_until - (self._backend.current_time() if now is None else now)
-        return wire_timeout_ms(remaining, self._packet_sender.round_trip)
+        return remaining <= self._requests.round_trip + _GAVE_UP_WITHIN
 
     def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
         latency = call.max_round_trip_latency

@@ -38,12 +38,10 @@ from ..protocol.capabilities import resumes, takes_either
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import (
-    RPC_VERSION,
     STREAM_RPC_VERSION,
     may_have_run,
     rpc_ack,
 )
-from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from ..streams.outgoing import OutgoingStreams
 from .handler_slots import HandlerSlots, TooManyWaitingError
@@ -60,6 +58,8 @@ from .requests import (
     RequestBody,
     late,
     not_taken,
+    read_inline,
+    read_packet,
     read_request,
     refusal_of,
 )
@@ -135,26 +135,13 @@ class Invocations:
 
     def start(self, caller: str, request: models.RpcRequest) -> None:
         """Answer a request that came as a packet."""
-        accepted = Request(
-            caller=caller,
-            id=request.id,
-            transport=RPC_VERSION,
-            method=request.method,
-            version=request.version,
-            timeout_ms=request.response_timeout_ms,
-            payload=request.payload,
-        )
+        accepted = read_packet(caller, request)
         if self._accept(accepted):
             self._schedule(accepted)
 
     def start_inline(self, caller: str, header: models.DataStream.Header) -> None:
         """Answer a request that is inline in the header of its stream."""
-        request = read_request(caller, header)
-        if not request.problem:
-            try:
-                request.payload = inline_text(header)
-            except StreamError as error:
-                request.problem = f"the request broke off: {error}"
+        request = read_inline(caller, header)
         if self._accept(request):
             self._schedule(request)
 
@@ -409,7 +396,5 @@ class Invocations:
             tuple(request.accepts.split()),
         )
         data._reason = request.cancel_reason
-        max_bytes = MAX_PAYLOAD_BYTES
-        if request.takes_stream:
-            max_bytes = self._limits.max_payload_bytes
+        max_bytes = self._limits.max_payload_bytes if request.takes_stream else MAX_PAYLOAD_BYTES
         return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)

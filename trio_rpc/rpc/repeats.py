@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
-from livekit.protocol import models
 
 from ..concurrency import Backend, CancelScope, Nursery
 from ..errors import RpcError, StreamError
-from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.capabilities import resumes
-from ..protocol.ids import make_uuid
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import may_have_run, repeat_info, set_timeout
-from ..streams.outgoing import OutgoingStreams
+from ..protocol.rpc_messages import may_have_run
 from .pending_call import CallEvent, PendingCall
+from .request_sender import RequestSender
 from .returning import Returning
 
 logger = peer_logger(__name__)
@@ -36,7 +33,6 @@ class Repeats:
     Args:
         participants: The other participants in the room, by identity.
         pending: The calls that wait for an answer, by id.
-        timeout_ms: Returns the rest of a call's time, in milliseconds.
         restart_clock: Restarts the timeout for the ack of a call.
 
     Attributes:
@@ -44,11 +40,9 @@ class Repeats:
     """
 
     _backend: Backend
-    _packet_sender: PacketSender
-    _streams: OutgoingStreams
+    _requests: RequestSender
     _participants: Mapping[str, Participant]
     _pending: Mapping[str, PendingCall]
-    _timeout_ms: Callable[[PendingCall], int]
     _restart_clock: Callable[[PendingCall], None]
     returning: Returning = field(init=False)
     _nursery: Nursery = field(init=False)
@@ -146,27 +140,12 @@ class Repeats:
             _fail(call, f"{identity!r} left the room")
             return
         call.callee = callee
-        join = self._packet_sender.joins
-
-        def refresh(packet: models.DataPacket) -> None:
-            set_timeout(packet.stream_header, self._timeout_ms(call))
-
-        info = repeat_info(
-            make_uuid(),
-            call.request_id,
-            call.method,
-            self._timeout_ms(call),
-            call.payload_bytes,
-            call.first_sid,
-            call.accepts,
-        )
+        join = self._requests.joins
         try:
-            await self._streams.send_whole(
-                info, call.payload, [identity], refresh=refresh, abandon_timeout=0
-            )
+            await self._requests.send_again(call)
         except StreamError as error:
             # After another rejoin, it is in the queue again.
-            if self._packet_sender.joins == join:
+            if self._requests.joins == join:
                 _fail(call, str(error))
         except Exception:
             # A failure of ours: it concerns this call alone (B3).

@@ -11,12 +11,14 @@ from livekit.protocol import models
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
 from ..protocol.rpc_messages import (
+    RPC_VERSION,
     STREAM_RPC_VERSION,
     accepted_kinds,
     first_sid_of,
     parse_request,
     request_id_of,
 )
+from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import BufferContext, StreamBuffer
 from .invocation_data import CancelReason
 from .methods import Method, unsupported
@@ -109,6 +111,30 @@ class RequestBody(StreamBuffer):
     def end(self, error: StreamError | None = None) -> None:
         super().end(error)
         self._on_end()
+
+
+def read_packet(caller: str, request: models.RpcRequest) -> Request:
+    """Return the request in a packet."""
+    return Request(
+        caller,
+        request.id,
+        RPC_VERSION,
+        request.method,
+        request.version,
+        request.response_timeout_ms,
+        request.payload,
+    )
+
+
+def read_inline(caller: str, header: models.DataStream.Header) -> Request:
+    """Return the request that is inline in the header of its stream."""
+    request = read_request(caller, header)
+    if not request.problem:
+        try:
+            request.payload = inline_text(header)
+        except StreamError as error:
+            request.problem = f"the request broke off: {error}"
+    return request
 
 
 def read_request(caller: str, header: models.DataStream.Header) -> Request:
