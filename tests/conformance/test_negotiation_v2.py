@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -9,6 +11,7 @@ import pytest
 from livekit.protocol import rtc
 
 from trio_rpc import Room, RpcInvocationData
+from trio_rpc.links import Link
 from trio_rpc.protocol.capabilities import CAN_RESUME, CLEARS_EMPTY
 from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES
 from trio_rpc.server import RoomServer
@@ -272,6 +275,26 @@ async def test_the_calls_of_a_server_are_answered_at_any_size(
     async with join("bob", room=room):
         answer = await server.perform_rpc(ROOM, "bob", "repeat", "60000")
         assert answer == "x" * 60_000
+
+
+class LateServer(ScriptedServer):
+    """A server that may announce participants late."""
+
+    @asynccontextmanager
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with super().open_link(token, request) as link:
+            link.roster_delay = 3.0
+            yield link
+
+
+@pytest.mark.rule("N4")
+async def test_where_participants_are_announced_late_requests_are_streams() -> None:
+    """The callee may not know yet that its caller accepts streams."""
+    server = LateServer(others=())
+    server.join.other_participants.append(peer("bob", 2, [CANCELLATION]))
+    async with caller(server) as alice:
+        alice.call("hi")
+        assert (await expect_whole_stream(server)).content == b"hi"
 
 
 # Older SDKs

@@ -68,7 +68,7 @@ class Outbound:
             limits,
             context,
             self.remote_participants,
-            is_announced=True,
+            is_announced=not roster_delay,
         )
         self.disconnection: DisconnectedError | None = None
 
@@ -86,6 +86,7 @@ class Outbound:
         """
         self._take(join, roster_delay)
         self.packet_sender.restart(join.participant)
+        self.calls.requests.is_announced = not roster_delay
 
     def end(self, disconnection: DisconnectedError) -> None:
         """Fail our requests to the server, and all calls and requests from now on."""

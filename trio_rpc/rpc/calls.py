@@ -59,6 +59,7 @@ class Calls:
             (N4).
 
     Attributes:
+        requests: Sends the requests.
         repeats: The calls that are to be sent again after a rejoin.
     """
 
@@ -74,12 +75,12 @@ class Calls:
     ) -> None:
         self._backend = context.backend
         self._context = context
-        self._requests = RequestSender(self._backend, packet_sender, streams, is_announced)
+        self.requests = RequestSender(self._backend, packet_sender, streams, is_announced)
         self._limits = limits
         self._participants = participants
         self._pending: dict[str, PendingCall] = {}
         self.repeats = Repeats(
-            self._backend, self._requests, participants, self._pending, self._restart_clock
+            self._backend, self.requests, participants, self._pending, self._restart_clock
         )
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
@@ -189,7 +190,7 @@ class Calls:
             return call.take_outcome()
         call.first_sid = call.callee.sid
         try:
-            await self._requests.send(call)
+            await self.requests.send(call)
         except (LinkClosedError, StreamError) as error:
             if not call.is_interrupted:
                 # Unless we left while the request waited for room: that is 1503, and comes first.
@@ -201,7 +202,7 @@ class Calls:
         call.change(CallEvent.SENT)
         if len(self._pending) == 1:
             # No other call is about to send a request that could leave together with this one.
-            self._requests.flush_nowait()
+            self.requests.flush_nowait()
         return await call.receive_channel.receive()
 
     async def _is_ready(self, call: PendingCall) -> bool:
@@ -252,7 +253,7 @@ class Calls:
         if call.is_repeated:
             self.repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
-            self._requests.cancel(call)
+            self.requests.cancel(call)
 
     def on_connection_lost(self) -> None:
         """Suspend the timeouts for acks while there is no connection (C2)."""
@@ -361,7 +362,7 @@ class Calls:
         ):
             return False
         remaining = call.wait_until - self._backend.current_time()
-        return remaining <= self._requests.round_trip + _GAVE_UP_WITHIN
+        return remaining <= self.requests.round_trip + _GAVE_UP_WITHIN
 
     def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
         latency = call.max_round_trip_latency

@@ -36,7 +36,7 @@ class RequestSender:
     _backend: Backend
     _packet_sender: PacketSender
     _streams: OutgoingStreams
-    _is_announced: bool
+    is_announced: bool
 
     @property
     def joins(self) -> int:
@@ -104,7 +104,7 @@ class RequestSender:
         if not speaks_rpc_v2(call.callee):
             return True
         is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
-        return is_small and self._is_announced and takes_either(call.callee)
+        return is_small and self.is_announced and takes_either(call.callee)
 
     async def _send_stream(self, call: PendingCall, timeout_ms: int) -> None:
         def refresh(packet: models.DataPacket) -> None:
