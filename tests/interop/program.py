@@ -265,6 +265,10 @@ class Peer:
         """Change attributes; the others have the event `attributes`."""
         self._do("set_attributes", attributes=attributes)
 
+    def reconnect_fully(self) -> None:
+        """Lose the connection, and join again; another SID shows it."""
+        self._do("reconnect_fully")
+
     def participants(self) -> dict[str, dict[str, Any]]:
         """Return the others, with their name, metadata and attributes."""
         participants: dict[str, dict[str, Any]] = self._do("participants")

@@ -162,6 +162,10 @@ export class Participant {
     await this.room.localParticipant.setAttributes(attributes);
   }
 
+  async do_reconnect_fully() {
+    await this.room.simulateScenario('full-reconnect');
+  }
+
   async do_participants() {
     return Object.fromEntries(
       [...this.room.remoteParticipants].map(([identity, { name, metadata, attributes }]) => [

@@ -159,6 +159,11 @@ class Participant:
     async def do_set_attributes(self, attributes: dict[str, str]) -> None:
         await self.room.local_participant.set_attributes(attributes)
 
+    async def do_reconnect_fully(self) -> None:
+        kinds = getattr(self._rtc, "SimulateScenarioKind", None)
+        full = "full-reconnect" if kinds is None else kinds.SIMULATE_FULL_RECONNECT
+        await self.room.simulate_scenario(full)
+
     async def do_participants(self) -> dict[str, Any]:
         return {
             identity: {
