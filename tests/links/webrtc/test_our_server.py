@@ -16,8 +16,6 @@ from trio_rpc.links.webrtc.shared_thread import _shared
 from trio_rpc.participant import ParticipantState
 from trio_rpc.server import RoomServer, create_app, open_peer_thread
 
-from ...cancellation.injection import Moment, Whose, cancel_at_each_step, every_moment
-from ...cancellation.rooms import nobody_left
 from ...conftest import Join
 from ...support.tokens import make_token
 from ...support.waiting import wait_until
@@ -188,30 +186,6 @@ async def test_a_refusal_is_told(livekit_url: str) -> None:
         async with Room().connect(livekit_url, "a.b.c"):
             raise AssertionError("joined")
     assert caught.value.status == 401
-
-
-@every_moment
-async def test_joining_can_be_cancelled_at_each_step(
-    url: str, server: RoomServer, moment: Moment, whose: Whose
-) -> None:
-    async with thread_in_use(url):
-
-        async def subject() -> None:
-            async with Room().connect(LiveKitConnector(url), make_token("alice")):
-                pass
-
-        async def check() -> None:
-            await nobody_left(server, but=1)
-            assert [each.users for each in _shared.values()] == [1]
-
-        await cancel_at_each_step(subject, check, moment=moment, whose=whose, limit=40)
-
-
-@asynccontextmanager
-async def thread_in_use(url: str) -> AsyncIterator[None]:
-    """Keep the thread running: starting it again and again takes long."""
-    async with Room().connect(LiveKitConnector(url), make_token("zoe")):
-        yield
 
 
 async def test_the_thread_ends_when_the_first_link_is_cancelled(url: str) -> None:
