@@ -40,6 +40,7 @@ from .errors import (
     StreamError,
 )
 from .events import ConnectionState, RoomEvent
+from .links.webrtc import LiveKitConnector
 from .participant import (
     ConnectionQuality,
     Participant,
@@ -81,6 +82,7 @@ __all__ = [
     "EventStream",
     "EventsLostError",
     "InvalidTokenError",
+    "LiveKitConnector",
     "LocalParticipant",
     "Participant",
     "ParticipantKind",
