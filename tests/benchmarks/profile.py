@@ -71,6 +71,7 @@ class _PlayedLink:
     """A link to a server that is played: `on_packet` gets what is sent, `deliver` answers."""
 
     queued_bytes = 0
+    can_resume = True
     roster_delay = 0.0
 
     def __init__(self) -> None:
@@ -207,6 +208,7 @@ class _SendQueue:
     """A send queue of a member that discards everything."""
 
     queued_bytes = 0
+    can_resume = True
     roster_delay = 0.0
 
     def send_nowait(self, frame: Frame) -> None:

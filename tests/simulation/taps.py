@@ -33,6 +33,7 @@ class _TappedLink:
     def __init__(self, link: Link, on_packet: Callable[[PacketFate], None]) -> None:
         self._link = link
         self._on_packet = on_packet
+        self.can_resume = link.can_resume
         self.roster_delay = link.roster_delay
         self.flush_nowait = link.flush_nowait
         self.wait_writable = link.wait_writable

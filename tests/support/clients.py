@@ -47,6 +47,7 @@ class HoldingLink:
     holds: Callable[[models.DataPacket], bool]
     held: anyio.Event = field(factory=anyio.Event)
     released: anyio.Event = field(factory=anyio.Event)
+    can_resume: bool = True
     roster_delay: float = 0.0
 
     def send_nowait(self, frame: Frame) -> None:

@@ -197,6 +197,8 @@ class Connection:
     def _end(self, ending: Ending, reason: DisconnectReason, text: str) -> None:
         self._ended = True
         self._serving.cancel()
+        if ending is Ending.LOST and not self._link.can_resume:
+            ending = Ending.RECONNECT
         self._session.on_connection_end(ConnectionEnd(ending, reason, text))
 
     # Receiving
@@ -209,8 +211,7 @@ class Connection:
                 frames = await self._link.receive()
             except LinkClosedError as error:
                 why = f"the connection was lost: {error}"
-                ending = Ending.LOST if error.can_resume else Ending.RECONNECT
-                self._end(ending, DisconnectReason.SIGNAL_CLOSE, why)
+                self._end(Ending.LOST, DisconnectReason.SIGNAL_CLOSE, why)
                 return
             except SignallingLostError:
                 self._session.on_signalling_lost()

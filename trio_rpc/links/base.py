@@ -37,15 +37,7 @@ new_frame: Final[Callable[[tuple[Channel, bytes]], Frame]] = partial(tuple.__new
 
 
 class LinkClosedError(Exception):
-    """The link has ended; the text says why, for a person.
-
-    Attributes:
-        can_resume: Whether the session may go on over another link.
-    """
-
-    def __init__(self, reason: str, *, can_resume: bool = True) -> None:
-        super().__init__(reason)
-        self.can_resume = can_resume
+    """The link has ended; the text says why, for a person."""
 
 
 class SignallingLostError(Exception):
@@ -63,9 +55,11 @@ class Link(Protocol):
     """The connection of one participant to a room.
 
     Attributes:
+        can_resume: Whether another link may resume the session (L3); otherwise, it is joined again.
         roster_delay: Seconds by which the server may announce participants late; 0 for none.
     """
 
+    can_resume: bool
     roster_delay: float
 
     def send_nowait(self, frame: Frame) -> None:

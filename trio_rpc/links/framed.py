@@ -74,6 +74,7 @@ class FramedLink:
     """
 
     notices_silence = False
+    can_resume = True
     roster_delay = 0.0
 
     def __init__(self, stream: MessageStream, backend: Backend, max_queue_bytes: int) -> None:

@@ -20,13 +20,14 @@ class FaultyLink:
     """The `Link` that a `FaultyNetwork` opens.
 
     Attributes:
-        roster_delay: That of the link underneath.
+        can_resume, roster_delay: Those of the link underneath.
         is_half_open: Whether nothing passes any more, though neither side knows.
     """
 
     def __init__(
         self, link: Link, switches: Switches, sent: FaultPlan, received: FaultPlan
     ) -> None:
+        self.can_resume = link.can_resume
         self.roster_delay = link.roster_delay
         backend: Backend = concurrency.current()
         self._backend = backend

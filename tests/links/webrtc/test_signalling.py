@@ -184,6 +184,13 @@ async def test_a_server_whose_transport_failed_asks_to_resume_and_we_rejoin() ->
         assert [each.reconnect for each in scene.server.requests] == [False, False]
 
 
+async def test_a_simulated_loss_is_followed_by_a_rejoin() -> None:
+    async with open_scene() as scene:
+        await scene.room.simulate_scenario("signal-reconnect")
+        await wait_until(lambda: "reconnected False" in scene.events)
+        await scene.call()
+
+
 async def test_a_lost_transport_is_the_end_without_a_policy() -> None:
     async def lose() -> None:
         async with open_scene(policy=None) as scene:

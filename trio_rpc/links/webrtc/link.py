@@ -143,6 +143,7 @@ def _tell(signals: FramedLink, described: Described) -> None:
 class WebRTCLink:
     """The `Link` that `open_webrtc_link` opens."""
 
+    can_resume = False
     roster_delay = _ROSTER_DELAY
 
     def __init__(
@@ -230,12 +231,12 @@ class WebRTCLink:
     async def receive(self) -> list[Frame]:
         try:
             return await self._data.receive()
-        except LinkClosedError as error:
+        except LinkClosedError:
             if not self._has_ended:
                 self._has_ended = True
                 if (leave := await self._signalling.wait_leave()) is not None:
                     return [Frame(Channel.SIGNAL, leave)]
-            raise LinkClosedError(str(error), can_resume=False) from None
+            raise
 
     def discard_queued(self) -> None:
         self._data.discard_queued()

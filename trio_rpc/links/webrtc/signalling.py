@@ -210,7 +210,9 @@ class Signalling:
             case "offer" | "answer" | "trickle":
                 self._stream.describe(response)
             case "leave":
-                self._on_leave(response.leave)
+                self._is_over = True
+                self.leave = response.leave
+                self._stream.put(frame)
             case "refresh_token":
                 if self._membership is not None:
                     self._membership.token = response.refresh_token
@@ -219,15 +221,6 @@ class Signalling:
                 logger.debug("the server has answered our announcement")
             case _:
                 self._stream.put(frame)
-
-    def _on_leave(self, leave: rtc.LeaveRequest) -> None:
-        self._is_over = True
-        self.leave = leave
-        if leave.action == rtc.LeaveRequest.RESUME:
-            # Our transport has failed on the server, and ICE can't be restarted here.
-            leave.action = rtc.LeaveRequest.RECONNECT
-        response = rtc.SignalResponse(leave=leave)
-        self._stream.put(Frame(Channel.SIGNAL, response.SerializeToString()))
 
     # Another one
 

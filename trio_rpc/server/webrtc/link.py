@@ -77,6 +77,7 @@ class WebRTCLink:
 
     #: LiveKit's Go SDK sends no pings: the transport notices that a client is gone (V9).
     notices_silence = True
+    can_resume = False
     roster_delay = 0.0
 
     def __init__(
