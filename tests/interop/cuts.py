@@ -1,6 +1,6 @@
 """Calls on a livekit-server while the network of one of the two participants fails.
 
-    python -m tests.interop.cuts [--write] [KIND ...]
+    python -m tests.interop.cuts [--write] [--kind KIND ...]
 
 One participant is in a network of its own, which a virtual cable joins to that of the server and of
 the other one, a participant of LiveKit's Python SDK. Its signalling goes through a proxy. It takes
@@ -186,12 +186,12 @@ def render(rows: list[list[str]]) -> str:
 def main() -> None:
     """Measure all, and print or write the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.interop.cuts", description=__doc__)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []], default=KINDS)
+    parser.add_argument("--kind", action="append", choices=KINDS, help="may be repeated")
     parser.add_argument("--write", action="store_true", help="put it into docs/interop.md")
     options = parser.parse_args()
     rows = []
     for fault in FAULTS:
-        for kind in options.kinds:
+        for kind in options.kind or KINDS:
             with TemporaryDirectory() as logs:
                 cells = measure(fault, kind, Path(logs))
             rows.append([fault.what, _TITLES[kind], *cells])
