@@ -18,7 +18,7 @@ from trio_rpc.concurrency import open_service_nursery
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.memory import MemoryStream, open_memory_streams
 from trio_rpc.server.join_request import JoinParameters, Resumption
-from trio_rpc.server.webrtc import PeerThread, serve_livekit_client
+from trio_rpc.server.webrtc import LiveKitClients, PeerThread
 from trio_rpc.webrtc.reports import Failed, Opened, Report, Taken
 from trio_rpc.webrtc.sdp import data_only
 
@@ -113,7 +113,8 @@ async def _attack(venue: Venue, data: bytes) -> None:
 
     async def serve() -> None:
         as_thread = cast(PeerThread, thread)
-        await serve_livekit_client(venue.server.admission, as_thread, near, claims, parameters)
+        clients = LiveKitClients(venue.server.admission, as_thread)
+        await clients.serve(near, claims, parameters)
 
     async with open_service_nursery() as nursery:
         nursery.start_soon(_read, far)
@@ -123,6 +124,8 @@ async def _attack(venue: Venue, data: bytes) -> None:
             with suppress(LinkClosedError):
                 await _play(choices, far, thread)
             await far.aclose("")
+            for peer in thread.peers:
+                peer.report_if_open(Failed(_REASON))
 
 
 async def _read(stream: MemoryStream) -> None:

@@ -44,10 +44,12 @@ class Opening:
     Attributes:
         join: Additions of the transport to the `JoinResponse`.
         wait_open: Waits until packets reach the participant.
+        on_joined: Called with the room and the member when it has joined.
     """
 
     join: rtc.JoinResponse
     wait_open: Callable[[], Awaitable[None]]
+    on_joined: Callable[[ServerRoom, Member], None]
 
 
 async def serve_member(
@@ -82,6 +84,8 @@ async def serve_member(
     except RefusedError as error:
         await link.aclose(error.reason)
         return
+    if opening is not None:
+        opening.on_joined(room, member)
     logger.info("%s joined room %r as %r", member.sid, room.name, member.identity)
     await _serve_connection(backend, admission, claims, room, member, link, opening)
 

@@ -31,7 +31,7 @@ from .admission import Admission
 from .http.asgi_websocket import OUR_WEBSOCKET
 from .join_request import JoinParameters, parse_attributes, parse_join_request, parse_query
 from .session import serve_member
-from .webrtc import PeerThread, serve_livekit_client
+from .webrtc import LiveKitClients, PeerThread
 
 #: The most parameters in the URL of a joining client: LiveKit's SDKs send some twenty.
 _MAX_PARAMETERS: Final = 100
@@ -50,7 +50,8 @@ def signalling_routes(
         peers: The thread for the peer connections of LiveKit's SDKs; None to reject those.
         allow_compression: See `create_app`.
     """
-    signalling = _Signalling(admission, peers, allow_compression)
+    clients = None if peers is None else LiveKitClients(admission, peers)
+    signalling = _Signalling(admission, clients, allow_compression)
     return [
         WebSocketRoute("/rtc", signalling.rtc),
         WebSocketRoute("/rtc/v1", signalling.rtc_v1),
@@ -63,7 +64,7 @@ def signalling_routes(
 @define(eq=False)
 class _Signalling:
     _admission: Admission
-    _peers: PeerThread | None
+    _livekit_clients: LiveKitClients | None
     _allow_compression: bool
 
     async def rtc(self, websocket: WebSocket) -> None:
@@ -84,7 +85,7 @@ class _Signalling:
         if ours:
             await self._serve_ours(stream, claims, parameters)
         else:
-            await self._serve_livekit_client(stream, claims, parameters)
+            await self._require_webrtc().serve(stream, claims, parameters)
 
     async def rtc_v1(self, websocket: WebSocket) -> None:
         """Serve a participant of this library, or of one of LiveKit's current SDKs."""
@@ -100,7 +101,7 @@ class _Signalling:
         except RefusedError as refusal:
             await _deny(websocket, refusal)
             return
-        await self._serve_livekit_client(_StarletteStream(websocket), claims, parameters)
+        await self._require_webrtc().serve(_StarletteStream(websocket), claims, parameters)
 
     async def validate(self, request: Request) -> Response:
         """Respond with the outcome of a WebSocket on `/rtc`."""
@@ -142,10 +143,10 @@ class _Signalling:
         self._require_webrtc(status=404)
         return _join_parameters_of(connection)
 
-    def _require_webrtc(self, status: int = 400) -> PeerThread:
-        if self._peers is None:
+    def _require_webrtc(self, status: int = 400) -> LiveKitClients:
+        if self._livekit_clients is None:
             raise RefusedError(status, _NO_WEBRTC)
-        return self._peers
+        return self._livekit_clients
 
     async def _serve_ours(
         self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
@@ -153,12 +154,6 @@ class _Signalling:
         limit = self._admission.limits.max_queue_bytes
         async with open_framed_link(stream, max_queue_bytes=limit) as link:
             await serve_member(self._admission, link, claims, parameters)
-
-    async def _serve_livekit_client(
-        self, stream: _StarletteStream, claims: Claims, parameters: JoinParameters
-    ) -> None:
-        peers = self._require_webrtc()
-        await serve_livekit_client(self._admission, peers, stream, claims, parameters)
 
 
 def _parameters_of(connection: HTTPConnection) -> JoinParameters:

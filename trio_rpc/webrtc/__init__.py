@@ -5,11 +5,11 @@
   client's offer: `server.webrtc.peer`, `links.webrtc.peer`.
 * `stream`: the same in the event loop of the program, as a stream of messages.
 * `reports`: the messages from the peer to the stream.
-* `consent`: noticing that the other side is gone.
+* `consent`: noticing that the other side is gone. `ice_restart`: other addresses of it.
 * `signal_stream`: the signalling beside them.
 * `aiortc_private`: private parts of aiortc and aioice.
 * `sdp`: the data channels out of an offer, and into an answer; no I/O.
 
-The extra `livekit` is required. Only `peer`, `consent` and `aiortc_private` import aiortc and
-aioice, and are imported themselves when the first peer connection is opened.
+The extra `livekit` is required. Only `peer` and what it needs import aiortc and aioice, and are
+imported themselves when the first peer connection is opened.
 """

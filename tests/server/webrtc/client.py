@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
+import aioice
 import anyio
 import anyio.from_thread
 import anyio.to_thread
@@ -70,12 +71,13 @@ class AsyncioClient:
         self._connects = True
         self._offered: rtc.SessionDescription | None = None
         self._changed = asyncio.Condition()
-        self._reader: asyncio.Task[None] | None = None
+        self._readers: dict[ClientConnection, asyncio.Task[None]] = {}
         self._pinging: asyncio.Task[None] | None = None
 
     async def join(self, url: str, token: str, *, version: int, connects: bool) -> None:
         """Join, and with `connects` begin to connect."""
         self._connects = connects
+        self._url, self._token, self._version = url, token, version
         self.add_channel("_reliable")
         self.add_channel("_lossy", ordered=False, maxRetransmits=0)
         query = {"access_token": token}
@@ -86,9 +88,64 @@ class AsyncioClient:
         self._websocket = await connect(
             f"{url}{path}?{urlencode(query)}", compression=None, proxy=None, close_timeout=1
         )
-        self._reader = asyncio.create_task(self._read())
+        self._readers[self._websocket] = asyncio.create_task(self._read(self._websocket))
         if version == 0 and connects:
             await self.offer()
+
+    async def lose_websocket(self) -> None:
+        """Lose the WebSocket without a word."""
+        self._websocket.transport.abort()
+        await self.wait_for(lambda: self.closed)
+
+    async def resume(self, token: str = "") -> None:
+        """Resume the session over another WebSocket, as this client or with another's token."""
+        (join,) = [each.join for each in self.responses if each.HasField("join")]
+        sid = join.participant.sid
+        query = {"access_token": token or self._token}
+        path = "/rtc"
+        if self._version == 1:
+            path = "/rtc/v1"
+            query["join_request"] = join_request(reconnect=True, participant_sid=sid)
+        else:
+            query |= {"reconnect": "1", "sid": sid}
+        self._websocket = await connect(
+            f"{self._url}{path}?{urlencode(query)}", compression=None, proxy=None, close_timeout=1
+        )
+        self._readers[self._websocket] = asyncio.create_task(self._read(self._websocket))
+
+    async def restart_ice(self, number: int) -> str:
+        """Offer the connection again, with other credentials; return the answer before that."""
+        before: str = self.publisher.remoteDescription.sdp
+        ice = self._ice
+        ice._local_username, ice._local_password = f"user{number}", "p" * 22
+        ice._check_list.clear()
+        ice._remote_candidates.clear()
+        await self.offer(number)
+        return before
+
+    async def check_again(self, answer: str) -> None:
+        """Nominate a way to the server again, as a client does after a restart."""
+        ice = self._ice
+        ice.remote_username = answer.partition("a=ice-ufrag:")[2].split()[0]
+        ice.remote_password = answer.partition("a=ice-pwd:")[2].split()[0]
+        for candidate in answer.splitlines():
+            if candidate.startswith("a=candidate:"):
+                host, port = candidate.split()[4:6]
+                remote = aioice.Candidate("1", 1, "udp", 1, host, int(port), "host")
+                ice._remote_candidates.append(remote)
+                ice._pair_remote_candidate(remote)
+        for pair in tuple(ice._check_list):
+            await ice.check_start(pair)
+
+    def nominated(self) -> object:
+        """Return the way to the server that is in use."""
+        (pair,) = self._ice._nominated.values()
+        return pair
+
+    @property
+    def _ice(self) -> aioice.Connection:
+        assert self.publisher.sctp is not None
+        return self.publisher.sctp.transport.transport.iceGatherer._connection
 
     def add_channel(self, label: str, **options: Any) -> None:
         """Open another data channel of its own."""
@@ -155,20 +212,21 @@ class AsyncioClient:
 
     async def aclose(self) -> None:
         """Be gone."""
-        if self._reader is not None:
+        if self._readers:
             with suppress(ConnectionClosed):
                 await self.send_signal(leave=rtc.LeaveRequest())
-            await self._websocket.close()
-            await self._reader
+            for websocket, reader in self._readers.items():
+                await websocket.close()
+                await reader
         if self._pinging is not None:
             await self._pinging
         for connection in (self.publisher, self.subscriber):
             if connection is not None:
                 await connection.close()
 
-    async def _read(self) -> None:
+    async def _read(self, websocket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
-            async for message in self._websocket:
+            async for message in websocket:
                 assert isinstance(message, bytes)
                 response = rtc.SignalResponse.FromString(message)
                 if response.HasField("answer"):
@@ -179,7 +237,7 @@ class AsyncioClient:
                         await self._answer()
                 self.responses.append(response)
                 await self._notify()
-        self.closed = (self._websocket.close_code or 0, self._websocket.close_reason or "")
+        self.closed = (websocket.close_code or 0, websocket.close_reason or "")
         await self._notify()
 
     async def _accept(self, answer: rtc.SessionDescription) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -27,6 +28,8 @@ _INFO_BYTES: Final = 1_000
 #: defaults.
 DEFAULT_EMPTY_TIMEOUT: Final = 300
 DEFAULT_DEPARTURE_TIMEOUT: Final = 20
+#: The number of departures that are remembered, for those who come back.
+_REMEMBERED_DEPARTURES: Final = 100
 #: The number of nonces that are remembered, as in LiveKit's server.
 _REMEMBERED_NONCES: Final = 100
 
@@ -81,6 +84,7 @@ class ServerRoom:
         self._on_empty = on_empty
         self._created_at = time.time()
         self._size_changed = False
+        self._departures: deque[models.ParticipantInfo] = deque(maxlen=_REMEMBERED_DEPARTURES)
         # The oldest first
         self._nonces: dict[bytes, None] = {}
 
@@ -158,15 +162,28 @@ class ServerRoom:
             NotRetainedError: it lacks packets that are not retained any more; it remains detached.
             LinkClosedError: the link has ended already.
         """
+        self._detached.attach(member, link, self.greeting(member), last_numbers)
+
+    def greeting(self, member: Member, *, with_departures: bool = False) -> list[Frame]:
+        """Return the first frames for a member that resumes: the present state.
+
+        Args:
+            with_departures: Whether those who have left lately are listed too; to LiveKit's SDKs,
+                whoever is not listed has not left.
+        """
         reconnect = rtc.ReconnectResponse(last_message_seq=member.sequences.highest)
         others = [other.info() for other in self._visible() if other is not member]
-        update = rtc.ParticipantUpdate(participants=[member.info(), *others])
-        greeting = [
+        departures = [
+            each
+            for each in (self._departures if with_departures else ())
+            if each.identity not in self.members
+        ]
+        update = rtc.ParticipantUpdate(participants=[*departures, member.info(), *others])
+        return [
             signal_frame(rtc.SignalResponse(reconnect=reconnect)),
             signal_frame(rtc.SignalResponse(update=update)),
             signal_frame(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))),
         ]
-        self._detached.attach(member, link, greeting, last_numbers)
 
     def expire_detached(self, now: float) -> float:
         """Remove the detached members that have expired.
@@ -272,6 +289,7 @@ class ServerRoom:
             member.version += 1
             if not member.permissions.hidden:
                 visible.append(member.departure())
+        self._departures.extend(visible)
         return visible
 
     def _announce_all(

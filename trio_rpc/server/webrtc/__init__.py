@@ -2,12 +2,12 @@
 
 * `link`: the WebSocket and the peer connections of one participant, as its link.
 * `peer`: its peer connections, which we answer; in the thread of `trio_rpc.webrtc`.
-* `serving`: serving such a participant.
+* `serving`: the sessions of such participants, and their WebSockets.
 
 The extra `livekit` is required.
 """
 
 from ...webrtc.thread import PeerThread, check_own_address, open_peer_thread
-from .serving import serve_livekit_client
+from .serving import LiveKitClients
 
-__all__ = ["PeerThread", "check_own_address", "open_peer_thread", "serve_livekit_client"]
+__all__ = ["LiveKitClients", "PeerThread", "check_own_address", "open_peer_thread"]

@@ -6,12 +6,15 @@
 and back, where signalling about the peer connections is handled here. The WebSocket and the data
 channels have a queue each, so that a client whose data channels are busy, or not open yet, still
 receives pongs and close reasons.
+
+Once the data channels are open, the link outlives its WebSocket: another one takes its place when
+the client resumes. Signalling in between is dropped: a client that resumes gets the current state.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -19,6 +22,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import rtc
 
 from ... import concurrency
+from ...concurrency import Backend
 from ...links import Channel, Frame, LinkClosedError, MessageStream, open_framed_link
 from ...links.framed import FramedLink
 from ...webrtc.reports import Described
@@ -34,12 +38,11 @@ _MAX_UNREAD: Final = 1_000
 
 @asynccontextmanager
 async def open_webrtc_link(
-    signalling: MessageStream, thread: PeerThread, *, max_queue_bytes: int
+    thread: PeerThread, *, max_queue_bytes: int
 ) -> AsyncGenerator[WebRTCLink]:
     """Open a participant's link for the block; its end closes WebSocket and data channels.
 
     Args:
-        signalling: The WebSocket, with one `SignalRequest` or `SignalResponse` in a message.
         thread: The thread of the peer connections.
         max_queue_bytes: The most that may wait to be sent; of signalling, and of data.
 
@@ -47,29 +50,9 @@ async def open_webrtc_link(
         LinkClosedError: WebRTC is not available.
     """
     await thread.start()
-    async with open_framed_link(
-        SignalStream(signalling), max_queue_bytes=max_queue_bytes
-    ) as signals:
-
-        def tell(described: Described) -> None:
-            description = described.description
-            if described.kind == "answer":
-                response = rtc.SignalResponse(answer=description)
-            else:
-                response = rtc.SignalResponse(offer=description)
-            signals.send_nowait(Frame(Channel.SIGNAL, response.SerializeToString()))
-
-        stream = PeerStream(concurrency.current(), thread, tell)
-        async with (
-            open_framed_link(stream, max_queue_bytes=max_queue_bytes) as data,
-            concurrency.open_service_nursery() as nursery,
-        ):
-            link = WebRTCLink(signals, data, stream, thread.addresses)
-            nursery.start_soon(link.read_signalling)
-            try:
-                yield link
-            finally:
-                await link.aclose()
+    link = WebRTCLink(concurrency.current(), thread, max_queue_bytes)
+    async with link.open():
+        yield link
 
 
 class WebRTCLink:
@@ -80,19 +63,27 @@ class WebRTCLink:
     can_resume = False
     roster_delay = 0.0
 
-    def __init__(
-        self,
-        signals: FramedLink,
-        data: FramedLink,
-        stream: PeerStream,
-        addresses: Sequence[str],
-    ) -> None:
-        self._signals = signals
-        self._data = data
-        self._stream = stream
-        self._addresses = addresses
+    def __init__(self, backend: Backend, thread: PeerThread, max_queue_bytes: int) -> None:
+        self._max_queue_bytes = max_queue_bytes
+        self._addresses = thread.addresses
+        # None while there is no WebSocket
+        self._signals: FramedLink | None = None
+        self._data: FramedLink
+        self._stream = PeerStream(backend, thread, self._tell)
         self._candidates = 0
-        self.wait_open = stream.wait_open
+        self._closing = False
+        self._closed = backend.event()
+        self.wait_open = self._stream.wait_open
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Open the link for the block."""
+        async with open_framed_link(self._stream, max_queue_bytes=self._max_queue_bytes) as data:
+            self._data = data
+            try:
+                yield
+            finally:
+                await self.aclose()
 
     def start(
         self,
@@ -125,14 +116,56 @@ class WebRTCLink:
         if offer is not None:
             self._stream.describe(rtc.SignalRequest(offer=offer))
 
+    @asynccontextmanager
+    async def signalling_over(self, websocket: MessageStream) -> AsyncGenerator[None]:
+        """Send signalling over a WebSocket for the block, and in place of an earlier one.
+
+        Args:
+            websocket: Carries one `SignalRequest` or `SignalResponse` in a message.
+        """
+        stream = SignalStream(websocket)
+        async with (
+            open_framed_link(stream, max_queue_bytes=self._max_queue_bytes) as signals,
+            concurrency.open_service_nursery() as nursery,
+        ):
+            previous, self._signals = self._signals, signals
+            if previous is not None:
+                nursery.start_soon(previous.aclose, "another WebSocket has taken its place")
+            try:
+                yield
+            finally:
+                self._forget_signals(signals)
+
+    def _forget_signals(self, signals: FramedLink) -> None:
+        # The task that closes the link closes the WebSocket too.
+        if self._signals is signals and not self._closing:
+            self._signals = None
+
+    def _tell(self, described: Described) -> None:
+        description = described.description
+        if described.kind == "answer":
+            response = rtc.SignalResponse(answer=description)
+        else:
+            response = rtc.SignalResponse(offer=description)
+        self._send_signal(Frame(Channel.SIGNAL, response.SerializeToString()))
+
+    def _send_signal(self, frame: Frame) -> None:
+        """Send signalling, unless the WebSocket is gone: a client that resumes gets the state."""
+        if self._signals is not None:
+            with suppress(LinkClosedError):
+                self._signals.send_nowait(frame)
+
     @property
     def queued_bytes(self) -> int:
         """Bytes that wait to be sent, without those in flight."""
-        return self._signals.queued_bytes + self._data.queued_bytes
+        signals = 0 if self._signals is None else self._signals.queued_bytes
+        return signals + self._data.queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
-        link = self._signals if frame.channel is Channel.SIGNAL else self._data
-        link.send_nowait(frame)
+        if frame.channel is Channel.SIGNAL:
+            self._send_signal(frame)
+        else:
+            self._data.send_nowait(frame)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         self._data.resend_nowait(frames)
@@ -142,42 +175,64 @@ class WebRTCLink:
 
     def has_progressed(self) -> bool:
         # Both have to be asked: each remembers its answer.
-        return all([self._signals.has_progressed(), self._data.has_progressed()])
+        signals = self._signals is None or self._signals.has_progressed()
+        return self._data.has_progressed() and signals
 
     async def wait_writable(self) -> None:
-        await (self._data if self._data.queued_bytes else self._signals).wait_writable()
+        if self._signals is None or self._data.queued_bytes:
+            await self._data.wait_writable()
+        else:
+            await self._signals.wait_writable()
 
     async def wait_sent(self) -> None:
         # The client closes its data channels when it is asked to leave: they have to be empty.
         await self._data.wait_sent()
         while self._stream.untaken:
             await self._stream.wait_changed()
-        await self._signals.wait_sent()
+        if self._signals is not None:
+            await self._signals.wait_sent()
 
     async def receive(self) -> list[Frame]:
         return await self._data.receive()
 
     def discard_queued(self) -> None:
-        self._signals.discard_queued()
+        if self._signals is not None:
+            self._signals.discard_queued()
         self._data.discard_queued()
 
     async def aclose(self, reason: str = "") -> None:
-        if not self._stream.is_open:
-            # The queue would never be sent.
-            self._stream.end(reason or "it was closed before it was open")
-        await self._data.aclose(reason)
-        await self._signals.aclose(reason)
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            if not self._stream.is_open:
+                # The queue would never be sent.
+                self._stream.end(reason or "it was closed before it was open")
+            await self._data.aclose(reason)
+            if self._signals is not None:
+                await self._signals.aclose(reason)
+        finally:
+            self._closed.set()
 
     async def read_signalling(self) -> None:
-        """Handle signalling until the WebSocket ends, and end the link with it."""
+        """Handle signalling until the WebSocket ends, or another one takes its place.
+
+        If the data channels are not open by then, the link ends with the WebSocket.
+        """
+        signals = self._signals
+        assert signals is not None
         try:
             while True:
-                for frame in await self._signals.receive():
+                for frame in await signals.receive():
                     self._on_signal(frame)
                 while self._stream.unread >= _MAX_UNREAD:
                     await self._stream.wait_changed()
         except LinkClosedError as error:
-            self._stream.end(str(error))
+            if self._signals is signals and not self._stream.is_open:
+                self._stream.end(str(error))
+        self._forget_signals(signals)
+        if self._closing:
+            await self._closed.wait()
 
     def _on_signal(self, frame: Frame) -> None:
         try:

@@ -12,6 +12,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from livekit.protocol import rtc
 
 from ...webrtc.aiortc_private import gather_only, ice_of
+from ...webrtc.ice_restart import restart_if_asked
 from ...webrtc.peer import Peer, PeerError
 from ...webrtc.reports import SendReport
 from ...webrtc.sdp import complete_answer, data_only
@@ -61,6 +62,8 @@ class AnsweringPeer(Peer):
         await connection.setRemoteDescription(RTCSessionDescription(data_offer, "offer"))
         if is_new:
             self.limit_receiving(connection)
+        else:
+            restart_if_asked(ice_of(connection), data_offer)
         answer = complete_answer(await self._describe_ours(connection), offer.sdp)
         self.report_description("answer", answer, offer.id)
 
