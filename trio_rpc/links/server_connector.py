@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from attrs import frozen
 from livekit.protocol import rtc
 
 from .base import Link
 from .connecting import check_token
-from .framed import open_framed_link
-from .webrtc import open_livekit_link, open_livekit_websocket
+from .webrtc import open_livekit_link
 from .websocket import SUBPROTOCOL, SignallingServer
 
 
@@ -42,13 +41,5 @@ class ServerConnector:
     async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
         check_token(token)
         server = SignallingServer(self.url, self.ssl_context)
-        async with open_livekit_websocket(server, token, request, [SUBPROTOCOL]) as (
-            websocket,
-            resumes,
-        ):
-            if websocket.subprotocol == SUBPROTOCOL:
-                opened: AbstractAsyncContextManager[Link] = open_framed_link(websocket)
-            else:
-                opened = open_livekit_link(server, websocket, token, request, resumes=resumes)
-            async with opened as link:
-                yield link
+        async with open_livekit_link(server, token, request, subprotocols=[SUBPROTOCOL]) as link:
+            yield link

@@ -17,6 +17,8 @@ from aiortc.rtcsctptransport import DataChunk
 
 #: The receive window that the other side is told, as aiortc has it.
 RECEIVE_WINDOW_BYTES: Final = 1024 * 1024
+#: Seconds in which STUN and TURN servers have to answer; those that do not are not used.
+_GATHER_TIMEOUT: Final = 2
 
 
 def ice_of(connection: RTCPeerConnection) -> aioice.Connection:
@@ -38,8 +40,8 @@ def gather_also(ice: aioice.Connection, more: Sequence[str]) -> None:
 def _gather(ice: aioice.Connection, choose: Callable[[list[str]], list[str]]) -> None:
     gather = type(ice).get_component_candidates
 
-    def gather_chosen(component: int, addresses: list[str], timeout: int = 5) -> Any:
-        return gather(ice, component, choose(addresses), timeout)
+    def gather_chosen(component: int, addresses: list[str], timeout: int = 5) -> Any:  # noqa: ARG001
+        return gather(ice, component, choose(addresses), _GATHER_TIMEOUT)
 
     ice.get_component_candidates = gather_chosen  # type: ignore[method-assign]
 

@@ -140,6 +140,25 @@ async def test_servers_for_ice_that_are_none_are_not_used() -> None:
             assert room.isconnected()
 
 
+async def test_without_udp_the_server_is_tried_by_turn_over_tls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio_rpc.links.webrtc.link.FIRST_OPEN_TIMEOUT", 0.3)
+    async with scripted_livekit() as (server, url):
+        # Nobody listens there: what is found is the server itself, the second time.
+        urls = ["turn:127.0.0.1:9?transport=udp", "turns:127.0.0.1:9?transport=tcp"]
+        server.ice_servers = [rtc.ICEServer(urls=urls, username="user", credential="pass")]
+
+        def tamper(response: rtc.SignalResponse) -> rtc.SignalResponse | None:
+            is_first = len(server.requests) == 1
+            return None if is_first and response.HasField("answer") else response
+
+        server.tamper = tamper
+        async with Room().connect(url, "a.b.c") as room:
+            assert room.isconnected()
+            assert len(server.requests) == 2
+
+
 async def test_the_end_of_a_server_while_we_connect() -> None:
     async with scripted_livekit() as (server, url):
 

@@ -32,6 +32,14 @@ def test_turn_over_tls_is_used_where_it_is_the_only_one() -> None:
     assert choose_ice_servers([turn(TLS)], uses_stun=True) == [IceServer(TLS, "user", "pass")]
 
 
+def test_turn_over_tls_comes_first_where_there_is_no_udp() -> None:
+    chosen = choose_ice_servers([turn(UDP, TLS)], uses_stun=False, over_tls=True)
+    assert chosen == [IceServer(TLS, "user", "pass")]
+    assert choose_ice_servers([turn(UDP)], uses_stun=False, over_tls=True) == [
+        IceServer(UDP, "user", "pass")
+    ]
+
+
 def test_the_address_of_loopback_is_ours_for_a_server_there() -> None:
     assert own_addresses("ws://127.0.0.1:7880") == ("127.0.0.1",)
     assert own_addresses("ws://localhost:7880") == ("127.0.0.1",)

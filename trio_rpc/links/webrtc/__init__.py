@@ -11,6 +11,6 @@
 The extra `livekit` is required.
 """
 
-from .connector import LiveKitConnector, open_livekit_link, open_livekit_websocket
+from .connector import LiveKitConnector, open_livekit_link
 
-__all__ = ["LiveKitConnector", "open_livekit_link", "open_livekit_websocket"]
+__all__ = ["LiveKitConnector", "open_livekit_link"]

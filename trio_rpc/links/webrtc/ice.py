@@ -17,7 +17,8 @@ _URL: Final = re.compile(
     r"(?P<scheme>stun|turns?):[^?:@/]{1,255}(?::\d{1,5})?(?:\?transport=(?P<transport>udp|tcp))?"
 )
 #: Which way through a firewall is tried: aiortc takes one TURN server alone.
-_TURN_PREFERENCE: Final = (("turn", "udp"), ("turns", "tcp"), ("turn", "tcp"))
+_TURN_OVER_TLS: Final = ("turns", "tcp")
+_TURN_PREFERENCE: Final = (("turn", "udp"), _TURN_OVER_TLS, ("turn", "tcp"))
 _MAX_CANDIDATE_CHARACTERS: Final = 4_096
 
 
@@ -35,17 +36,21 @@ class IceServer:
     credential: str = ""
 
 
-def choose_ice_servers(offered: Iterable[rtc.ICEServer], *, uses_stun: bool) -> list[IceServer]:
+def choose_ice_servers(
+    offered: Iterable[rtc.ICEServer], *, uses_stun: bool, over_tls: bool = False
+) -> list[IceServer]:
     """Return the servers to use, of those that a `JoinResponse` offers: at most one of a kind.
 
     Args:
         offered: The servers. Invalid URLs are ignored.
+        over_tls: Whether a TURN server over TLS is preferred, for networks without UDP.
         uses_stun: Whether to ask a STUN server for our public address. LiveKit's servers name
             public ones of others, which are not needed to reach a server with a public address.
     """
     # The first of each kind.
     servers = dict(reversed([*_kinds(offered)]))
-    turn = [servers[kind] for kind in _TURN_PREFERENCE if kind in servers][:1]
+    order = sorted(_TURN_PREFERENCE, key=lambda kind: over_tls and kind != _TURN_OVER_TLS)
+    turn = [servers[kind] for kind in order if kind in servers][:1]
     stun = [servers[kind] for kind in servers if kind[0] == "stun"][:1] if uses_stun else []
     return stun + turn
 

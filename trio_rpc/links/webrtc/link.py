@@ -12,7 +12,7 @@ session, which pings, the link answers for it as long as the peer connection liv
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
@@ -31,13 +31,15 @@ from ...webrtc.stream import PeerStream
 from ...webrtc.thread import PeerThread
 from ..base import Channel, Frame, Link, LinkClosedError, LinkFullError, MessageStream
 from ..framed import CLOSE_TIMEOUT, FramedLink, open_framed_link
-from .ice import choose_ice_servers, own_addresses
+from .ice import IceServer, choose_ice_servers, own_addresses
 from .joining import announcement
 from .shared_thread import shared_peer_thread
 from .signalling import Membership, Signalling
 
 logger = peer_logger(__name__)
 
+#: The same for the first of two attempts; the second is by a TURN server over TLS.
+FIRST_OPEN_TIMEOUT: Final = 4.0
 #: Seconds until the server's `JoinResponse`, and from then until data can be sent.
 OPEN_TIMEOUT: Final = 8.0
 #: Seconds by which LiveKit's server may announce a participant late: it does so every 3 seconds.
@@ -49,6 +51,10 @@ _DEFAULT_PING_TIMEOUT: Final = 15.0
 _ALIVE: Final = rtc.SignalResponse(pong_resp=rtc.Pong()).SerializeToString()
 
 
+class UnreachableError(ConnectError):
+    """The server can't be reached in this way, and there is another."""
+
+
 @asynccontextmanager
 async def open_webrtc_link(
     websocket: MessageStream,
@@ -56,6 +62,7 @@ async def open_webrtc_link(
     *,
     resumes: bool,
     uses_stun: bool,
+    over_tls: bool,
 ) -> AsyncGenerator[Link]:
     """Open a link for the block, once its data channels are open; its end closes the WebSocket.
 
@@ -63,10 +70,11 @@ async def open_webrtc_link(
         websocket: The WebSocket of the signalling, on which we have asked to join.
         membership: The membership that we have asked for.
         resumes: Whether another WebSocket resumes it.
-        uses_stun: See `choose_ice_servers`.
+        uses_stun, over_tls: See `choose_ice_servers`.
 
     Raises:
-        ConnectError: the server rejected us, or can't be reached over WebRTC.
+        ConnectError: the server rejected us, or can't be reached over WebRTC. It is an
+            `UnreachableError` where that may be otherwise with `over_tls`.
     """
     backend = concurrency.current()
     async with shared_peer_thread() as thread, open_framed_link(SignalStream(websocket)) as signals:
@@ -82,9 +90,11 @@ async def open_webrtc_link(
                 if join.HasField("participant"):
                     membership.sid = join.participant.sid
                     stream.put(_as_active(join))
-                    _start(stream, join, membership.server.url, uses_stun=uses_stun)
+                    usual = choose_ice_servers(join.ice_servers, uses_stun=uses_stun)
+                    tls = choose_ice_servers(join.ice_servers, uses_stun=uses_stun, over_tls=True)
+                    _start(stream, join, membership.server.url, tls if over_tls else usual)
                     nursery.start_soon(signalling.run, signals, others)
-                    await link.wait_open()
+                    await link.wait_open(is_first=usual != tls and not over_tls)
                 else:
                     # The session knows what it means.
                     stream.put(first)
@@ -117,7 +127,9 @@ def _as_active(join: rtc.JoinResponse) -> Frame:
     return Frame(Channel.SIGNAL, rtc.SignalResponse(join=join).SerializeToString())
 
 
-def _start(stream: PeerStream, join: rtc.JoinResponse, url: str, *, uses_stun: bool) -> None:
+def _start(
+    stream: PeerStream, join: rtc.JoinResponse, url: str, ice_servers: Sequence[IceServer]
+) -> None:
     # Imported by now in the thread, which has been started.
     from .peer import OfferingPeer
 
@@ -125,7 +137,7 @@ def _start(stream: PeerStream, join: rtc.JoinResponse, url: str, *, uses_stun: b
         partial(
             OfferingPeer,
             has_subscriber=join.subscriber_primary,
-            ice_servers=choose_ice_servers(join.ice_servers, uses_stun=uses_stun),
+            ice_servers=ice_servers,
             addresses=own_addresses(url),
         )
     )
@@ -159,14 +171,18 @@ class WebRTCLink:
         self._is_closing = False
         self._has_ended = False
 
-    async def wait_open(self) -> None:
+    async def wait_open(self, *, is_first: bool) -> None:
         """Wait until packets reach the server, and be announced.
 
+        Args:
+            is_first: Whether there is another way to try afterwards.
+
         Raises:
-            ConnectError: they never will.
+            ConnectError: they never will; an `UnreachableError` if there is another way.
         """
         stream = self._stream
-        with self._backend.move_on_after(OPEN_TIMEOUT):
+        timeout = FIRST_OPEN_TIMEOUT if is_first else OPEN_TIMEOUT
+        with self._backend.move_on_after(timeout):
             while not stream.is_open:
                 if self._signalling.leave is not None:
                     reason = DisconnectReason(self._signalling.leave.reason)
@@ -175,10 +191,11 @@ class WebRTCLink:
                     raise ConnectError(f"no WebRTC connection to the server: {stream.end_reason}")
                 await stream.wait_changed()
         if not stream.is_open:
-            raise ConnectError(
-                f"no WebRTC connection to the server within {OPEN_TIMEOUT:g} s: it did not answer, "
-                "or its UDP is blocked"
+            what = (
+                f"no WebRTC connection to the server within {timeout:g} s: it did not answer, or "
+                "its UDP is blocked"
             )
+            raise UnreachableError(what) if is_first else ConnectError(what)
         self._signalling.send(announcement().SerializeToString())
 
     @property
