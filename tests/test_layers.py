@@ -14,6 +14,7 @@ from .support.imports import import_graph
 #: some are further up: those for LiveKit's servers, which are made of WebRTC.
 _LAYERS = (
     ("errors",),
+    ("retry",),
     ("participant",),
     ("concurrency", "data"),
     ("events", "protocol"),
@@ -24,6 +25,7 @@ _LAYERS = (
     ("links.server_connector",),
     ("links.urls",),
     ("client", "server"),
+    ("typed",),
     ("trio_rpc",),
     ("cli", "testing"),
     ("__main__",),

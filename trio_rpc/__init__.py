@@ -20,7 +20,7 @@ from .client.emitter import EventStream
 from .client.local_participant import LocalParticipant
 from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
-from .client.room import Room, RoomStatistics
+from .client.room import RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (
@@ -50,6 +50,7 @@ from .participant import (
     ParticipantState,
     RemoteParticipant,
 )
+from .retry import HANDLER_CANNOT_HAVE_RUN, Retry
 from .rpc.interceptors import RpcCallInfo, RpcInterceptor
 from .rpc.invocation_data import CancelReason, RpcInvocationData
 from .rpc.methods import RpcHandler
@@ -63,14 +64,24 @@ from .streams import (
     TextStreamWriter,
 )
 from .tokens import AccessToken, VideoGrants
+from .typed.calling import TypedCaller
+from .typed.codec import Codec, InvalidValueError, JsonCodec
+from .typed.context import CallContext
+from .typed.errors import ErrorRegistry, InvalidArguments, InvalidResponse
+from .typed.outcome import Outcome
+from .typed.room import Room
+from .typed.streaming import ItemStream
 
 __all__ = [
+    "HANDLER_CANNOT_HAVE_RUN",
     "AccessToken",
     "ByteStreamHandler",
     "ByteStreamInfo",
     "ByteStreamReader",
     "ByteStreamWriter",
+    "CallContext",
     "CancelReason",
+    "Codec",
     "ConnectError",
     "ConnectionQuality",
     "ConnectionState",
@@ -79,11 +90,18 @@ __all__ = [
     "DataStreamOptions",
     "DisconnectReason",
     "DisconnectedError",
+    "ErrorRegistry",
     "EventStream",
     "EventsLostError",
+    "InvalidArguments",
+    "InvalidResponse",
     "InvalidTokenError",
+    "InvalidValueError",
+    "ItemStream",
+    "JsonCodec",
     "LiveKitConnector",
     "LocalParticipant",
+    "Outcome",
     "Participant",
     "ParticipantKind",
     "ParticipantKindDetail",
@@ -96,6 +114,7 @@ __all__ = [
     "ReconnectPolicy",
     "RefusedError",
     "RemoteParticipant",
+    "Retry",
     "Room",
     "RoomError",
     "RoomEvent",
@@ -116,5 +135,6 @@ __all__ = [
     "TextStreamWriter",
     "Transcription",
     "TranscriptionSegment",
+    "TypedCaller",
     "VideoGrants",
 ]

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from livekit.protocol import models
 
 from .errors import DisconnectReason
+from .retry import Retry
 
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
@@ -223,6 +224,7 @@ class PerformRpc(Protocol):
         method: str,
         payload: str,
         response_timeout: float | None,
+        retry: Retry | None,
     ) -> str: ...
 
 
@@ -234,7 +236,12 @@ class RemoteParticipant(Participant):
         self._perform_rpc = perform_rpc
 
     async def perform_rpc(
-        self, method: str, payload: str, *, response_timeout: float | None = None
+        self,
+        method: str,
+        payload: str,
+        *,
+        response_timeout: float | None = None,
+        retry: Retry | None = None,
     ) -> str:
         """Call a method of this participant and wait for its answer.
 
@@ -245,6 +252,7 @@ class RemoteParticipant(Participant):
             method: The name of the method, 1 to 64 UTF-8 bytes.
             payload: The argument, in whichever format both sides use.
             response_timeout: Seconds that the whole call may take; 10 unless given.
+            retry: The policy for calling again; None for never (T4).
 
         Returns:
             What the handler returned.
@@ -257,6 +265,7 @@ class RemoteParticipant(Participant):
             method=method,
             payload=payload,
             response_timeout=response_timeout,
+            retry=retry,
         )
 
     @property

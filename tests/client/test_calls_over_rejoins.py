@@ -85,7 +85,7 @@ async def pair(
     *,
     alice: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
     bob: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
-    **limits: int,
+    **limits: Any,
 ) -> AsyncIterator[Pair]:
     both = Pair(FaultyNetwork(ForgetfulServer(API_KEYS)), Room(**limits), Room(**limits))
     async with (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from livekit.protocol import models
 
-from trio_rpc import ParticipantPermissions, ParticipantState
+from trio_rpc import ParticipantPermissions, ParticipantState, Retry
 from trio_rpc.client.roster import Roster
 from trio_rpc.events import RoomEvent
 from trio_rpc.participant import Participant
@@ -16,7 +16,12 @@ from ..support.scripted_server import participant_info
 
 
 async def never_call(
-    *, destination_identity: str, method: str, payload: str, response_timeout: float | None
+    *,
+    destination_identity: str,
+    method: str,
+    payload: str,
+    response_timeout: float | None,
+    retry: Retry | None,
 ) -> str:
     raise AssertionError("nobody is called")
 

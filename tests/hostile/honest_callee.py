@@ -33,7 +33,7 @@ class Handler:
 
 
 @asynccontextmanager
-async def v2_callee(handler: Any, **limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
+async def v2_callee(handler: Any, **limits: Any) -> AsyncIterator[tuple[Room, ScriptedServer]]:
     room, server = Room(**limits), server_with(peer("bob"), peer("carol"))
     room.register_rpc_method(METHOD, handler)
     async with room.connect(server, "a token", reconnect=None):

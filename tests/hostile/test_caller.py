@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def caller(**limits: int) -> AsyncIterator[tuple[Room, ScriptedServer]]:
+async def caller(**limits: Any) -> AsyncIterator[tuple[Room, ScriptedServer]]:
     room, server = Room(**limits), server_with(peer("bob"), peer("carol"))
     async with room.connect(server, "a token", reconnect=None):
         yield room, server

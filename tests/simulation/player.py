@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from attrs import define, field
@@ -99,7 +99,7 @@ class Player:
             max_round_trip_latency=profile.max_round_trip_latency,
             max_concurrent_handlers=profile.max_concurrent_handlers,
             max_payload_bytes=MAX_V2_PAYLOAD_BYTES,
-            **profile.limits,
+            **cast("Any", profile.limits),
         )
 
     async def keep_joining(self, after: float = 0.0) -> None:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..client.room import Room
 from ..errors import RpcError
 from ..protocol.limits import utf8_length
 from ..rpc.invocation_data import RpcInvocationData
+from ..typed.room import Room
 from .exits import UsageError
 from .joining import Destination, add_room_options, destination_of, joined_until_signal
 from .options import add_command

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import Factory, define
 
-from ..client.room import Room
 from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..rpc.call_arguments import check_call
+from ..typed.room import Room
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,

@@ -15,8 +15,8 @@ import trio
 from attrs import frozen
 
 from ..client.loss import OnDisconnect
-from ..client.room import Room
 from ..tokens import AccessToken, VideoGrants
+from ..typed.room import Room
 from .exits import CommandError, ExitCode, UsageError
 from .options import add_api_key_options, api_key_of, hint_at_length
 from .output import note

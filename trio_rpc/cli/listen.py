@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import trio
 
-from ..client.room import Room
 from ..errors import DisconnectReason, StreamError
 from ..events import TokenRefreshed
 from ..participant import Participant
 from ..streams import ByteStreamReader, TextStreamReader
+from ..typed.room import Room
 from .exits import CommandError, ExitCode, UsageError
 from .joining import Destination, add_room_options, destination_of, joined_until_signal
 from .options import add_command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..client.room import Room
+from ..typed.room import Room
 from .exits import UsageError
 from .joining import (
     Destination,

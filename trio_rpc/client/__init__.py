@@ -2,7 +2,8 @@
 
 * `room`: `Room`, joining and leaving. `registrations`: a program's methods, handlers and listeners.
   `emitter`: its listeners. `callbacks`: calling the program's functions.
-* `options`: LiveKit's options for joining. `joining`: the first message of the server.
+* `options`: LiveKit's options for joining. `retrying`: making a call again.
+* `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
   `connection`: a link that carries it, received from and kept alive. `outbound`: its sending
   half.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, overload
 
 from livekit.protocol import models
@@ -20,10 +20,12 @@ from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..protocol import packets
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
+from ..retry import Retry
 from ..rpc.call_arguments import check_call
 from ..rpc.interceptors import RpcCallInfo, RpcInterceptor, chain_outgoing
 from ..rpc.methods import H, MethodRegistry
 from .outbound import Outbound
+from .retrying import retried
 from .stream_sender import StreamSender, identities
 
 #: The digits on the keys of a telephone.
@@ -50,6 +52,7 @@ class LocalParticipant(StreamSender):
         response_timeout: float | None = None,
         max_round_trip_latency: float | None = None,
         wait_for_ready: bool = True,
+        retry: Retry | None = None,
         request_id: str | None = None,
         accepts: Sequence[str] = (),
     ) -> str:
@@ -72,6 +75,8 @@ class LocalParticipant(StreamSender):
                 which announce participants late, for those that are not in the room yet. The
                 waiting counts against `response_timeout`. Otherwise the call fails with 1505 or
                 1401.
+            retry: The policy for calling again after some errors; None for never (T4). The timeout
+                is the total over all attempts.
             request_id: The id of the call, which no other call may have; a random one unless given.
             accepts: The kinds of streams that we accept besides the response (T8, T9), which a
                 callee that speaks RPC v2 is told.
@@ -83,11 +88,14 @@ class LocalParticipant(StreamSender):
             RpcError: the handler raised it, or the call failed with one of `RpcError.ErrorCode`,
                 and details in `data`.
             TypeError: `method` or `payload` is not a `str`.
-            ValueError: `method` is empty or too long, or `response_timeout` not above 0.
+            ValueError: `method` is empty or too long, `response_timeout` not above 0, or there are
+                `request_id` and `retry`, though each attempt is a call of its own.
 
         Source: LiveKit's documentation of remote method calls; rules C1 to C14.
         """
-        options = wait_for_ready, request_id, " ".join(accepts) if accepts else ""
+        if retry is not None and request_id is not None:
+            raise ValueError("the attempts of a retried call cannot have the same request_id")
+        options = wait_for_ready, retry, request_id, " ".join(accepts) if accepts else ""
         if not self._registry.interceptors:
             call = destination_identity, method, payload, response_timeout, max_round_trip_latency
             return await self._perform(*call, *options)
@@ -109,6 +117,7 @@ class LocalParticipant(StreamSender):
         response_timeout: float | None,
         max_round_trip_latency: float | None,
         wait_for_ready: bool,
+        retry: Retry | None,
         request_id: str | None,
         accepts: str,
     ) -> str:
@@ -116,6 +125,13 @@ class LocalParticipant(StreamSender):
         if response_timeout is None:
             response_timeout = DEFAULT_RESPONSE_TIMEOUT
         size = check_call(method, payload, response_timeout, max_round_trip_latency)
+        if retry is not None:
+
+            def attempt(seconds: float) -> Awaitable[str]:
+                options = max_round_trip_latency, wait_for_ready, None, request_id, accepts
+                return self._perform(destination_identity, method, payload, seconds, *options)
+
+            return await retried(retry, response_timeout, attempt)
         if outbound.disconnection is not None:
             await self._require_session()
         if not server_carries_rpc(outbound.server_version):

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from attrs import define, evolve
 
 from ..protocol.limits import SessionLimits
+
+
+class RoomLimits(TypedDict, total=False):
+    """The limits that `Room` takes; see there."""
+
+    max_round_trip_latency: float
+    max_concurrent_handlers: int
+    max_waiting_requests: int
+    max_payload_bytes: int
+    max_stream_bytes: int
+    max_peer_streams: int
+    max_streams: int
+    max_peer_bytes: int | None
+    max_peers_bytes: int | None
 
 
 @define

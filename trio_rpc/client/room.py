@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 from attrs import field, frozen
 from livekit.protocol import models, rtc
@@ -141,7 +141,7 @@ class Room(Registrations):
         connect_timeout: float | None = None,
         reconnect: ReconnectPolicy | None = DEFAULT_RECONNECT_POLICY,
         on_disconnect: OnDisconnect = "raise",
-    ) -> AsyncGenerator[Room]:
+    ) -> AsyncGenerator[Self]:
         """Join the room for the block, and leave it at its end.
 
         At the end of the block, running handlers are cancelled and answered with 1503, and the

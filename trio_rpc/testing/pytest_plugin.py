@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ..client.room import Room
+    from ..typed.room import Room
     from .rooms import InMemoryServer
 
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from ..client.loss import OnDisconnect
 from ..client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
-from ..client.room import Room
 from ..links import Connector
 from ..server import RoomServer, ServerLimits
 from ..tokens import AccessToken, VideoGrants
+from ..typed.room import Room
 
 #: The room of the participants, unless set otherwise.
 DEFAULT_ROOM: Final = "test-room"

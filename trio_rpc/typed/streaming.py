@@ -1,0 +1,121 @@
+"""Streamed answers at the caller (rule T8)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Generic, TypeVar
+
+from .. import concurrency
+from ..concurrency import CancelScope
+from ..errors import RpcError, StreamError
+from .receiving import Expectation, Lines
+
+T = TypeVar("T")
+
+#: Seconds for the error that says why the items broke off to come.
+_GRACE: Final = 1.0
+
+
+class ItemStream(Generic[T]):
+    """The items of a streamed answer, as an async iterator.
+
+    Iterating raises the error of the call, if it has one, after the items that came before it.
+    """
+
+    def __init__(
+        self,
+        expectation: Expectation,
+        load_item: Callable[[str], T],
+        load_list: Callable[[str], list[T]],
+        idle_timeout: float | None,
+    ) -> None:
+        self._backend = concurrency.current()
+        self._expectation = expectation
+        self._load_item = load_item
+        self._load_list = load_list
+        self._idle_timeout = idle_timeout
+        self._lines: Lines | None = None
+        self._listed: deque[T] | None = None
+        # Around the wait for the next line
+        self._waiting: CancelScope | None = None
+        # The outcome of the call
+        self._response: str | None = None
+        self._error: Exception | None = None
+        self._over = self._backend.event()
+
+    async def run(self, perform: Callable[[], Awaitable[str]]) -> None:
+        """Make the call."""
+        try:
+            self._response = await perform()
+        except Exception as error:
+            self._error = error
+        self._over.set()
+        self._expectation.changed.set()
+        if self._error is not None and self._waiting is not None:
+            # The stream may never end; what has come of it is still read.
+            self._waiting.cancel()
+
+    def __aiter__(self) -> ItemStream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        idle_timeout = math.inf if self._idle_timeout is None else self._idle_timeout
+        with self._backend.move_on_after(idle_timeout):
+            return await self._next()
+        raise RpcError.built_in(
+            RpcError.ErrorCode.RESPONSE_TIMEOUT, f"no item came for {idle_timeout:g} s"
+        )
+
+    async def _next(self) -> T:
+        if self._lines is None and self._listed is None:
+            await self._expectation.changed.wait()
+            if self._expectation.reader is not None:
+                self._lines = Lines(self._expectation.reader)
+        if self._lines is not None:
+            try:
+                line = await self._next_line(self._lines)
+            except StreamError as error:
+                await self._raise_cause(error)
+                raise
+            if line is not None:
+                return self._load_item(line)
+            await self._over.wait()
+        if self._error is not None:
+            raise self._error
+        if self._lines is None:
+            if self._listed is None:
+                assert self._response is not None
+                self._listed = deque(self._load_list(self._response))
+            if self._listed:
+                return self._listed.popleft()
+        raise StopAsyncIteration
+
+    async def _next_line(self, lines: Lines) -> str | None:
+        while self._error is None:
+            with self._backend.cancel_scope() as self._waiting:
+                return await lines.next()
+        # Only what is there already.
+        with self._backend.move_on_after(0):
+            return await lines.next()
+        return None
+
+    async def _raise_cause(self, error: StreamError) -> None:
+        """Raise the error of the call for which its items broke off."""
+        with self._backend.move_on_after(_GRACE):
+            await self._over.wait()
+        raise self._error or RpcError.built_in(
+            RpcError.ErrorCode.APPLICATION_ERROR, f"the items broke off: {error}"
+        ) from error
+
+
+@asynccontextmanager
+async def open_items(
+    items: ItemStream[T], perform: Callable[[], Awaitable[str]]
+) -> AsyncGenerator[ItemStream[T]]:
+    """Make a call with a streamed answer during the block, and cancel it at its end."""
+    async with concurrency.open_service_nursery() as nursery:
+        nursery.start_soon(items.run, perform)
+        yield items
