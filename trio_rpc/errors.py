@@ -2,6 +2,8 @@
 
     RoomError
     ├── RpcError                         a call failed
+    │   ├── InvalidArguments             the callee does not accept the arguments
+    │   └── InvalidResponse              the response does not fit the contract
     ├── ConnectError                     a room could not be joined
     ├── DisconnectedError                a room was lost, or left
     ├── PublishDataError                 data was not sent

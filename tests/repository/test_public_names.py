@@ -56,7 +56,8 @@ def test_the_page_says_how_stable_each_name_is(module: str) -> None:
 def test_public_names_are_there_and_in_order(module: str) -> None:
     names = import_module(module).__all__
     assert [name for name in names if not hasattr(import_module(module), name)] == []
-    assert names == sorted(names)
+    # Constants first, as ruff has them.
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name))
 
 
 @every_module

@@ -135,6 +135,11 @@ class StreamBuffer:
 
     # The receive loop
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the reader is gone."""
+        return self._closed
+
     def call_on_close(self, on_close: Callable[[], None]) -> None:
         """Call a function when the reader is gone before the stream has ended."""
         self._on_close = on_close

@@ -105,6 +105,9 @@ class IncomingStreams:
             buffer.end()
 
     def _begin(self, sender: str, header: models.DataStream.Header, buffer: StreamBuffer) -> None:
+        if buffer.is_closed:
+            # By the handler of its topic: nothing of it is wanted.
+            return
         try:
             assembly = StreamAssembly(header)
             buffer.charge(_OPEN_STREAM_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -101,7 +101,7 @@ class TypedCaller:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         idle_timeout: float | None,
-    ) -> AsyncIterator[ItemStream[R]]:
+    ) -> AsyncGenerator[ItemStream[R]]:
         """Call a method with a streamed answer; see `Room.stream`."""
         signature = self._contracts.signature(method)
         if not signature.streams:

@@ -178,5 +178,5 @@ def _collect_definitions(schema: Any, found: dict[str, Any]) -> None:
             _collect_definitions(definition, found)
             found[name] = definition
     elif isinstance(schema, list):
-        for each in schema:
+        for each in cast("list[Any]", schema):  # type: ignore[redundant-cast]
             _collect_definitions(each, found)

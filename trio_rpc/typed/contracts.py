@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,14 +26,14 @@ class Contracts:
         Raises:
             TypeError: it is no method of a class, or cannot be called with JSON.
         """
+        if not inspect.isfunction(function):
+            raise TypeError(f"a method of a contract is wanted, as Kitchen.slice: {function!r}")
         signature = self._signatures.get(function)
         if signature is None:
             signature = self._signatures[function] = self._read(function)
         return signature
 
-    def _read(self, function: Callable[..., Any]) -> Signature:
-        if not inspect.isfunction(function):
-            raise TypeError(f"a method of a contract is wanted, as Kitchen.slice: {function!r}")
+    def _read(self, function: FunctionType) -> Signature:
         if next(iter(inspect.signature(function).parameters), "") != "self":
             raise TypeError(
                 f"the first parameter of {function.__qualname__!r} is not self: a method of a "

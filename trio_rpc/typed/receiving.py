@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ class Receiving:
         self._expected: dict[tuple[str, str, str], Expectation] = {}
 
     @contextmanager
-    def expect(self, topic: str, sender: str, request_id: str) -> Iterator[Expectation]:
+    def expect(self, topic: str, sender: str, request_id: str) -> Generator[Expectation]:
         """Take a stream of a topic that belongs to a call, for the block."""
         if topic not in self._topics:
             self._room.register_text_stream_handler(topic, self._taker(topic))

@@ -50,5 +50,5 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
             for key, value in members.items()
         }
     if isinstance(schema, list):
-        return [_renamed(each, names) for each in schema]
+        return [_renamed(each, names) for each in cast("list[Any]", schema)]  # type: ignore[redundant-cast]
     return schema

@@ -173,9 +173,7 @@ def methods_of(service: object) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def _sole_cause(error: BaseException) -> BaseException:
     """Return the error that a nursery in the handler has wrapped in a group of one."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) != 1:
-            break
-        error = group.exceptions[0]
-    return error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
