@@ -67,7 +67,9 @@ from .tokens import AccessToken, VideoGrants
 from .typed.calling import TypedCaller
 from .typed.codec import Codec, InvalidValueError, JsonCodec
 from .typed.context import CallContext
+from .typed.discovery import MethodInfo
 from .typed.errors import ErrorRegistry, InvalidArguments, InvalidResponse
+from .typed.many import Answers
 from .typed.outcome import Outcome
 from .typed.room import Room
 from .typed.streaming import ItemStream
@@ -75,6 +77,7 @@ from .typed.streaming import ItemStream
 __all__ = [
     "HANDLER_CANNOT_HAVE_RUN",
     "AccessToken",
+    "Answers",
     "ByteStreamHandler",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -101,6 +104,7 @@ __all__ = [
     "JsonCodec",
     "LiveKitConnector",
     "LocalParticipant",
+    "MethodInfo",
     "Outcome",
     "Participant",
     "ParticipantKind",

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_rpc import InvalidValueError, JsonCodec, RpcError, RpcInvocationData
+from trio_rpc import InvalidValueError, JsonCodec, Room, RpcError, RpcInvocationData
 from trio_rpc.typed.errors import ErrorRegistry
+from trio_rpc.typed.receiving import Receiving
 from trio_rpc.typed.serving import TypedMethod, typed_method
 
 CODEC = JsonCodec()
@@ -133,6 +134,7 @@ def method_with(annotation: Any) -> TypedMethod:
         codec=CODEC,
         errors=ErrorRegistry(CODEC),
         open_stream=open_stream,
+        receiving=Receiving(Room()),
         max_bytes=1,
     )
 

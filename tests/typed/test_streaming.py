@@ -142,7 +142,7 @@ async def test_a_callee_that_leaves_ends_the_items(pair: Pair) -> None:
 @pytest.mark.rule("T8")
 async def test_a_callee_that_does_not_stream_answers_with_a_list(join: Join) -> None:
     async def answer(data: Any) -> str:
-        assert data.accepts == ("items",)
+        assert data.accepts == ("items", "window=262144")
         return "[1.5, 2.5]"
 
     async def wrong(data: Any) -> str:
@@ -177,6 +177,95 @@ async def test_a_caller_that_does_not_ask_gets_a_list_up_to_the_limit(pair: Pair
         with pytest.raises(RpcError) as caught:
             await call(count)
         assert caught.value.code == RpcError.ErrorCode.RESPONSE_PAYLOAD_TOO_LARGE
+
+
+# The window
+
+
+class Texts(Protocol):
+    def watch(self, size: int) -> AsyncIterator[str]: ...
+
+
+@pytest.mark.rule("T8")
+@pytest.mark.parametrize("size", [10, 1_000, 100_000])
+async def test_a_callee_waits_for_a_slow_reader(join: Join, size: int) -> None:
+    sent: list[int] = []
+    ended: list[int] = []
+
+    async def watch(size: int) -> AsyncIterator[str]:
+        try:
+            while True:
+                sent.append(size)
+                yield "x" * size
+        finally:
+            ended.append(len(sent))
+
+    alice = Room(max_stream_bytes=200_000)
+    async with join("bob") as bob, join("alice", room=alice):
+        bob.method(watch)
+        async with alice.stream(Texts.watch, "bob", size, timeout=60) as items:
+            # 50,000 bytes, or one item that is larger, and the one that waits
+            for taken in 0, 100, 1_000:
+                while len(sent) < taken:
+                    assert len(await anext(items)) == size
+                await anyio.sleep(1)
+                ahead = (size + 3) * (len(sent) - max(taken, 0))
+                assert ahead <= 50_000 + 2 * (size + 3)
+        await anyio.wait_all_tasks_blocked()
+        assert ended == [len(sent)]
+        assert bob.statistics() == RoomStatistics()
+        assert bob.statistics().held_bytes < 10_000
+        assert alice.statistics() == RoomStatistics()
+
+
+@pytest.mark.rule("T8")
+async def test_a_stream_of_any_length_is_read_to_its_end(join: Join) -> None:
+    async def watch(size: int) -> AsyncIterator[str]:
+        for number in range(2_000):
+            yield f"{number:>{size}}"
+
+    async with join("bob") as bob, join("alice", room=Room(max_stream_bytes=100_000)) as alice:
+        bob.method(watch)
+        async with alice.stream(Texts.watch, "bob", 1_000, timeout=60) as items:
+            got = [int(item) async for item in items]
+        assert got == [*range(2_000)]
+        await anyio.wait_all_tasks_blocked()
+        assert bob.statistics() == RoomStatistics()
+
+
+@pytest.mark.rule("T8")
+@pytest.mark.parametrize("confirmation", ["1e9\n", "-5\n", "x", "9" * 20 + "\n"])
+async def test_wrong_confirmations_open_no_window(join: Join, confirmation: str) -> None:
+    sent: list[int] = []
+
+    async def watch(data: Any) -> AsyncIterator[str]:
+        while True:
+            sent.append(1)
+            yield "x" * 1_000
+
+    watch.__annotations__["data"] = int
+    async with join("bob") as bob, join("alice") as alice, anyio.create_task_group() as tasks:
+        bob.method(watch)
+
+        async def call() -> None:
+            await alice.local_participant.perform_rpc(
+                destination_identity="bob",
+                method="watch",
+                payload='{"data": 1}',
+                request_id="R1",
+                accepts=["items", "window=10000"],
+            )
+
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        before = len(sent)
+        assert before == 10
+        await alice.local_participant.send_text(
+            confirmation, topic="trio_rpc.taken", attributes={"lk.rpc_request_id": "R1"}
+        )
+        await anyio.wait_all_tasks_blocked()
+        assert len(sent) == before
+        tasks.cancel_scope.cancel()
 
 
 # The other side, scripted
@@ -253,10 +342,10 @@ async def play(script: Script, **options: Any) -> tuple[list[float], Exception |
         try:
             await take(got, room, "pan 1", **options)
         except RpcError as error:
-            assert callee.accepts == "items"
+            assert callee.accepts == "items window=262144"
             return got, error
         assert room.statistics() == RoomStatistics()
-    assert callee.accepts == "items"
+    assert callee.accepts == "items window=262144"
     return got, None
 
 

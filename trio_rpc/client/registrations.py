@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from ..events import EventName, RoomEvent
 from ..rpc.interceptors import RpcInterceptor
+from ..rpc.invocation_data import RpcInvocationData
 from ..rpc.methods import H, MethodRegistry
 from .emitter import DEFAULT_MAX_BUFFERED_EVENTS, C, Callback, Emitter, EventStream
 from .stream_handlers import B, StreamHandlers, T
@@ -67,9 +68,9 @@ class Registrations:
         self._registry.unregister(method)
 
     @property
-    def rpc_methods(self) -> list[str]:
-        """The names of all methods, in the order of their registration."""
-        return self._registry.names()
+    def rpc_methods(self) -> dict[str, Callable[[RpcInvocationData], Any]]:
+        """The handlers of all methods by name, in the order of their registration. A copy."""
+        return self._registry.handlers()
 
     def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
         """Have an interceptor around all calls that we make, and all that we answer, from now on.

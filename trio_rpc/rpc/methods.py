@@ -59,9 +59,9 @@ class MethodRegistry:
         # Interceptors see requests for unknown methods as well.
         return evolve(method or _unknown(name), interceptors=self.interceptors)
 
-    def names(self) -> list[str]:
-        """Return the names of all methods, in the order of their registration."""
-        return [*self._methods]
+    def handlers(self) -> dict[str, Callable[[RpcInvocationData], Any]]:
+        """Return the handlers of all methods by name, in the order of their registration."""
+        return {name: method.handler for name, method in self._methods.items()}
 
     def add_interceptor(self, interceptor: RpcInterceptor) -> None:
         """Add an interceptor, inside of those that there are, unless it is one of them."""

@@ -1,11 +1,14 @@
 """Typed calls, above calls of strings, and made of nothing but their public API.
 
-* `room`: `Room`, with everything for callers. `methods`: its part for callees.
+* `room`: `Room`, with everything for callers. `methods`: its part for callees. `finding`: its part
+  for finding methods and those who have them.
 * `codec`: values to JSON and back. `schemas`: JSON Schemas in one. `signatures`: the arguments and
   the result of a method.
 * `serving`: the handlers of typed methods. `context`: the call that a handler answers.
 * `contracts`: classes whose methods are those of a callee. `calling`: calling these. `outcome`: the
   outcome of a call as a value.
 * `errors`: the errors of typed calls, and exceptions that travel.
-* `receiving`: streams that come besides a response. `streaming`: those of items.
+* `receiving`: streams that come besides a response. `streaming`: those of items. `windows`: their
+  back-pressure.
+* `many`: calling several participants. `discovery`: the methods of a participant.
 """

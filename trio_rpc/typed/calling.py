@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -13,13 +14,15 @@ from ..client.room import Room
 from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..retry import Retry
+from ..streams import StreamOpening, TextStreamWriter
 from .codec import Codec, InvalidValueError
 from .contracts import Contracts
 from .errors import ErrorRegistry, InvalidResponse
 from .outcome import Outcome
-from .receiving import OnProgress, Receiving, new_request_id
+from .receiving import REQUEST_ID_ATTRIBUTE, OnProgress, Receiving, new_request_id
 from .serving import ITEMS, ITEMS_TOPIC
 from .streaming import ItemStream, open_items
+from .windows import TAKEN_TOPIC, ReceiveWindow, window_word
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +55,8 @@ class TypedCaller:
     _contracts: Contracts = field(repr=False)
     _errors: ErrorRegistry = field(repr=False)
     _receiving: Receiving = field(repr=False)
+    _window_size: int = field(repr=False)
+    _pending: Counter[str] = field(repr=False)
     options: CallOptions
 
     async def call(
@@ -70,6 +75,7 @@ class TypedCaller:
             )
         name = f"{self.options.prefix}{signature.method}"
         payload = self._codec.dumps(signature.bind(args, kwargs))
+        self._pending[identity] += 1
         try:
             text = await self._perform(identity, name, payload)
         except RpcError as error:
@@ -77,6 +83,10 @@ class TypedCaller:
             if failure is error:
                 raise
             raise failure from error
+        finally:
+            self._pending[identity] -= 1
+            if not self._pending[identity]:
+                del self._pending[identity]
         return cast("R", self._load(signature.result, name, text))
 
     async def try_call(
@@ -118,7 +128,7 @@ class TypedCaller:
                     payload=payload,
                     response_timeout=self.options.timeout,
                     request_id=request_id,
-                    accepts=[ITEMS],
+                    accepts=[ITEMS, window_word(self._window_size)],
                 )
             except RpcError as error:
                 failure = self._errors.from_rpc(error)
@@ -126,12 +136,20 @@ class TypedCaller:
                     raise
                 raise failure from error
 
+        def open_confirmations() -> StreamOpening[TextStreamWriter]:
+            return self._room.local_participant.stream_text(
+                destination_identities=[identity],
+                topic=TAKEN_TOPIC,
+                attributes={REQUEST_ID_ATTRIBUTE: request_id},
+            )
+
         with self._receiving.expect(ITEMS_TOPIC, identity, request_id) as expectation:
             items: ItemStream[R] = ItemStream(
                 expectation,
                 lambda text: self._load(signature.result, name, text),
                 lambda text: self._load(list[signature.result], name, text),  # type: ignore[name-defined]
                 idle_timeout,
+                ReceiveWindow(self._window_size, open_confirmations),
             )
             async with open_items(items, perform):
                 yield items

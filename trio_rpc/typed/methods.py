@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from ..client.options import RoomLimits
 from ..client.room import Room
+from ..concurrency import Event
 from ..protocol.limits import MAX_PAYLOAD_BYTES
 from ..rpc.invocation_data import RpcInvocationData
 from ..streams import StreamOpening, TextStreamWriter
 from .codec import Codec, JsonCodec
 from .errors import ErrorRegistry
+from .receiving import REQUEST_ID_ATTRIBUTE, Receiving
 from .serving import methods_of, typed_method
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_REQUEST_ID: Final = "lk.rpc_request_id"
 
 
 class TypedMethods(Room):
@@ -28,6 +28,9 @@ class TypedMethods(Room):
         super().__init__(loop, **limits)
         self._codec: Codec = codec or JsonCodec()
         self._errors = ErrorRegistry(self._codec)
+        self._receiving = Receiving(self)
+        # Set on a change, in a session
+        self._methods_changed: Event | None = None
         self._max_list_bytes = limits.get("max_payload_bytes", MAX_PAYLOAD_BYTES)
 
     @property
@@ -121,9 +124,16 @@ class TypedMethods(Room):
             codec=self._codec,
             errors=self._errors,
             open_stream=self._open_stream,
+            receiving=self._receiving,
             max_bytes=self._max_list_bytes,
         )
         self.register_rpc_method(name, method)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        """Have the change of our methods announced, if we are in a room."""
+        if self._methods_changed is not None:
+            self._methods_changed.set()
 
     def _open_stream(
         self, invocation: RpcInvocationData, topic: str
@@ -131,5 +141,5 @@ class TypedMethods(Room):
         return self.local_participant.stream_text(
             destination_identities=[invocation.caller_identity],
             topic=topic,
-            attributes={_REQUEST_ID: invocation.request_id},
+            attributes={REQUEST_ID_ATTRIBUTE: invocation.request_id},
         )

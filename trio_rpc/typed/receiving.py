@@ -25,7 +25,8 @@ logger = peer_logger(__name__)
 #: Called with each report of progress, from 0 to 1, and its message.
 OnProgress = Callable[[float, str], object]
 
-_REQUEST_ID: Final = "lk.rpc_request_id"
+#: The attribute of a stream that names the call that it belongs to.
+REQUEST_ID_ATTRIBUTE: Final = "lk.rpc_request_id"
 #: The characters of one line, at most.
 MAX_LINE: Final = 16 * 1024 * 1024
 #: Seconds that the last reports may take to be read, after the response.
@@ -73,7 +74,7 @@ class Receiving:
 
     def _taker(self, topic: str) -> Callable[[TextStreamReader, str], None]:
         def take(reader: TextStreamReader, sender: str) -> None:
-            request_id = reader.info.attributes.get(_REQUEST_ID, "")
+            request_id = reader.info.attributes.get(REQUEST_ID_ATTRIBUTE, "")
             expectation = self._expected.get((topic, sender, request_id))
             if expectation is None or expectation.reader is not None:
                 logger.debug("ignored a stream of %s, on %s: no call expects it", sender, topic)

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast
 
+from .. import concurrency
 from ..client.options import RoomLimits
+from ..participant import DEFAULT_RESPONSE_TIMEOUT
+from ..protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
 from ..retry import Retry
 from .calling import CallOptions, TypedCaller
 from .codec import Codec
 from .contracts import Client, Contracts
-from .methods import TypedMethods
+from .finding import MethodFinder
+from .many import Answers, ask_many
 from .outcome import Outcome
-from .receiving import OnProgress, Receiving
+from .receiving import OnProgress
 from .streaming import ItemStream
+from .windows import DEFAULT_WINDOW
+
+#: Seconds that a call gets at least, after the question for the methods.
+_LEAST_TIMEOUT: Final = 0.001
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Room(TypedMethods):
+class Room(MethodFinder):
     """A room of participants that call each other's methods.
 
     Args:
         loop: Accepted, as in LiveKit's SDK, and without effect: a room belongs to the event loop
             in which it is joined.
         codec: The conversion between values and JSON; msgspec's unless given.
+        discoverable: Whether we tell others our methods, by the built-in `rpc.discover` (T10).
         max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
         max_concurrent_handlers: The most invocations of our methods that run at the same time;
             further requests wait, while their time runs (A13).
@@ -50,16 +66,30 @@ class Room(TypedMethods):
     """
 
     def __init__(
-        self, loop: object = None, *, codec: Codec | None = None, **limits: Unpack[RoomLimits]
+        self,
+        loop: object = None,
+        *,
+        codec: Codec | None = None,
+        discoverable: bool = True,
+        **limits: Unpack[RoomLimits],
     ) -> None:
-        super().__init__(loop, codec=codec, **limits)
+        super().__init__(loop, codec=codec, discoverable=discoverable, **limits)
         self._contracts = Contracts(self._codec)
-        self._receiving = Receiving(self)
+        # A quarter of what a stream may hold unread
+        max_stream_bytes = limits.get("max_stream_bytes", DEFAULT_MAX_STREAM_BYTES)
+        self._window_size = max(1, min(DEFAULT_WINDOW, max_stream_bytes // 4))
         self._caller = self._typed_caller(CallOptions())
 
     def _typed_caller(self, options: CallOptions) -> TypedCaller:
         return TypedCaller(
-            self, self._codec, self._contracts, self._errors, self._receiving, options
+            self,
+            self._codec,
+            self._contracts,
+            self._errors,
+            self._receiving,
+            self._window_size,
+            self._pending,
+            options,
         )
 
     def client(
@@ -169,9 +199,9 @@ class Room(TypedMethods):
                 async for temperature in items:
                     ...
 
-        Leaving the block cancels the handler. Items that are not read are kept, up to
-        `max_stream_bytes`; a reader that falls behind by more gets an error. A callee that does not
-        stream answers with a list, whose items come together.
+        Leaving the block cancels the handler. A callee that is ahead of the program by 256 KiB, or
+        a quarter of `max_stream_bytes`, waits. A callee that does not stream answers with a list,
+        whose items come together.
 
         Args:
             method: The method of a contract.
@@ -190,3 +220,59 @@ class Room(TypedMethods):
         """
         caller = self.with_options(prefix=prefix, timeout=timeout)
         return caller.stream(method, identity, args, kwargs, idle_timeout)
+
+    def call_many(
+        self,
+        method: Callable[Concatenate[Any, ...], Awaitable[R]],
+        args: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        to: Collection[str] | None = None,
+        enough: int | None = None,
+        prefix: str = "",
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Answers[R]]:
+        """Call a method of several participants at once, and iterate over their answers.
+
+            async with room.call_many(Kitchen.slice, [order], to=["bob", "carol"]) as answers:
+                async for identity, outcome in answers:
+                    ...
+
+        Leaving the block cancels the calls that have no answer yet, and their handlers.
+
+        Args:
+            method: The method of a contract.
+            args: Its arguments, by position or by name.
+            to: The identities of the callees; unless given, all that tell that they have it.
+            enough: The number of values, not errors, after which the iteration ends.
+            prefix: The prefix of the method's name.
+            timeout: Seconds that each callee may take; 10 unless given.
+
+        Raises:
+            TypeError: the arguments do not fit the contract, or `to` is a single text.
+            ValueError: `enough` is below 1.
+
+        Source: rule T7.
+        """
+        if isinstance(to, str):
+            raise TypeError("to is a collection of identities, not one of them")
+        if enough is not None and enough < 1:
+            raise ValueError(f"enough is a number from 1, not {enough}")
+        by_name = dict(args) if isinstance(args, Mapping) else {}
+        by_position = () if isinstance(args, Mapping) else tuple(args)
+        signature = self._contracts.signature(method)
+        signature.bind(by_position, by_name)
+        seconds = DEFAULT_RESPONSE_TIMEOUT if timeout is None else timeout
+
+        async def ask(identity: str) -> Outcome[R] | None:
+            backend = concurrency.current()
+            deadline = backend.current_time() + seconds
+            if to is None:
+                name = f"{prefix}{signature.method}"
+                if not await self._tells(identity, name, seconds):
+                    return None
+            remaining = max(deadline - backend.current_time(), _LEAST_TIMEOUT)
+            caller = self.with_options(prefix=prefix, timeout=remaining)
+            return await caller.try_call(method, identity, *by_position, **by_name)
+
+        identities = self.remote_participants if to is None else to
+        return ask_many([*dict.fromkeys(identities)], ask, enough)

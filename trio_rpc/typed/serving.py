@@ -11,11 +11,14 @@ from attrs import define
 
 from .. import concurrency
 from ..errors import RpcError
+from ..protocol.limits import utf8_length
 from ..rpc.invocation_data import RpcInvocationData
 from .codec import Codec, InvalidValueError
 from .context import CallContext, OpenStream
 from .errors import ErrorRegistry, InvalidArguments
+from .receiving import Receiving
 from .signatures import Signature, signature_of
+from .windows import TAKEN_TOPIC, SendWindow
 
 #: The topic of the items of a streamed answer (T8).
 ITEMS_TOPIC: Final = "trio_rpc.items"
@@ -42,6 +45,7 @@ class TypedMethod:
     codec: Codec
     errors: ErrorRegistry
     open_stream: OpenStream
+    receiving: Receiving
     max_bytes: int
 
     async def __call__(self, invocation: RpcInvocationData) -> str:
@@ -77,10 +81,26 @@ class TypedMethod:
         async with aclosing(items):
             if ITEMS not in invocation.accepts:
                 return await self._collect(items)
-            async with self.open_stream(invocation, ITEMS_TOPIC) as writer:
-                async for item in items:
-                    await writer.write(f"{self.codec.dumps(item)}\n")
+            window = SendWindow.of(invocation.accepts)
+            if window is None:
+                await self._write(invocation, items, None)
+                return "null"
+            caller, request_id = invocation.caller_identity, invocation.request_id
+            with self.receiving.expect(TAKEN_TOPIC, caller, request_id) as confirmations:
+                async with concurrency.open_service_nursery() as nursery:
+                    nursery.start_soon(window.read, confirmations)
+                    await self._write(invocation, items, window)
         return "null"
+
+    async def _write(
+        self, invocation: RpcInvocationData, items: Any, window: SendWindow | None
+    ) -> None:
+        async with self.open_stream(invocation, ITEMS_TOPIC) as writer:
+            async for item in items:
+                line = f"{self.codec.dumps(item)}\n"
+                if window is not None:
+                    await window.reserve(utf8_length(line))
+                await writer.write(line)
 
     async def _collect(self, items: Any) -> str:
         pieces: list[str] = []
@@ -120,6 +140,7 @@ def typed_method(
     codec: Codec,
     errors: ErrorRegistry,
     open_stream: OpenStream,
+    receiving: Receiving,
     max_bytes: int,
 ) -> TypedMethod:
     """Return the handler of a method.
@@ -148,6 +169,7 @@ def typed_method(
         codec=codec,
         errors=errors,
         open_stream=open_stream,
+        receiving=receiving,
         max_bytes=max_bytes,
     )
 

@@ -11,7 +11,9 @@ from typing import Final, Generic, TypeVar
 from .. import concurrency
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
+from ..protocol.limits import utf8_length
 from .receiving import Expectation, Lines
+from .windows import ReceiveWindow
 
 T = TypeVar("T")
 
@@ -31,9 +33,11 @@ class ItemStream(Generic[T]):
         load_item: Callable[[str], T],
         load_list: Callable[[str], list[T]],
         idle_timeout: float | None,
+        window: ReceiveWindow,
     ) -> None:
         self._backend = concurrency.current()
         self._expectation = expectation
+        self._window = window
         self._load_item = load_item
         self._load_list = load_list
         self._idle_timeout = idle_timeout
@@ -58,6 +62,10 @@ class ItemStream(Generic[T]):
             # The stream may never end; what has come of it is still read.
             self._waiting.cancel()
 
+    async def aclose(self) -> None:
+        """Tell the callee that no more items are taken."""
+        await self._window.aclose()
+
     def __aiter__(self) -> ItemStream[T]:
         return self
 
@@ -76,11 +84,13 @@ class ItemStream(Generic[T]):
                 self._lines = Lines(self._expectation.reader)
         if self._lines is not None:
             try:
+                await self._window.confirm()
                 line = await self._next_line(self._lines)
             except StreamError as error:
                 await self._raise_cause(error)
                 raise
             if line is not None:
+                self._window.add(utf8_length(line) + 1)
                 return self._load_item(line)
             await self._over.wait()
         if self._error is not None:
@@ -116,6 +126,9 @@ async def open_items(
     items: ItemStream[T], perform: Callable[[], Awaitable[str]]
 ) -> AsyncGenerator[ItemStream[T]]:
     """Make a call with a streamed answer during the block, and cancel it at its end."""
-    async with concurrency.open_service_nursery() as nursery:
-        nursery.start_soon(items.run, perform)
-        yield items
+    try:
+        async with concurrency.open_service_nursery() as nursery:
+            nursery.start_soon(items.run, perform)
+            yield items
+    finally:
+        await items.aclose()
