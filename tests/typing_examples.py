@@ -6,17 +6,24 @@ error as well. Nothing here is run.
 
 from __future__ import annotations
 
-from typing import assert_type
+from collections.abc import AsyncIterator
+from typing import Protocol, assert_type
 
+import attrs
 from starlette.applications import Starlette
 
 from trio_rpc import (
     ByteStreamInfo,
     ByteStreamReader,
     ByteStreamWriter,
+    CallContext,
     EventStream,
+    ItemStream,
+    MethodInfo,
+    Outcome,
     ParticipantKind,
     RemoteParticipant,
+    Retry,
     Room,
     RoomEvent,
     RpcInvocationData,
@@ -125,6 +132,90 @@ async def call() -> None:
     await bob.perform_rpc("greet")  # type: ignore[call-arg]  # pyright: ignore
     await bob.perform_rpc("greet", b"hi")  # type: ignore[arg-type]  # pyright: ignore
     await bob.perform_rpc("greet", "hi", 5)  # type: ignore[call-arg]  # pyright: ignore
+
+
+# Typed calls
+
+
+@attrs.frozen
+class Order:
+    vegetable: str
+    length_mm: int = 100
+
+
+class Kitchen(Protocol):
+    async def slice(self, order: Order, times: int = 1) -> list[int]: ...
+    def watch(self, pan: str) -> AsyncIterator[float]: ...
+
+
+class Service:
+    async def slice(self, order: Order, times: int = 1) -> list[int]:
+        return [order.length_mm] * times
+
+    async def watch(self, pan: str, call: CallContext) -> AsyncIterator[float]:  # noqa: ARG002
+        assert_type(call.caller_identity, str)
+        await call.progress(0.5, "half")
+        yield 20.0
+
+
+@attrs.define
+class OutOfStock(Exception):  # noqa: N818
+    vegetable: str
+
+
+@room.method
+async def chop(order: Order, times: int = 1) -> list[int]:
+    return [times]
+
+
+@room.method("kitchen.stir", hidden=True)
+async def stir(pan: str) -> None: ...
+
+
+async def call_with_types() -> None:
+    # A decorated function stays what it is.
+    assert_type(await chop(Order("carrot")), list[int])
+    await chop("carrot")  # type: ignore[arg-type]  # pyright: ignore
+    await stir(1)  # type: ignore[arg-type]  # pyright: ignore
+    room.serve(Service(), prefix="kitchen.")
+    assert_type(room.errors.register(OutOfStock, code=9001), type[OutOfStock])
+
+    kitchen = room.client(Kitchen, "bob", prefix="kitchen.", timeout=5, retry=Retry())
+    assert_type(kitchen, Kitchen)
+    assert_type(await kitchen.slice(Order("carrot"), times=2), list[int])
+    await kitchen.slice("carrot")  # type: ignore[arg-type]  # pyright: ignore
+    await kitchen.boil()  # type: ignore[attr-defined]  # pyright: ignore
+
+    assert_type(await room.call(Kitchen.slice, "bob", Order("carrot"), times=2), list[int])
+    await room.call(Kitchen.slice, "bob")  # type: ignore[call-arg]  # pyright: ignore
+    await room.call(Kitchen.slice, "bob", "carrot")  # type: ignore[arg-type]  # pyright: ignore
+    await room.call(Kitchen.slice, "bob", Order("carrot"), often=2)  # type: ignore[call-arg]  # pyright: ignore
+    await room.call(Kitchen.slice, 1, Order("carrot"))  # type: ignore[arg-type]  # pyright: ignore
+    await room.call(Kitchen.watch, "bob", "pan 1")  # type: ignore[arg-type]  # pyright: ignore
+
+    outcome = await room.try_call(Kitchen.slice, "bob", Order("carrot"))
+    assert_type(outcome, Outcome[list[int]])
+    assert_type(outcome.value, list[int])
+    assert_type(outcome.error, Exception | None)
+    caller = room.with_options(timeout=5, on_progress=print)
+    assert_type(await caller.call(Kitchen.slice, "bob", Order("carrot")), list[int])
+
+    async with room.stream(Kitchen.watch, "bob", "pan 1", idle_timeout=5) as items:
+        assert_type(items, ItemStream[float])
+        async for item in items:
+            assert_type(item, float)
+    room.stream(Kitchen.slice, "bob", Order("carrot"))  # type: ignore[arg-type]  # pyright: ignore
+
+    async with room.call_many(Kitchen.slice, [Order("carrot")], to=["bob"], enough=1) as answers:
+        async for identity, each in answers:
+            assert_type(identity, str)
+            assert_type(each, Outcome[list[int]])
+    assert_type(await room.discover("bob"), list[MethodInfo])
+    assert_type(await room.wait_for_method("bob", "slice"), RemoteParticipant)
+    await local.perform_rpc(
+        destination_identity="bob", method="greet", payload="hi", retry=Retry(idempotent=True)
+    )
+    Retry(on=["1401"])  # type: ignore[list-item]  # pyright: ignore
 
 
 # Streams

@@ -21,7 +21,8 @@ def sections() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "token create", "token inspect", "call", "answer", "send", "listen"]
+    "command",
+    ["serve", "token create", "token inspect", "call", "methods", "answer", "send", "listen"],
 )
 def test_every_option_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -15,6 +15,7 @@ from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..rpc.call_arguments import check_call
 from ..typed.room import Room
+from .arguments import parse_arguments
 from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,
@@ -41,6 +42,8 @@ _EXAMPLES = """\
       with the server of 'trio-rpc serve --dev'
   trio-rpc call alice upper - --dev --room demo --wait 10 < text.txt
       the payload from stdin, and 10 seconds for alice to join
+  trio-rpc call alice slice --arg times=2 --arg 'order={"vegetable": "leek"}' --dev --room demo
+      the arguments of a method with types, checked before the call
   trio-rpc call alice ping --repeat 1000 > answers.txt
       how long a call takes; the token is that of LIVEKIT_TOKEN
 """
@@ -67,6 +70,13 @@ def add_parser(commands: Commands) -> None:
         help="the argument; - is stdin, without the newline that ends it (default: empty)",
     )
     add(
+        "--arg",
+        action="append",
+        metavar="NAME=VALUE",
+        help="in place of PAYLOAD, an argument of a method with types: JSON, or a string where the "
+        "method takes one; may be repeated",
+    )
+    add(
         "--timeout",
         type=seconds,
         default=DEFAULT_RESPONSE_TIMEOUT,
@@ -90,6 +100,10 @@ def add_parser(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     destination = destination_of(arguments)
+    if arguments.arg and arguments.payload:
+        raise UsageError("there are PAYLOAD and --arg: only one of them makes the arguments")
+    if arguments.arg:
+        parse_arguments(arguments.arg, None)
     payload = text_in(arguments.payload, "PAYLOAD")
     try:
         check_call(arguments.method, payload, arguments.timeout)
@@ -119,6 +133,8 @@ class _Calls:
         async with room.connect(self.destination.url, self.destination.token):
             if self.arguments.wait is not None:
                 await wait_for(room, [self.arguments.callee], self.arguments.wait)
+            if self.arguments.arg:
+                self.payload = await self._typed_payload(room)
             call = partial(
                 room.local_participant.perform_rpc,
                 destination_identity=self.arguments.callee,
@@ -145,6 +161,19 @@ class _Calls:
                         write_line(_in_one_line(answer))
                     progress.update(number, self.arguments.repeat)
         self._conclude()
+
+    async def _typed_payload(self, room: Room) -> str:
+        """Return the JSON of the arguments, after a look at the schema of the method."""
+        callee, name = self.arguments.callee, self.arguments.method
+        try:
+            methods = await room.discover(callee, timeout=self.arguments.timeout)
+        except RpcError as error:
+            if error.code != RpcError.ErrorCode.UNSUPPORTED_METHOD:
+                raise
+            # It tells nothing, and checks the arguments itself.
+            return parse_arguments(self.arguments.arg, None)
+        schema = next((each.input_schema for each in methods if each.name == name), None)
+        return parse_arguments(self.arguments.arg, schema)
 
     def _conclude(self) -> None:
         calls = len(self.milliseconds) + self.failures
