@@ -32,7 +32,7 @@ class Worker(Protocol):
 async def workers(
     join: Join, work: Callable[[str, float], Any], *names: str, **grants: Any
 ) -> AsyncIterator[tuple[Room, dict[str, Room]]]:
-    """Yield alice, and the rooms of participants with a method `work`, which is given their names."""
+    """Yield alice, and rooms with a method `work`, which is given their names."""
     async with AsyncExitStack() as stack:
         rooms: dict[str, Room] = {}
         for name in names:
