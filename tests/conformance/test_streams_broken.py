@@ -186,7 +186,7 @@ async def test_a_request_that_breaks_off_is_1500_and_no_handler_runs(
         ({"compression": 7}, "it is compressed in an unknown way, 7"),
         (
             {"compression": 1, "content": b"\xff" * 9},
-            "not deflate-raw: Error -3 while decompressing",
+            "it is not deflate-raw",
         ),
         ({"compression": 1, "content": b"h"}, "1 bytes were announced, and only 0 have come"),
         ({"content": b"\xff\xfe"}, "it is not UTF-8"),

@@ -60,7 +60,7 @@ def inline(content: bytes, **header: Any) -> Break:
 
 
 HELLO: Final = deflated(b"hello " * 100)
-INVALID_DEFLATE: Final = "not deflate-raw: Error -3 while decompressing data: invalid"
+INVALID_DEFLATE: Final = "it is not deflate-raw"
 
 BREAKS: Final[dict[str, tuple[Break, str]]] = {
     "a gap": (broken((0, b"a"), (2, b"c")), "chunk 1 is missing: 2 came"),

@@ -5,7 +5,7 @@ argument where it matters. The rules are those of docs/protocol.md, named by the
 
 * `packets`: `DataPacket` from values and back. `bounds`: the limits on its names and lists.
 * `rpc_messages`: RPC on the wire, version 1 beside version 2.
-* `stream_info`, `stream_content`, `stream_assembly`: the headers of streams, chunks and
+* `stream_info`, `stream_content`, `deflating`, `stream_assembly`: the headers of streams, chunks,
   compression, putting a received stream together.
 * `capabilities`: the abilities of servers, peers and ourselves.
 * `sequences`, `answered_requests`: recognising packets and requests that came before.

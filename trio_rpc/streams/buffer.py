@@ -18,14 +18,12 @@ from livekit.protocol import models
 from ..concurrency import Backend, Event
 from ..errors import StreamError
 from ..protocol.budgets import Budget, BudgetExceededError, allocated_bytes
+from ..protocol.deflating import CODEC, InflateError, Inflater
 from ..protocol.stream_assembly import TextDecoder, decode_text
-from ..protocol.stream_content import InflateError, Inflater
 from .whole_text import WholeText
 
 #: The bytes inflated in one turn.
 _INFLATED_PIECE_BYTES: Final = 64 * 1024
-#: The bytes that zlib holds for a stream that is being inflated.
-_INFLATER_BYTES: Final = 48 * 1024
 #: The bytes that a piece takes besides its content.
 _PIECE_BYTES: Final = 64
 #: The size up to which a whole text is decoded at once, at the price of a copy.
@@ -334,7 +332,7 @@ class StreamBuffer:
         if self._is_inflated:
             raise self._break("there is something after the end of the compressed content")
         if self._inflater is None:
-            self.charge(_INFLATER_BYTES)
+            self.charge(CODEC.inflater_bytes)
             self._inflater = Inflater()
         inflater = self._inflater
         if self._input:
@@ -351,7 +349,7 @@ class StreamBuffer:
                 self._input_cost = 0
             if inflater.is_complete:
                 self._is_inflated, self._inflater = True, None
-                self._refund(_INFLATER_BYTES)
+                self._refund(CODEC.inflater_bytes)
             return content
         raise self._break(why)
 

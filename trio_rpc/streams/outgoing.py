@@ -19,8 +19,9 @@ from ..errors import StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender, Refresh
 from ..protocol.bounds import check_bounds
+from ..protocol.deflating import deflate
 from ..protocol.limits import utf8_length
-from ..protocol.stream_content import CHUNK_BYTES, deflate, split_bytes, split_text
+from ..protocol.stream_content import CHUNK_BYTES, split_bytes, split_text
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
 from .writers import ABANDON_TIMEOUT, ByteStreamWriter, StreamWriter, TextStreamWriter
 
