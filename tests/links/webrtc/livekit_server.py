@@ -56,7 +56,7 @@ class ScriptedLiveKit:
     Attributes:
         others: The participants that it announces.
         tamper: Changes what it says.
-        refusal: The status and text with which it refuses WebSockets, if it does.
+        refusal: The status and text with which it refuses to resume, if it does.
         reconnects: What it says first to a client that resumes; by default, that it may.
         requests: The requests to join and to resume, in order.
         signals: The other requests, in order.
@@ -121,14 +121,14 @@ class ScriptedLiveKit:
         return found()[number - 1]
 
     async def serve(self, websocket: WebSocket) -> None:
-        if self.refusal is not None:
-            status, text = self.refusal
-            await websocket.send_denial_response(PlainTextResponse(text, status_code=status))
-            return
         text = websocket.query_params["join_request"]
         wrapped = rtc.WrappedJoinRequest.FromString(base64.urlsafe_b64decode(text))
         request = rtc.JoinRequest.FromString(wrapped.join_request)
         self.requests.append(request)
+        if self.refusal is not None and request.reconnect:
+            status, reason = self.refusal
+            await websocket.send_denial_response(PlainTextResponse(reason, status_code=status))
+            return
         self.tokens.append(websocket.headers["authorization"].removeprefix("Bearer "))
         await websocket.accept()
         self._outgoing, to_send = anyio.create_memory_object_stream[rtc.SignalResponse](math.inf)

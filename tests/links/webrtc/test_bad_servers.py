@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import anyio
 import pytest
 from livekit.protocol import models, rtc
 
 from trio_rpc import ConnectError, Room
 
+from ...support.waiting import wait_until
 from ...webrtc.descriptions import OFFER
 from .livekit_server import Tamper, scripted_livekit
 
@@ -17,10 +19,15 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
 async def connect_error(tamper: Tamper, monkeypatch: pytest.MonkeyPatch | None = None) -> str:
     """Return the error of joining a server that changes what it says."""
-    if monkeypatch is not None:
-        monkeypatch.setattr("trio_rpc.links.webrtc.link.OPEN_TIMEOUT", 0.5)
+
+    def hasten(response: rtc.SignalResponse) -> rtc.SignalResponse | None:
+        if monkeypatch is not None and response.HasField("join"):
+            # What comes before takes its time on a busy machine.
+            monkeypatch.setattr("trio_rpc.links.webrtc.link.OPEN_TIMEOUT", 0.5)
+        return tamper(response)
+
     async with scripted_livekit() as (server, url):
-        server.tamper = tamper
+        server.tamper = hasten
         with pytest.raises(ConnectError) as caught:
             async with Room().connect(url, "a.b.c"):
                 raise AssertionError("joined")
@@ -85,9 +92,8 @@ async def test_addresses_at_which_there_is_no_server(
 
 
 async def test_addresses_without_end_are_not_tried(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("trio_rpc.links.webrtc.link.OPEN_TIMEOUT", 1.0)
     caplog.set_level("DEBUG", "trio_rpc.links.webrtc")
     foreign = ADDRESSES["foreign"]
     async with scripted_livekit() as (server, url):
@@ -101,10 +107,15 @@ async def test_addresses_without_end_are_not_tried(
             return response
 
         server.tamper = tamper
-        with pytest.raises(ConnectError, match=f"^{NO_CONNECTION}"):
+
+        async def join() -> None:
             async with Room().connect(url, "a.b.c"):
                 raise AssertionError("joined")
-    assert "ignored an address: 50 came before" in caplog.messages
+
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(join)
+            await wait_until(lambda: "ignored an address: 50 came before" in caplog.messages)
+            task_group.cancel_scope.cancel()
 
 
 async def test_a_server_that_rejects_us_while_we_connect() -> None:
