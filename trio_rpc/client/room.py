@@ -158,9 +158,9 @@ class Room(Registrations):
         block goes on: calls fail with 1503, and there is the event `disconnected`.
 
         Args:
-            url: The URL of the server, `ws://` or `wss://`; or of its stream link,
-                `tcp://host:port`, `tls://host:port` or `unix:///path`; or a server in this process,
-                such as a `trio_rpc.server.RoomServer`.
+            url: The URL of the server, `ws://` or `wss://`, which may be LiveKit's; or of its
+                stream link, `tcp://host:port`, `tls://host:port` or `unix:///path`; or a server in
+                this process, such as a `trio_rpc.server.RoomServer`; or a `LiveKitConnector`.
             token: The access token, which names the room and our identity; for further connections,
                 the last one that the server has sent takes its place. Or an async function that
                 returns one, which is called before each connection.
