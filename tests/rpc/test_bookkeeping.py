@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trio_rpc import RpcError
 from trio_rpc.protocol.answered_requests import (
     ANSWERED_REQUEST_BYTES,
+    FORGOTTEN_TOGETHER,
     MAX_ANSWERED_REQUESTS,
     AnsweredRequests,
 )
@@ -153,14 +154,15 @@ def test_answered_requests_are_known_until_their_deadline() -> None:
 
 @pytest.mark.rule("B1", "B4")
 def test_the_oldest_answered_requests_are_forgotten_first() -> None:
-    budget = Budget(max_peer_bytes=(MAX_ANSWERED_REQUESTS + 1) * ANSWERED_REQUEST_BYTES)
+    most = MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER
+    budget = Budget(max_peer_bytes=(most + 1) * ANSWERED_REQUEST_BYTES)
     answered = AnsweredRequests(budget)
-    for number in range(MAX_ANSWERED_REQUESTS + 10):
+    for number in range(most + 10):
         budget.charge("a", ANSWERED_REQUEST_BYTES)
         answered.add("a", str(number), 10.0, 0.0)
-    assert not answered.has("a", "9", 0.0)
-    assert answered.has("a", "10", 0.0)
-    assert budget.held == MAX_ANSWERED_REQUESTS * ANSWERED_REQUEST_BYTES
+    assert not answered.has("a", str(FORGOTTEN_TOGETHER - 1), 0.0)
+    assert answered.has("a", str(FORGOTTEN_TOGETHER), 0.0)
+    assert budget.held == (MAX_ANSWERED_REQUESTS + 10) * ANSWERED_REQUEST_BYTES
 
 
 def remember(
@@ -234,7 +236,7 @@ def test_an_outcome_without_room_in_the_budget_is_not_kept() -> None:
 def test_requests_that_were_forgotten_early_are_known_to_be_missing() -> None:
     budget = Budget(max_peers_bytes=1 << 40, max_peer_bytes=1 << 40)
     answered = AnsweredRequests(budget)
-    for number in range(MAX_ANSWERED_REQUESTS):
+    for number in range(MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER):
         remember(answered, budget, str(number), deadline=20.0)
     assert not answered.may_have_forgotten("a", 0.0)
     remember(answered, budget, "one more")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Collection
+from itertools import islice
 from typing import Final, TypeAlias
 
 from attrs import Factory, define, field
@@ -16,8 +17,10 @@ from attrs import Factory, define, field
 from ..errors import RpcError
 from .budgets import Budget, BudgetExceededError
 
-#: The answered requests remembered of one caller; the oldest are forgotten first.
+#: The answered requests remembered of one caller at least; the oldest are forgotten first.
 MAX_ANSWERED_REQUESTS: Final = 10_000
+#: They are forgotten so many at once, which costs less.
+FORGOTTEN_TOGETHER: Final = 500
 #: Seconds after its answer for which a request is remembered at the most. Its deadline may be
 #: weeks away, and who is hidden, or has left before the request came, is never seen to leave.
 MAX_REMEMBERED: Final = 300.0
@@ -91,10 +94,10 @@ class AnsweredRequests:
         deadlines = of_caller.deadlines
         if request_id in deadlines:
             self._forget(caller, (request_id,))
-        elif len(deadlines) >= MAX_ANSWERED_REQUESTS:
-            oldest, its_deadline = next(iter(deadlines.items()))
-            self._forget_early(caller, its_deadline)
-            self._forget(caller, (oldest,))
+        elif len(deadlines) >= MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER:
+            oldest = list(islice(deadlines, FORGOTTEN_TOGETHER))
+            self._forget_early(caller, max(map(deadlines.__getitem__, oldest)))
+            self._forget(caller, oldest)
         if deadline > now + MAX_REMEMBERED:
             self._forget_early(caller, deadline)
             deadline = now + MAX_REMEMBERED
@@ -146,7 +149,9 @@ class AnsweredRequests:
         ):
             if not outcomes:
                 return False
-            self._budget.refund(caller, self._drop_outcome(of_caller, next(iter(outcomes))))
+            _, (_, dropped) = outcomes.popitem(last=False)
+            self._refund_outcomes(of_caller, dropped)
+            self._budget.refund(caller, dropped)
         try:
             self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
         except BudgetExceededError:
@@ -156,20 +161,20 @@ class AnsweredRequests:
         self._outcome_bytes += size
         return True
 
-    def _drop_outcome(self, of_caller: _OfCaller, request_id: str) -> int:
-        """Drop the outcome of a request, if it is kept; return the bytes to refund for it."""
-        _, size = of_caller.outcomes.pop(request_id, (None, 0))
+    def _refund_outcomes(self, of_caller: _OfCaller, size: int) -> None:
         of_caller.outcome_bytes -= size
         self._outcome_bytes -= size
-        return size
 
     def _forget(self, caller: str, request_ids: Collection[str]) -> None:
         of_caller = self._callers[caller]
-        size = len(request_ids) * ANSWERED_REQUEST_BYTES
+        deadlines, outcomes = of_caller.deadlines, of_caller.outcomes
+        outcome_bytes = 0
         for request_id in request_ids:
-            size += self._drop_outcome(of_caller, request_id)
-            del of_caller.deadlines[request_id]
-        if size:
+            del deadlines[request_id]
+            if request_id in outcomes:
+                outcome_bytes += outcomes.pop(request_id)[1]
+        self._refund_outcomes(of_caller, outcome_bytes)
+        if size := len(request_ids) * ANSWERED_REQUEST_BYTES + outcome_bytes:
             self._budget.refund(caller, size)
 
     def _forget_early(self, caller: str, deadline: float) -> None:
