@@ -11,6 +11,7 @@
 * `scenarios`: failures that a participant asks for.
 * `draining`: participants join again elsewhere before the server ends.
 * `twirp`: the same administration over HTTP, as LiveKit has it.
+* `agents`: the workers of LiveKit Agents, and their jobs.
 * `stream_listener`: participants that join over a plain socket.
   `join_request`: a participant's description of itself, from a URL or a message.
 * `signalling`, `webrtc`: participants that join over a WebSocket, ours and LiveKit's.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Final
@@ -85,6 +85,20 @@ class Admission:
             raise RefusedError(401, str(error)) from None
         return claims
 
+    def authenticate_worker(self, token: str) -> Claims:
+        """Return the claims of a token that lets its holder be a worker of LiveKit Agents.
+
+        Raises:
+            RefusedError: the token does not admit anybody; the reason says why.
+        """
+        try:
+            claims = self.verify(token)
+        except InvalidTokenError as error:
+            raise RefusedError(401, str(error)) from None
+        if not claims.grants.agent:
+            raise RefusedError(401, "the token does not grant being a worker of agents (agent)")
+        return claims
+
     def verify(self, token: str) -> Claims:
         """Return the claims of a token, whatever it allows (V1).
 
@@ -93,6 +107,15 @@ class Admission:
                 says why.
         """
         return verify_token(token, self._api_keys)
+
+    def secret_of(self, token: str, claims: Claims) -> str:
+        """Return the secret that a verified token is signed with, of those of its API key."""
+        *others, last = secrets_of(self._api_keys[claims.api_key])
+        for secret in others:
+            with suppress(InvalidTokenError):
+                verify_token(token, {claims.api_key: secret})
+                return secret
+        return last
 
     def refresher(self, claims: Claims, member: Member) -> TokenRefresher:
         """Return the refresher of a member's token, with the API key that has signed `claims`."""
@@ -226,14 +249,18 @@ class Admission:
         if self.closed:
             raise RefusedError(503, "the server shuts down")
 
+    def server_info(self) -> models.ServerInfo:
+        """Return the description of the server for its clients."""
+        return models.ServerInfo(
+            version=_LIVEKIT_VERSION,
+            protocol=_SIGNALLING_VERSION,
+            node_id=f"trio-rpc-{_version('trio-rpc')}",
+        )
+
     def _join_response(self) -> rtc.JoinResponse:
         return rtc.JoinResponse(
             server_version=_LIVEKIT_VERSION,
-            server_info=models.ServerInfo(
-                version=_LIVEKIT_VERSION,
-                protocol=_SIGNALLING_VERSION,
-                node_id=f"trio-rpc-{_version('trio-rpc')}",
-            ),
+            server_info=self.server_info(),
             ping_interval=self.limits.ping_interval,
             ping_timeout=self.limits.ping_timeout,
         )

@@ -1,6 +1,7 @@
 """The ASGI app of a room server.
 
-LiveKit's signalling is on `/rtc`, its RoomService below `/twirp`, and a health check on `/`.
+LiveKit's signalling is on `/rtc`, its RoomService and AgentDispatchService below `/twirp`, the
+workers of its agents on `/agent`, and a health check on `/`.
 
 The app runs on trio and on asyncio alike, on its own (`serve`) or mounted in a Starlette or FastAPI
 app. It has no lifespan of its own; docs/howto/mount-in-fastapi.md shows how an app that mounts it
@@ -20,7 +21,7 @@ from starlette.routing import Route
 
 from .room_server import RoomServer
 from .signalling import signalling_routes
-from .twirp.room_service import room_service
+from .twirp.services import twirp_services
 from .webrtc import PeerThread
 
 #: Pages of any origin are served, as by LiveKit's server: the token protects the rooms.
@@ -60,8 +61,8 @@ def create_app(
     return Starlette(
         routes=[
             Route("/", health),
-            Route("/twirp/{path:path}", room_service(server)),
-            *signalling_routes(server.admission, peers, allow_compression=allow_compression),
+            Route("/twirp/{path:path}", twirp_services(server)),
+            *signalling_routes(server, peers, allow_compression=allow_compression),
         ],
         middleware=[_ANY_ORIGIN],
     )

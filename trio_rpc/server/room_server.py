@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from attrs import frozen
-from livekit.protocol import rtc
+from livekit.protocol import agent_dispatch, rtc
 
 from .. import concurrency
 from ..errors import ConnectError, DisconnectReason, RefusedError
@@ -16,6 +16,7 @@ from ..links.memory import MemoryStream, open_memory_streams
 from ..tokens import Secrets
 from .administration import Administration
 from .admission import Admission
+from .agents.dispatcher import AgentDispatcher
 from .draining import DEFAULT_DRAIN_TIMEOUT, SHUTDOWN_TEXT, drain_rooms
 from .join_request import join_parameters
 from .limits import ServerLimits
@@ -50,6 +51,7 @@ class RoomServer(Administration):
 
     Attributes:
         admission: The admission of participants, for transports.
+        agents: The workers of LiveKit Agents, and their jobs.
 
     Raises:
         ValueError: there is no API key, or one without a secret.
@@ -58,6 +60,9 @@ class RoomServer(Administration):
     def __init__(self, api_keys: Mapping[str, Secrets], limits: ServerLimits | None = None) -> None:
         super().__init__(limits or ServerLimits())
         self.admission = Admission(api_keys, self.limits, self._rooms, self._budget)
+        self.agents = self._rooms.observer = AgentDispatcher(
+            self.limits, self._rooms.now, self.remove_participant
+        )
 
     @property
     def shutting_down(self) -> bool:
@@ -68,6 +73,20 @@ class RoomServer(Administration):
         """Return the load of the server."""
         participants = [len(room.members) for room in self._rooms]
         return ServerStatistics(len(participants), sum(participants))
+
+    # Agents
+
+    def dispatch_agent(
+        self, request: agent_dispatch.CreateAgentDispatchRequest
+    ) -> agent_dispatch.AgentDispatch:
+        """Send an agent to a room, which is created if need be.
+
+        Raises:
+            ValueError: something is too large, or the room has no name.
+            RefusedError: the server has as many rooms, or the room as many dispatches, as it may.
+        """
+        self.create_room(request.room)
+        return self.agents.create(self._rooms.get(request.room), request)
 
     # Joining
 
@@ -124,6 +143,7 @@ class RoomServer(Administration):
         The participants do not come back by themselves; see `drain`.
         """
         self.admission.closed = True
+        self.agents.close()
         for room in self._rooms:
             for member in tuple(room.members.values()):
                 member.disconnect(DisconnectReason.SERVER_SHUTDOWN, SHUTDOWN_TEXT)

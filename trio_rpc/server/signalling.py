@@ -6,6 +6,8 @@
 | `/rtc` | LiveKit's older SDKs | WebRTC, two peer connections |
 | `/rtc` with a join request, `/rtc/v1` | LiveKit's SDKs | WebRTC, one peer connection |
 
+The workers of LiveKit Agents register on `/agent`.
+
 A GET of `/rtc/validate` or `/rtc/v1/validate` returns over HTTP why a WebSocket was rejected, which
 browsers do not reveal to their pages.
 """
@@ -28,8 +30,11 @@ from ..links import LinkClosedError, open_framed_link
 from ..links.websocket import SUBPROTOCOL, close_reason, closed_with
 from ..tokens import Claims, bearer_token
 from .admission import Admission
+from .agents.dispatcher import AgentDispatcher
+from .agents.serving import serve_worker
 from .http.asgi_websocket import OUR_WEBSOCKET
 from .join_request import JoinParameters, parse_attributes, parse_join_request, parse_query
+from .room_server import RoomServer
 from .session import serve_member
 from .webrtc import LiveKitClients, PeerThread
 
@@ -42,19 +47,21 @@ _NO_WEBRTC: Final = (
 
 
 def signalling_routes(
-    admission: Admission, peers: PeerThread | None, *, allow_compression: bool
+    server: RoomServer, peers: PeerThread | None, *, allow_compression: bool
 ) -> list[BaseRoute]:
-    """Return the routes that participants join through.
+    """Return the routes that participants join through, and workers of agents register on.
 
     Args:
         peers: The thread for the peer connections of LiveKit's SDKs; None to reject those.
         allow_compression: See `create_app`.
     """
+    admission = server.admission
     clients = None if peers is None else LiveKitClients(admission, peers)
-    signalling = _Signalling(admission, clients, allow_compression)
+    signalling = _Signalling(admission, server.agents, clients, allow_compression)
     return [
         WebSocketRoute("/rtc", signalling.rtc),
         WebSocketRoute("/rtc/v1", signalling.rtc_v1),
+        WebSocketRoute("/agent", signalling.agent),
         Route("/rtc/validate", signalling.validate),
         Route("/rtc/v1/validate", signalling.validate_v1),
         WebSocketRoute("/{path:path}", _not_found),
@@ -64,6 +71,7 @@ def signalling_routes(
 @define(eq=False)
 class _Signalling:
     _admission: Admission
+    _agents: AgentDispatcher
     _livekit_clients: LiveKitClients | None
     _allow_compression: bool
 
@@ -102,6 +110,20 @@ class _Signalling:
             await _deny(websocket, refusal)
             return
         await self._require_webrtc().serve(_StarletteStream(websocket), claims, parameters)
+
+    async def agent(self, websocket: WebSocket) -> None:
+        """Serve a worker of LiveKit Agents."""
+        token = _token_of(websocket)
+        try:
+            with self._admission.joining():
+                claims = self._admission.authenticate_worker(token)
+                await self._accept(websocket, None)
+        except RefusedError as refusal:
+            await _deny(websocket, refusal)
+            return
+        secret = self._admission.secret_of(token, claims)
+        stream = _StarletteStream(websocket)
+        await serve_worker(self._admission, self._agents, stream, claims, secret)
 
     async def validate(self, request: Request) -> Response:
         """Respond with the outcome of a WebSocket on `/rtc`."""

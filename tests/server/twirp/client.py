@@ -27,7 +27,8 @@ def admin_token(*grants: str, room: str = ROOM) -> str:
 
 
 def path_of(method: str) -> str:
-    return f"/twirp/livekit.RoomService/{method}"
+    service = "" if method.startswith("livekit.") else "livekit.RoomService/"
+    return f"/twirp/{service}{method}"
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from ...errors import RefusedError
 from ..limits import ServerLimits
@@ -16,6 +16,13 @@ _BY_PARTICIPANTS: Final = RoomSettings()
 _SWEEP_INTERVAL: Final = 5.0
 
 
+class RoomObserver(Protocol):
+    """A listener to the rooms of a server."""
+
+    def on_made(self, room: ServerRoom) -> None: ...
+    def on_forgotten(self, room: ServerRoom) -> None: ...
+
+
 class RoomTable:
     """The rooms of a server, by name.
 
@@ -25,11 +32,17 @@ class RoomTable:
     Args:
         limits: The limits of the server.
         clock: Returns the time, in seconds.
+
+    Attributes:
+        now: The same clock.
+        observer: Told of each room that is made, and of each that is gone.
     """
+
+    observer: RoomObserver | None = None
 
     def __init__(self, limits: ServerLimits, clock: Callable[[], float]) -> None:
         self._limits = limits
-        self._clock = clock
+        self.now = clock
         self._rooms: dict[str, ServerRoom] = {}
         # The times at which rooms without participants expire
         self._expiries: dict[str, float] = {}
@@ -50,11 +63,11 @@ class RoomTable:
     def find(self, name: str) -> ServerRoom | None:
         """Return the room of that name; None if there is none."""
         self._sweep()
-        if self._expiries.get(name, math.inf) <= self._clock():
+        if self._expiries.get(name, math.inf) <= self.now():
             self.forget(name)
         if (room := self._rooms.get(name)) is not None:
             # The room is removed with its last member.
-            room.expire_detached(self._clock())
+            room.expire_detached(self.now())
         return self._rooms.get(name)
 
     def get(self, name: str) -> ServerRoom:
@@ -90,7 +103,7 @@ class RoomTable:
         if self._closed:
             raise RefusedError(503, "the server shuts down")
         room = self._make(name, settings)
-        self._expiries[name] = self._clock() + settings.empty_timeout
+        self._expiries[name] = self.now() + settings.empty_timeout
         return room
 
     def enter(self, name: str) -> ServerRoom:
@@ -106,9 +119,11 @@ class RoomTable:
 
     def forget(self, name: str) -> None:
         """Remove a room without participants."""
-        del self._rooms[name]
+        room = self._rooms.pop(name)
         self._expiries.pop(name, None)
         self._leftovers.pop(name, None)
+        if self.observer is not None:
+            self.observer.on_forgotten(room)
         if self._closed and not self._rooms:
             self._tell_all_gone()
 
@@ -137,12 +152,14 @@ class RoomTable:
             self.forget(next(iter(self._leftovers)))
         room = ServerRoom(name, self._limits, lambda: self._on_empty(name), settings)
         self._rooms[name] = room
+        if self.observer is not None:
+            self.observer.on_made(room)
         return room
 
     def _on_empty(self, name: str) -> None:
         settings = self._rooms[name].settings
         if settings.departure_timeout and not self._closed:
-            self._expiries[name] = self._clock() + settings.departure_timeout
+            self._expiries[name] = self.now() + settings.departure_timeout
             if settings is _BY_PARTICIPANTS:
                 self._leftovers[name] = None
         else:
@@ -150,13 +167,13 @@ class RoomTable:
 
     def _sweep(self) -> None:
         """Remove what has expired, but not with each join: that takes time for every room (B10)."""
-        now = self._clock()
+        now = self.now()
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP_INTERVAL
             self._forget_expired()
 
     def _forget_expired(self) -> None:
-        now = self._clock()
+        now = self.now()
         for room in tuple(self._rooms.values()):
             room.expire_detached(now)
         if self._expiries:

@@ -83,12 +83,12 @@ class TwirpMethod:
     respond: Callable[[Claims, Any], Awaitable[Message]] | None
 
 
-class TwirpService:
-    """A service as an ASGI app, for a route whose `path` is what follows `/twirp/`.
+class TwirpServices:
+    """Services as an ASGI app, for a route whose `path` is what follows `/twirp/`.
 
     Args:
-        name: The full name, for example `livekit.RoomService`.
-        methods: The methods by name.
+        services: The methods by name, for each service by its full name, for example
+            `livekit.RoomService`.
         verify: Returns the claims of a token, or raises `InvalidTokenError`.
         max_request_bytes: The largest body of a request.
         max_requests: The most requests in flight, counted once their token is verified.
@@ -96,15 +96,13 @@ class TwirpService:
 
     def __init__(
         self,
-        name: str,
-        methods: Mapping[str, TwirpMethod],
+        services: Mapping[str, Mapping[str, TwirpMethod]],
         verify: Callable[[str], Claims],
         *,
         max_request_bytes: int,
         max_requests: int,
     ) -> None:
-        self._name = name
-        self._methods = methods
+        self._services = services
         self._verify = verify
         self._max_request_bytes = max_request_bytes
         self._max_requests = max_requests
@@ -139,9 +137,10 @@ class TwirpService:
 
     def _find_method(self, path: str) -> TwirpMethod:
         service, _, name = path.partition("/")
-        if service != self._name or name not in self._methods:
+        method = self._services.get(service, {}).get(name)
+        if method is None:
             raise TwirpError("bad_route", f"no handler for path {path[:200]!r}")
-        return self._methods[name]
+        return method
 
     def _authenticate(self, request: Request) -> Claims:
         token = bearer_token(request.headers.get("authorization", ""))
