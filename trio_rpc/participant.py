@@ -8,7 +8,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from livekit.protocol import models
 
 from .errors import DisconnectReason
@@ -77,6 +77,11 @@ class ParticipantState(IntEnum):
         return cls.JOINED
 
 
+def _may_send(permissions: ParticipantPermissions) -> bool:
+    """Whether a participant may send packets (C12)."""
+    return permissions.can_publish_data and not permissions.hidden
+
+
 @frozen
 class ParticipantPermissions:
     """The permissions of a participant, from its token or the server.
@@ -95,11 +100,9 @@ class ParticipantPermissions:
     hidden: bool = False
     can_subscribe: bool = True
     can_publish: bool = True
-    may_send: bool = field(init=False, eq=False, repr=False)
-
-    @may_send.default
-    def _may_send(self) -> bool:
-        return self.can_publish_data and not self.hidden
+    may_send: bool = field(
+        default=Factory(_may_send, takes_self=True), init=False, eq=False, repr=False
+    )
 
     def publish_denied_reason(self, identity: str) -> str | None:
         """Return why the participant `identity` may not send packets; None if it may (rule C12)."""

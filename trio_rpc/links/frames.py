@@ -89,10 +89,12 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
         tag = message[position]
         position += 1
         # Most lengths are of one byte or two.
-        if position + 1 < end and (first := message[position]) < 0x80:
+        if position + 1 >= end:
+            length, position = _decode_varint(message, position)
+        elif (first := message[position]) < 0x80:
             length = first
             position += 1
-        elif position + 1 < end and (second := message[position + 1]) < 0x80:
+        elif (second := message[position + 1]) < 0x80:
             length = first & 0x7F | second << 7
             position += 2
         else:

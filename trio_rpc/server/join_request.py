@@ -111,8 +111,9 @@ def parse_attributes(query: Mapping[str, str]) -> dict[str, str]:
         raise ValueError("cannot decode attributes") from None
     if not isinstance(attributes, dict):
         raise ValueError("cannot decode attributes")
-    texts = {key: value for key, value in attributes.items() if _is_text(key) and _is_text(value)}
-    if len(texts) < len(attributes):
+    given = cast("dict[object, object]", attributes)
+    texts = {key: value for key, value in given.items() if _is_text(key) and _is_text(value)}
+    if len(texts) < len(given):
         raise ValueError("cannot decode attributes")
     return texts
 
