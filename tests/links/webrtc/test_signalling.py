@@ -12,7 +12,9 @@ from livekit.protocol import models, rtc
 
 from trio_rpc import DisconnectedError, Room, RpcError
 from trio_rpc.client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
+from trio_rpc.links.webrtc.shared_thread import _shared
 
+from ...support.peer_threads import collect, stop_loop
 from ...support.proxy import Proxy, open_proxy
 from ...support.waiting import wait_until
 from .livekit_server import ScriptedLiveKit, info, scripted_livekit
@@ -187,6 +189,19 @@ async def test_a_simulated_loss_is_followed_by_a_rejoin() -> None:
         await scene.room.simulate_scenario("signal-reconnect")
         await wait_until(lambda: "reconnected False" in scene.events)
         await scene.call()
+
+
+async def test_a_thread_that_fails_is_followed_by_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_scene() as scene:
+        [shared] = _shared.values()
+        stop_loop(shared.thread)
+        await wait_until(lambda: "reconnected False" in scene.events)
+        await scene.call()
+        assert "the WebRTC thread failed" in caplog.messages
+    assert not _shared
+    collect()
 
 
 async def test_a_lost_transport_is_the_end_without_a_policy() -> None:

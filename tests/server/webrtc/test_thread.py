@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import warnings
 
 import anyio
 import pytest
@@ -15,6 +14,7 @@ from trio_rpc.server import PeerThread, RoomServer, open_peer_thread, serve
 
 from ...conftest import Join
 from ...support.messages import user
+from ...support.peer_threads import collect, stop_loop
 from ...support.raw_sockets import connect_websocket
 from ...support.scripted_client import scripted_client
 from ...support.serving import serving
@@ -41,12 +41,6 @@ def running_thread() -> PeerThread:
 
 def is_active(update: rtc.ParticipantUpdate) -> bool:
     return update.participants[0].state == models.ParticipantInfo.ACTIVE
-
-
-def stop_loop(thread: PeerThread) -> None:
-    """End the event loop of the thread in the midst of what it does."""
-    assert thread._loop is not None
-    thread._loop.call_soon_threadsafe(thread._loop.stop)
 
 
 async def test_participants_of_ours_need_no_thread(url: str, join: Join) -> None:
@@ -105,7 +99,7 @@ async def test_a_thread_that_fails_is_the_end_of_its_clients_alone(
             await client.wait_packets()
         assert "the WebRTC thread failed" in caplog.messages
     # What was left behind is not the matter of other tests.
-    _collect()
+    collect()
 
 
 async def test_a_thread_that_cannot_start_refuses_and_the_server_lives(
@@ -178,10 +172,3 @@ async def test_an_address_that_is_not_ours_is_refused_at_once(addresses: list[st
     with pytest.raises(ValueError, match=f"^{addresses[-1]!r} is not an IP address of"):
         async with open_peer_thread(addresses):
             raise AssertionError
-
-
-def _collect() -> None:
-    """Have what an interrupted event loop left behind complain now, and not in other tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
