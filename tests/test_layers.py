@@ -27,7 +27,7 @@ _LAYERS = (
     ("client", "server"),
     ("typed",),
     ("trio_rpc",),
-    ("cli", "testing"),
+    ("cli", "forwarding", "mcp", "testing"),
     ("__main__",),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -102,6 +102,19 @@ class TypedCaller:
             return Outcome(await self.call(method, identity, *args, **kwargs))
         except self._errors.travelling as error:
             return Outcome(error=error)
+
+    async def call_json(self, identity: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Call a method by its name, without a contract; see `Room.call_json`."""
+        name = f"{self.options.prefix}{name}"
+        payload = self._codec.dumps(dict(arguments))
+        try:
+            text = await self._perform(identity, name, payload)
+        except RpcError as error:
+            failure = self._errors.from_rpc(error)
+            if failure is error:
+                raise
+            raise failure from error
+        return self._load(Any, name, text)
 
     @asynccontextmanager
     async def stream(

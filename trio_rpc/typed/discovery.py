@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 from attrs import frozen
@@ -70,9 +70,18 @@ class _Cursor(msgspec.Struct):
     cursor: str = ""
 
 
+class DescribedMethod(Protocol):
+    """A handler that describes its method itself."""
+
+    @property
+    def method_info(self) -> MethodInfo: ...
+
+
 def describe(name: str, handler: Callable[..., Any]) -> MethodInfo | None:
     """Return the description of a method; None if it is hidden, or the built-in one."""
     if not isinstance(handler, TypedMethod):
+        if hasattr(handler, "method_info"):
+            return cast("DescribedMethod", handler).method_info
         return None if name == DISCOVER else MethodInfo(name, (handler.__doc__ or "").strip())
     if handler.hidden:
         return None
@@ -84,6 +93,11 @@ def describe(name: str, handler: Callable[..., Any]) -> MethodInfo | None:
         signature.output_schema(codec),
         signature.streams,
     )
+
+
+def is_described(handler: Callable[..., Any]) -> bool:
+    """Whether a handler has more to tell than its name."""
+    return isinstance(handler, TypedMethod) or hasattr(handler, "method_info")
 
 
 def fingerprint(methods: Mapping[str, Callable[..., Any]]) -> str:

@@ -19,10 +19,10 @@ from .discovery import (
     answer,
     discover,
     fingerprint,
+    is_described,
     is_unreachable,
 )
 from .methods import TypedMethods
-from .serving import TypedMethod
 
 logger = peer_logger(__name__)
 
@@ -68,7 +68,7 @@ class MethodFinder(TypedMethods):
         while True:
             changed = self._methods_changed = concurrency.current().event()
             handlers = self.rpc_methods
-            is_typed = any(isinstance(each, TypedMethod) for each in handlers.values())
+            is_typed = any(is_described(each) for each in handlers.values())
             methods = fingerprint(handlers) if is_typed else ""
             us = self.local_participant
             if methods != announced and us.permissions.can_update_metadata:

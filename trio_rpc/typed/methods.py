@@ -123,7 +123,7 @@ class TypedMethods(Room):
             hidden=hidden,
             codec=self._codec,
             errors=self._errors,
-            open_stream=self._open_stream,
+            open_stream=self.open_stream_to_caller,
             receiving=self._receiving,
             max_bytes=self._max_list_bytes,
         )
@@ -135,9 +135,15 @@ class TypedMethods(Room):
         if self._methods_changed is not None:
             self._methods_changed.set()
 
-    def _open_stream(
+    def open_stream_to_caller(
         self, invocation: RpcInvocationData, topic: str
     ) -> StreamOpening[TextStreamWriter]:
+        """Open a text stream that belongs to a call, to its caller.
+
+        Args:
+            invocation: The call, which a handler answers.
+            topic: The topic of the stream.
+        """
         return self.local_participant.stream_text(
             destination_identities=[invocation.caller_identity],
             topic=topic,

@@ -182,6 +182,35 @@ class Room(MethodFinder):
         """
         return await self._caller.try_call(method, identity, *args, **kwargs)
 
+    async def call_json(
+        self,
+        identity: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        retry: Retry | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Any:
+        """Call a method by its name, without a contract: for tools that are discovered.
+
+        Args:
+            identity: The identity of the callee.
+            name: The name of the method.
+            arguments: The arguments by name.
+            timeout: Seconds that the call may take, with all attempts; 10 unless given.
+            retry: The policy for calling again (T4).
+            on_progress: Called with each report of progress, and its message (T9).
+
+        Returns:
+            The result as JSON has it: of dicts, lists, texts, numbers, booleans and None.
+
+        Raises:
+            Exception: the errors of `call`.
+        """
+        caller = self.with_options(timeout=timeout, retry=retry, on_progress=on_progress)
+        return await caller.call_json(identity, name, arguments)
+
     def stream(
         self,
         method: Callable[Concatenate[Any, ...], AsyncIterator[R]],
