@@ -27,7 +27,8 @@ _LAYERS = (
     ("client", "server"),
     ("typed",),
     ("trio_rpc",),
-    ("cli", "forwarding", "mcp", "testing"),
+    ("forwarding", "mcp"),
+    ("cli", "testing"),
     ("__main__",),
 )
 

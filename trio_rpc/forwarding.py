@@ -11,6 +11,8 @@ from .typed.discovery import DISCOVER, MethodInfo
 from .typed.errors import InvalidResponse
 from .typed.room import Room
 
+__all__ = ["Tool", "forward_tool"]
+
 _TYPES: Final[Mapping[str, Any]] = {
     "string": str,
     "integer": int,

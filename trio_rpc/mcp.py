@@ -37,6 +37,8 @@ from .typed.discovery import MethodInfo
 from .typed.errors import InvalidArguments
 from .typed.room import Room
 
+__all__ = ["TOOL_FAILED", "mount", "server_of"]
+
 #: The code of the error of a tool that failed.
 TOOL_FAILED: Final = 7424
 #: The member of a structured result that has the result of a method.
@@ -149,7 +151,9 @@ class _ToolCall:
         except Exception as error:
             if not isinstance(error, self.room.errors.travelling):
                 raise
-            return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
+            # A class of the program's says more by its repr.
+            text = str(error) if isinstance(error, RpcError) else repr(error)
+            return CallToolResult(content=[TextContent(text=text)], is_error=True)
         text = msgspec.json.encode(value).decode()
         return CallToolResult(content=[TextContent(text=text)], structured_content={_RESULT: value})
 

@@ -22,7 +22,17 @@ def sections() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "token create", "token inspect", "call", "methods", "answer", "send", "listen"],
+    [
+        "serve",
+        "token create",
+        "token inspect",
+        "call",
+        "methods",
+        "mcp",
+        "answer",
+        "send",
+        "listen",
+    ],
 )
 def test_every_option_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

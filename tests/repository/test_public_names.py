@@ -19,6 +19,8 @@ MODULES: Final = (
     "trio_rpc.events",
     "trio_rpc.tokens",
     "trio_rpc.server",
+    "trio_rpc.mcp",
+    "trio_rpc.forwarding",
     "trio_rpc.testing",
 )
 LEVELS: Final = ("LiveKit's", "ours", "provisional")

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from . import answer, call, demo, listen, methods, send, serve, token
+from . import answer, call, demo, listen, mcp, methods, send, serve, token
 from .exits import ExitCode, end_with
 from .logs import configure_logging
 from .options import ENVIRONMENT, Formatter, run_help
@@ -20,7 +20,7 @@ from .options import ENVIRONMENT, Formatter, run_help
 __all__ = ["main"]
 
 #: The commands, in the order of the help; a new one is added here.
-COMMANDS = (demo, serve, token, call, methods, answer, send, listen)
+COMMANDS = (demo, serve, token, call, methods, mcp, answer, send, listen)
 
 _EXIT_CODES = """\
 exit codes:
