@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 
 import trio_rpc
-from trio_rpc import RefusedError, RoomError, RpcError, errors
+from trio_rpc import (
+    InvalidArguments,
+    InvalidResponse,
+    InvalidValueError,
+    RefusedError,
+    RoomError,
+    RpcError,
+    errors,
+)
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "errors.md"
-BRANCH = re.compile(r"^ *([│├└─ ]*)(\w+Error)\b", re.MULTILINE)
+TYPED_REFERENCE = REFERENCE.with_name("typed.md")
+BRANCH = re.compile(r"^ *([│├└─ ]*)(\w+Error|Invalid\w+)\b", re.MULTILINE)
+#: The exceptions of typed calls, which have modules of their own.
+TYPED: set[type[BaseException]] = {InvalidArguments, InvalidResponse, InvalidValueError}
 
 
 def exceptions_in(names: dict[str, object]) -> set[type[BaseException]]:
@@ -34,13 +45,20 @@ def drawn_tree(text: str) -> list[tuple[str, str]]:
 
 
 def actual_tree() -> set[tuple[str, str]]:
-    public = exceptions_in(vars(errors)) - {RoomError}
-    return {(base.__name__, each.__name__) for each in public for base in each.__bases__}
+    public = exceptions_in(vars(errors)) - {RoomError} | TYPED
+    bases = {each: [base for base in each.__bases__ if base is not ValueError] for each in public}
+    # Both errors of arguments and responses have a private class between them and RpcError.
+    names = {"_MisfitError": "RpcError"}
+    return {
+        (names.get(base.__name__, base.__name__), each.__name__)
+        for each in public
+        for base in bases[each]
+    }
 
 
 def test_all_public_exceptions_are_exported_and_room_errors() -> None:
     exported = exceptions_in({name: getattr(trio_rpc, name) for name in trio_rpc.__all__})
-    assert exported == exceptions_in(vars(errors))
+    assert exported == exceptions_in(vars(errors)) | TYPED
     assert all(issubclass(each, RoomError) for each in exported)
 
 
@@ -54,6 +72,7 @@ def test_the_tree_in_the_reference_is_the_actual_one() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
     _, tree, _ = re.split(r"```(?:text)?\n", text, maxsplit=2)
     assert sorted(drawn_tree(tree)) == sorted(actual_tree())
+    text += TYPED_REFERENCE.read_text(encoding="utf-8")
     assert all(f"::: trio_rpc.{name}\n" in f"{text}\n" for _, name in actual_tree())
 
 

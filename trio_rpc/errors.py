@@ -13,6 +13,7 @@
     ├── SignalRequestError               the server refused a change, or did not answer
     ├── EventsLostError                  events came faster than they were read
     ├── InvalidTokenError                a token is not accepted
+    ├── InvalidValueError                a value does not fit its type
     ├── RefusedError                     a server refuses a participant or a room
     └── QueueFullError                   the queue of a server's participant is full
 

@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from ..errors import RoomError
+
 #: The characters of a description of a mistake, at most: it travels.
 _MAX_EXPECTED: Final = 500
 
 
-class InvalidValueError(ValueError):
+class InvalidValueError(RoomError, ValueError):
     """A value that does not fit its type.
 
     Attributes:
