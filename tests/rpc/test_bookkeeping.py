@@ -196,6 +196,24 @@ def test_outcomes_are_kept_with_their_requests_and_charged() -> None:
 
 
 @pytest.mark.rule("L7", "B4")
+def test_outcomes_make_room_for_what_is_needed() -> None:
+    budget = Budget(max_peer_bytes=400_000)
+    answered = AnsweredRequests(budget)
+    for number in range(9):
+        remember(answered, budget, str(number), "x" * 10_000)
+    budget.charge("a", 400_000 - budget.held + 15_000)
+    kept = [answered.outcome("a", str(number)) is not None for number in range(9)]
+    assert kept == [False] * 2 + [True] * 7
+    with pytest.raises(BudgetExceededError, match="max_peer_bytes"):
+        budget.charge("a", 100_000)
+    # They are remembered all the same.
+    assert all(answered.has("a", str(number), 0.0) for number in range(9))
+    budget.refund("a", budget.held - 9 * ANSWERED_REQUEST_BYTES)
+    answered.forget_expired(10.0)
+    assert budget.held == 0
+
+
+@pytest.mark.rule("L7", "B4")
 def test_outcomes_take_a_quarter_of_a_budget_and_the_oldest_are_dropped_first() -> None:
     budget = Budget(max_peer_bytes=400_000)
     answered = AnsweredRequests(budget)

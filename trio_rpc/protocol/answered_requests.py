@@ -54,7 +54,8 @@ class AnsweredRequests:
     """Answered requests by caller, each until its deadline.
 
     Args:
-        budget: Charged for the ids that are remembered, and the outcomes.
+        budget: Charged for the ids that are remembered, and the outcomes, which make room where it
+            is needed.
     """
 
     _budget: Budget
@@ -71,6 +72,7 @@ class AnsweredRequests:
     def __attrs_post_init__(self) -> None:
         self._most_of_caller = self._budget.max_peer_bytes // _OUTCOMES_PART
         self._most_of_all = self._budget.max_peers_bytes // _OUTCOMES_PART
+        self._budget.make_room = self._make_room
 
     def add(
         self,
@@ -149,9 +151,7 @@ class AnsweredRequests:
         ):
             if not outcomes:
                 return False
-            _, (_, dropped) = outcomes.popitem(last=False)
-            self._refund_outcomes(of_caller, dropped)
-            self._budget.refund(caller, dropped)
+            self._drop_oldest_outcome(caller, of_caller)
         try:
             self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
         except BudgetExceededError:
@@ -160,6 +160,19 @@ class AnsweredRequests:
         of_caller.outcome_bytes += size
         self._outcome_bytes += size
         return True
+
+    def _drop_oldest_outcome(self, caller: str, of_caller: _OfCaller) -> int:
+        """Drop the oldest outcome that is kept for a caller; return the bytes refunded."""
+        _, (_, size) = of_caller.outcomes.popitem(last=False)
+        self._refund_outcomes(of_caller, size)
+        self._budget.refund(caller, size)
+        return size
+
+    def _make_room(self, caller: str, size: int) -> None:
+        """Drop outcomes of a caller, the oldest first, until so many bytes were refunded."""
+        of_caller = self._callers.get(caller)
+        while size > 0 and of_caller is not None and of_caller.outcomes:
+            size -= self._drop_oldest_outcome(caller, of_caller)
 
     def _refund_outcomes(self, of_caller: _OfCaller, size: int) -> None:
         of_caller.outcome_bytes -= size

@@ -6,6 +6,7 @@ is dropped. No I/O.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import Factory, define
@@ -39,11 +40,14 @@ class Budget:
 
     Attributes:
         held: The bytes held for all peers.
+        make_room: Called with a peer and a number of bytes before a charge is refused for so many
+            too much: something that is kept for the peer, but not needed, may be refunded then.
     """
 
     max_peer_bytes: int = DEFAULT_MAX_PEER_BYTES
     max_peers_bytes: int = DEFAULT_MAX_PEERS_BYTES
     held: int = 0
+    make_room: Callable[[str, int], None] | None = None
     # Only peers that hold something have an entry, since the names of peers are unbounded.
     _held_by: dict[str, int] = Factory(dict[str, int])
 
@@ -58,6 +62,22 @@ class Budget:
             BudgetExceededError: the peer, or all peers together, would be over the limit.
         """
         held = self._held_by.get(peer, 0)
+        if held + size > self.max_peer_bytes or self.held + size > self.max_peers_bytes:
+            held = self._check_full(peer, size)
+        self._held_by[peer] = held + size
+        self.held += size
+
+    def _check_full(self, peer: str, size: int) -> int:
+        """Make room for a charge, if possible; return the bytes that are held for the peer then.
+
+        Raises:
+            BudgetExceededError: there is no room.
+        """
+        held = self._held_by.get(peer, 0)
+        if self.make_room is not None:
+            too_much = held + size - self.max_peer_bytes, self.held + size - self.max_peers_bytes
+            self.make_room(peer, max(too_much))
+            held = self._held_by.get(peer, 0)
         if held + size > self.max_peer_bytes:
             raise BudgetExceededError(
                 f"{held:,} bytes are held for this participant: {size:,} more would exceed the "
@@ -68,8 +88,7 @@ class Budget:
                 f"{self.held:,} bytes are held for all participants: {size:,} more would exceed "
                 f"the limit of {self.max_peers_bytes:,} (max_peers_bytes)"
             )
-        self._held_by[peer] = held + size
-        self.held += size
+        return held
 
     def refund(self, peer: str, size: int) -> None:
         """Count `size` bytes less, which were charged to the peer before."""
