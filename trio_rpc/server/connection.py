@@ -143,6 +143,7 @@ class MemberConnection:
             await self._backend.sleep(min(gone_at, stuck_at, look_at, expires_at) - now)
             # Those who join or leave in between are announced together.
             self._room.announce_size()
+            self._room.close_if_abandoned(self._backend.current_time())
 
     def _keep_alive(self, now: float) -> None:
         """Count a sender under back-pressure as alive, and send it a pong, so that it counts us."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import anyio
 import pytest
 import wsproto.events
-from livekit.protocol import agent, models
+from livekit.protocol import agent, models, rtc
 
-from trio_rpc import AccessToken, ParticipantKind, Room
+from trio_rpc import AccessToken, ParticipantKind, Room, VideoGrants
 from trio_rpc.links import LinkClosedError
-from trio_rpc.server import RoomServer
-from trio_rpc.tokens import verify_token
+from trio_rpc.server import RoomServer, ServerStatistics
+from trio_rpc.tokens import KindClaim, verify_token
 
 from ...conftest import Join
+from ...support.messages import leave_reasons
 from ...support.raw_sockets import RefusedError, connect_websocket
-from ...support.scripted_client import scripted_client
+from ...support.scripted_client import ScriptedClient, scripted_client
 from ...support.tokens import API_KEY, API_KEYS, API_SECRET, ROOM, make_token
 from .workers import TOKEN, connected_worker, registered_worker
 
@@ -205,6 +206,37 @@ async def test_the_permissions_that_a_worker_allows_are_those_of_its_agents(
             grants = verify_token((await worker.take()).token, API_KEYS).grants
         assert (grants.hidden, grants.can_publish_data, grants.can_subscribe) == (True, False, True)
         assert grants.agent
+
+
+async def keep_present(member: ScriptedClient) -> str:
+    """Stay in the room until the server disconnects the participant; return the reason."""
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(member.keep_alive)
+        messages, _ = await member.receive_rest()
+        task_group.cancel_scope.cancel()
+    [reason] = leave_reasons(messages)
+    return reason
+
+
+@pytest.mark.parametrize("kind", ["agent", "standard"])
+async def test_agents_alone_do_not_keep_a_room(server: RoomServer, kind: KindClaim) -> None:
+    grants = VideoGrants(room_join=True, room=ROOM)
+    token = AccessToken(API_KEY, API_SECRET).with_identity("left").with_grants(grants)
+    request = rtc.JoinRequest(client_info=models.ClientInfo())
+    async with server.open_link(token.with_kind(kind).to_jwt(), request) as link:
+        left = ScriptedClient("left", link, rtc.JoinResponse())
+        async with scripted_client(server, "alice"):
+            await anyio.sleep(5)
+            started = anyio.current_time()
+        if kind == "agent":
+            assert await keep_present(left) == "ROOM_CLOSED"
+            assert anyio.current_time() - started == pytest.approx(20, abs=4)
+            await anyio.sleep(20)
+            assert server.statistics() == ServerStatistics(rooms=0, participants=0)
+        else:
+            with anyio.move_on_after(100) as scope:
+                await keep_present(left)
+            assert scope.cancelled_caught
 
 
 async def test_workers_are_disconnected_when_the_server_shuts_down(server: RoomServer) -> None:

@@ -6,6 +6,7 @@ Sessions wait, by `server.back_pressure`.
 * `room`: a room, its members and its packets. `table`: the rooms of a server.
 * `member`: one participant. `backlog`: its queue, by cause. `shares`: fair shares of it.
   `debts`: the answers that it owes to others. `detached`: members that may come back.
+  `agents_alone`: rooms that only agents are left in.
 * `router`: routing a packet. `routing`: its destinations. `directed_streams`: those of streams.
   `publisher`: the packets of the server's own. `sizes`: checks of sizes.
 """

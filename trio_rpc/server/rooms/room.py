@@ -15,6 +15,7 @@ from ...links import Channel, Frame, Link
 from ...participant import ParticipantPermissions
 from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
 from ..limits import ServerLimits
+from .agents_alone import AgentsAlone
 from .backlog import SERVER, Cause
 from .detached import DetachedMembers
 from .member import Member, ServerCall, make_sid, signal_frame
@@ -84,6 +85,7 @@ class ServerRoom:
         self._on_empty = on_empty
         self._created_at = time.time()
         self._size_changed = False
+        self._agents_alone = AgentsAlone()
         self._departures: deque[models.ParticipantInfo] = deque(maxlen=_REMEMBERED_DEPARTURES)
         # The oldest first
         self._nonces: dict[bytes, None] = {}
@@ -215,6 +217,15 @@ class ServerRoom:
         if not self.members:
             self._on_empty()
         self._announce_all(self._end_sessions(departed), self.members.values(), SERVER)
+
+    def close_if_abandoned(self, now: float) -> None:
+        """Disconnect agents that have been alone for too long; called now and then."""
+        settings, members = self.settings, tuple(self.members.values())
+        timeouts = settings.empty_timeout, settings.departure_timeout
+        if members and self._agents_alone.is_over(members, *timeouts, now):
+            for member in members:
+                member.disconnect(DisconnectReason.ROOM_CLOSED, "only agents were left in the room")
+            self.leave(members[0])
 
     def has_calls_to_lose(self) -> bool:
         """Whether a member has yet to answer a call that does not outlive their sessions (L8)."""
