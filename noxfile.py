@@ -36,6 +36,7 @@ COVERAGE_PYTHON = RUNNING if FULL or "CI" in os.environ else None
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
+LIVEKIT_AGENTS = "livekit-agents==1.8.9"
 
 # The server of docs/interop.md's second table. Later versions have replace directives in their
 # go.mod, which `go install` refuses.
@@ -176,11 +177,20 @@ def interop(session: nox.Session) -> None:
     old_python = str(old / "bin" / "python")
     session.run("python", "-m", "venv", str(old))
     session.run(old_python, "-m", "pip", "install", "-q", OLD_LIVEKIT, external=True)
+    # Its SDK is another version than that of the tests.
+    agents = Path(session.virtualenv.location, "agents").resolve()
+    agents_python = str(agents / "bin" / "python")
+    session.run("python", "-m", "venv", str(agents))
+    session.run(agents_python, "-m", "pip", "install", "-q", LIVEKIT_AGENTS, external=True)
     with session.chdir("tests/interop/peers"):
         session.run("npm", "ci")
     report = session.cache_dir.resolve() / "junit-interop.xml"
     pytest = ["-m", "pytest", "tests/interop", f"--junitxml={report}", *session.posargs]
-    programs = {"INTEROP_OLD_PYTHON": old_python, **go_programs(session)}
+    programs = {
+        "INTEROP_OLD_PYTHON": old_python,
+        "INTEROP_AGENTS_PYTHON": agents_python,
+        **go_programs(session),
+    }
     session.run("python", *pytest, env=programs)
 
 

@@ -17,6 +17,9 @@ OLD_PYTHON_VARIABLE: Final = "INTEROP_OLD_PYTHON"
 #: The program of peers/golang; `nox -s interop` builds it.
 GO_PEER_VARIABLE: Final = "INTEROP_GO_PEER"
 
+#: A Python that has livekit-agents; `nox -s interop` makes one.
+AGENTS_PYTHON_VARIABLE: Final = "INTEROP_AGENTS_PYTHON"
+
 OLD: Final = "old python"
 GO: Final = "go"
 #: The kinds of participants, in the order of the table of results.
@@ -63,6 +66,17 @@ def _old_python() -> str:
     if not python:
         pytest.skip(
             f"${OLD_PYTHON_VARIABLE} names no Python with livekit 1.0.12: nox -s interop makes one"
+        )
+    return python
+
+
+def agents_python() -> str:
+    """Return the Python that has livekit-agents."""
+    python = os.environ.get(AGENTS_PYTHON_VARIABLE)
+    if not python:
+        pytest.skip(
+            f"${AGENTS_PYTHON_VARIABLE} names no Python with livekit-agents: nox -s interop makes "
+            "one"
         )
     return python
 
