@@ -214,7 +214,7 @@ class Administration:
         user = models.UserPacket(payload=data, nonce=nonce)
         if topic:
             user.topic = topic
-        self._rooms.get(room).send_data(
+        self._rooms.get(room).data.send(
             user, reliable=reliable, identities=destination_identities, sids=destination_sids
         )
 

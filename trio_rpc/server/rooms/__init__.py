@@ -8,5 +8,6 @@ Sessions wait, by `server.back_pressure`.
   `debts`: the answers that it owes to others. `detached`: members that may come back.
   `agents_alone`: rooms that only agents are left in.
 * `router`: routing a packet. `routing`: its destinations. `directed_streams`: those of streams.
-  `publisher`: the packets of the server's own. `sizes`: checks of sizes.
+  `publisher`: the packets of the server's own. `server_data`: its data.
+  `sizes`: checks of sizes.
 """

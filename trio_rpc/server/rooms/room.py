@@ -11,9 +11,9 @@ from attrs import frozen
 from livekit.protocol import models, rtc
 
 from ...errors import DisconnectReason
-from ...links import Channel, Frame, Link
+from ...links import Frame, Link
 from ...participant import ParticipantPermissions
-from ...protocol.limits import MAX_PACKET_BYTES, utf8_length
+from ...protocol.limits import utf8_length
 from ..limits import ServerLimits
 from .agents_alone import AgentsAlone
 from .backlog import SERVER, Cause
@@ -21,6 +21,7 @@ from .detached import DetachedMembers
 from .member import Member, ServerCall, make_sid, signal_frame
 from .publisher import ServerPublisher
 from .router import PacketRouter
+from .server_data import ServerData
 from .sizes import check_description, check_size
 
 #: The most bytes of an update besides the texts that can be large.
@@ -31,8 +32,6 @@ DEFAULT_EMPTY_TIMEOUT: Final = 300
 DEFAULT_DEPARTURE_TIMEOUT: Final = 20
 #: The number of departures that are remembered, for those who come back.
 _REMEMBERED_DEPARTURES: Final = 100
-#: The number of nonces that are remembered, as in LiveKit's server.
-_REMEMBERED_NONCES: Final = 100
 
 
 @frozen(kw_only=True)
@@ -60,6 +59,7 @@ class ServerRoom:
     Attributes:
         callers: The server's own calls to members, by the caller's identity.
         router: The routing of packets between members.
+        data: The data that the server itself sends to them.
     """
 
     def __init__(
@@ -87,8 +87,7 @@ class ServerRoom:
         self._size_changed = False
         self._agents_alone = AgentsAlone()
         self._departures: deque[models.ParticipantInfo] = deque(maxlen=_REMEMBERED_DEPARTURES)
-        # The oldest first
-        self._nonces: dict[bytes, None] = {}
+        self.data = ServerData(self.members, self.publisher)
 
     @property
     def max_participants(self) -> int:
@@ -314,50 +313,6 @@ class ServerRoom:
         """Queue a frame that cannot wait; return the receivers whose queues are over half full."""
         half = self._half
         return [member for member in members if member.deliver(frame, cause) > half]
-
-    # Data of the server's own
-
-    def send_data(
-        self,
-        user: models.UserPacket,
-        *,
-        reliable: bool,
-        identities: Iterable[str],
-        sids: Iterable[str],
-    ) -> None:
-        """Send data of the server's own to the named members, or to everybody.
-
-        Data with a nonce that was used before is dropped: a client that missed the response tries
-        again.
-
-        Raises:
-            ValueError: the packet would be too large.
-            BacklogFullError: a receiver's queue is full; nothing was sent.
-        """
-        named = {*identities}
-        named_sids = {*sids}
-        packet = models.DataPacket(destination_identities=sorted(named), user=user)
-        packet.kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
-        if reliable:
-            self.publisher.number(packet)
-        channel = Channel.RELIABLE if reliable else Channel.LOSSY
-        frame = Frame(channel, packet.SerializeToString())
-        check_size("a packet", len(frame.body), MAX_PACKET_BYTES, "bytes")
-        if user.nonce in self._nonces:
-            return
-        everybody = not named and not named_sids
-        receivers = [
-            each
-            for each in self.members.values()
-            if everybody or each.identity in named or each.sid in named_sids
-        ]
-        if reliable:
-            _check_room(receivers, len(frame.body))
-        if user.nonce:
-            if len(self._nonces) >= _REMEMBERED_NONCES:
-                del self._nonces[next(iter(self._nonces))]
-            self._nonces[user.nonce] = None
-        self._deliver(frame, receivers, SERVER)
 
     # Changes
 
