@@ -7,6 +7,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import trio_rpc.server.rooms
+import trio_rpc.typed
 
 from .support.imports import import_graph
 
@@ -75,3 +76,20 @@ def test_rooms_await_nothing() -> None:
     for path in paths:
         nodes = ast.walk(ast.parse(path.read_text()))
         assert not any(isinstance(node, asynchronous) for node in nodes), path
+
+
+def test_typed_calls_use_public_names_alone() -> None:
+    """They are a layer above calls of strings, which has no back door for them."""
+    folder = Path(trio_rpc.typed.__file__).parent
+    above = [*folder.glob("*.py"), folder.with_name("mcp.py"), folder.with_name("forwarding.py")]
+    private = [
+        f"{path.name}:{node.lineno}: {ast.unparse(node)}"
+        for path in above
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and ast.unparse(node.value) not in {"self", "cls"}
+    ]
+    assert not private
+    assert len(above) > 10
