@@ -6,7 +6,7 @@
 * `joining`: the first message of the server.
 * `session`: a membership in a room, from the server's `JoinResponse` to its end.
   `connection`: a link that carries it, received from and kept alive. `outbound`: its sending
-  half.
+  half. `room_state`: the room as the server tells it.
 * `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
 * `scenarios`: simulated failures.
 * `data_events`: the events for received data. `event_charges`: charges for events not taken yet.

@@ -315,46 +315,46 @@ class Room(Registrations):
     @property
     def name(self) -> str:
         """The room's name, from the token; empty before joining."""
-        return self._session.room.name if self._session else ""
+        return self._session.state.room.name if self._session else ""
 
     @property
     def sid(self) -> str:
         """The id that the server gave the room; empty before joining."""
-        return self._session.room.sid if self._session else ""
+        return self._session.state.room.sid if self._session else ""
 
     @property
     def metadata(self) -> str:
         """Text that belongs to the room, set by the server."""
-        return self._session.room.metadata if self._session else ""
+        return self._session.state.room.metadata if self._session else ""
 
     @property
     def num_participants(self) -> int:
         """The number of participants, as the server counts them, now and then; 0 before joining."""
-        return self._session.room.num_participants if self._session else 0
+        return self._session.state.room.num_participants if self._session else 0
 
     @property
     def creation_time(self) -> datetime:
         """The time at which the room was created, in UTC; that of the Unix epoch before joining."""
-        room = self._session.room if self._session else models.Room()
+        room = self._session.state.room if self._session else models.Room()
         milliseconds = room.creation_time_ms or room.creation_time * 1000
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
     @property
     def departure_timeout(self) -> float:
         """Seconds for which the room remains after its last participant; 0 before joining."""
-        return float(self._session.room.departure_timeout) if self._session else 0.0
+        return float(self._session.state.room.departure_timeout) if self._session else 0.0
 
     @property
     def empty_timeout(self) -> float:
         """Seconds for which the room waits for its first participant; 0 before joining."""
-        return float(self._session.room.empty_timeout) if self._session else 0.0
+        return float(self._session.state.room.empty_timeout) if self._session else 0.0
 
     @property
     def connection_state(self) -> ConnectionState:
         """Whether we are in the room, and whether the connection is there."""
         if self._session is None or self._session.is_over:
             return ConnectionState.CONN_DISCONNECTED
-        if self._session.is_reconnecting:
+        if self._session.state.is_reconnecting:
             return ConnectionState.CONN_RECONNECTING
         return ConnectionState.CONN_CONNECTED
 

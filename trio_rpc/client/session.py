@@ -44,7 +44,6 @@ tasks end, handlers answer 1503, and the connection is closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -52,18 +51,7 @@ from livekit.protocol import models, rtc
 
 from ..concurrency import Backend, Nursery
 from ..errors import DisconnectedError, DisconnectReason
-from ..events import (
-    ConnectionState,
-    ConnectionStateChanged,
-    Disconnected,
-    Moved,
-    Reconnected,
-    Reconnecting,
-    RoomEvent,
-    RoomMetadataChanged,
-    RoomUpdated,
-    TokenRefreshed,
-)
+from ..events import Disconnected, RoomEvent
 from ..links import Channel, Link, LinkClosedError, LinkFullError
 from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
 from ..links.resumable import ResumableQueue
@@ -82,6 +70,7 @@ from .joining import NotResumedError, join_request, resume_request
 from .local_participant import LocalParticipant
 from .outbound import Outbound
 from .reconnecting import Ending
+from .room_state import RoomState
 from .roster import Roster
 from .roster_changes import RosterChanges
 from .stream_handlers import RunHandler, StreamHandlers
@@ -107,11 +96,6 @@ class Session:
         sequences: The filter of packets that are sent again, also after earlier sessions (P6).
         budget: Counts the bytes that peers make us hold (B4).
         resumes: Whether the session may outlive its first connection.
-
-    Attributes:
-        is_reconnecting: Whether the program was told that the connection is lost, and not yet that
-            it is restored.
-        refreshed_token: The last token that the server has sent for further connections (L11).
     """
 
     def __init__(
@@ -136,16 +120,12 @@ class Session:
         self._queue = ResumableQueue(link, DEFAULT_MAX_QUEUE_BYTES, backend) if resumes else None
         self.connection = self._connect(link)
         self.connection_end: ConnectionEnd | None = None
-        self._awaits_snapshot = False
-        self.is_reconnecting = False
-        self.refreshed_token = ""
         self._emit = emit
         self._on_lost = on_lost
         self.budget = budget
         context = BufferContext(backend, budget, limits.max_stream_bytes)
         self.outbound = Outbound(self._queue or link, join, limits, context, link.roster_delay)
         # The room and its participants
-        self.room = join.room
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
         self.roster = Roster(
             self.local_participant,
@@ -177,6 +157,7 @@ class Session:
         self.roster_changes = RosterChanges(
             self.outbound.roster_changed, self.roster, self.rpc, emit
         )
+        self.state = RoomState(join.room, self.outbound, self.roster, self.roster_changes, emit)
         self._sequences = sequences
         # The end
         self._nursery: Nursery
@@ -273,24 +254,12 @@ class Session:
         if self._queue.is_attached:
             self._queue.detach()
             self.calls.on_connection_lost()
-            self._tell_lost()
+            self.state.on_lost()
 
     def on_signalling_lost(self) -> None:
         """Tell the program that signalling is lost; calls and data go on (L12)."""
         if not self.is_over:
-            self._tell_lost()
-
-    def _tell_lost(self) -> None:
-        if not self.is_reconnecting:
-            self.is_reconnecting = True
-            self._emit(ConnectionStateChanged(ConnectionState.CONN_RECONNECTING))
-            self._emit(Reconnecting())
-
-    def _tell_restored(self, *, resumed: bool) -> None:
-        if self.is_reconnecting:
-            self.is_reconnecting = False
-            self._emit(ConnectionStateChanged(ConnectionState.CONN_CONNECTED))
-            self._emit(Reconnected(resumed=resumed))
+            self.state.on_lost()
 
     def rejoin_request(self) -> rtc.JoinRequest:
         """Return the request to join the room again (L7)."""
@@ -317,7 +286,7 @@ class Session:
             raise NotResumedError from error
         self.connection = self._connect(link)
         self.connection_end = None
-        self._awaits_snapshot = True
+        self.state.on_resumed()
         self.rpc.on_resumed()
 
     def rejoin(self, link: Link, join: rtc.JoinResponse) -> None:
@@ -338,41 +307,14 @@ class Session:
         self._first_ping_times = self._ping_times = PingTimes.of(join, resumes=True)
         self.connection = self._connect(link)
         self.connection_end = None
-        self._awaits_snapshot = False
         self.calls.on_connection_restored()
-        self._on_room(join.room)
+        self.state.on_room(join.room)
         present = {info.identity for info in join.other_participants}
         gone = {name: each for name, each in self.roster.remote.items() if name not in present}
         until = self._backend.current_time() + RETURN_WINDOW
         self.rpc.on_rejoined(us.sid, [*gone.values()], until)
         self.roster_changes.apply(self.roster.rejoin(us, join.other_participants), gone)
-        self._tell_restored(resumed=False)
-
-    def _on_room(self, room: models.Room) -> None:
-        old, self.room = self.room, room
-        if old.metadata != room.metadata:
-            self._emit(RoomMetadataChanged(old.metadata, room.metadata))
-        self._emit(RoomUpdated())
-
-    def _on_moved(self, move: rtc.RoomMovedResponse) -> None:
-        """Go on in another room, to which the server has moved us."""
-        self.refreshed_token = move.token or self.refreshed_token
-        self._on_room(move.room)
-        self.roster_changes.apply(self.roster.rejoin(move.participant, move.other_participants))
-        self._emit(Moved())
-
-    def _on_snapshot(self, update: rtc.ParticipantUpdate) -> None:
-        """Reconcile the roster with the current participants, after a resume."""
-        self._awaits_snapshot = False
-        self.roster_changes.apply(self.roster.reconcile(update.participants))
-        self._tell_restored(resumed=True)
-
-    def _on_signalling_restored(self) -> None:
-        """Go on with signalling that was lost and opened again beneath this (L12)."""
-        self._awaits_snapshot = True
-        for request in self.outbound.server_requests.unanswered_requests():
-            with suppress(LinkFullError, LinkClosedError):
-                self.outbound.packet_sender.send_signal(request)
+        self.state.on_restored(resumed=False)
 
     async def wait_closed(self) -> None:
         """Wait until the link is closed and all tasks have ended."""
@@ -406,27 +348,7 @@ class Session:
         """Handle a signalling message, unless the session is over."""
         if self.outbound.disconnection is not None:
             return
-        match response.WhichOneof("message"):
-            case "update" if self._awaits_snapshot:
-                self._on_snapshot(response.update)
-            case "update":
-                self.roster_changes.apply(self.roster.update(response.update.participants))
-            case "reconnect":
-                self._on_signalling_restored()
-            case "refresh_token":
-                self.refreshed_token = response.refresh_token
-                self._emit(TokenRefreshed(response.refresh_token))
-            case "request_response":
-                self.outbound.server_requests.on_response(response.request_response)
-            case "room_update":
-                self._on_room(response.room_update.room)
-            case "room_moved":
-                self._on_moved(response.room_moved)
-            case "connection_quality":
-                updates = response.connection_quality.updates
-                self.roster_changes.apply(self.roster.set_qualities(updates))
-            case kind:
-                logger.debug("ignored signalling of kind %s", kind)
+        self.state.on_signal(response)
 
     def on_ping(self) -> None:
         """Drop idle streams and expired ids."""

@@ -146,7 +146,7 @@ class Supervisor:
         succeeded = False
         try:
             with self._backend.move_on_after(self._dialer.timeout):
-                token = await token_from(self._dialer.token, self._session.refreshed_token)
+                token = await token_from(self._dialer.token, self._session.state.refreshed_token)
                 resumes = step is Step.RESUME
                 session = self._session
                 request = session.resume_request() if resumes else session.rejoin_request()
@@ -171,7 +171,7 @@ class Supervisor:
             if error.status in _UNAUTHORIZED:
                 ending = Ending.UNAUTHORIZED
                 # The program's own may live longer: a machine may have slept for hours.
-                self._session.refreshed_token = ""
+                self._session.state.refreshed_token = ""
             return _Failure(ending, DisconnectReason.JOIN_FAILURE, str(error))
         except (LinkClosedError, ValueError, DecodeError) as error:
             logger.info("no connection: %s", error)
