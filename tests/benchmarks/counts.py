@@ -35,6 +35,7 @@ from . import report
 BACKENDS: Final = ("trio", "asyncio")
 _CALLS: Final = 1_000
 _IN_FLIGHT: Final = 100
+_RUNS: Final = 3
 #: The calls of each task before those that are counted.
 _WARM_UP: Final = 2
 #: A module with fewer function calls for each call is not listed.
@@ -103,8 +104,13 @@ class _Announcing:
 
 
 def count(case: Case, backend: str) -> Counts:
-    """Count the function calls of a case."""
-    return anyio.run(_count, case, backend=backend)
+    """Count the function calls of a case: the fewest of some runs.
+
+    How many packets of 10 KB share a message depends on the order in which tasks have their turns,
+    which is random on trio.
+    """
+    runs = (anyio.run(_count, case, backend=backend) for _ in range(_RUNS))
+    return min(runs, key=lambda counts: sum(counts.totals))
 
 
 async def _count(case: Case) -> Counts:

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import define
 
 #: Bytes of packets after which a receipt is sent, at the latest.
-RECEIPT_BYTES: Final = 512 * 1024
+RECEIPT_BYTES: Final = 128 * 1024
 #: Bytes charged for a retained packet, besides its own.
 RETAINED_OVERHEAD: Final = 64
 _COUNT_BYTES: Final = 8
