@@ -136,7 +136,7 @@ OTHERS: Final = {
     **{
         f"{name}.{attribute}": "an attribute of the objects, not of the class"
         for name in ("LocalParticipant", "Participant", "RemoteParticipant")
-        for attribute in ("identity", "permissions")
+        for attribute in ("identity", "permissions", "sid")
     },
     **{
         f"StreamError.{name}": "of OSError, and always None"
