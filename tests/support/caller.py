@@ -17,7 +17,7 @@ from trio_rpc.links.packet_sender import PacketSender
 from trio_rpc.protocol.budgets import Budget
 from trio_rpc.protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from trio_rpc.rpc.calls import Calls
-from trio_rpc.streams.buffer import BufferContext
+from trio_rpc.streams.buffer_context import BufferContext
 
 from .scripted_server import ScriptedServer, participant_info
 

@@ -13,7 +13,7 @@ from ..participant import Participant, RemoteParticipant
 from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.limits import SessionLimits
 from ..rpc.calls import Calls
-from ..streams.buffer import BufferContext
+from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .own_changes import OwnChanges
 from .server_requests import ServerRequests

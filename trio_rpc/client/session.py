@@ -63,7 +63,7 @@ from ..protocol.sequences import SequenceFilters
 from ..rpc.endpoint import RpcEndpoint
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
-from ..streams.buffer import BufferContext
+from ..streams.buffer_context import BufferContext
 from .connection import Connection, ConnectionEnd, PingTimes
 from .data_events import data_event
 from .joining import NotResumedError, join_request, resume_request

@@ -11,7 +11,8 @@ from livekit.protocol import models
 from ..errors import StreamError
 from ..protocol.logs import peer_logger
 from ..protocol.stream_info import TextStreamInfo, stream_info
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 from ..streams.readers import ByteStreamReader, TextStreamReader
 
 logger = peer_logger(__name__)

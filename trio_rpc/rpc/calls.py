@@ -35,7 +35,8 @@ from ..protocol.rpc_messages import (
     rpc_outcome,
 )
 from ..protocol.stream_assembly import inline_text
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken

@@ -20,7 +20,8 @@ from ..errors import DisconnectedError
 from ..participant import Participant
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import CANCELLATION_TOPIC, REQUEST_TOPIC, RESPONSE_TOPIC
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 from ..streams.incoming import (
     DEFAULT_MAX_PEER_STREAMS,
     DEFAULT_MAX_STREAMS,

@@ -42,7 +42,8 @@ from ..protocol.rpc_messages import (
     may_have_run,
     rpc_ack,
 )
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .handler_slots import HandlerSlots, TooManyWaitingError
 from .invocation_data import RpcInvocationData

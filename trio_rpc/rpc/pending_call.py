@@ -26,7 +26,8 @@ from livekit.protocol import models
 from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
 from ..errors import RpcError, StreamError
 from ..participant import Participant
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 
 
 class CallState(IntEnum):

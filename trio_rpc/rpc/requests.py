@@ -19,7 +19,8 @@ from ..protocol.rpc_messages import (
     request_id_of,
 )
 from ..protocol.stream_assembly import inline_text
-from ..streams.buffer import BufferContext, StreamBuffer
+from ..streams.buffer import StreamBuffer
+from ..streams.buffer_context import BufferContext
 from .invocation_data import CancelReason
 from .methods import Method, unsupported
 

@@ -21,7 +21,7 @@ from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, CallLimits, utf8_length
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
 from ..rpc.endpoint import RpcEndpoint
-from ..streams.buffer import BufferContext
+from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .rooms.member import Member
 from .rooms.publisher import ServerPublisher
