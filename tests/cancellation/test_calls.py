@@ -7,6 +7,7 @@ import pytest
 
 from trio_rpc.events import DataReceived
 from trio_rpc.server import RoomServer, ServerStatistics
+from trio_rpc.server.rooms.room import DEFAULT_DEPARTURE_TIMEOUT
 
 from ..conftest import Join
 from ..support.waiting import wait_until
@@ -33,6 +34,7 @@ async def test_a_call_can_be_cancelled_at_each_step(
 
         hits = await cancel_at_each_step(subject, check, moment=moment, whose=whose)
         assert 2 <= hits < 150
+    await anyio.sleep(DEFAULT_DEPARTURE_TIMEOUT)
     assert server.statistics() == ServerStatistics(rooms=0, participants=0)
 
 

@@ -13,6 +13,7 @@ from livekit.protocol import models
 
 from trio_rpc import RpcError, RpcInvocationData
 from trio_rpc.protocol.rpc_messages import REQUEST_TOPIC, first_sid_of, request_id_of
+from trio_rpc.server.rooms.room import DEFAULT_DEPARTURE_TIMEOUT
 from trio_rpc.testing import InMemoryServer, PacketFate
 
 from .checker import Checker
@@ -107,7 +108,7 @@ class World:
             self.checker.all_done()
             for player in self._players.values():
                 player.leave_for_good()
-        await anyio.sleep(1)
+        await anyio.sleep(1 + DEFAULT_DEPARTURE_TIMEOUT)
         statistics = self.server.statistics()
         assert (statistics.rooms, statistics.participants) == (0, 0), statistics
         self.checker.all_done()

@@ -89,7 +89,7 @@ async def everybody_calls(join: Join, server: RoomServer, to: Any) -> None:
         for number in range(PARTICIPANTS):
             await task_group.start(participate, number)
     assert own_answers == [CALLS] * PARTICIPANTS
-    await wait_until(lambda: server.statistics() == ServerStatistics(rooms=0, participants=0))
+    await wait_until(lambda: server.statistics() == ServerStatistics(rooms=1, participants=0))
 
 
 async def everybody_calls_and_nothing_is_left(join: Join, server: RoomServer, to: Any) -> None:
