@@ -49,12 +49,15 @@ def send(url: str, *arguments: str, stdin: bytes = b"") -> None:
 
 
 def events_until(ear: Shell, name: str) -> list[dict[str, Any]]:
-    """Return the events up to one of this name, without joining and leaving participants."""
+    """Return the events up to one of this name, without joining and leaving participants.
+
+    Their number is announced some time later.
+    """
     assert ear.process.stdout is not None
     events: list[dict[str, Any]] = []
     for line in ear.process.stdout:
         event = json.loads(line)
-        if not event["event"].startswith("participant_"):
+        if not event["event"].startswith(("participant_", "room_updated")):
             events.append(event)
         if event["event"] == name:
             return events
