@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from trio_rpc import Room
+from trio_rpc import Room, RpcError
 from trio_rpc.cli import main
 from trio_rpc.cli.exits import ExitCode
+from trio_rpc.mcp import TOOL_FAILED, mount
 
+from ..conftest import Join
 from ..support.tokens import make_token
 from .command import environment
 
@@ -43,6 +45,36 @@ async def test_the_methods_of_a_participant_are_tools_over_stdio(url: str) -> No
         ]
         result: Any = await client.call_tool("numbers.double", {"number": 4})
         assert result.structured_content == {"result": 8}
+
+
+DYING = """
+import os
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("dying")
+
+@server.tool()
+async def die() -> str:
+    os._exit(1)
+
+server.run("stdio")
+"""
+
+
+@pytest.mark.rule("T11")
+async def test_a_server_of_tools_that_dies_in_a_call_is_an_error_and_the_room_goes_on(
+    join: Join,
+) -> None:
+    parameters = StdioServerParameters(command=sys.executable, args=["-c", DYING])
+    async with join("bob") as bob, join("alice") as alice:
+        bob.method("numbers.double")(double)
+        async with Client(parameters) as client, mount(bob, client) as names:
+            assert names == ["die"]
+            with pytest.raises(RpcError) as caught:
+                await alice.call_json("bob", "die", {})
+            assert caught.value.code in {TOOL_FAILED, RpcError.ErrorCode.RECIPIENT_DISCONNECTED}
+            assert await alice.call_json("bob", "numbers.double", {"number": 2}) == 4
+        assert await alice.call_json("bob", "numbers.double", {"number": 3}) == 6
 
 
 def test_the_extra_is_named_where_it_is_missing(
