@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from livekit.protocol import models
 
-from trio_rpc.protocol.receipts import RECEIPT_BYTES, Receipts, read_receipt
+from trio_rpc.protocol.receipts import RECEIPT_BYTES, RECEIPT_PACKETS, Receipts, read_receipt
 from trio_rpc.protocol.retained import NotRetainedError, RetainedPackets
 
 
@@ -107,6 +107,15 @@ def test_receipts_count_and_are_sent_when_much_has_come() -> None:
     assert receipts.add(1, RECEIPT_BYTES)
     assert read_receipt(receipts.take() or b"") == 2
     assert not receipts.add(1, 100)
+
+
+@pytest.mark.rule("L5")
+def test_a_receipt_is_sent_when_many_small_packets_have_come() -> None:
+    receipts = Receipts()
+    assert not receipts.add(RECEIPT_PACKETS - 1, 0)
+    assert receipts.add(1, 0)
+    assert read_receipt(receipts.take() or b"") == RECEIPT_PACKETS
+    assert not receipts.add(RECEIPT_PACKETS - 1, 0)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"1", bytes(9)])

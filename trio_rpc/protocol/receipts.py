@@ -6,8 +6,10 @@ from typing import Final
 
 from attrs import define
 
-#: Bytes of packets after which a receipt is sent, at the latest.
-RECEIPT_BYTES: Final = 128 * 1024
+#: Bytes of packets after which a receipt is sent, at the latest, and the number of packets: small
+#: ones are not retained for so long that they leave the processor's cache.
+RECEIPT_BYTES: Final = 512 * 1024
+RECEIPT_PACKETS: Final = 512
 #: Bytes charged for a retained packet, besides its own.
 RETAINED_OVERHEAD: Final = 64
 _COUNT_BYTES: Final = 8
@@ -38,7 +40,9 @@ class Receipts:
         """
         self.count += count
         self._untold_bytes += size + count * RETAINED_OVERHEAD
-        return self._untold_bytes >= RECEIPT_BYTES
+        return (
+            self._untold_bytes >= RECEIPT_BYTES or self.count - self._told_count >= RECEIPT_PACKETS
+        )
 
     def take(self) -> bytes | None:
         """Return the receipt to send now; None if nothing arrived since the last one."""
