@@ -20,7 +20,7 @@ from .client.emitter import EventStream
 from .client.local_participant import LocalParticipant
 from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
-from .client.room import RoomStatistics
+from .client.statistics import RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
 from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (

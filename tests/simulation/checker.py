@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 from attrs import define, field
 
 from trio_rpc import DisconnectReason, Room, RpcError, RpcInvocationData
-from trio_rpc.client.room import RoomStatistics
+from trio_rpc.client.statistics import RoomStatistics
 from trio_rpc.protocol.budgets import DEFAULT_MAX_PEERS_BYTES
 from trio_rpc.streams.incoming import DEFAULT_MAX_STREAMS
 

@@ -8,7 +8,7 @@
   `connection`: a link that carries it, received from and kept alive. `outbound`: its sending
   half. `room_state`: the room as the server tells it.
 * `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
-* `scenarios`: simulated failures.
+* `scenarios`: simulated failures. `statistics`: the counts of what a room is busy with.
 * `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `stream_sender`: its data streams.

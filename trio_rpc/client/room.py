@@ -11,7 +11,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, Self
 
-from attrs import field, frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
@@ -42,28 +41,11 @@ from .reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
 from .registrations import Registrations
 from .scenarios import Scenario, simulate
 from .session import Session
+from .statistics import RoomStatistics
 from .supervisor import Dialer, Supervisor, TokenSource, token_from
 
 #: Seconds that joining may take, unless set otherwise.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
-
-
-@frozen
-class RoomStatistics:
-    """The counts of what a room is busy with; all zero when it is at rest.
-
-    Attributes:
-        pending_calls: Calls of ours that wait for an answer.
-        running_handlers: Invocations of our methods that are not answered yet.
-        open_streams: Data streams that we receive and that have not ended.
-        held_bytes: Bytes that others make us hold (B4). The ids of answered requests are among
-            them until their time is over, so this is not compared.
-    """
-
-    pending_calls: int = 0
-    running_handlers: int = 0
-    open_streams: int = 0
-    held_bytes: int = field(default=0, eq=False)
 
 
 class Room(Registrations):

@@ -28,20 +28,12 @@ from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
-from ..protocol.answered_requests import (
-    LATE_REPEATS,
-    AnsweredRequests,
-    Outcome,
-)
+from ..protocol.answered_requests import LATE_REPEATS, AnsweredRequests, Outcome
 from ..protocol.budgets import BudgetExceededError
 from ..protocol.capabilities import resumes, takes_either
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import (
-    STREAM_RPC_VERSION,
-    may_have_run,
-    rpc_ack,
-)
+from ..protocol.rpc_messages import STREAM_RPC_VERSION, may_have_run, rpc_ack
 from ..streams.buffer import StreamBuffer
 from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams

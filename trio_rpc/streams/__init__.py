@@ -3,9 +3,8 @@
 A stream is a header, chunks and a trailer, or a header alone with the content in it. LiveKit's RPC
 version 2 travels in such streams.
 
-* `outgoing`, `writers`: sending. `incoming`, `buffer`, `buffer_context`,
-  `readers`: receiving.
-  `whole_text`: putting a text together.
+* `outgoing`, `writers`: sending. `incoming`, `buffer`, `buffer_context`, `readers`:
+  receiving. `whole_text`: putting a text together.
 
 The parts without I/O are in `protocol`: `stream_info`, `stream_content`, `stream_assembly`.
 """
