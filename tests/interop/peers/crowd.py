@@ -20,9 +20,11 @@ from .participant import write
 REST = 1.0
 #: How likely a participant leaves and comes back rather than making another call.
 RESTLESSNESS = 0.02
-#: What a call may fail with whose callee left meanwhile. Of whom it does not know any more, the SDK
-#: does not know either that they take large payloads.
+#: What a call may fail with whose callee left meanwhile, or is coming back. Of whom it does not
+#: know any more, the SDK does not know either that they take large payloads; and who comes can
+#: register methods only when it is there.
 MISSED = (
+    rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD,
     rtc.RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
     rtc.RpcError.ErrorCode.RECIPIENT_DISCONNECTED,
     rtc.RpcError.ErrorCode.REQUEST_PAYLOAD_TOO_LARGE,
