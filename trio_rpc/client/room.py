@@ -49,26 +49,9 @@ DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 
 
 class Room(Registrations):
-    """A room of participants that call each other's methods.
+    """A room, as `typed.room.Room` extends it.
 
-    Args:
-        loop: Accepted, as in LiveKit's SDK, and without effect: a room belongs to the event loop
-            in which it is joined.
-        max_round_trip_latency: Seconds in which the callee must acknowledge a call (C2).
-        max_concurrent_handlers: The most invocations of our methods that run at the same time;
-            further requests wait, while their time runs (A13).
-        max_waiting_requests: The most requests of one caller that wait; further ones are answered
-            with 1500 (B5).
-        max_payload_bytes: The largest request or response of ours, in UTF-8, if the peer speaks
-            RPC v2 (C10). For other peers the limit is always 15,360 bytes.
-        max_stream_bytes: The most bytes of a data stream that wait to be read, and that `read_all`
-            reads (S7).
-        max_peer_streams: The most open data streams of one participant (B5).
-        max_streams: The most open data streams of all participants (B5).
-        max_peer_bytes: The most bytes that one participant may make us hold, in requests that are
-            not answered and streams that are not read (B4); more is refused. A text counts twice
-            until it is put together. By default, 2.2 times `max_stream_bytes`, and at least 32 MiB.
-        max_peers_bytes: The same for all participants together; by default, at least 256 MiB.
+    Args: see there.
 
     Raises:
         ValueError: a limit is not above 0.

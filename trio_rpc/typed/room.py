@@ -57,8 +57,8 @@ class Room(MethodFinder):
         max_peer_streams: The most open data streams of one participant (B5).
         max_streams: The most open data streams of all participants (B5).
         max_peer_bytes: The most bytes that one participant may make us hold, in requests that are
-            not answered and streams that are not read (B4); more is refused. By default, twice
-            `max_stream_bytes`, and at least 32 MiB.
+            not answered and streams that are not read (B4); more is refused. A text counts twice
+            until it is put together. By default, 2.2 times `max_stream_bytes`, and at least 32 MiB.
         max_peers_bytes: The same for all participants together; by default, at least 256 MiB.
 
     Raises:
