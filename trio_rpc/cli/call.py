@@ -12,7 +12,6 @@ import trio
 from attrs import Factory, define
 
 from ..errors import RpcError
-from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..rpc.call_arguments import check_call
 from ..typed.room import Room
 from .arguments import parse_arguments
@@ -20,9 +19,10 @@ from .exits import CommandError, ExitCode, UsageError
 from .joining import (
     Destination,
     add_room_options,
+    add_timeout_option,
+    add_wait_option,
     destination_of,
     report_connection,
-    seconds,
     text_in,
     wait_for,
 )
@@ -76,25 +76,14 @@ def add_parser(commands: Commands) -> None:
         help="in place of PAYLOAD, an argument of a method with types: JSON, or a string where the "
         "method takes one; may be repeated",
     )
-    add(
-        "--timeout",
-        type=seconds,
-        default=DEFAULT_RESPONSE_TIMEOUT,
-        metavar="SECONDS",
-        help="how long a call may take (default: %(default)g)",
-    )
+    add_timeout_option(parser)
     add(
         "--repeat",
         type=positive_int,
         metavar="N",
         help="call N times, one after another, and say on stderr how long that took",
     )
-    add(
-        "--wait",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long to wait for the participant to join (default: not at all)",
-    )
+    add_wait_option(parser)
     add_room_options(parser)
 
 

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from ..client.loss import OnDisconnect
+from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..tokens import AccessToken, VideoGrants
 from ..typed.room import Room
 from .exits import CommandError, ExitCode, UsageError
@@ -47,6 +48,31 @@ def add_room_options(parser: argparse.ArgumentParser) -> None:
         "--identity", help="with an API key: who we are (default: made up, like cli-1a2b)"
     )
     add_api_key_options(parser)
+
+
+def add_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the seconds that a call may take."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=DEFAULT_RESPONSE_TIMEOUT,
+        metavar="SECONDS",
+        help="how long a call may take (default: %(default)g)",
+    )
+
+
+def add_wait_option(parser: argparse.ArgumentParser, whom: str = "the participant") -> None:
+    """Add the option for the patience of `wait_for`.
+
+    Args:
+        whom: The participants that are waited for, in the help.
+    """
+    parser.add_argument(
+        "--wait",
+        type=seconds,
+        metavar="SECONDS",
+        help=f"how long to wait for {whom} to join (default: not at all)",
+    )
 
 
 def destination_of(arguments: argparse.Namespace) -> Destination:

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import frozen
 
-from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..typed.room import Room
 from .exits import UsageError
-from .joining import Destination, add_room_options, destination_of, report_connection, seconds
+from .joining import (
+    Destination,
+    add_room_options,
+    add_timeout_option,
+    destination_of,
+    report_connection,
+)
 from .options import add_command
 from .signals import run_until_signal
 
@@ -47,13 +52,7 @@ def add_parser(commands: Commands) -> None:
         metavar="PATTERN",
         help="the names of the methods that are tools, such as 'kitchen.*'; may be repeated",
     )
-    add(
-        "--timeout",
-        type=seconds,
-        default=DEFAULT_RESPONSE_TIMEOUT,
-        metavar="SECONDS",
-        help="how long a call may take (default: %(default)g)",
-    )
+    add_timeout_option(parser)
     add_room_options(parser)
 
 

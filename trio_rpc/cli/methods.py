@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import frozen
 
-from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..typed.discovery import MethodInfo
 from ..typed.room import Room
 from .joining import (
     Destination,
     add_room_options,
+    add_timeout_option,
+    add_wait_option,
     destination_of,
     report_connection,
-    seconds,
     wait_for,
 )
 from .options import add_command
@@ -52,19 +52,8 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("callee", metavar="IDENTITY", help="whose methods")
     add("--json", action="store_true", help="print a line of JSON for each")
-    add(
-        "--timeout",
-        type=seconds,
-        default=DEFAULT_RESPONSE_TIMEOUT,
-        metavar="SECONDS",
-        help="how long a call may take (default: %(default)g)",
-    )
-    add(
-        "--wait",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long to wait for the participant to join (default: not at all)",
-    )
+    add_timeout_option(parser)
+    add_wait_option(parser)
     add_room_options(parser)
 
 

@@ -15,9 +15,9 @@ from .exits import UsageError
 from .joining import (
     Destination,
     add_room_options,
+    add_wait_option,
     bytes_in,
     destination_of,
-    seconds,
     text_in,
     wait_for,
 )
@@ -72,12 +72,7 @@ def add_parser(commands: Commands) -> None:
         metavar="KEY=VALUE",
         help="a named text that goes with a text or a file; may be repeated",
     )
-    add(
-        "--wait",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long to wait for the participants to join (default: not at all)",
-    )
+    add_wait_option(parser, "the participants")
     add_room_options(parser)
 
 
