@@ -215,7 +215,7 @@ def _discard(results: list[object]) -> None:
 
 def _error_of(method: str, error: BaseException) -> RpcError:
     """Return the error that reports an exception of a handler to the caller."""
-    cause = _sole_cause(error)
+    cause = sole_cause(error)
     if isinstance(cause, RpcError):
         try:
             # An instance of our own class, since a subclass may misbehave when it is sent.
@@ -227,12 +227,12 @@ def _error_of(method: str, error: BaseException) -> RpcError:
     return application_error(method)
 
 
-def _sole_cause(error: BaseException) -> BaseException:
+def sole_cause(error: BaseException) -> BaseException:
     """Return the error that a nursery in the handler has wrapped in a group of one."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return _sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
+    return sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _checked_result(method: str, result: object, max_bytes: int) -> str | RpcError:

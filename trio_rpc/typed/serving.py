@@ -13,6 +13,7 @@ from .. import concurrency
 from ..errors import RpcError
 from ..protocol.limits import utf8_length
 from ..rpc.invocation_data import RpcInvocationData
+from ..rpc.methods import sole_cause
 from .codec import Codec, InvalidValueError
 from .context import CallContext, OpenStream
 from .errors import ErrorRegistry, InvalidArguments
@@ -73,7 +74,7 @@ class TypedMethod:
 
     def _translate(self, error: Exception) -> None:
         """Raise the error that the caller gets for one of a registered class."""
-        if (failure := self.errors.to_rpc(_sole_cause(error))) is not None:
+        if (failure := self.errors.to_rpc(sole_cause(error))) is not None:
             raise failure from error
 
     async def _stream(self, invocation: RpcInvocationData, arguments: dict[str, Any]) -> str:
@@ -191,11 +192,3 @@ def methods_of(service: object) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield name, getattr(service, name)
     if not found:
         raise TypeError(f"{service!r} has no public async methods")
-
-
-def _sole_cause(error: BaseException) -> BaseException:
-    """Return the error that a nursery in the handler has wrapped in a group of one."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return _sole_cause(group.exceptions[0]) if len(group.exceptions) == 1 else group
