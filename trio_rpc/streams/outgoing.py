@@ -20,7 +20,6 @@ from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender, Refresh
 from ..protocol.bounds import check_bounds
 from ..protocol.deflating import deflate
-from ..protocol.limits import utf8_length
 from ..protocol.stream_content import CHUNK_BYTES, split_bytes, split_text
 from ..protocol.stream_info import BYTES_MIME_TYPE, ByteStreamInfo, TextStreamInfo
 from .writers import ABANDON_TIMEOUT, ByteStreamWriter, StreamWriter, TextStreamWriter
@@ -111,7 +110,7 @@ class OutgoingStreams:
             whole = content.encode() if isinstance(content, str) else content
             if await self._send_inline(info, whole, _NONE, destinations, refresh):
                 return
-        deflated = await self._deflate(content, destinations) if inline and compress else None
+        deflated = await self._deflate(info, content, destinations) if inline and compress else None
         compression = _NONE if deflated is None else _DEFLATE_RAW
         if deflated is not None and await self._send_inline(
             info, deflated, compression, destinations, refresh
@@ -206,7 +205,12 @@ class OutgoingStreams:
                     raise StreamError(f"{file_path} shrank while it was sent")
         return info
 
-    async def _deflate(self, content: str | bytes, destinations: Sequence[str]) -> bytes | None:
+    async def _deflate(
+        self,
+        info: TextStreamInfo | ByteStreamInfo,
+        content: str | bytes,
+        destinations: Sequence[str],
+    ) -> bytes | None:
         """Compress content; None if the receivers can't inflate, or it does not get smaller."""
         if not self._receivers.all_inflate(destinations):
             return None
@@ -216,8 +220,7 @@ class OutgoingStreams:
             await self._backend.checkpoint_if_cancelled()
         else:
             deflated = deflate(_split(content))
-        size = utf8_length(content) if isinstance(content, str) else len(content)
-        return deflated if len(deflated) < size else None
+        return deflated if info.size is None or len(deflated) < info.size else None
 
 
 def _split(content: str | bytes) -> Iterable[bytes]:
