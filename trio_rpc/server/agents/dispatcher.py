@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from attrs import define, field
 from livekit.protocol import agent, agent_dispatch
@@ -25,10 +26,10 @@ from .worker import AgentWorker, Job
 
 logger = peer_logger(__name__)
 
-#: The most dispatches of one room, and the most jobs of one dispatch that are remembered.
-MAX_DISPATCHES = 100
+#: The most dispatches of one room.
+MAX_DISPATCHES: Final = 100
 #: The most workers.
-MAX_WORKERS = 1_000
+MAX_WORKERS: Final = 1_000
 
 
 @define(eq=False)
