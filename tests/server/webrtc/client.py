@@ -19,6 +19,7 @@ import aioice
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import pytest
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
@@ -33,6 +34,8 @@ from ...support.tokens import make_token
 
 T = TypeVar("T")
 
+#: The single-connection join, and the one with two peer connections.
+VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
 #: Seconds in which whatever is waited for must have come.
 PATIENCE: Final = 120
 

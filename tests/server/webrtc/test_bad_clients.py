@@ -26,11 +26,9 @@ from ...support.serving import serving
 from ...support.tokens import API_KEYS
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import CREDENTIALS, OFFER, SESSION, data, media
-from .client import WebRTCClient, webrtc_client
+from .client import VERSIONS, WebRTCClient, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
-
-VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
 
 
 @pytest.fixture

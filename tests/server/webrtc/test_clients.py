@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,22 +15,13 @@ from trio_rpc.tokens import verify_token
 
 from ...support.messages import packets, told, updates, user
 from ...support.raw_sockets import connect_websocket
-from ...support.scripted_client import ScriptedClient, scripted_client
+from ...support.scripted_client import ScriptedClient
 from ...support.tokens import API_KEYS, make_token
 from ...support.waiting import wait_until
 from ...webrtc.descriptions import media
-from .client import WebRTCClient, join_request, webrtc_client
+from .client import VERSIONS, WebRTCClient, join_request, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
-
-VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
-
-
-@pytest.fixture
-async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[ScriptedClient]:
-    """A participant of ours, which is there first."""
-    async with scripted_client(server, "raw") as member:
-        yield member
 
 
 async def receive_packets(raw: ScriptedClient, count: int) -> list[models.DataPacket]:

@@ -10,11 +10,10 @@ from ...support.messages import user
 from ...support.raw_sockets import connect_websocket
 from ...support.scripted_client import scripted_client
 from ...support.tokens import API_KEYS, make_token
-from .client import webrtc_client
+from .client import VERSIONS, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
-VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
 SILENT = "silent for 3 s"
 
 

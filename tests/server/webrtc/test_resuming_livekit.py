@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 from livekit.protocol import models, rtc
@@ -14,17 +12,9 @@ from trio_rpc.tokens import verify_token
 from ...support.messages import told, updates, user
 from ...support.scripted_client import ScriptedClient, scripted_client
 from ...support.tokens import API_KEYS, make_token
-from .client import WebRTCClient, webrtc_client
+from .client import VERSIONS, WebRTCClient, webrtc_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
-
-VERSIONS = pytest.mark.parametrize("version", [1, 0], ids=["v1", "v0"])
-
-
-@pytest.fixture
-async def raw(server: RoomServer, anyio_backend: object) -> AsyncIterator[ScriptedClient]:
-    async with scripted_client(server, "raw") as member:
-        yield member
 
 
 async def wait_active(raw: ScriptedClient) -> None:
