@@ -22,7 +22,6 @@ from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
 from .client.statistics import RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
-from .data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .errors import (
     ConnectError,
     DisconnectedError,
@@ -39,7 +38,15 @@ from .errors import (
     SignalRequestError,
     StreamError,
 )
-from .events import ConnectionState, RoomEvent
+from .events import (
+    ConnectionState,
+    DataPacket,
+    DataPacketKind,
+    RoomEvent,
+    SipDTMF,
+    Transcription,
+    TranscriptionSegment,
+)
 from .links.webrtc import LiveKitConnector
 from .participant import (
     ConnectionQuality,
@@ -50,7 +57,7 @@ from .participant import (
     ParticipantState,
     RemoteParticipant,
 )
-from .retry import HANDLER_CANNOT_HAVE_RUN, Retry
+from .protocol.retry import HANDLER_CANNOT_HAVE_RUN, Retry
 from .rpc.interceptors import RpcCallInfo, RpcInterceptor
 from .rpc.invocation_data import CancelReason, RpcInvocationData
 from .rpc.methods import RpcHandler

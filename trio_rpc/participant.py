@@ -12,7 +12,7 @@ from attrs import Factory, field, frozen
 from livekit.protocol import models
 
 from .errors import DisconnectReason
-from .retry import Retry
+from .protocol.retry import Retry
 
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0

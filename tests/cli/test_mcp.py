@@ -11,7 +11,7 @@ from mcp import Client, StdioServerParameters
 from trio_rpc import Room, RpcError
 from trio_rpc.cli import main
 from trio_rpc.cli.exits import ExitCode
-from trio_rpc.mcp import TOOL_FAILED, mount
+from trio_rpc.typed.mcp import TOOL_FAILED, mount
 
 from ..conftest import Join
 from ..support.tokens import make_token
@@ -80,8 +80,8 @@ async def test_a_server_of_tools_that_dies_in_a_call_is_an_error_and_the_room_go
 def test_the_extra_is_named_where_it_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "trio_rpc.mcp", None)
-    monkeypatch.delattr("trio_rpc.mcp", raising=False)
+    monkeypatch.setitem(sys.modules, "trio_rpc.typed.mcp", None)
+    monkeypatch.delattr("trio_rpc.typed.mcp", raising=False)
     code = main(["mcp", "bob", "--allow", "*", "--dev", "--room", "demo"])
     assert code == ExitCode.USAGE
     assert "pip install 'trio-rpc[mcp]'" in capsys.readouterr().err

@@ -19,8 +19,8 @@ MODULES: Final = (
     "trio_rpc.events",
     "trio_rpc.tokens",
     "trio_rpc.server",
-    "trio_rpc.mcp",
-    "trio_rpc.forwarding",
+    "trio_rpc.typed.mcp",
+    "trio_rpc.typed.forwarding",
     "trio_rpc.testing",
 )
 LEVELS: Final = ("LiveKit's", "ours", "provisional")

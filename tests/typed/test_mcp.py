@@ -14,8 +14,8 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
 
 from trio_rpc import CallContext, InvalidResponse, MethodInfo, RpcError, RpcInvocationData
-from trio_rpc.forwarding import forward_tool, signature_from
-from trio_rpc.mcp import TOOL_FAILED, mount, server_of
+from trio_rpc.typed.forwarding import forward_tool, signature_from
+from trio_rpc.typed.mcp import TOOL_FAILED, mount, server_of
 
 from ..conftest import Join
 from .conftest import Pair

@@ -58,7 +58,7 @@ def add_parser(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     try:
-        from .. import mcp as _  # noqa: F401
+        from ..typed import mcp as _  # noqa: F401
     except ImportError:
         raise UsageError("this needs the MCP SDK: pip install 'trio-rpc[mcp]'") from None
     trio.run(run_until_signal, _Serving(destination_of(arguments), arguments).run)
@@ -73,7 +73,7 @@ class _Serving:
         """Join, and serve until stdin ends."""
         from mcp.server.stdio import stdio_server
 
-        from ..mcp import server_of
+        from ..typed.mcp import server_of
 
         room = Room()
         report_connection(room)

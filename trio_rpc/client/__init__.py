@@ -9,7 +9,8 @@
   half. `room_state`: the room as the server tells it.
 * `supervisor`: the task that opens a lost connection again. `reconnecting`: its decisions.
 * `scenarios`: simulated failures. `statistics`: the counts of what a room is busy with.
-* `data_events`: the events for received data. `event_charges`: charges for events not taken yet.
+* `data_packets`: the packets of data that are no calls. `event_charges`: charges for events not
+  taken yet.
 * `loss`: the loss of a room, and the block that it cancels.
 * `local_participant`: ourselves. `stream_sender`: its data streams.
 * `roster`: the others. `roster_changes`: the effects of their changes.

@@ -7,7 +7,6 @@ from typing import Final, overload
 
 from livekit.protocol import models
 
-from ..data import SipDTMF, Transcription
 from ..errors import (
     PublishDataError,
     PublishDTMFError,
@@ -15,15 +14,16 @@ from ..errors import (
     RpcError,
     SignalRequestError,
 )
+from ..events import Transcription
 from ..links import LinkClosedError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
-from ..protocol import packets
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
-from ..retry import Retry
+from ..protocol.retry import Retry
 from ..rpc.call_arguments import check_call
 from ..rpc.interceptors import RpcCallInfo, RpcInterceptor, chain_outgoing
 from ..rpc.methods import H, MethodRegistry
+from .data_packets import dtmf_packet, transcription_packet, user_packet
 from .outbound import Outbound
 from .retrying import retried
 from .stream_sender import StreamSender, identities
@@ -227,7 +227,7 @@ class LocalParticipant(StreamSender):
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         destinations = identities(destination_identities)
-        packet = packets.user_data(data, reliable=reliable, destinations=destinations, topic=topic)
+        packet = user_packet(data, reliable=reliable, destinations=destinations, topic=topic)
         await self._publish(packet, PublishDataError)
 
     async def publish_dtmf(self, *, code: int, digit: str) -> None:
@@ -243,7 +243,7 @@ class LocalParticipant(StreamSender):
         """
         if code not in range(16) or len(digit) != 1 or digit not in _DTMF_DIGITS:
             raise ValueError(f"no telephone has a key of code {code!r} and digit {digit!r}")
-        await self._publish(packets.sip_dtmf(SipDTMF(code, digit)), PublishDTMFError)
+        await self._publish(dtmf_packet(code, digit), PublishDTMFError)
 
     async def publish_transcription(self, transcription: Transcription) -> None:
         """Send everybody a transcription.
@@ -252,7 +252,7 @@ class LocalParticipant(StreamSender):
             PublishTranscriptionError: it is too large, we may not send data, or we are not in the
                 room any more.
         """
-        await self._publish(packets.transcription(transcription), PublishTranscriptionError)
+        await self._publish(transcription_packet(transcription), PublishTranscriptionError)
 
     # Our description for others
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from .. import concurrency
 from ..errors import RpcError
-from ..retry import Retry
+from ..protocol.retry import Retry
 
 T = TypeVar("T")
 

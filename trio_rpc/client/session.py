@@ -65,7 +65,7 @@ from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
 from ..streams.buffer_context import BufferContext
 from .connection import Connection, ConnectionEnd, PingTimes
-from .data_events import data_event
+from .data_packets import data_event
 from .joining import NotResumedError, join_request, resume_request
 from .local_participant import LocalParticipant
 from .outbound import Outbound

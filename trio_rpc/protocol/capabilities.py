@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from livekit.protocol import models
-
-from ..participant import Participant
 
 #: The client protocol that we announce: RPC v2 over data streams, and streams with inline content.
 CLIENT_PROTOCOL: Final = 2
@@ -31,6 +29,16 @@ _FIRST_SERVER_WITH_RPC: Final = (1, 8, 0)
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
+class Peer(Protocol):
+    """The abilities that a participant announces, as `ParticipantInfo` has them."""
+
+    @property
+    def client_protocol(self) -> int: ...
+
+    @property
+    def capabilities(self) -> frozenset[int]: ...
+
+
 @lru_cache(maxsize=16)
 def server_carries_rpc(server_version: str) -> bool:
     """Whether a server of this version carries RPC; one that can't be parsed counts as new."""
@@ -38,31 +46,31 @@ def server_carries_rpc(server_version: str) -> bool:
     return match is None or tuple(map(int, match.groups())) >= _FIRST_SERVER_WITH_RPC
 
 
-def speaks_rpc_v2(peer: Participant) -> bool:
+def speaks_rpc_v2(peer: Peer) -> bool:
     """Whether a request to `peer` goes as a data stream."""
     return peer.client_protocol >= _RPC_V2
 
 
-def takes_either(peer: Participant) -> bool:
+def takes_either(peer: Peer) -> bool:
     """Whether `peer`, being of this library, takes requests as packets, and either answer (N4)."""
     return CAN_CANCEL in peer.capabilities
 
 
-def takes_inline(peer: Participant) -> bool:
+def takes_inline(peer: Peer) -> bool:
     """Whether `peer` takes a stream's content in its header."""
     return peer.client_protocol >= _INLINE_STREAMS
 
 
-def inflates(peer: Participant) -> bool:
+def inflates(peer: Peer) -> bool:
     """Whether `peer` takes compressed streams."""
     return CAN_INFLATE in peer.capabilities
 
 
-def resumes(peer: Participant) -> bool:
+def resumes(peer: Peer) -> bool:
     """Whether `peer` comes back after a lost connection, and remembers outcomes (L6 to L8)."""
     return CAN_RESUME in peer.capabilities
 
 
-def takes_cancellation(peer: Participant) -> bool:
+def takes_cancellation(peer: Peer) -> bool:
     """Whether `peer` understands the cancellation of calls."""
     return CAN_CANCEL in peer.capabilities

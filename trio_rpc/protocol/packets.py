@@ -1,21 +1,12 @@
-"""`DataPacket`: parsing any, and building user data, DTMF and transcriptions (P1, P4, P8)."""
+"""Parsing a `DataPacket` (P1, P4, P8)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models
 
 from .bounds import check_bounds
 from .limits import MAX_PACKET_BYTES
-
-if TYPE_CHECKING:
-    from ..data import SipDTMF, Transcription
-
-_RELIABLE: Final = models.DataPacket.RELIABLE
-_LOSSY: Final = models.DataPacket.LOSSY
 
 
 class MalformedPacketError(Exception):
@@ -54,40 +45,3 @@ def parse_packet(body: bytes) -> tuple[models.DataPacket, str]:
     except ValueError as error:
         raise MalformedPacketError(str(error), packet.participant_identity) from None
     return packet, kind
-
-
-def user_data(
-    payload: bytes, *, reliable: bool, destinations: Sequence[str], topic: str
-) -> models.DataPacket:
-    """Return the packet of an application's data."""
-    user = models.UserPacket(payload=payload)
-    if topic:
-        user.topic = topic
-    kind = _RELIABLE if reliable else _LOSSY
-    return models.DataPacket(kind=kind, destination_identities=destinations, user=user)
-
-
-def sip_dtmf(dtmf: SipDTMF) -> models.DataPacket:
-    """Return the packet of a key pressed on a telephone."""
-    return models.DataPacket(sip_dtmf=models.SipDTMF(code=dtmf.code, digit=dtmf.digit))
-
-
-def transcription(value: Transcription) -> models.DataPacket:
-    """Return the packet of a transcription."""
-    return models.DataPacket(
-        transcription=models.Transcription(
-            transcribed_participant_identity=value.participant_identity,
-            track_id=value.track_sid,
-            segments=[
-                models.TranscriptionSegment(
-                    id=segment.id,
-                    text=segment.text,
-                    start_time=segment.start_time,
-                    end_time=segment.end_time,
-                    final=segment.final,
-                    language=segment.language,
-                )
-                for segment in value.segments
-            ],
-        )
-    )

@@ -11,4 +11,6 @@
 * `receiving`: streams that come besides a response. `streaming`: those of items. `windows`: their
   back-pressure.
 * `many`: calling several participants. `discovery`: the methods of a participant.
+* `mcp`: methods as tools of MCP, and tools as methods. `forwarding`: a method as a function for
+  agents.
 """

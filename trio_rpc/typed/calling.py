@@ -13,7 +13,7 @@ from ..client.retrying import retried
 from ..client.room import Room
 from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
-from ..retry import Retry
+from ..protocol.retry import Retry
 from ..streams import StreamOpening, TextStreamWriter
 from .codec import Codec, InvalidValueError
 from .contracts import Contracts

@@ -17,8 +17,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, Unpack, cast
 from .. import concurrency
 from ..client.options import RoomLimits
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
+from ..protocol.retry import Retry
 from ..protocol.stream_content import DEFAULT_MAX_STREAM_BYTES
-from ..retry import Retry
 from .calling import CallOptions, TypedCaller
 from .codec import Codec
 from .contracts import Client, Contracts

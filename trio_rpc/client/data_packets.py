@@ -1,14 +1,66 @@
-"""The events for packets that are not RPC's or a stream's: data, DTMF and transcriptions."""
+"""The packets of data, DTMF and transcriptions: made of values, and turned into events (P1)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from livekit.protocol import models
 
-from ..data import DataPacket, DataPacketKind, SipDTMF, TranscriptionSegment
-from ..events import DataReceived, RoomEvent, SipDTMFReceived, TranscriptionReceived
+from ..events import (
+    DataPacket,
+    DataPacketKind,
+    DataReceived,
+    RoomEvent,
+    SipDTMF,
+    SipDTMFReceived,
+    Transcription,
+    TranscriptionReceived,
+    TranscriptionSegment,
+)
 from ..links import Channel
 from ..participant import Participant
 from .roster import Roster
+
+_RELIABLE: Final = models.DataPacket.RELIABLE
+_LOSSY: Final = models.DataPacket.LOSSY
+
+
+def user_packet(
+    payload: bytes, *, reliable: bool, destinations: Sequence[str], topic: str
+) -> models.DataPacket:
+    """Return the packet of an application's data."""
+    user = models.UserPacket(payload=payload)
+    if topic:
+        user.topic = topic
+    kind = _RELIABLE if reliable else _LOSSY
+    return models.DataPacket(kind=kind, destination_identities=destinations, user=user)
+
+
+def dtmf_packet(code: int, digit: str) -> models.DataPacket:
+    """Return the packet of a key pressed on a telephone."""
+    return models.DataPacket(sip_dtmf=models.SipDTMF(code=code, digit=digit))
+
+
+def transcription_packet(transcription: Transcription) -> models.DataPacket:
+    """Return the packet of a transcription."""
+    return models.DataPacket(
+        transcription=models.Transcription(
+            transcribed_participant_identity=transcription.participant_identity,
+            track_id=transcription.track_sid,
+            segments=[
+                models.TranscriptionSegment(
+                    id=segment.id,
+                    text=segment.text,
+                    start_time=segment.start_time,
+                    end_time=segment.end_time,
+                    final=segment.final,
+                    language=segment.language,
+                )
+                for segment in transcription.segments
+            ],
+        )
+    )
 
 
 def data_event(packet: models.DataPacket, channel: Channel, roster: Roster) -> RoomEvent | None:

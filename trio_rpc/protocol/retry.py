@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from .errors import RpcError
+from ..errors import RpcError
 
 #: The errors after which no handler can have run, if the callee has not acknowledged the call.
 HANDLER_CANNOT_HAVE_RUN: Final = frozenset(

@@ -29,13 +29,13 @@ from mcp_types import (
 )
 from mcp_types import Tool as McpTool
 
-from . import concurrency
-from .errors import RpcError
-from .rpc.invocation_data import RpcInvocationData
-from .typed.context import CallContext
-from .typed.discovery import MethodInfo
-from .typed.errors import InvalidArguments
-from .typed.room import Room
+from .. import concurrency
+from ..errors import RpcError
+from ..rpc.invocation_data import RpcInvocationData
+from .context import CallContext
+from .discovery import MethodInfo
+from .errors import InvalidArguments
+from .room import Room
 
 __all__ = ["TOOL_FAILED", "mount", "server_of"]
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Literal, Protocol, Union, cast
 
-from .typed.discovery import DISCOVER, MethodInfo
-from .typed.errors import InvalidResponse
-from .typed.room import Room
+from .discovery import DISCOVER, MethodInfo
+from .errors import InvalidResponse
+from .room import Room
 
 __all__ = ["Tool", "forward_tool"]
 
