@@ -248,13 +248,15 @@ async def test_wrong_confirmations_open_no_window(join: Join, confirmation: str)
         bob.method(watch)
 
         async def call() -> None:
-            await alice.local_participant.perform_rpc(
-                destination_identity="bob",
-                method="watch",
-                payload='{"data": 1}',
-                request_id="R1",
-                accepts=["items", "window=10000"],
-            )
+            with pytest.raises(RpcError, match="the caller takes no more items") as caught:
+                await alice.local_participant.perform_rpc(
+                    destination_identity="bob",
+                    method="watch",
+                    payload='{"data": 1}',
+                    request_id="R1",
+                    accepts=["items", "window=10000"],
+                )
+            assert caught.value.code == TIMED_OUT
 
         tasks.start_soon(call)
         await anyio.wait_all_tasks_blocked()
@@ -265,7 +267,6 @@ async def test_wrong_confirmations_open_no_window(join: Join, confirmation: str)
         )
         await anyio.wait_all_tasks_blocked()
         assert len(sent) == before
-        tasks.cancel_scope.cancel()
 
 
 # The other side, scripted

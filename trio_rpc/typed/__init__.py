@@ -8,8 +8,8 @@
 * `contracts`: classes whose methods are those of a callee. `calling`: calling these. `outcome`: the
   outcome of a call as a value.
 * `errors`: the errors of typed calls, and exceptions that travel.
-* `receiving`: streams that come besides a response. `streaming`: those of items. `windows`: their
-  back-pressure.
+* `answer_streams`: the streams that a caller accepts besides the response. `receiving`: taking
+  them. `streaming`: those of items. `windows`: their back-pressure.
 * `many`: calling several participants. `discovery`: the methods of a participant.
 * `mcp`: methods as tools of MCP, and tools as methods. `forwarding`: a method as a function for
   agents.

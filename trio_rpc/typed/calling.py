@@ -10,16 +10,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from attrs import field, frozen
 
 from ..client.retrying import retried
-from ..client.room import Room
 from ..errors import RpcError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..protocol.retry import Retry
 from ..streams import StreamOpening, TextStreamWriter
+from .answer_streams import ACCEPTS_MEMBER
 from .codec import Codec, InvalidValueError
+from .context import PROGRESS
 from .contracts import Contracts
 from .errors import ErrorRegistry, InvalidResponse
+from .methods import TypedMethods
 from .outcome import Outcome
-from .receiving import REQUEST_ID_ATTRIBUTE, OnProgress, Receiving, new_request_id
+from .receiving import OnProgress, Receiving, new_request_id
 from .serving import ITEMS, ITEMS_TOPIC
 from .streaming import ItemStream, open_items
 from .windows import TAKEN_TOPIC, ReceiveWindow, window_word
@@ -50,7 +52,7 @@ class CallOptions:
 class TypedCaller:
     """Typed calls with the same options; `Room.with_options` returns one."""
 
-    _room: Room = field(repr=False)
+    _room: TypedMethods = field(repr=False)
     _codec: Codec = field(repr=False)
     _contracts: Contracts = field(repr=False)
     _errors: ErrorRegistry = field(repr=False)
@@ -74,7 +76,7 @@ class TypedCaller:
                 f"method {signature.method!r} streams: `async with room.stream(…) as items`"
             )
         name = f"{self.options.prefix}{signature.method}"
-        payload = self._codec.dumps(signature.bind(args, kwargs))
+        payload = self._dumps(identity, signature.bind(args, kwargs))
         self._pending[identity] += 1
         try:
             text = await self._perform(identity, name, payload)
@@ -106,7 +108,7 @@ class TypedCaller:
     async def call_json(self, identity: str, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call a method by its name, without a contract; see `Room.call_json`."""
         name = f"{self.options.prefix}{name}"
-        payload = self._codec.dumps(dict(arguments))
+        payload = self._dumps(identity, dict(arguments))
         try:
             text = await self._perform(identity, name, payload)
         except RpcError as error:
@@ -130,7 +132,12 @@ class TypedCaller:
         if not signature.streams:
             raise TypeError(f"method {signature.method!r} does not stream: `await room.call(…)`")
         name = f"{self.options.prefix}{signature.method}"
-        payload = self._codec.dumps(signature.bind(args, kwargs))
+        arguments = signature.bind(args, kwargs)
+        accepts = [ITEMS, window_word(self._window_size)]
+        is_ours = self._receiving.is_ours(identity)
+        if not is_ours:
+            arguments[ACCEPTS_MEMBER] = " ".join(accepts)
+        payload = self._codec.dumps(arguments)
         request_id = new_request_id()
 
         async def perform() -> str:
@@ -141,7 +148,7 @@ class TypedCaller:
                     payload=payload,
                     response_timeout=self.options.timeout,
                     request_id=request_id,
-                    accepts=[ITEMS, window_word(self._window_size)],
+                    accepts=accepts,
                 )
             except RpcError as error:
                 failure = self._errors.from_rpc(error)
@@ -150,11 +157,7 @@ class TypedCaller:
                 raise failure from error
 
         def open_confirmations() -> StreamOpening[TextStreamWriter]:
-            return self._room.local_participant.stream_text(
-                destination_identities=[identity],
-                topic=TAKEN_TOPIC,
-                attributes={REQUEST_ID_ATTRIBUTE: request_id},
-            )
+            return self._room.open_call_stream(identity, request_id, TAKEN_TOPIC)
 
         with self._receiving.expect(ITEMS_TOPIC, identity, request_id) as expectation:
             items: ItemStream[R] = ItemStream(
@@ -162,7 +165,8 @@ class TypedCaller:
                 lambda text: self._load(signature.result, name, text),
                 lambda text: self._load(list[signature.result], name, text),  # type: ignore[name-defined]
                 idle_timeout,
-                ReceiveWindow(self._window_size, open_confirmations),
+                ReceiveWindow(self._window_size, open_confirmations, tells_end=not is_ours),
+                self.options.timeout,
             )
             async with open_items(items, perform):
                 yield items
@@ -186,6 +190,11 @@ class TypedCaller:
 
         timeout = DEFAULT_RESPONSE_TIMEOUT if options.timeout is None else options.timeout
         return await retried(options.retry or Retry(attempts=1), timeout, attempt)
+
+    def _dumps(self, identity: str, arguments: dict[str, Any]) -> str:
+        if self.options.on_progress is not None and not self._receiving.is_ours(identity):
+            arguments[ACCEPTS_MEMBER] = PROGRESS
+        return self._codec.dumps(arguments)
 
     def _load(self, annotation: Any, name: str, text: str) -> Any:
         try:

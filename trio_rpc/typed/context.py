@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from ..rpc.invocation_data import RpcInvocationData
-from ..streams import StreamOpening, TextStreamWriter
+from ..streams import TextStreamWriter
+from .answer_streams import AnswerStreams
 
 #: The topic of the reports of progress (T9).
 PROGRESS_TOPIC: Final = "trio_rpc.progress"
 #: The kind of stream that a caller accepts who wants reports of progress.
 PROGRESS: Final = "progress"
-
-#: Opens a stream of text to the caller of an invocation, on a topic.
-OpenStream: TypeAlias = Callable[[RpcInvocationData, str], StreamOpening[TextStreamWriter]]
 
 
 class ProgressReport(msgspec.Struct):
@@ -39,13 +36,12 @@ class CallContext:
     """
 
     def __init__(
-        self, invocation: RpcInvocationData, deadline: float, open_stream: OpenStream
+        self, invocation: RpcInvocationData, deadline: float, streams: AnswerStreams
     ) -> None:
         self.caller_identity: Final = invocation.caller_identity
         self.request_id: Final = invocation.request_id
         self.deadline: Final = deadline
-        self._invocation = invocation
-        self._open_stream = open_stream
+        self._streams = streams
         # Opened with the first report
         self._reports: TextStreamWriter | None = None
 
@@ -62,10 +58,10 @@ class CallContext:
         """
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is from 0 to 1, not {progress}")
-        if PROGRESS not in self._invocation.accepts:
+        if PROGRESS not in self._streams.accepts:
             return
         if self._reports is None:
-            self._reports = await self._open_stream(self._invocation, PROGRESS_TOPIC)
+            self._reports = await self._streams.open(PROGRESS_TOPIC)
         report = msgspec.json.encode(ProgressReport(progress, message)).decode()
         await self._reports.write(f"{report}\n")
 

@@ -32,10 +32,13 @@ from mcp_types import Tool as McpTool
 from .. import concurrency
 from ..errors import RpcError
 from ..rpc.invocation_data import RpcInvocationData
+from .answer_streams import RESERVED_MEMBERS, AnswerStreams
+from .codec import InvalidValueError
 from .context import CallContext
 from .discovery import MethodInfo
 from .errors import InvalidArguments
 from .room import Room
+from .signatures import members_of
 
 __all__ = ["TOOL_FAILED", "mount", "server_of"]
 
@@ -209,9 +212,9 @@ class _ToolMethod:
     method_info: MethodInfo
 
     async def __call__(self, invocation: RpcInvocationData) -> str:
-        arguments = self._load(invocation.payload)
+        streams, arguments = self._load(invocation)
         deadline = concurrency.current().current_effective_deadline()
-        async with CallContext(invocation, deadline, self.room.open_stream_to_caller) as context:
+        async with CallContext(invocation, deadline, streams) as context:
 
             async def report(progress: float, total: float | None, message: str | None) -> None:
                 if total and 0 <= progress <= total:
@@ -230,10 +233,19 @@ class _ToolMethod:
         value = texts if result.structured_content is None else result.structured_content
         return msgspec.json.encode(value).decode()
 
-    def _load(self, payload: str) -> dict[str, Any]:
+    def _load(self, invocation: RpcInvocationData) -> tuple[AnswerStreams, dict[str, Any]]:
         try:
-            return msgspec.json.decode(payload or "{}", type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            pass
-        name = self.method_info.name
-        raise InvalidArguments(name, "$", "a JSON object of arguments by name was expected")
+            members = members_of(invocation.payload)
+            streams = AnswerStreams.of(invocation, members, self.room.open_call_stream)
+            arguments = {
+                name: msgspec.json.decode(each)
+                for name, each in members.items()
+                if name not in RESERVED_MEMBERS
+            }
+        except InvalidValueError as error:
+            invalid = InvalidArguments(self.method_info.name, error.path, error.expected)
+        except (UnicodeError, RecursionError) as error:
+            invalid = InvalidArguments(self.method_info.name, "$", f"not JSON: {error}")
+        else:
+            return streams, arguments
+        raise invalid

@@ -9,7 +9,6 @@ from ..client.options import RoomLimits
 from ..client.room import Room
 from ..concurrency import Event
 from ..protocol.limits import MAX_PAYLOAD_BYTES
-from ..rpc.invocation_data import RpcInvocationData
 from ..streams import StreamOpening, TextStreamWriter
 from .codec import Codec, JsonCodec
 from .errors import ErrorRegistry
@@ -123,7 +122,7 @@ class TypedMethods(Room):
             hidden=hidden,
             codec=self._codec,
             errors=self._errors,
-            open_stream=self.open_stream_to_caller,
+            open_stream=self.open_call_stream,
             receiving=self._receiving,
             max_bytes=self._max_list_bytes,
         )
@@ -135,17 +134,18 @@ class TypedMethods(Room):
         if self._methods_changed is not None:
             self._methods_changed.set()
 
-    def open_stream_to_caller(
-        self, invocation: RpcInvocationData, topic: str
+    def open_call_stream(
+        self, identity: str, request_id: str, topic: str
     ) -> StreamOpening[TextStreamWriter]:
-        """Open a text stream that belongs to a call, to its caller.
+        """Open a text stream that belongs to a call, to its caller or its callee.
 
         Args:
-            invocation: The call, which a handler answers.
+            identity: The identity of the other side.
+            request_id: The id by which it names the call.
             topic: The topic of the stream.
         """
         return self.local_participant.stream_text(
-            destination_identities=[invocation.caller_identity],
+            destination_identities=[identity],
             topic=topic,
-            attributes={REQUEST_ID_ATTRIBUTE: invocation.request_id},
+            attributes={REQUEST_ID_ATTRIBUTE: request_id},
         )

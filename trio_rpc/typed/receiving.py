@@ -16,6 +16,8 @@ from .. import concurrency
 from ..client.room import Room
 from ..concurrency import Event
 from ..errors import StreamError
+from ..participant import RemoteParticipant
+from ..protocol.capabilities import takes_cancellation
 from ..protocol.logs import peer_logger
 from ..streams import TextStreamReader
 from .context import PROGRESS, PROGRESS_TOPIC, ProgressReport
@@ -40,11 +42,13 @@ class Expectation:
     """A stream that may come.
 
     Attributes:
-        changed: Set when it has come.
+        changed: Set when it has come; or when its sender has left, if `ends_with_sender`.
         reader: The stream, once it has come.
+        ends_with_sender: Whether nothing is expected any more when its sender has left the room.
     """
 
     changed: Event
+    ends_with_sender: bool
     reader: TextStreamReader | None = None
 
 
@@ -56,13 +60,32 @@ class Receiving:
         self._topics: set[str] = set()
         self._expected: dict[tuple[str, str, str], Expectation] = {}
 
+    def is_ours(self, identity: str) -> bool:
+        """Whether a participant is known to have this library, which reads attributes (T15)."""
+        participant = self._room.remote_participants.get(identity)
+        return participant is not None and takes_cancellation(participant)
+
+    def expects(self, topic: str, sender: str, request_id: str) -> bool:
+        """Whether a stream of a topic is expected for a call."""
+        return (topic, sender, request_id) in self._expected
+
     @contextmanager
-    def expect(self, topic: str, sender: str, request_id: str) -> Generator[Expectation]:
-        """Take a stream of a topic that belongs to a call, for the block."""
+    def expect(
+        self, topic: str, sender: str, request_id: str, *, ends_with_sender: bool = False
+    ) -> Generator[Expectation]:
+        """Take a stream of a topic that belongs to a call, for the block.
+
+        Args:
+            sender: The identity of the sender.
+            request_id: The id by which it names the call; no other is expected with the same.
+            ends_with_sender: Whether the departure of the sender is told as well.
+        """
+        if not self._topics:
+            self._room.on("participant_disconnected", self._on_participant_left)
         if topic not in self._topics:
             self._room.register_text_stream_handler(topic, self._taker(topic))
             self._topics.add(topic)
-        expectation = Expectation(concurrency.current().event())
+        expectation = Expectation(concurrency.current().event(), ends_with_sender)
         key = topic, sender, request_id
         self._expected[key] = expectation
         try:
@@ -71,6 +94,11 @@ class Receiving:
             del self._expected[key]
             if expectation.reader is not None:
                 expectation.reader.close()
+
+    def _on_participant_left(self, participant: RemoteParticipant) -> None:
+        for (_, sender, _), expectation in self._expected.items():
+            if sender == participant.identity and expectation.ends_with_sender:
+                expectation.changed.set()
 
     def _taker(self, topic: str) -> Callable[[TextStreamReader, str], None]:
         def take(reader: TextStreamReader, sender: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
+import msgspec
 from attrs import define
 
 from .. import concurrency
@@ -14,11 +15,12 @@ from ..errors import RpcError
 from ..protocol.limits import utf8_length
 from ..rpc.invocation_data import RpcInvocationData
 from ..rpc.methods import sole_cause
+from .answer_streams import REQUEST_ID_MEMBER, AnswerStreams, OpenStream
 from .codec import Codec, InvalidValueError
-from .context import CallContext, OpenStream
+from .context import CallContext
 from .errors import ErrorRegistry, InvalidArguments
 from .receiving import Receiving
-from .signatures import Signature, signature_of
+from .signatures import Signature, members_of, signature_of
 from .windows import TAKEN_TOPIC, SendWindow
 
 #: The topic of the items of a streamed answer (T8).
@@ -50,24 +52,35 @@ class TypedMethod:
     max_bytes: int
 
     async def __call__(self, invocation: RpcInvocationData) -> str:
-        arguments = self._load(invocation)
+        members, arguments = self._load(invocation)
         try:
             if self.signature.context is None and not self.signature.streams:
                 return self.codec.dumps(await self.function(**arguments))
             deadline = concurrency.current().current_effective_deadline()
-            async with CallContext(invocation, deadline, self.open_stream) as context:
+            streams = self._answer_streams(invocation, members)
+            async with CallContext(invocation, deadline, streams) as context:
                 if self.signature.context is not None:
                     arguments[self.signature.context] = context
                 if self.signature.streams:
-                    return await self._stream(invocation, arguments)
+                    return await self._stream(streams, arguments)
                 return self.codec.dumps(await self.function(**arguments))
         except Exception as error:
             self._translate(error)
             raise
 
-    def _load(self, invocation: RpcInvocationData) -> dict[str, Any]:
+    def _load(self, invocation: RpcInvocationData) -> tuple[dict[str, msgspec.Raw], dict[str, Any]]:
         try:
-            return self.signature.load_arguments(self.codec, invocation.payload)
+            members = members_of(invocation.payload)
+            return members, self.signature.load_arguments(self.codec, members)
+        except InvalidValueError as error:
+            invalid = InvalidArguments(self.name, error.path, error.expected)
+        raise invalid
+
+    def _answer_streams(
+        self, invocation: RpcInvocationData, members: dict[str, msgspec.Raw]
+    ) -> AnswerStreams:
+        try:
+            return AnswerStreams.of(invocation, members, self.open_stream)
         except InvalidValueError as error:
             invalid = InvalidArguments(self.name, error.path, error.expected)
         raise invalid
@@ -77,31 +90,44 @@ class TypedMethod:
         if (failure := self.errors.to_rpc(sole_cause(error))) is not None:
             raise failure from error
 
-    async def _stream(self, invocation: RpcInvocationData, arguments: dict[str, Any]) -> str:
+    async def _stream(self, streams: AnswerStreams, arguments: dict[str, Any]) -> str:
+        call = TAKEN_TOPIC, streams.caller_identity, streams.request_id
+        if self.receiving.expects(*call):
+            path = f"$.{REQUEST_ID_MEMBER}"
+            raise InvalidArguments(self.name, path, "another call with this id is in flight")
         items = self.function(**arguments)
         async with aclosing(items):
-            if ITEMS not in invocation.accepts:
+            if ITEMS not in streams.accepts:
                 return await self._collect(items)
-            window = SendWindow.of(invocation.accepts)
-            if window is None:
-                await self._write(invocation, items, None)
-                return "null"
-            caller, request_id = invocation.caller_identity, invocation.request_id
-            with self.receiving.expect(TAKEN_TOPIC, caller, request_id) as confirmations:
+            window = SendWindow.of(streams.accepts)
+            with self.receiving.expect(*call, ends_with_sender=True) as confirmations:
                 async with concurrency.open_service_nursery() as nursery:
-                    nursery.start_soon(window.read, confirmations)
-                    await self._write(invocation, items, window)
-        return "null"
 
-    async def _write(
-        self, invocation: RpcInvocationData, items: Any, window: SendWindow | None
-    ) -> None:
-        async with self.open_stream(invocation, ITEMS_TOPIC) as writer:
-            async for item in items:
-                line = f"{self.codec.dumps(item)}\n"
-                if window is not None:
+                    async def read_confirmations() -> None:
+                        await window.read(confirmations)
+                        nursery.cancel_scope.cancel()
+
+                    nursery.start_soon(read_confirmations)
+                    await self._write(streams, items, window)
+                    return "null"
+        raise RpcError.built_in(
+            RpcError.ErrorCode.RESPONSE_TIMEOUT, "the caller takes no more items"
+        )
+
+    async def _write(self, streams: AnswerStreams, items: Any, window: SendWindow) -> None:
+        failure: Exception | None = None
+        async with streams.open(ITEMS_TOPIC) as writer:
+            try:
+                async for item in items:
+                    line = f"{self.codec.dumps(item)}\n"
                     await window.reserve(utf8_length(line))
-                await writer.write(line)
+                    await writer.write(line)
+            except Exception as error:
+                # For the response. LiveKit's SDK drops what was not read of a stream that breaks
+                # off, so this one ends as others do.
+                failure = error
+        if failure is not None:
+            raise failure
 
     async def _collect(self, items: Any) -> str:
         pieces: list[str] = []
@@ -124,7 +150,7 @@ class BlockingMethod(TypedMethod):
     """The handler of a method whose function is no `async def`: it runs in a worker thread."""
 
     def __call__(self, invocation: RpcInvocationData) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
-        arguments = self._load(invocation)
+        _, arguments = self._load(invocation)
         try:
             return self.codec.dumps(self.function(**arguments))
         except Exception as error:

@@ -17,6 +17,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import msgspec
 from attrs import field, frozen
 
+from .answer_streams import RESERVED_MEMBERS
 from .codec import Codec, InvalidValueError
 from .context import CallContext
 from .schemas import object_schema
@@ -79,15 +80,20 @@ class Signature:
         # Raises what Python would raise.
         return dict(self.python.bind(*args, **kwargs).arguments)
 
-    def load_arguments(self, codec: Codec, payload: str) -> dict[str, Any]:
-        """Return the arguments in a payload, by name (T1).
+    def load_arguments(self, codec: Codec, members: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+        """Return the arguments of a call, by name (T1).
+
+        Args:
+            members: The members of its payload.
 
         Raises:
             InvalidValueError: they do not fit.
         """
         values: dict[str, Any] = {}
-        for name, raw in _members(payload).items():
+        for name, raw in members.items():
             if name not in self.types:
+                if name in RESERVED_MEMBERS:
+                    continue
                 raise InvalidValueError("$", f"there is no argument {name[:100]!r}")
             try:
                 values[name] = codec.loads(self.types[name], bytes(raw).decode())
@@ -114,7 +120,12 @@ class Signature:
         return codec.schema(self.result)
 
 
-def _members(payload: str) -> dict[str, msgspec.Raw]:
+def members_of(payload: str) -> dict[str, msgspec.Raw]:
+    """Return the members of a payload, a JSON object of arguments by name.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
     try:
         return _MEMBERS.decode(payload) if payload else {}
     except (msgspec.DecodeError, UnicodeError, RecursionError):

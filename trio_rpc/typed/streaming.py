@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 from .. import concurrency
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
+from ..participant import DEFAULT_RESPONSE_TIMEOUT
 from ..protocol.limits import utf8_length
 from .receiving import Expectation, Lines
 from .windows import ReceiveWindow
@@ -34,6 +35,7 @@ class ItemStream(Generic[T]):
         load_list: Callable[[str], list[T]],
         idle_timeout: float | None,
         window: ReceiveWindow,
+        timeout: float | None,
     ) -> None:
         self._backend = concurrency.current()
         self._expectation = expectation
@@ -41,6 +43,8 @@ class ItemStream(Generic[T]):
         self._load_item = load_item
         self._load_list = load_list
         self._idle_timeout = idle_timeout
+        seconds = DEFAULT_RESPONSE_TIMEOUT if timeout is None else timeout
+        self._deadline = self._backend.current_time() + seconds
         self._lines: Lines | None = None
         self._listed: deque[T] | None = None
         # Around the wait for the next line
@@ -58,13 +62,13 @@ class ItemStream(Generic[T]):
             self._error = error
         self._over.set()
         self._expectation.changed.set()
-        if self._error is not None and self._waiting is not None:
+        if self._waiting is not None:
             # The stream may never end; what has come of it is still read.
             self._waiting.cancel()
 
     async def aclose(self) -> None:
         """Tell the callee that no more items are taken."""
-        await self._window.aclose()
+        await self._window.aclose(early=not self._over.is_set())
 
     def __aiter__(self) -> ItemStream[T]:
         return self
@@ -104,12 +108,17 @@ class ItemStream(Generic[T]):
         raise StopAsyncIteration
 
     async def _next_line(self, lines: Lines) -> str | None:
-        while self._error is None:
+        while not self._over.is_set():
             with self._backend.cancel_scope() as self._waiting:
                 return await lines.next()
-        # Only what is there already.
-        with self._backend.move_on_after(0):
+        # After an error, only what is there already.
+        seconds = self._deadline - self._backend.current_time() if self._error is None else 0.0
+        with self._backend.move_on_after(max(seconds, 0.0)):
             return await lines.next()
+        if self._error is None:
+            self._error = RpcError.built_in(
+                RpcError.ErrorCode.RESPONSE_TIMEOUT, "the items did not end after the response"
+            )
         return None
 
     async def _raise_cause(self, error: StreamError) -> None:

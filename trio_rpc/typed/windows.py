@@ -12,8 +12,10 @@ answer has none.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from .. import concurrency
@@ -21,6 +23,7 @@ from ..concurrency import Event
 from ..errors import StreamError
 from ..protocol.logs import peer_logger
 from ..streams import StreamOpening, TextStreamWriter
+from ..streams.writers import ABANDON_TIMEOUT
 from .receiving import Expectation, Lines
 
 logger = peer_logger(__name__)
@@ -45,7 +48,7 @@ class SendWindow:
         size: The bytes that may be sent and not taken.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: float) -> None:
         self._backend = concurrency.current()
         self._size = size
         self._sent = 0
@@ -54,12 +57,12 @@ class SendWindow:
         self._changed: Event | None = None
 
     @classmethod
-    def of(cls, accepts: Sequence[str]) -> SendWindow | None:
-        """Return the window that a caller has announced; None if it has none."""
+    def of(cls, accepts: Sequence[str]) -> SendWindow:
+        """Return the window that a caller has announced; one without a limit if it has not."""
         for word in accepts:
             if match := _ACCEPTED.fullmatch(word):
                 return cls(int(match[1]))
-        return None
+        return cls(math.inf)
 
     async def reserve(self, count: int) -> None:
         """Wait until so many bytes may be sent; one item may always be."""
@@ -70,9 +73,11 @@ class SendWindow:
         self._sent += count
 
     async def read(self, expectation: Expectation) -> None:
-        """Read the confirmations of the caller."""
+        """Read the confirmations of the caller, and return when it takes no more items."""
         await expectation.changed.wait()
-        assert expectation.reader is not None
+        if expectation.reader is None:
+            # It has left.
+            return
         lines = Lines(expectation.reader)
         try:
             while (line := await lines.next()) is not None:
@@ -95,13 +100,19 @@ class ReceiveWindow:
     Args:
         size: The window that it has announced.
         open_stream: Opens the stream of the confirmations.
+        tells_end: Whether the callee is told by that stream alone that no more items are taken.
     """
 
     def __init__(
-        self, size: int, open_stream: Callable[[], StreamOpening[TextStreamWriter]]
+        self,
+        size: int,
+        open_stream: Callable[[], StreamOpening[TextStreamWriter]],
+        *,
+        tells_end: bool,
     ) -> None:
         self._size = size
         self._open_stream = open_stream
+        self._tells_end = tells_end
         self._writer: TextStreamWriter | None = None
         self._taken = 0
         self._confirmed = 0
@@ -124,7 +135,18 @@ class ReceiveWindow:
         self._confirmed = self._taken
         await self._writer.write(f"{self._taken}\n")
 
-    async def aclose(self) -> None:
-        """End the stream of the confirmations; best effort."""
+    async def aclose(self, *, early: bool) -> None:
+        """End the stream of the confirmations; best effort.
+
+        Args:
+            early: Whether the call is not over.
+        """
+        if self._writer is None and early and self._tells_end:
+            # Shielded: the block of the call is often left by a cancellation.
+            with (
+                suppress(StreamError, RuntimeError),
+                concurrency.current().move_on_after(ABANDON_TIMEOUT, shield=True),
+            ):
+                self._writer = await self._open_stream()
         if self._writer is not None:
             await self._writer.__aexit__(StreamError, StreamError("no more items are taken"), None)
