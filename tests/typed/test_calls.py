@@ -26,7 +26,6 @@ from trio_rpc import (
 )
 
 from ..conftest import Join
-from ..support.tokens import make_token
 from .conftest import Pair
 from .kitchen import Kitchen, KitchenService, Order, OutOfStock
 
@@ -155,36 +154,6 @@ async def test_serving_is_all_or_nothing(join: Join) -> None:
         with pytest.raises(ValueError, match=r"method 'kitchen\.slice' is registered already"):
             bob.serve(KitchenService(), prefix="kitchen.")
         assert [*bob.rpc_methods] == ["rpc.discover", "kitchen.slice"]
-
-
-@pytest.mark.real_time
-@pytest.mark.rule("T1", "T3", "T8", "T9")
-async def test_typed_calls_over_a_websocket(url: str) -> None:
-    reports: list[tuple[float, str]] = []
-    alice, bob = Room(), Room()
-    bob.serve(KitchenService())
-
-    @bob.method
-    async def bake(call: CallContext) -> str:
-        await call.progress(0.5, "half")
-        return "bread"
-
-    class Bakery(Protocol):
-        async def bake(self) -> str: ...
-
-    for room in alice, bob:
-        room.errors.register(OutOfStock, code=9001)
-    async with bob.connect(url, make_token("bob")), alice.connect(url, make_token("alice")):
-        await alice.wait_for_participant("bob")
-        kitchen = alice.client(Kitchen, "bob")
-        assert await kitchen.slice(CARROT) == [50]
-        with pytest.raises(OutOfStock):
-            await kitchen.slice(Order("leek", 1))
-        async with alice.stream(Kitchen.watch, "bob", "pan 1") as items:
-            assert [item async for item in items] == [0.0, 0.5, 1.0]
-        caller = alice.with_options(on_progress=lambda *report: reports.append(report))
-        assert await caller.call(Bakery.bake, "bob") == "bread"
-    assert reports == [(0.5, "half")]
 
 
 # Types
