@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 from unittest.mock import patch
 
 import anyio
-import trio
 import trio.abc
 import trio.socket
 from attrs import define, field
@@ -85,40 +84,20 @@ _UPGRADED: Final = (
 
 
 @define(eq=False)
-class _ScriptedStream(trio.abc.Stream):
-    """A stream of trio's on which what an input says comes."""
+class _AnsweringStream(ScriptedByteStream):
+    """A stream on which what an input says comes once something was sent."""
 
-    pieces: Iterator[bytes]
-    _sent: bytearray = field(factory=bytearray)
-    _asked: trio.Event = field(factory=trio.Event)
-    _closed: trio.Event = field(factory=trio.Event)
+    _asked: anyio.Event = field(factory=anyio.Event)
 
-    async def receive_some(self, _max_bytes: int | None = None) -> bytes:
-        # A server answers what it has been asked.
+    async def receive(self) -> bytes:
         await self._asked.wait()
-        await trio.lowlevel.checkpoint()
-        if self._closed.is_set():
-            raise trio.ClosedResourceError
-        found = _KEY.search(self._sent)
+        found = _KEY.search(self.written)
         accept = base64.b64encode(hashlib.sha1((found[1] if found else b"") + _GUID).digest())
-        for piece in self.pieces:
-            if piece:
-                return piece.replace(b"%ACCEPT%", accept)
-        return b""
+        return (await super().receive()).replace(b"%ACCEPT%", accept)
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._closed.is_set():
-            raise trio.ClosedResourceError
-        self._sent += data
+    def write(self, data: bytes) -> bool:
         self._asked.set()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        self._closed.set()
-        await trio.lowlevel.checkpoint()
+        return super().write(data)
 
 
 @asynccontextmanager
@@ -126,9 +105,9 @@ async def websocket_client() -> AsyncIterator[Attack]:
     """Attack a client of a WebSocket; the input is what comes over its socket."""
 
     async def attack(data: bytes) -> None:
-        connection = _ScriptedStream(_websocket_answers(data))
+        connection = _AnsweringStream.of(_websocket_answers(data))
 
-        async def connect(*_arguments: object) -> _ScriptedStream:
+        async def connect(*_arguments: object) -> ScriptedByteStream:
             return connection
 
         with patch.object(on_trio, "_open_stream", connect):

@@ -41,7 +41,8 @@ class ByteStream(Protocol):
         """Send what the socket takes at once; the rest leaves in the background.
 
         Returns:
-            Whether more may be written. If not, `drain` comes first.
+            Whether more may be written, since there are no unsent bytes. If not, `drain` comes
+            first.
 
         Raises:
             OSError: the connection is lost.

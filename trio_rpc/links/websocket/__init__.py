@@ -5,6 +5,7 @@ by the subprotocol `SUBPROTOCOL`, whose messages are those of `frames`.
 
 * `opening`: the signalling of a server, at its URL.
 * `on_trio`, `on_asyncio`: `connect` and `WebSocketStream` of either library.
+* `data_frames`: the frames of their messages.
 * `closing`: the reasons for the end of a WebSocket, on clients and servers.
 """
 

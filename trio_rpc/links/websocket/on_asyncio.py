@@ -12,12 +12,14 @@ import anyio
 import websockets.asyncio.client
 import websockets.exceptions
 from attrs import define
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from ..base import LinkClosedError
 from ..connecting import MAX_MESSAGE_BYTES, failure, refusal
 from ..framed import CLOSE_TIMEOUT
 from .closing import close_reason, closed_with
+from .data_frames import encode_message
 
 #: Without the level at which websockets logs all headers, and the token in one of them.
 _logger: Final = logging.getLogger(__name__)
@@ -34,11 +36,18 @@ class WebSocketStream:
 
     _websocket: websockets.asyncio.client.ClientConnection
     subprotocol: str | None
-    can_send_nowait: bool = False
-    unsent_bytes: int = 0
+    can_send_nowait: bool = True
 
-    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
-        return False
+    @property
+    def unsent_bytes(self) -> int:
+        return self._websocket.transport.get_write_buffer_size()
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        # If it is closed, `send_message` tells why.
+        if self._websocket.state is not State.OPEN or self.unsent_bytes:
+            return False
+        self._websocket.transport.write(encode_message(message))
+        return True
 
     async def send_message(self, message: bytes) -> None:
         try:

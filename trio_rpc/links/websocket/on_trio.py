@@ -1,11 +1,15 @@
-"""WebSockets of clients on trio: trio-websocket."""
+"""WebSockets of clients on trio: trio-websocket.
+
+It shakes hands, reads, and answers pings and closes. Messages leave past it, on the same socket:
+its own way of sending takes a lock, and two turns of the event loop.
+"""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -14,17 +18,15 @@ import trio_websocket
 from attrs import define, field
 
 from ...concurrency import Nursery, open_service_nursery
+from ...net.byte_streams import ByteStream, connect_tcp
+from ...net.tls import TlsByteStream
 from ..base import LinkClosedError
 from ..connecting import MAX_MESSAGE_BYTES, failure, refusal
 from ..framed import CLOSE_TIMEOUT
 from .closing import close_reason, closed_with
-
-#: The size of a read from the socket: a coalesced message is larger than the usual 4 KB.
-_RECEIVE_BUFFER_BYTES: Final = 256 * 1024
+from .data_frames import encode_message
 
 _ENDED: Final = "it ended the connection during the WebSocket handshake"
-
-_Socket: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
 
 @define(eq=False)
@@ -36,18 +38,32 @@ class WebSocketStream:
     """
 
     _websocket: trio_websocket.WebSocketConnection
+    _socket: _Socket
     subprotocol: str | None
-    can_send_nowait: bool = False
-    unsent_bytes: int = 0
+    can_send_nowait: bool = True
 
-    def send_message_nowait(self, message: bytes) -> bool:  # noqa: ARG002
-        return False
+    @property
+    def unsent_bytes(self) -> int:
+        return self._socket.stream.unsent_bytes
+
+    def send_message_nowait(self, message: bytes) -> bool:
+        if self._websocket.closed is not None:
+            raise _closed(self._websocket.closed)
+        if self._socket.stream.unsent_bytes:
+            return False
+        try:
+            self._socket.stream.write(encode_message(message))
+        except OSError as error:
+            raise LinkClosedError(f"the connection was lost: {error}") from None
+        return True
 
     async def send_message(self, message: bytes) -> None:
         try:
-            await self._websocket.send_message(message)
-        except trio_websocket.ConnectionClosed as error:
-            raise _closed(error.reason) from None
+            while not self.send_message_nowait(message):
+                await self._socket.drain()
+            await self._socket.drain()
+        except trio.BrokenResourceError as error:
+            raise LinkClosedError(f"the connection was lost: {error}") from None
 
     async def receive_message(self) -> bytes:
         try:
@@ -77,13 +93,13 @@ async def connect(
     """
     async with open_service_nursery() as nursery:
         try:
-            reader = _Reader(nursery, await _open_stream(url, context))
-        except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+            reader = _Reader(nursery, _Socket(await _open_stream(url, context, nursery)))
+        except (OSError, UnicodeError) as error:
             raise failure(url, error) from error
         try:
             websocket = await _shake_hands(reader, url, subprotocols, token)
             try:
-                yield WebSocketStream(websocket, websocket.subprotocol)
+                yield WebSocketStream(websocket, reader.socket, websocket.subprotocol)
             finally:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await websocket.aclose()
@@ -91,20 +107,60 @@ async def connect(
             reader.scope.cancel()
 
 
-async def _open_stream(url: str, context: ssl.SSLContext | None) -> _Socket:
+async def _open_stream(url: str, context: ssl.SSLContext | None, nursery: Nursery) -> ByteStream:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if context is None:
-        return await trio.open_tcp_stream(host, parts.port or 80)
-    stream = await trio.open_ssl_over_tcp_stream(
-        host, parts.port or 443, ssl_context=context, https_compatible=True
-    )
+        return await connect_tcp(host, parts.port or 80, nursery)
+    stream = await connect_tcp(host, parts.port or 443, nursery)
     try:
-        await stream.do_handshake()
+        tls = TlsByteStream(stream, context, host)
+        await tls.shake_hands()
     except BaseException:
-        await trio.aclose_forcefully(stream)
+        stream.abort()
         raise
-    return stream
+    return tls
+
+
+class _Socket(trio.abc.Stream):
+    """A stream of bytes, as trio-websocket wants it.
+
+    Attributes:
+        stream: The same stream. Whoever writes to it first waits until it has no unsent bytes.
+    """
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
+        return await self.stream.receive()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.drain()
+        try:
+            self.stream.write(bytes(data))
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        await self.drain()
+
+    async def drain(self) -> None:
+        """Wait until the socket has taken all bytes.
+
+        Raises:
+            trio.BrokenResourceError: the connection is lost.
+        """
+        # Another task may have written meanwhile.
+        while self.stream.unsent_bytes:
+            try:
+                await self.stream.drain()
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.drain()
+
+    async def aclose(self) -> None:
+        self.stream.abort()
 
 
 @define(eq=False)
@@ -116,14 +172,14 @@ class _Reader:
     trio-websocket would wait for in vain.
 
     Attributes:
-        stream: The socket, which is closed when the task ends.
+        socket: The socket, which is closed when the task ends.
         scope: The scope of the task, to end it by.
         handshake: The scope of the handshake.
         failure: The reason for which the handshake failed.
     """
 
     _nursery: Nursery
-    stream: _Socket
+    socket: _Socket
     scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
     handshake: trio.CancelScope = field(factory=trio.CancelScope)
     failure: Exception = field(factory=lambda: trio.BrokenResourceError(_ENDED))
@@ -144,7 +200,7 @@ class _Reader:
             ) as error:
                 self.failure = error
             finally:
-                await trio.aclose_forcefully(self.stream)
+                self.socket.stream.abort()
         self.handshake.cancel()
 
 
@@ -155,13 +211,13 @@ async def _shake_hands(
     with reader.handshake:
         return await trio_websocket.wrap_client_stream(
             cast("trio.Nursery", reader),
-            reader.stream,
+            # Any stream does; the annotation names two.
+            cast("trio.SocketStream", reader.socket),
             parts.netloc,
             f"{parts.path}?{parts.query}",
             subprotocols=[*subprotocols],
             extra_headers=[(b"authorization", f"Bearer {token}".encode())],
             max_message_size=MAX_MESSAGE_BYTES,
-            receive_buffer_size=_RECEIVE_BUFFER_BYTES,
         )
     if isinstance(reader.failure, trio_websocket.ConnectionRejected):
         raise refusal(url, reader.failure.status_code, reader.failure.body, token)
