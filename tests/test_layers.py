@@ -87,7 +87,7 @@ def test_typed_calls_use_public_names_alone() -> None:
     folder = Path(trio_rpc.typed.__file__).parent
     private = [
         f"{path.name}:{node.lineno}: {ast.unparse(node)}"
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
         and node.attr.startswith("_")
@@ -95,4 +95,4 @@ def test_typed_calls_use_public_names_alone() -> None:
         and ast.unparse(node.value) not in {"self", "cls"}
     ]
     assert not private
-    assert len(list(folder.glob("*.py"))) > 10
+    assert len(list(folder.rglob("*.py"))) > 10

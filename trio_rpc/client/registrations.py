@@ -72,6 +72,10 @@ class Registrations:
         """The handlers of all methods by name, in the order of their registration. A copy."""
         return self._registry.handlers()
 
+    def watch_rpc_methods(self, listener: Callable[[], object]) -> None:
+        """Call a function with each change of our methods, also before a session and after it."""
+        self._registry.listeners.append(listener)
+
     def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
         """Have an interceptor around all calls that we make, and all that we answer, from now on.
 

@@ -50,6 +50,8 @@ class MethodRegistry:
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
         self.interceptors: tuple[RpcInterceptor, ...] = ()
+        # Called with each change of the methods
+        self.listeners: list[Callable[[], object]] = []
 
     def get(self, name: str) -> Method | None:
         """Return the method of that name, if there is one, with the interceptors around it."""
@@ -91,6 +93,7 @@ class MethodRegistry:
                 f"method {name!r} is registered already: call unregister_rpc_method first"
             )
         self._methods[name] = Method(name, handler, _is_async(handler))
+        self._tell()
 
     def register_or_decorate(self, name: str, handler: H | None) -> H | Callable[[H], H]:
         """Register a method; without a handler, return a decorator that does.
@@ -118,6 +121,11 @@ class MethodRegistry:
         if name not in self._methods:
             raise KeyError(f"no method {name!r} is registered")
         del self._methods[name]
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
 
 def _unknown(name: str) -> Method:

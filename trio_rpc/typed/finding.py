@@ -7,6 +7,7 @@ from typing import Final, Unpack
 
 from .. import concurrency
 from ..client.options import RoomLimits
+from ..concurrency import Event
 from ..errors import RpcError, SignalRequestError
 from ..participant import RemoteParticipant
 from ..protocol.logs import peer_logger
@@ -47,17 +48,16 @@ class MethodFinder(TypedMethods):
         if discoverable:
             self.register_rpc_method(DISCOVER, self._answer_discovery)
             self.on("connected", self._announce_methods)
+        self.watch_rpc_methods(self._note_change)
+        # Set on a change, in a session
+        self._methods_changed: Event | None = None
         # Our typed calls in flight, by the identity of the callee
         self._pending: Counter[str] = Counter()
 
-    def unregister_rpc_method(self, method: str) -> None:
-        """Remove the handler of a method; running invocations finish.
-
-        Raises:
-            KeyError: there is no such method.
-        """
-        super().unregister_rpc_method(method)
-        self._note_change()
+    def _note_change(self) -> None:
+        """Have the change of our methods announced, if we are in a room."""
+        if self._methods_changed is not None:
+            self._methods_changed.set()
 
     async def _answer_discovery(self, invocation: RpcInvocationData) -> str:
         return answer(self.rpc_methods, invocation)

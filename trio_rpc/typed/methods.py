@@ -7,7 +7,6 @@ from typing import Any, TypeVar, Unpack, overload
 
 from ..client.options import RoomLimits
 from ..client.room import Room
-from ..concurrency import Event
 from ..protocol.limits import MAX_PAYLOAD_BYTES
 from ..streams import StreamOpening, TextStreamWriter
 from .codec import Codec, JsonCodec
@@ -28,8 +27,6 @@ class TypedMethods(Room):
         self._codec: Codec = codec or JsonCodec()
         self._errors = ErrorRegistry(self._codec)
         self._receiving = Receiving(self)
-        # Set on a change, in a session
-        self._methods_changed: Event | None = None
         self._max_list_bytes = limits.get("max_payload_bytes", MAX_PAYLOAD_BYTES)
 
     @property
@@ -127,12 +124,6 @@ class TypedMethods(Room):
             max_bytes=self._max_list_bytes,
         )
         self.register_rpc_method(name, method)
-        self._note_change()
-
-    def _note_change(self) -> None:
-        """Have the change of our methods announced, if we are in a room."""
-        if self._methods_changed is not None:
-            self._methods_changed.set()
 
     def open_call_stream(
         self, identity: str, request_id: str, topic: str
