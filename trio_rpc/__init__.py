@@ -22,6 +22,7 @@ from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
 from .client.statistics import RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
+from .client.tracks import AudioFrameEvent, AudioSource, AudioStream, TrackPublishOptions
 from .errors import (
     ConnectError,
     DisconnectedError,
@@ -30,6 +31,7 @@ from .errors import (
     InvalidTokenError,
     PublishDataError,
     PublishDTMFError,
+    PublishTrackError,
     PublishTranscriptionError,
     QueueFullError,
     RefusedError,
@@ -37,6 +39,7 @@ from .errors import (
     RpcError,
     SignalRequestError,
     StreamError,
+    UnpublishTrackError,
 )
 from .events import (
     ConnectionState,
@@ -49,13 +52,25 @@ from .events import (
 )
 from .links.webrtc import LiveKitConnector
 from .participant import (
+    AudioFrame,
     ConnectionQuality,
+    LocalAudioTrack,
+    LocalTrack,
+    LocalTrackPublication,
     Participant,
     ParticipantKind,
     ParticipantKindDetail,
     ParticipantPermissions,
     ParticipantState,
+    RemoteAudioTrack,
     RemoteParticipant,
+    RemoteTrack,
+    RemoteTrackPublication,
+    RemoteVideoTrack,
+    Track,
+    TrackKind,
+    TrackPublication,
+    TrackSource,
 )
 from .protocol.retry import HANDLER_CANNOT_HAVE_RUN, Retry
 from .rpc.interceptors import RpcCallInfo, RpcInterceptor
@@ -85,6 +100,10 @@ __all__ = [
     "HANDLER_CANNOT_HAVE_RUN",
     "AccessToken",
     "Answers",
+    "AudioFrame",
+    "AudioFrameEvent",
+    "AudioSource",
+    "AudioStream",
     "ByteStreamHandler",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -110,7 +129,10 @@ __all__ = [
     "ItemStream",
     "JsonCodec",
     "LiveKitConnector",
+    "LocalAudioTrack",
     "LocalParticipant",
+    "LocalTrack",
+    "LocalTrackPublication",
     "MethodInfo",
     "Outcome",
     "Participant",
@@ -120,11 +142,16 @@ __all__ = [
     "ParticipantState",
     "PublishDTMFError",
     "PublishDataError",
+    "PublishTrackError",
     "PublishTranscriptionError",
     "QueueFullError",
     "ReconnectPolicy",
     "RefusedError",
+    "RemoteAudioTrack",
     "RemoteParticipant",
+    "RemoteTrack",
+    "RemoteTrackPublication",
+    "RemoteVideoTrack",
     "Retry",
     "Room",
     "RoomError",
@@ -144,8 +171,14 @@ __all__ = [
     "TextStreamInfo",
     "TextStreamReader",
     "TextStreamWriter",
+    "Track",
+    "TrackKind",
+    "TrackPublication",
+    "TrackPublishOptions",
+    "TrackSource",
     "Transcription",
     "TranscriptionSegment",
     "TypedCaller",
+    "UnpublishTrackError",
     "VideoGrants",
 ]

@@ -9,6 +9,8 @@
     ├── PublishDataError                 data was not sent
     │   ├── PublishDTMFError
     │   └── PublishTranscriptionError
+    ├── PublishTrackError                a track was not published
+    ├── UnpublishTrackError              a track is not ours, or not published
     ├── StreamError                      a data stream was not sent, or broke off
     ├── SignalRequestError               the server refused a change, or did not answer
     ├── EventsLostError                  events came faster than they were read
@@ -202,6 +204,14 @@ class PublishDTMFError(PublishDataError):
 
 class PublishTranscriptionError(PublishDataError):
     """A transcription was not sent."""
+
+
+class PublishTrackError(RoomError):
+    """A track was not published; the text says why."""
+
+
+class UnpublishTrackError(RoomError):
+    """A track was not unpublished; the text says why."""
 
 
 class StreamError(RoomError):

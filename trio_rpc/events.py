@@ -17,9 +17,14 @@ from attrs import field, frozen
 from .errors import DisconnectReason
 from .participant import (
     ConnectionQuality,
+    LocalTrack,
+    LocalTrackPublication,
     Participant,
     ParticipantPermissions,
     RemoteParticipant,
+    RemoteTrack,
+    RemoteTrackPublication,
+    TrackPublication,
 )
 
 __all__ = [
@@ -30,6 +35,10 @@ __all__ = [
     "DataReceived",
     "Disconnected",
     "EventName",
+    "LocalTrackPublished",
+    "LocalTrackRepublished",
+    "LocalTrackSubscribed",
+    "LocalTrackUnpublished",
     "Moved",
     "ParticipantActive",
     "ParticipantAttributesChanged",
@@ -45,6 +54,13 @@ __all__ = [
     "RoomUpdated",
     "SipDTMFReceived",
     "TokenRefreshed",
+    "TrackMuted",
+    "TrackPublished",
+    "TrackSubscribed",
+    "TrackSubscriptionFailed",
+    "TrackUnmuted",
+    "TrackUnpublished",
+    "TrackUnsubscribed",
     "TranscriptionReceived",
 ]
 
@@ -300,6 +316,95 @@ class TranscriptionReceived(RoomEvent):
     publication: None = None
 
 
+@frozen
+class LocalTrackPublished(RoomEvent):
+    """A track of ours was published."""
+
+    publication: LocalTrackPublication
+    track: LocalTrack
+
+
+@frozen
+class LocalTrackRepublished(RoomEvent):
+    """A track of ours was published again, after a rejoin, which has changed its SID."""
+
+    publication: LocalTrackPublication
+    previous_sid: str
+
+
+@frozen
+class LocalTrackUnpublished(RoomEvent):
+    """A track of ours is not published any more."""
+
+    publication: LocalTrackPublication
+
+
+@frozen
+class LocalTrackSubscribed(RoomEvent):
+    """Somebody has subscribed to a track of ours, for the first time."""
+
+    track: LocalTrack
+
+
+@frozen
+class TrackPublished(RoomEvent):
+    """Another participant has published a track."""
+
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+
+@frozen
+class TrackUnpublished(RoomEvent):
+    """A track of another participant is not published any more."""
+
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+
+@frozen
+class TrackSubscribed(RoomEvent):
+    """A track of another participant is received from now on."""
+
+    track: RemoteTrack
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+
+@frozen
+class TrackUnsubscribed(RoomEvent):
+    """A track of another participant is not received any more."""
+
+    track: RemoteTrack
+    publication: RemoteTrackPublication
+    participant: RemoteParticipant
+
+
+@frozen
+class TrackSubscriptionFailed(RoomEvent):
+    """A track of another participant can't be received."""
+
+    participant: RemoteParticipant
+    track_sid: str
+    error: str
+
+
+@frozen
+class TrackMuted(RoomEvent):
+    """A track is silent from now on; it may be ours."""
+
+    participant: Participant
+    publication: TrackPublication
+
+
+@frozen
+class TrackUnmuted(RoomEvent):
+    """A track is not silent any more; it may be ours."""
+
+    participant: Participant
+    publication: TrackPublication
+
+
 EventName = Literal[
     "connected",
     "reconnecting",
@@ -321,6 +426,17 @@ EventName = Literal[
     "data_received",
     "sip_dtmf_received",
     "transcription_received",
+    "local_track_published",
+    "local_track_republished",
+    "local_track_unpublished",
+    "local_track_subscribed",
+    "track_published",
+    "track_unpublished",
+    "track_subscribed",
+    "track_unsubscribed",
+    "track_subscription_failed",
+    "track_muted",
+    "track_unmuted",
 ]
 #: The names of all events.
 EVENT_NAMES: Final = frozenset(event.name for event in RoomEvent.__subclasses__())

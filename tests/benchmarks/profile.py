@@ -73,6 +73,7 @@ class _PlayedLink:
     queued_bytes = 0
     can_resume = True
     roster_delay = 0.0
+    media = None
 
     def __init__(self) -> None:
         join = rtc.JoinResponse(
@@ -210,6 +211,7 @@ class _SendQueue:
     queued_bytes = 0
     can_resume = True
     roster_delay = 0.0
+    media = None
 
     def send_nowait(self, frame: Frame) -> None:
         pass

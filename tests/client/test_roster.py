@@ -28,7 +28,7 @@ async def never_call(
 
 @pytest.fixture
 def roster() -> Roster:
-    return Roster(Participant(participant_info("alice")), {}, never_call)
+    return Roster(Participant(participant_info("alice")), {}, never_call, lambda *_: None)
 
 
 def bob(

@@ -35,6 +35,7 @@ class _TappedLink:
         self._on_packet = on_packet
         self.can_resume = link.can_resume
         self.roster_delay = link.roster_delay
+        self.media = link.media
         self.flush_nowait = link.flush_nowait
         self.wait_writable = link.wait_writable
         self.wait_sent = link.wait_sent

@@ -49,6 +49,7 @@ class HoldingLink:
     released: anyio.Event = field(factory=anyio.Event)
     can_resume: bool = True
     roster_delay: float = 0.0
+    media: None = None
 
     def send_nowait(self, frame: Frame) -> None:
         is_data = frame.channel in (Channel.RELIABLE, Channel.LOSSY)

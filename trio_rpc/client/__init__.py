@@ -17,4 +17,5 @@
 * `server_requests`: requests to the server that wait for its answer. `own_changes`: our changes of
   our own description, which are made again after a rejoin.
 * `stream_handlers`: the handlers of data streams.
+* `tracks`: audio and video.
 """

@@ -18,6 +18,7 @@ from livekit.protocol import models, rtc
 from ..concurrency import Backend
 from ..errors import DisconnectReason
 from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError, SignallingLostError
+from ..links.media import MediaLink
 from ..protocol.logs import peer_logger
 from ..protocol.malformed import MalformedLimiter
 from ..protocol.packets import MalformedPacketError, parse_packet
@@ -83,6 +84,10 @@ class ConnectedSession(Protocol):
 
     def on_packet(self, packet: models.DataPacket, kind: str, channel: Channel) -> None:
         """Handle a packet of a kind, which is within its bounds."""
+        ...
+
+    async def serve_media(self, media: MediaLink) -> None:
+        """Follow the tracks that come in, until this is cancelled."""
         ...
 
     def on_ping(self) -> None:
@@ -170,6 +175,8 @@ class Connection:
         with self._serving:
             async with self._backend.open_nursery() as nursery:
                 nursery.start_soon(self._ping_loop)
+                if self._link.media is not None:
+                    nursery.start_soon(self._session.serve_media, self._link.media)
                 await self._receive_loop(early_frames)
 
     async def aclose(self, reason: str) -> None:

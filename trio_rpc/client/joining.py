@@ -18,12 +18,15 @@ from ..protocol.capabilities import CAN_RESUME, CAPABILITIES, CLIENT_PROTOCOL
 _version: Final = cache(version)
 
 
-def join_request(*, resumes: bool, last_sid: str = "") -> rtc.JoinRequest:
+def join_request(
+    *, resumes: bool, last_sid: str = "", auto_subscribe: bool = False
+) -> rtc.JoinRequest:
     """Return the request to join a room, which describes ourselves (rule N1).
 
     Args:
         resumes: Whether we resume the session after a lost connection (L6).
         last_sid: The SID of our last session, if we join again (L7).
+        auto_subscribe: Whether to receive the tracks of all others, where there are any.
     """
     client = models.ClientInfo(
         sdk=models.ClientInfo.PYTHON,
@@ -34,7 +37,10 @@ def join_request(*, resumes: bool, last_sid: str = "") -> rtc.JoinRequest:
     client.capabilities.extend(CAPABILITIES)  # type: ignore[arg-type]
     if resumes:
         client.capabilities.append(CAN_RESUME)  # type: ignore[arg-type]
-    return rtc.JoinRequest(client_info=client, participant_sid=last_sid)
+    settings = rtc.ConnectionSettings(auto_subscribe=auto_subscribe)
+    return rtc.JoinRequest(
+        client_info=client, participant_sid=last_sid, connection_settings=settings
+    )
 
 
 def resume_request(sid: str, last_numbers: Mapping[str, int]) -> rtc.JoinRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, overload
 
 from livekit.protocol import models
@@ -10,13 +10,14 @@ from livekit.protocol import models
 from ..errors import (
     PublishDataError,
     PublishDTMFError,
+    PublishTrackError,
     PublishTranscriptionError,
     RpcError,
     SignalRequestError,
 )
 from ..events import Transcription
 from ..links import LinkClosedError
-from ..participant import DEFAULT_RESPONSE_TIMEOUT
+from ..participant import DEFAULT_RESPONSE_TIMEOUT, LocalTrack, LocalTrackPublication
 from ..protocol.bounds import check_bounds
 from ..protocol.capabilities import server_carries_rpc
 from ..protocol.retry import Retry
@@ -27,6 +28,7 @@ from .data_packets import dtmf_packet, transcription_packet, user_packet
 from .outbound import Outbound
 from .retrying import retried
 from .stream_sender import StreamSender, identities
+from .tracks.options import TrackPublishOptions
 
 #: The digits on the keys of a telephone.
 _DTMF_DIGITS: Final = "0123456789*#ABCD"
@@ -253,6 +255,47 @@ class LocalParticipant(StreamSender):
                 room any more.
         """
         await self._publish(transcription_packet(transcription), PublishTranscriptionError)
+
+    # Tracks
+
+    async def publish_track(
+        self, track: LocalTrack, options: TrackPublishOptions | None = None
+    ) -> LocalTrackPublication:
+        """Publish a track, on one of LiveKit's servers; ours carry data alone.
+
+        After a rejoin, it is published again, and the event `local_track_republished` has its new
+        SID.
+
+        Args:
+            track: The track, which is not published yet.
+            options: Its source, and more.
+
+        Raises:
+            PublishTrackError: the server refused, did not answer, or carries no media; we lack the
+                grant `canPublish`; the track is published already; or we are not in the room any
+                more.
+        """
+        if not self.permissions.can_publish:
+            await self._outbound.checkpoint()
+            raise PublishTrackError(f"{self.identity!r} lacks the grant canPublish")
+        return await self._outbound.publishing.publish(track, options or TrackPublishOptions())
+
+    async def unpublish_track(self, track_sid: str) -> None:
+        """Withdraw a track that we have published.
+
+        Args:
+            track_sid: The SID of its publication.
+
+        Raises:
+            UnpublishTrackError: no track of ours is published with it.
+        """
+        await self._outbound.checkpoint()
+        self._outbound.publishing.unpublish(track_sid)
+
+    @property
+    def track_publications(self) -> Mapping[str, LocalTrackPublication]:
+        """The tracks that we have published, by SID: a view, which changes as they come and go."""
+        return self._outbound.publishing.publications
 
     # Our description for others
 

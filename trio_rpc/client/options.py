@@ -42,7 +42,8 @@ class RoomOptions:
     Those without effect are for media and WebRTC, which this library has not.
 
     Attributes:
-        auto_subscribe: Without effect.
+        auto_subscribe: Whether to receive the tracks of all others, on LiveKit's servers. Without
+            it, `RemoteTrackPublication.set_subscribed` chooses them.
         dynacast: Without effect.
         e2ee: LiveKit's older name of `encryption`.
         encryption: None: this library encrypts nothing from end to end, and refuses to pretend it.

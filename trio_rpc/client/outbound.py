@@ -17,6 +17,7 @@ from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .own_changes import OwnChanges
 from .server_requests import ServerRequests
+from .tracks.publishing import Publishing
 
 
 class Outbound:
@@ -39,6 +40,7 @@ class Outbound:
         packet_sender: Sends packets and signalling messages.
         server_requests: Our requests to the server.
         own_changes: The changes of our description, which are made again after a rejoin.
+        publishing: The tracks that we have published.
         streams: The data streams that we send.
         calls: Our calls that wait for an answer.
         disconnection: The end of the session; None while we are in the room.
@@ -61,6 +63,7 @@ class Outbound:
         self.packet_sender = PacketSender(link, join.participant)
         self.server_requests = ServerRequests(backend, self.packet_sender)
         self.own_changes = OwnChanges(self.server_requests)
+        self.publishing = Publishing(backend, self.packet_sender)
         self.streams = OutgoingStreams(backend, self.packet_sender, self)
         self.calls = Calls(
             self.packet_sender,

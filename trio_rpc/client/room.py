@@ -129,7 +129,7 @@ class Room(Registrations):
             token: The access token, which names the room and our identity; for further connections,
                 the last one that the server has sent takes its place. Or an async function that
                 returns one, which is called before each connection.
-            options: The options of LiveKit's SDK, of which those for media have no effect.
+            options: The options of LiveKit's SDK, of which most for media have no effect.
             ssl_context: The certificates to trust, for `wss://` and `tls://`; by default, the
                 system's.
             connect_timeout: Seconds that joining may take, and each attempt to reconnect; 10 unless
@@ -157,7 +157,8 @@ class Room(Registrations):
         try:
             connector = connector_for(url, ssl_context) if isinstance(url, str) else url
             with concurrency.current().move_on_after(connect_timeout) as scope:
-                request = join_request(resumes=reconnect is not None)
+                subscribes = options.auto_subscribe
+                request = join_request(resumes=reconnect is not None, auto_subscribe=subscribes)
                 first_token = await token_from(token)
                 async with connector.open_link(first_token, request) as link:
                     join, early_frames = await receive_join(link)
@@ -165,7 +166,7 @@ class Room(Registrations):
                         # The timeout has just expired: raise here, and not in the block.
                         await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
-                    dialer = Dialer(connector, token, connect_timeout, reconnect)
+                    dialer = Dialer(connector, token, connect_timeout, reconnect, subscribes)
                     async with self._run_session(link, join, early_frames, guard, dialer, limits):
                         yield self
             if scope.cancelled_caught:

@@ -5,7 +5,7 @@ No I/O: the input is LiveKit's protobuf, the output the events, in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from livekit.protocol import models, rtc
 
@@ -19,8 +19,19 @@ from ..events import (
     ParticipantNameChanged,
     ParticipantPermissionsChanged,
     RoomEvent,
+    TrackMuted,
+    TrackPublished,
+    TrackUnmuted,
+    TrackUnpublished,
+    TrackUnsubscribed,
 )
-from ..participant import ConnectionQuality, Participant, PerformRpc, RemoteParticipant
+from ..participant import (
+    ConnectionQuality,
+    Participant,
+    PerformRpc,
+    RemoteParticipant,
+    RemoteTrackPublication,
+)
 
 
 class Roster:
@@ -30,6 +41,7 @@ class Roster:
         local: Ourselves, whose changes come in the same updates.
         remote: The others, by identity, to be kept up to date.
         perform_rpc: Calls a method of one of them.
+        subscribe: Subscribes to a track of one of them, or ends the subscription.
 
     Attributes:
         is_replacing: Whether the present event is the end of a session whose participant has
@@ -41,10 +53,12 @@ class Roster:
         local: Participant,
         remote: dict[str, RemoteParticipant],
         perform_rpc: PerformRpc,
+        subscribe: Callable[[RemoteTrackPublication, bool], None],
     ) -> None:
         self.local = local
         self.remote = remote
         self._perform_rpc = perform_rpc
+        self._subscribe = subscribe
         self.is_replacing = False
 
     def update(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
@@ -85,6 +99,7 @@ class Roster:
             yield from _apply_changes(known, info)
             if known.is_active and not was_active:
                 yield ParticipantActive(known)
+            yield from self._apply_tracks(known)
 
     def reconcile(self, infos: Sequence[models.ParticipantInfo]) -> Iterator[RoomEvent]:
         """Apply the current state of all participants; those not listed have left meanwhile."""
@@ -112,6 +127,26 @@ class Roster:
         yield ParticipantConnected(participant)
         if participant.is_active:
             yield ParticipantActive(participant)
+        yield from self._apply_tracks(participant)
+
+    def _apply_tracks(self, participant: RemoteParticipant) -> Iterator[RoomEvent]:
+        """Yield the changes in the tracks of a participant."""
+        published = {info.sid: info for info in participant._info.tracks}
+        for sid in participant._publications.keys() - published.keys():
+            yield from _unpublish(participant, sid)
+        for sid, info in published.items():
+            publication = participant._publications.get(sid)
+            if publication is None:
+                publication = RemoteTrackPublication(info, self._subscribe)
+                participant._publications[sid] = publication
+                yield TrackPublished(publication, participant)
+                continue
+            was_muted = publication.muted
+            publication._take(info)
+            if publication.muted and not was_muted:
+                yield TrackMuted(participant, publication)
+            elif was_muted and not publication.muted:
+                yield TrackUnmuted(participant, publication)
 
     def set_qualities(self, updates: Sequence[rtc.ConnectionQualityInfo]) -> Iterator[RoomEvent]:
         """Yield the changes in the quality of participants' connections, each once it is made."""
@@ -128,6 +163,8 @@ class Roster:
         participant: RemoteParticipant,
         reason: models.DisconnectReason = models.DisconnectReason.UNKNOWN_REASON,
     ) -> Iterator[RoomEvent]:
+        for sid in tuple(participant._publications):
+            yield from _unpublish(participant, sid)
         del self.remote[participant.identity]
         # As it was: an update about a participant that has left need not repeat its description.
         last = models.ParticipantInfo()
@@ -136,6 +173,15 @@ class Roster:
         last.disconnect_reason = reason
         participant._take(last)
         yield ParticipantDisconnected(participant)
+
+
+def _unpublish(participant: RemoteParticipant, sid: str) -> Iterator[RoomEvent]:
+    publication = participant._publications.pop(sid)
+    track, publication._track = publication._track, None
+    if track is not None:
+        track._end()
+        yield TrackUnsubscribed(track, publication, participant)
+    yield TrackUnpublished(publication, participant)
 
 
 def _apply_changes(participant: Participant, info: models.ParticipantInfo) -> Iterator[RoomEvent]:

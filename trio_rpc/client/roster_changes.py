@@ -17,6 +17,7 @@ class RosterChanges:
         changed: Wakes the tasks that wait for a change.
         rpc: The calls and streams of the participants.
         emit: Takes the events, in order.
+        on_changed: Called after each change.
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class RosterChanges:
         roster: Roster,
         rpc: RpcEndpoint,
         emit: Callable[[RoomEvent], None],
+        on_changed: Callable[[], None],
     ) -> None:
         self._changed = changed
         self._roster = roster
         self._rpc = rpc
         self._emit = emit
+        self._on_changed = on_changed
 
     async def wait(self) -> None:
         """Wait for the next change, or the end of the session."""
@@ -55,6 +58,7 @@ class RosterChanges:
                 case _:
                     pass
             self._emit(event)
+        self._on_changed()
         self.announce()
 
     def announce(self) -> None:

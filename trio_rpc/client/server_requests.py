@@ -69,7 +69,7 @@ class ServerRequests:
                 f"the server did not answer within {REQUEST_TIMEOUT:g} s", reason="TIMEOUT"
             )
         if response.reason != rtc.RequestResponse.OK:
-            reason = _reason_name(response.reason)
+            reason = reason_name(response.reason)
             raise SignalRequestError(f"{reason}: {response.message}", reason=reason)
 
     def next_id(self) -> int:
@@ -83,7 +83,7 @@ class ServerRequests:
             pending.response.send_nowait(response)
         elif response.reason != rtc.RequestResponse.OK:
             logger.warning(
-                "the server refused: %s: %s", _reason_name(response.reason), response.message
+                "the server refused: %s: %s", reason_name(response.reason), response.message
             )
 
     def end(self, disconnection: DisconnectedError) -> None:
@@ -111,7 +111,8 @@ def _not_changed(error: Exception) -> SignalRequestError:
     return SignalRequestError(f"not changed: {error}", reason="DISCONNECTED")
 
 
-def _reason_name(reason: int) -> str:
+def reason_name(reason: int) -> str:
+    """Return LiveKit's name of the reason of a response."""
     try:
         return rtc.RequestResponse.Reason.Name(reason)
     except ValueError:

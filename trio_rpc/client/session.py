@@ -34,6 +34,7 @@ To rejoin is to begin another session on the server, with another SID. Here it i
     | calls, which are sent again (L8)  | our own sequence, and what is retained               |
     | requests to the server            | responses of handlers, which are asked for again     |
     | our changes of our description    | our description, in which they are made again        |
+    | our tracks, published again       | the SIDs of their publications                       |
     | the filters of sequences          | the roster, which is reconciled by identity          |
 
 The session's nursery runs the tasks of its connections, and one for each invocation of a method.
@@ -54,6 +55,7 @@ from ..errors import DisconnectedError, DisconnectReason
 from ..events import Disconnected, RoomEvent
 from ..links import Channel, Link, LinkClosedError, LinkFullError
 from ..links.framed import DEFAULT_MAX_QUEUE_BYTES
+from ..links.media import MediaLink
 from ..links.resumable import ResumableQueue
 from ..protocol.budgets import Budget
 from ..protocol.limits import SessionLimits
@@ -74,6 +76,8 @@ from .room_state import RoomState
 from .roster import Roster
 from .roster_changes import RosterChanges
 from .stream_handlers import RunHandler, StreamHandlers
+from .tracks.session_tracks import SessionTracks
+from .tracks.subscriptions import Subscriptions
 
 logger = peer_logger(__name__)
 
@@ -127,14 +131,21 @@ class Session:
         self.outbound = Outbound(self._queue or link, join, limits, context, link.roster_delay)
         # The room and its participants
         self.local_participant = LocalParticipant(join.participant, registry, self.outbound)
+        subscriptions = Subscriptions(
+            self.outbound.packet_sender, self.outbound.remote_participants, emit
+        )
         self.roster = Roster(
             self.local_participant,
             self.outbound.remote_participants,
             self.local_participant.perform_rpc,
+            subscriptions.subscribe,
         )
         for info in join.other_participants:
             for _ in self.roster.apply(info):
                 pass
+        self.outbound.publishing.emit = emit
+        self.tracks = SessionTracks(self.local_participant, self.outbound.publishing, subscriptions)
+        self.tracks.use(link.media)
         # Its receiving half
         self.calls = self.outbound.calls
         self.invocations = Invocations(
@@ -155,7 +166,11 @@ class Session:
             max_streams=limits.max_streams,
         )
         self.roster_changes = RosterChanges(
-            self.outbound.roster_changed, self.roster, self.rpc, emit
+            self.outbound.roster_changed,
+            self.roster,
+            self.rpc,
+            emit,
+            self.tracks.on_roster_changed,
         )
         self.state = RoomState(join.room, self.outbound, self.roster, self.roster_changes, emit)
         self._sequences = sequences
@@ -229,6 +244,7 @@ class Session:
         if self._queue is not None:
             self._queue.close(str(disconnection))
         self.outbound.end(disconnection)
+        self.tracks.end(disconnection)
         self.rpc.end(str(disconnection), disconnection)
         self.roster_changes.announce()
         self._emit(Disconnected(disconnection.reason))
@@ -261,9 +277,10 @@ class Session:
         if not self.is_over:
             self.state.on_lost()
 
-    def rejoin_request(self) -> rtc.JoinRequest:
+    def rejoin_request(self, *, auto_subscribe: bool) -> rtc.JoinRequest:
         """Return the request to join the room again (L7)."""
-        return join_request(resumes=True, last_sid=self.local_participant.sid)
+        sid = self.local_participant.sid
+        return join_request(resumes=True, last_sid=sid, auto_subscribe=auto_subscribe)
 
     def resume_request(self) -> rtc.JoinRequest:
         """Return the request to resume this session over another connection (L3)."""
@@ -314,6 +331,7 @@ class Session:
         until = self._backend.current_time() + RETURN_WINDOW
         self.rpc.on_rejoined(us.sid, [*gone.values()], until)
         self.roster_changes.apply(self.roster.rejoin(us, join.other_participants), gone)
+        self.tracks.use(link.media)
         self.state.on_restored(resumed=False)
 
     async def wait_closed(self) -> None:
@@ -348,7 +366,12 @@ class Session:
         """Handle a signalling message, unless the session is over."""
         if self.outbound.disconnection is not None:
             return
-        self.state.on_signal(response)
+        if not self.tracks.on_signal(response):
+            self.state.on_signal(response)
+
+    async def serve_media(self, media: MediaLink) -> None:
+        """Follow the tracks that come in by a connection, until it ends."""
+        await self.tracks.serve(media)
 
     def on_ping(self) -> None:
         """Drop idle streams and expired ids."""

@@ -52,12 +52,14 @@ class Dialer:
         token: The access token, or its source.
         timeout: Seconds that opening a connection may take.
         policy: The policy for opening a lost connection again; None for never.
+        auto_subscribe: Whether to receive the tracks of all others.
     """
 
     connector: Connector
     token: TokenSource
     timeout: float
     policy: ReconnectPolicy | None
+    auto_subscribe: bool
 
 
 @frozen
@@ -149,7 +151,11 @@ class Supervisor:
                 token = await token_from(self._dialer.token, self._session.state.refreshed_token)
                 resumes = step is Step.RESUME
                 session = self._session
-                request = session.resume_request() if resumes else session.rejoin_request()
+                request = (
+                    session.resume_request()
+                    if resumes
+                    else session.rejoin_request(auto_subscribe=self._dialer.auto_subscribe)
+                )
                 self._link_nursery.start_soon(holder.hold, self._dialer.connector, token, request)
                 link = await holder.wait_open()
                 if resumes:

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, Protocol
 
 from livekit.protocol import rtc
 
+from .media import MediaLink
+
 
 class Channel(IntEnum):
     """The kind of message in a frame, and how reliably it is delivered."""
@@ -61,6 +63,11 @@ class Link(Protocol):
 
     can_resume: bool
     roster_delay: float
+
+    @property
+    def media(self) -> MediaLink | None:
+        """The audio and video of the link; None where it carries data alone."""
+        ...
 
     def send_nowait(self, frame: Frame) -> None:
         """Queue a frame; it leaves with everything else that is queued in the same tick.

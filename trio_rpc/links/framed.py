@@ -76,6 +76,7 @@ class FramedLink:
     notices_silence = False
     can_resume = True
     roster_delay = 0.0
+    media = None
 
     def __init__(self, stream: MessageStream, backend: Backend, max_queue_bytes: int) -> None:
         self._stream = stream

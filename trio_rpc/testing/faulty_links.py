@@ -20,7 +20,7 @@ class FaultyLink:
     """The `Link` that a `FaultyNetwork` opens.
 
     Attributes:
-        can_resume, roster_delay: Those of the link underneath.
+        can_resume, roster_delay, media: Those of the link underneath.
         is_half_open: Whether nothing passes any more, though neither side knows.
     """
 
@@ -29,6 +29,7 @@ class FaultyLink:
     ) -> None:
         self.can_resume = link.can_resume
         self.roster_delay = link.roster_delay
+        self.media = link.media
         backend: Backend = concurrency.current()
         self._backend = backend
         self._link = link

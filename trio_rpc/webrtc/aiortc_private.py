@@ -74,6 +74,21 @@ def is_sending(connection: RTCPeerConnection) -> bool:
     return bool(sctp._data_channel_queue or sctp._outbound_queue or sctp._sent_queue)
 
 
+def route_by_section(connection: RTCPeerConnection) -> None:
+    """Route media to the section that the last answer names its sources in.
+
+    aiortc does so for the first answer with a section alone, and drops what comes by it later.
+    """
+    remote = connection._RTCPeerConnection__remoteDescription()  # type: ignore[attr-defined]
+    receivers = {each.mid: each.receiver for each in connection.getTransceivers()}
+    for media in remote.media if remote else ():
+        receiver = receivers.get(media.rtp.muxId)
+        if receiver is not None and receiver.track is not None:
+            router = receiver.transport._rtp_router
+            for source in media.ssrc:
+                router.ssrc_table[source.ssrc] = receiver
+
+
 def bytes_in_flight(sctp: RTCSctpTransport) -> int:
     """Return the bytes that have left the channels and are not acknowledged."""
     chunks = chain(sctp._outbound_queue, sctp._sent_queue)

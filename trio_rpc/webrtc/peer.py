@@ -63,7 +63,7 @@ class Peer:
     def __init__(
         self, report: SendReport, *, has_two_connections: bool, consent_timeout: float
     ) -> None:
-        self._report = report
+        self.report = report
         self._consent_timeout = consent_timeout
         self._over = asyncio.Event()
         self._descriptions: asyncio.Queue[Description] = asyncio.Queue(self.max_waiting)
@@ -107,7 +107,7 @@ class Peer:
         """End, and report why."""
         if not self._over.is_set():
             self._over.set()
-            self._report(Failed(reason))
+            self.report(Failed(reason))
 
     # Connections
 
@@ -163,7 +163,7 @@ class Peer:
 
     def report_description(self, kind: str, sdp: str, number: int) -> None:
         """Report an offer or an answer of ours."""
-        self._report(Described(kind, sdp, number))
+        self.report(Described(kind, sdp, number))
 
     def limit_receiving(self, connection: RTCPeerConnection) -> None:
         """Receive nothing on a connection while too much is unread."""
@@ -192,7 +192,7 @@ class Peer:
         data_channel.on("bufferedamountlow", self._report_taken)
         if channel is Channel.RELIABLE:
             data_channel.on("close", partial(self.fail, "it closed its reliable data channel"))
-            self._report(Opened())
+            self.report(Opened())
 
     def send(self, message: bytes) -> None:
         """Send the frames of a message as packets."""
@@ -216,20 +216,20 @@ class Peer:
 
     async def _drain(self) -> None:
         await self._wait_arrived()
-        self._report(Drained())
+        self.report(Drained())
         self._draining = None
 
     def _report_taken(self) -> None:
         """Report sent bytes as taken, in large steps, once few of them are buffered."""
         if self._unreported >= _LOW_WATER_BYTES and self._buffered <= _LOW_WATER_BYTES:
-            self._report(Taken(self._unreported))
+            self.report(Taken(self._unreported))
             self._unreported = 0
 
     def _report_progress(self) -> None:
         """Report acknowledged bytes in small steps too: these show that it reads (B8)."""
         taken = self._unreported - self._unacknowledged
         if taken > 0:
-            self._report(Taken(taken))
+            self.report(Taken(taken))
             self._unreported -= taken
 
     @property
@@ -288,7 +288,7 @@ class Peer:
         cost = len(body) + FRAME_COST
         self._unread += cost
         self._widen_window(-cost)
-        self._report(Frame(channel, body))
+        self.report(Frame(channel, body))
 
     def _has_unread_enough(self) -> bool:
         return self._unread >= _RECEIVE_WINDOW_BYTES

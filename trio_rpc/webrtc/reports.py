@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from attrs import frozen
 from livekit.protocol import rtc
 
 from ..links import Frame
+from ..participant.tracks import Receiver
 
 #: The bytes that a received frame counts beyond its body, so that empty ones count too.
 FRAME_COST: Final = 256
@@ -55,12 +56,23 @@ class Drained:
 
 
 @frozen
+class Received:
+    """The report of the tracks that come in.
+
+    Attributes:
+        receivers: Their receivers, by SID.
+    """
+
+    receivers: Mapping[str, Receiver]
+
+
+@frozen
 class Failed:
     """The report that the peer has ended, with a reason for a person."""
 
     reason: str
 
 
-Report: TypeAlias = Frame | Described | Opened | Taken | Drained | Failed
+Report: TypeAlias = Frame | Described | Opened | Taken | Drained | Received | Failed
 #: Takes a report, in the thread of the peers.
 SendReport: TypeAlias = Callable[[Report], None]

@@ -13,6 +13,7 @@ to addresses of its choice, or look up names, which takes seconds for those that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 #: Browsers send some tens of kilobytes.
@@ -24,6 +25,22 @@ _TRANSPORT: Final = ("a=ice-", "a=fingerprint:", "a=setup:", *_CANDIDATES)
 
 #: The lines of one section, the first of which begins with `m=`.
 _Section = Sequence[str]
+
+
+def whole(sdp: str, *, keeps_candidate: Callable[[str], bool]) -> str:
+    """Return an offer or answer with all of its sections, and some of its addresses.
+
+    Args:
+        sdp: The offer or answer of the other side.
+        keeps_candidate: Whether to keep one of its addresses.
+
+    Raises:
+        ValueError: it is too long, has not exactly one section of data channels, or is invalid.
+    """
+    session, sections = _parse(sdp)
+    _data_section(sections)
+    lines = [*session, *chain.from_iterable(sections)]
+    return _join([line for line in lines if _is_kept(line, keeps_candidate)])
 
 
 def data_only(sdp: str, *, keeps_candidate: Callable[[str], bool] | None = None) -> str:

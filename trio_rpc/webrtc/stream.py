@@ -8,20 +8,33 @@ the other side reads too slowly; incoming ones widen its window again when they 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..concurrency import Backend
+from ..concurrency import Backend, Notifier
 from ..links import Channel, Frame, LinkClosedError, LinkFullError
 from ..links.framed import SLICE_FRAMES
 from ..links.frames import encode_frames
+from ..participant.tracks import Receiver
 from ..protocol.logs import peer_logger
-from .reports import FRAME_COST, Described, Drained, Failed, Opened, Report, SendReport, Taken
+from .reports import (
+    FRAME_COST,
+    Described,
+    Drained,
+    Failed,
+    Opened,
+    Received,
+    Report,
+    SendReport,
+    Taken,
+)
 from .thread import PeerThread
 
 if TYPE_CHECKING:
     from .peer import Description, Peer
+
+    P = TypeVar("P", bound=Peer)
 
 logger = peer_logger(__name__)
 
@@ -42,6 +55,8 @@ class PeerStream:
 
     Attributes:
         is_open: Whether packets reach the other side.
+        receivers: The receivers of the tracks that come in, by SID.
+        receivers_changed: Notified of each change in them.
     """
 
     can_send_nowait = True
@@ -62,13 +77,15 @@ class PeerStream:
         # Bytes that were given to the peer, and not reported as taken
         self._untaken = 0
         self.is_open = False
+        self.receivers: Mapping[str, Receiver] = {}
+        self.receivers_changed = Notifier(backend)
         # Whether a report that everything has arrived is outstanding
         self._is_draining = False
         self._ended_because: str | None = None
         self._changed = backend.event()
 
-    def start(self, make_peer: Callable[[SendReport], Peer]) -> None:
-        """Begin to connect; called once.
+    def start(self, make_peer: Callable[[SendReport], P]) -> P:
+        """Begin to connect, and return the peer; called once.
 
         Args:
             make_peer: Returns the peer, which is called with each report.
@@ -76,7 +93,8 @@ class PeerStream:
         Raises:
             LinkClosedError: WebRTC is not available any more.
         """
-        self._peer = self._thread.open_peer(make_peer, self._report)
+        peer = self._peer = self._thread.open_peer(make_peer, self._report)
+        return peer
 
     async def wait_open(self) -> None:
         """Wait until packets reach the other side.
@@ -94,7 +112,7 @@ class PeerStream:
     def describe(self, message: Description) -> None:
         """Hand a message about connections to the peer."""
         assert self._peer is not None
-        self._call(self._peer.describe, message)
+        self.call(self._peer.describe, message)
 
     def put(self, message: Frame | Exception) -> None:
         """Add a message, or an error, as if it had been received on a data channel."""
@@ -126,7 +144,7 @@ class PeerStream:
         if self._peer is None:
             return
         self._is_draining = True
-        self._call(self._peer.drain)
+        self.call(self._peer.drain)
         while self._is_draining and self._ended_because is None:
             await self._changed.wait()
 
@@ -143,7 +161,7 @@ class PeerStream:
             return False
         self._untaken += len(message)
         assert self._peer is not None
-        self._call(self._peer.send, message)
+        self.call(self._peer.send, message)
         return True
 
     async def send_message(self, message: bytes) -> None:
@@ -176,11 +194,12 @@ class PeerStream:
         packets = [frame for frame in frames if frame.channel is not Channel.SIGNAL]
         self._read_bytes += sum(len(packet.body) + FRAME_COST for packet in packets)
         if self._read_bytes >= _REPORTED_BYTES and self._peer is not None:
-            self._call(self._peer.on_read, self._read_bytes)
+            self.call(self._peer.on_read, self._read_bytes)
             self._read_bytes = 0
         self._notify()
 
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the thread of the peers soon; without the thread, end."""
         try:
             self._thread.call(function, *arguments)
         except LinkClosedError as error:
@@ -215,6 +234,9 @@ class PeerStream:
                         self._tell(described)
                 case Drained():
                     self._is_draining = False
+                case Received(receivers):
+                    self.receivers = receivers
+                    self.receivers_changed.notify()
                 case Failed(reason):
                     self.end(reason)
         if self._reports and self._are_read:

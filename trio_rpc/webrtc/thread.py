@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
@@ -26,6 +26,8 @@ from .reports import Failed, SendReport
 
 if TYPE_CHECKING:
     from .peer import Peer
+
+    P = TypeVar("P", bound=Peer)
 
 logger = peer_logger(__name__)
 
@@ -98,7 +100,7 @@ class PeerThread:
             with self._backend.cancel_scope(shield=True):
                 await self._running.ended.wait()
 
-    def open_peer(self, make_peer: Callable[[SendReport], Peer], report: SendReport) -> Peer:
+    def open_peer(self, make_peer: Callable[[SendReport], P], report: SendReport) -> P:
         """Open a peer, which runs until `Peer.close` or a failure.
 
         Args:

@@ -24,12 +24,12 @@ from trio_rpc import concurrency
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.frames import decode_frames, encode_frames
 from trio_rpc.server import PeerThread, open_peer_thread
-from trio_rpc.server.webrtc.peer import AnsweringPeer
 from trio_rpc.webrtc.reports import Described
 from trio_rpc.webrtc.stream import PeerStream
 
 from ...support.waiting import wait_until
 from ..web import serve_app
+from .media_server import Media, MediaPeer, published
 
 #: Changes a message, or takes it away.
 Tamper = Callable[[rtc.SignalResponse], rtc.SignalResponse | None]
@@ -63,6 +63,9 @@ class ScriptedLiveKit:
         packets: The packets that have come.
         answers_pings: Whether it answers pings.
         ping_timeout: The timeout that it announces.
+        media: The audio of the client that has joined last.
+        track_refusal: The text with which it refuses tracks, if it does.
+        answers_tracks: Whether it answers requests to publish tracks.
     """
 
     thread: PeerThread
@@ -75,6 +78,9 @@ class ScriptedLiveKit:
     ice_servers: list[rtc.ICEServer] = field(factory=list)
     answers_pings: bool = True
     ping_timeout: int = 15
+    media: Media = field(factory=Media)
+    track_refusal: str = ""
+    answers_tracks: bool = True
     requests: list[rtc.JoinRequest] = field(factory=list)
     tokens: list[str] = field(factory=list)
     signals: list[rtc.SignalRequest] = field(factory=list)
@@ -176,8 +182,15 @@ class ScriptedLiveKit:
         )
         self.say(rtc.SignalResponse(join=join))
         stream = PeerStream(concurrency.current(), self.thread, self._tell)
+        self.media = Media(self.media.hertz)
         stream.start(
-            partial(AnsweringPeer, subscriber_primary=False, addresses=(), consent_timeout=15)
+            partial(
+                MediaPeer,
+                media=self.media,
+                subscriber_primary=False,
+                addresses=(),
+                consent_timeout=15,
+            )
         )
         self._streams.append(stream)
         self.nursery.start_soon(self._read, stream)
@@ -190,6 +203,7 @@ class ScriptedLiveKit:
         answer.sdp = "".join(
             line for line in lines if not line.startswith(("a=candidate", "a=end-of-cand"))
         )
+        answer.mid_to_track_id.update(self.media.sids)
         self.say(rtc.SignalResponse(answer=answer))
         for line in candidates:
             text = line.strip().removeprefix("a=")
@@ -229,6 +243,8 @@ class ScriptedLiveKit:
             case "ping_req" if self.answers_pings:
                 pong = rtc.Pong(last_ping_timestamp=request.ping_req.timestamp)
                 self.say(rtc.SignalResponse(pong_resp=pong))
+            case "add_track" if self.answers_tracks:
+                self._publish(request.add_track)
             case "update_metadata":
                 response = rtc.RequestResponse(request_id=request.update_metadata.request_id)
                 self.say(rtc.SignalResponse(request_response=response))
@@ -237,6 +253,23 @@ class ScriptedLiveKit:
                 self.say(rtc.SignalResponse(leave=leave))
             case _:
                 pass
+
+    def _publish(self, request: rtc.AddTrackRequest) -> None:
+        if self.track_refusal:
+            refusal = rtc.RequestResponse(
+                reason=rtc.RequestResponse.NOT_ALLOWED,
+                message=self.track_refusal,
+                add_track=request,
+            )
+            self.say(rtc.SignalResponse(request_response=refusal))
+        else:
+            self.say(published(request.cid, f"TR_{len(self.signals)}", request))
+
+    def send_tone(self, sid: str, hertz: float) -> None:
+        """Send a tone as a track of somebody, once the client offers to receive it."""
+        self.media.hertz[sid] = hertz
+        requirement = rtc.MediaSectionsRequirement(num_audios=1)
+        self.say(rtc.SignalResponse(media_sections_requirement=requirement))
 
     def end(self) -> None:
         for stream in self._streams:

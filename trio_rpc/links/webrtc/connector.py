@@ -16,7 +16,7 @@ from ..base import Link
 from ..connecting import check_token
 from ..framed import open_framed_link
 from ..websocket import SignallingServer, WebSocket, join_query
-from .joining import livekit_request, old_query
+from .joining import old_query
 from .link import UnreachableError, open_webrtc_link
 from .signalling import Membership
 
@@ -96,7 +96,7 @@ async def _open_link(
             opened: AbstractAsyncContextManager[Link] = open_framed_link(websocket)
         else:
             _require_aiortc(server)
-            membership = Membership(server, livekit_request(request), token)
+            membership = Membership(server, request, token)
             opened = open_webrtc_link(
                 websocket, membership, resumes=resumes, uses_stun=uses_stun, over_tls=over_tls
             )
@@ -115,7 +115,7 @@ async def _open_websocket(
         and no way to resume.
     """
     async with AsyncExitStack() as stack:
-        query = join_query(livekit_request(request))
+        query = join_query(request)
         opened = server.open("/rtc/v1", query, token, subprotocols)
         resumes = True
         try:

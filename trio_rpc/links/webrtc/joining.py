@@ -10,15 +10,6 @@ from livekit.protocol import models, rtc
 _TRACK_NAME: Final = "trio_rpc"
 
 
-def livekit_request(request: rtc.JoinRequest) -> rtc.JoinRequest:
-    """Return a request to join as LiveKit's servers expect it: without audio and video."""
-    copy = rtc.JoinRequest()
-    copy.CopyFrom(request)
-    copy.connection_settings.auto_subscribe = False
-    copy.connection_settings.SetInParent()
-    return copy
-
-
 def resume_request(request: rtc.JoinRequest, sid: str) -> rtc.JoinRequest:
     """Return the request to go on over another WebSocket (L12).
 

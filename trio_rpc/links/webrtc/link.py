@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
@@ -33,8 +33,12 @@ from ..base import Channel, Frame, Link, LinkClosedError, LinkFullError, Message
 from ..framed import CLOSE_TIMEOUT, FramedLink, open_framed_link
 from .ice import IceServer, choose_ice_servers, own_addresses
 from .joining import announcement
+from .media import WebRTCMedia
 from .shared_thread import shared_peer_thread
 from .signalling import Membership, Signalling
+
+if TYPE_CHECKING:
+    from .peer import OfferingPeer
 
 logger = peer_logger(__name__)
 
@@ -80,19 +84,22 @@ async def open_webrtc_link(
     async with shared_peer_thread() as thread, open_framed_link(SignalStream(websocket)) as signals:
         first, *others = await _receive_first(backend, thread, signals)
         join = _join_in(first)
-        stream = PeerStream(backend, thread, partial(_tell, signals))
+        stream = PeerStream(backend, thread, lambda described: _tell(signalling, described))
         async with open_framed_link(stream) as data, concurrency.open_service_nursery() as nursery:
             timeout = (join.ping_timeout or _DEFAULT_PING_TIMEOUT) * _HASTE
             resumable = membership if resumes else None
             signalling = Signalling(backend, nursery, stream, resumable, timeout)
-            link = WebRTCLink(backend, signalling, data, stream)
+            signalling.attach(signals)
+            media = WebRTCMedia(stream)
+            link = WebRTCLink(backend, signalling, data, stream, media)
             try:
                 if join.HasField("participant"):
                     membership.sid = join.participant.sid
                     stream.put(_as_active(join))
                     usual = choose_ice_servers(join.ice_servers, uses_stun=uses_stun)
                     tls = choose_ice_servers(join.ice_servers, uses_stun=uses_stun, over_tls=True)
-                    _start(stream, join, membership.server.url, tls if over_tls else usual)
+                    servers = tls if over_tls else usual
+                    media.peer = _start(stream, join, membership.server.url, servers)
                     nursery.start_soon(signalling.run, signals, others)
                     await link.wait_open(is_first=usual != tls and not over_tls)
                 else:
@@ -100,6 +107,7 @@ async def open_webrtc_link(
                     stream.put(first)
                 yield link
             finally:
+                media.end()
                 await link.aclose()
 
 
@@ -129,11 +137,11 @@ def _as_active(join: rtc.JoinResponse) -> Frame:
 
 def _start(
     stream: PeerStream, join: rtc.JoinResponse, url: str, ice_servers: Sequence[IceServer]
-) -> None:
+) -> OfferingPeer:
     # Imported by now in the thread, which has been started.
     from .peer import OfferingPeer
 
-    stream.start(
+    return stream.start(
         partial(
             OfferingPeer,
             has_subscriber=join.subscriber_primary,
@@ -143,13 +151,13 @@ def _start(
     )
 
 
-def _tell(signals: FramedLink, described: Described) -> None:
+def _tell(signalling: Signalling, described: Described) -> None:
     description = described.description
     if described.kind == "offer":
         request = rtc.SignalRequest(offer=description)
     else:
         request = rtc.SignalRequest(answer=description)
-    signals.send_nowait(Frame(Channel.SIGNAL, request.SerializeToString()))
+    signalling.send(request.SerializeToString())
 
 
 class WebRTCLink:
@@ -159,12 +167,18 @@ class WebRTCLink:
     roster_delay = _ROSTER_DELAY
 
     def __init__(
-        self, backend: Backend, signalling: Signalling, data: FramedLink, stream: PeerStream
+        self,
+        backend: Backend,
+        signalling: Signalling,
+        data: FramedLink,
+        stream: PeerStream,
+        media: WebRTCMedia,
     ) -> None:
         self._backend = backend
         self._signalling = signalling
         self._data = data
         self._stream = stream
+        self.media = media
         self._receipts = Receipts()
         # Sent once all data has arrived
         self._leave: bytes | None = None

@@ -2,22 +2,37 @@
 
 With `/rtc/v1` we offer one connection, whose channels carry both directions. With `/rtc` we offer a
 connection to send on, and the server offers another for us to receive on.
+
+Whenever there are other tracks, the connection is offered again:
+
+    stable ──a change, or the server's wish──► offered ──answer──► stable
+                                               (changes wait)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, cast
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.sdp import candidate_from_sdp
 from livekit.protocol import rtc
 
+from ...participant.tracks import Receiver
 from ...protocol.logs import peer_logger
 from ...webrtc.aiortc_private import gather_also, ice_of
+from ...webrtc.media.audio_queue import AudioQueue
+from ...webrtc.media.sections import MediaSections
 from ...webrtc.peer import Peer, PeerError
-from ...webrtc.reports import SendReport
-from ...webrtc.sdp import complete_answer, data_only
+from ...webrtc.reports import Received, SendReport
+from ...webrtc.sdp import complete_answer, data_only, whole
 from .ice import IceServer, candidate_of, is_usable
 
 logger = peer_logger(__name__)
@@ -56,21 +71,69 @@ class OfferingPeer(Peer):
         self._candidates = 0
         # Addresses that came before the description of their connection
         self._early: dict[bool, list[str]] = {True: [], False: []}
+        # The media of the connection that we offer, and the changes of it that wait
+        self._media: MediaSections | None = None
+        self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._last_offer = 0
+
+    # Media
+
+    def publish(self, cid: str, queue: AudioQueue) -> None:
+        """Send a track, by our id of it."""
+        self._change(partial(self._publish, cid, queue))
+
+    def unpublish(self, cid: str) -> None:
+        """Send a track no more."""
+        self._change(partial(self._unpublish, cid))
+
+    def _change(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._changes.append(change)
+        if len(self._changes) == 1:
+            # As the server asks for another offer.
+            wish = rtc.MediaSectionsRequirement()
+            self.describe(rtc.SignalResponse(media_sections_requirement=wish))
+
+    async def _publish(self, cid: str, queue: AudioQueue) -> None:
+        assert self._media is not None
+        self._media.send(cid, queue)
+
+    async def _unpublish(self, cid: str) -> None:
+        assert self._media is not None
+        await self._media.stop(cid)
+
+    async def _require(self, requirement: rtc.MediaSectionsRequirement) -> None:
+        assert self._media is not None
+        self._media.require(requirement.num_audios, requirement.num_videos)
+
+    # Descriptions
 
     async def negotiate(self) -> None:
         """Offer the connection that we send on, and answer the server's offers of another."""
-        await self._offer()
+        try:
+            await self._offer()
+            await self._converse()
+        finally:
+            if self._media is not None:
+                self._media.end()
+
+    async def _converse(self) -> None:
         while True:
             message = await self._descriptions.get()
             match message.WhichOneof("message"):
                 case "answer":
                     await self._accept(message.answer)
+                case "media_sections_requirement" if isinstance(message, rtc.SignalResponse):
+                    requirement = message.media_sections_requirement
+                    self._changes.append(partial(self._require, requirement))
                 case "offer" if self._has_two_connections:
                     await self._answer(message.offer)
+                case "reconnect":
+                    self._restore()
                 case "trickle":
                     await self._on_trickle(message.trickle)
                 case kind:
                     logger.debug("ignored signalling of kind %s about connections", kind)
+            await self._offer_again()
 
     async def _offer(self) -> None:
         connection = self._new_connection()
@@ -83,16 +146,51 @@ class OfferingPeer(Peer):
                 self.receive_on(data_channel)
         if not self._has_two_connections:
             self.limit_receiving(connection)
-        self.report_description("offer", await self._describe_ours(connection), 1)
+        self._media = MediaSections(connection, self._on_received)
+        await self._describe(connection)
+
+    async def _describe(self, connection: RTCPeerConnection) -> None:
+        sdp = await self._describe_ours(connection)
+        self._last_offer += 1
+        self.report_description("offer", sdp, self._last_offer)
+
+    async def _offer_again(self) -> None:
+        """Make the changes that wait, and offer them, unless an answer is still to come."""
+        connection = self._sending_connection
+        if not self._changes or connection is None or connection.signalingState != "stable":
+            return
+        changes, self._changes = self._changes, []
+        for change in changes:
+            await change()
+        await self._describe(connection)
+
+    def _restore(self) -> None:
+        """Go on after signalling was lost: an offer or its answer may have been lost with it."""
+        connection = self._sending_connection
+        assert self._media is not None
+        if connection is None or not _is_described(connection):
+            return
+        if connection.signalingState == "have-local-offer":
+            self.report_description("offer", connection.localDescription.sdp, self._last_offer)
+        elif self._media.is_used:
+            self._changes.append(_nothing)
+
+    def _on_received(self, tracks: Mapping[str, Receiver]) -> None:
+        self.report(Received(tracks))
 
     async def _accept(self, answer: rtc.SessionDescription) -> None:
         connection = self._sending_connection
         if connection is None or connection.signalingState != "have-local-offer":
             logger.debug("ignored an answer to an offer that was not made")
             return
-        sdp = _data_only(answer)
+        if answer.id not in (0, self._last_offer):
+            logger.debug("ignored an answer to an earlier offer")
+            return
+        sdp = _usable(answer, whole)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         await self._add_early_candidates(connection, is_subscriber=False)
+        assert self._media is not None
+        self._media.on_answer(answer.mid_to_track_id)
 
     async def _answer(self, offer: rtc.SessionDescription) -> None:
         connection = self._incoming
@@ -100,7 +198,7 @@ class OfferingPeer(Peer):
         if connection is None:
             connection = self._incoming = self._new_connection()
             self.receive_from(connection)
-        sdp = _data_only(offer)
+        sdp = _usable(offer, data_only)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         if is_new:
             self.limit_receiving(connection)
@@ -113,10 +211,12 @@ class OfferingPeer(Peer):
             RTCIceServer(each.url, each.username or None, each.credential or None)
             for each in self._ice_servers
         ]
-        return self.new_connection(RTCConfiguration(iceServers=servers))
+        policy = RTCBundlePolicy.MAX_BUNDLE
+        return self.new_connection(RTCConfiguration(iceServers=servers, bundlePolicy=policy))
 
     async def _describe_ours(self, connection: RTCPeerConnection) -> str:
-        gather_also(ice_of(connection), self._addresses)
+        if not _is_described(connection):
+            gather_also(ice_of(connection), self._addresses)
         return await self.describe_ours(connection)
 
     # The server's addresses
@@ -144,6 +244,10 @@ class OfferingPeer(Peer):
             await _add_candidate(connection, candidate)
 
 
+async def _nothing() -> None:
+    """Change nothing, but offer what there is."""
+
+
 def _is_described(connection: RTCPeerConnection) -> bool:
     """Whether the server has described its side of a connection."""
     return cast("RTCSessionDescription | None", connection.remoteDescription) is not None
@@ -156,8 +260,8 @@ async def _add_candidate(connection: RTCPeerConnection, text: str) -> None:
     await connection.addIceCandidate(candidate)
 
 
-def _data_only(description: rtc.SessionDescription) -> str:
+def _usable(description: rtc.SessionDescription, choose: Callable[..., str]) -> str:
     try:
-        return data_only(description.sdp, keeps_candidate=is_usable)
+        return choose(description.sdp, keeps_candidate=is_usable)
     except ValueError as error:
         raise PeerError(f"its session description can't be used: {error}") from None

@@ -158,10 +158,9 @@ class Signalling:
         """Serve WebSockets until the membership is over.
 
         Args:
-            signals: The first.
+            signals: The first, which is attached.
             early_frames: The frames that came with the server's `JoinResponse`.
         """
-        self._attach(signals)
         self._nursery.start_soon(self._serve, signals, early_frames)
         while True:
             await self._lost.wait()
@@ -174,7 +173,8 @@ class Signalling:
 
     # One WebSocket
 
-    def _attach(self, signals: FramedLink) -> None:
+    def attach(self, signals: FramedLink) -> None:
+        """Send over a WebSocket from now on."""
         self._signals = signals
         self._lost = self._backend.event()
 
@@ -207,8 +207,11 @@ class Signalling:
             self._stream.put(frame)
             return
         match response.WhichOneof("message"):
-            case "offer" | "answer" | "trickle":
+            case "offer" | "answer" | "trickle" | "media_sections_requirement":
                 self._stream.describe(response)
+            case "reconnect":
+                self._stream.describe(response)
+                self._stream.put(frame)
             case "leave":
                 self._is_over = True
                 self.leave = response.leave
@@ -253,7 +256,7 @@ class Signalling:
                 if not _is_answer(frames[0]):
                     self._is_over = True
                     self._stream.end("the server did not resume the session")
-                self._attach(signals)
+                self.attach(signals)
                 is_started = True
                 task_status.started(True)
                 await self._serve(signals, frames)

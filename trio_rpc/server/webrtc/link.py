@@ -62,6 +62,7 @@ class WebRTCLink:
     notices_silence = True
     can_resume = False
     roster_delay = 0.0
+    media = None
 
     def __init__(self, backend: Backend, thread: PeerThread, max_queue_bytes: int) -> None:
         self._max_queue_bytes = max_queue_bytes

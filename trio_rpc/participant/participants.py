@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from attrs import Factory, field, frozen
 from livekit.protocol import models
 
-from .errors import DisconnectReason
-from .protocol.retry import Retry
+from ..errors import DisconnectReason
+from ..protocol.retry import Retry
+from .publications import RemoteTrackPublication, TrackPublication
 
 #: Seconds that a call may take, unless its caller says otherwise (C1).
 DEFAULT_RESPONSE_TIMEOUT: Final = 10.0
 
-_NO_TRACKS: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_TRACKS: Final[Mapping[str, TrackPublication]] = MappingProxyType({})
 
 
 class ParticipantKind(IntEnum):
@@ -209,8 +210,8 @@ class Participant:
         return ParticipantState(self._info.state)
 
     @property
-    def track_publications(self) -> Mapping[str, Any]:
-        """The published tracks, by SID. Always empty: this library has no media."""
+    def track_publications(self) -> Mapping[str, TrackPublication]:
+        """The published tracks, by SID: a view, which changes as tracks come and go."""
         return _NO_TRACKS
 
     def __repr__(self) -> str:
@@ -237,6 +238,12 @@ class RemoteParticipant(Participant):
     def __init__(self, info: models.ParticipantInfo, perform_rpc: PerformRpc) -> None:
         super().__init__(info)
         self._perform_rpc = perform_rpc
+        self._publications: dict[str, RemoteTrackPublication] = {}
+
+    @property
+    def track_publications(self) -> Mapping[str, RemoteTrackPublication]:
+        """The published tracks, by SID: a view, which changes as tracks come and go."""
+        return MappingProxyType(self._publications)
 
     async def perform_rpc(
         self,

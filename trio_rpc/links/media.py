@@ -1,0 +1,34 @@
+"""The contract of a link that carries audio and video beside signalling and packets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..participant import LocalTrack
+from ..participant.tracks import Receiver
+
+
+class MediaLink(Protocol):
+    """The audio and video of one link. Its signalling is the session's."""
+
+    @property
+    def receivers(self) -> Mapping[str, Receiver]:
+        """The receivers of the tracks that come in, by SID."""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Wait until other tracks come in."""
+        ...
+
+    def publish(self, cid: str, track: LocalTrack) -> None:
+        """Send a track that the server expects, until `unpublish`.
+
+        Args:
+            cid: Our id of the track, which the server was told.
+        """
+        ...
+
+    def unpublish(self, cid: str) -> None:
+        """Send a track no more; not an error if it is not sent."""
+        ...
