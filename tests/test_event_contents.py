@@ -101,7 +101,7 @@ def test_events_have_the_names_and_fields_of_livekit(
 
 def test_every_event_can_be_named() -> None:
     assert {event.name for event in event_classes()} == set(get_args(EventName))
-    assert len(event_classes()) == 20
+    assert len(event_classes()) == 31
 
 
 class There(NamedTuple):

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.message import Message
+
 #: Names of audio, video, tracks and encryption: this library has none of these.
 MEDIA: Final = frozenset(
     [
         "AVSynchronizer",
         "AudioDeviceInfo",
         "AudioFilter",
-        "AudioFrame",
-        "AudioFrameEvent",
         "AudioMixer",
         "AudioProcessingModule",
         "AudioResampler",
         "AudioResamplerQuality",
-        "AudioSource",
-        "AudioStream",
         "AudioTrack",
         "ContinualGatheringPolicy",
         "DataTrackFrame",
@@ -45,10 +43,7 @@ MEDIA: Final = frozenset(
         "KeyDerivationFunction",
         "KeyProvider",
         "KeyProviderOptions",
-        "LocalAudioTrack",
         "LocalDataTrack",
-        "LocalTrack",
-        "LocalTrackPublication",
         "LocalVideoTrack",
         "MediaDevices",
         "NoiseCancellationOptions",
@@ -58,20 +53,11 @@ MEDIA: Final = frozenset(
         "PlatformAudioOptions",
         "PlatformAudioSource",
         "PushFrameError",
-        "RemoteAudioTrack",
         "RemoteDataTrack",
-        "RemoteTrack",
-        "RemoteTrackPublication",
-        "RemoteVideoTrack",
         "RtcConfiguration",
         "RtcStats",
         "StreamState",
         "SubscribeDataTrackError",
-        "Track",
-        "TrackKind",
-        "TrackPublication",
-        "TrackPublishOptions",
-        "TrackSource",
         "VideoBufferType",
         "VideoCodec",
         "VideoEncoderBackend",
@@ -86,13 +72,35 @@ MEDIA: Final = frozenset(
         "combine_audio_frames",
         "stats",
         "LocalParticipant.publish_data_track",
-        "LocalParticipant.publish_track",
         "LocalParticipant.set_track_subscription_permissions",
-        "LocalParticipant.unpublish_track",
         "Room.e2ee_manager",
         "Room.get_rtc_stats",
         "Room.is_recording",
         "Room.num_publishers",
+    ]
+)
+#: Members of the classes of media that we have, and parameters.
+OF_MEDIA: Final = frozenset(
+    [
+        "AudioSource.__init__(loop)",
+        "AudioStream.__init__(auto_close_noise_cancellation)",
+        "AudioStream.__init__(loop)",
+        "AudioStream.__init__(noise_cancellation)",
+        "AudioStream.from_participant",
+        "AudioStream.from_track(auto_close_noise_cancellation)",
+        "AudioStream.from_track(loop)",
+        "AudioStream.from_track(noise_cancellation)",
+        *(
+            f"{name}.{member}"
+            for name in ("Track", "LocalAudioTrack", "RemoteAudioTrack", "RemoteVideoTrack")
+            for member in ("get_stats", "stream_state")
+        ),
+        *(
+            f"{name}.{member}"
+            for name in ("TrackPublication", "LocalTrackPublication", "RemoteTrackPublication")
+            for member in ("audio_features", "encryption_type", "frame_metadata_features")
+        ),
+        "RemoteTrackPublication.set_video_quality",
     ]
 )
 #: The same of events.
@@ -102,18 +110,7 @@ MEDIA_EVENTS: Final = frozenset(
         "data_track_published",
         "data_track_unpublished",
         "e2ee_state_changed",
-        "local_track_published",
-        "local_track_republished",
-        "local_track_subscribed",
-        "local_track_unpublished",
         "participant_encryption_status_changed",
-        "track_muted",
-        "track_published",
-        "track_subscribed",
-        "track_subscription_failed",
-        "track_unmuted",
-        "track_unpublished",
-        "track_unsubscribed",
     ]
 )
 #: Classes whose objects come from a room: nobody calls them.
@@ -125,8 +122,12 @@ NOT_CALLED: Final = frozenset(
         "Participant",
         "RemoteParticipant",
         "StreamError",
+        "LocalTrackPublication",
+        "RemoteTrackPublication",
         "TextStreamReader",
         "TextStreamWriter",
+        "Track",
+        "TrackPublication",
     ]
 )
 #: Anything else, with the reason.
@@ -141,6 +142,10 @@ OTHERS: Final = {
     **{
         f"StreamError.{name}": "of OSError, and always None"
         for name in ("characters_written", "errno", "filename", "filename2", "strerror")
+    },
+    **{
+        f"TrackPublishOptions.{name}": "of a message of protobuf; ours is a class of its own"
+        for name in [*dir(Message), "Extensions", "FindInitializationErrors"]
     },
     "EventEmitter": "a base class; `Room` has its methods",
     "SimulateScenarioKind": "protobuf's numbers; `simulate_scenario` takes LiveKit's names as text",

@@ -143,6 +143,7 @@ class Session:
         for info in join.other_participants:
             for _ in self.roster.apply(info):
                 pass
+        self.outbound.publishing.us = self.local_participant
         self.outbound.publishing.emit = emit
         self.tracks = SessionTracks(self.local_participant, self.outbound.publishing, subscriptions)
         self.tracks.use(link.media)

@@ -5,7 +5,7 @@ signalling messages of LiveKit, and reliable and lossy data packets. Nothing abo
 which one it is. A client gets its link from a `Connector`, the server from the listener that
 accepted it.
 
-* `base`: the contract of a link.
+* `base`: the contract of a link. `media`: that of its audio and video.
 * `framed`: a link over anything that carries messages of bytes; queues, coalesces and bounds.
 * `frames`: the format of such a message.
 * `websocket`, `memory`, `stream`: the carriers of the messages.

@@ -29,6 +29,10 @@ class MediaLink(Protocol):
         """
         ...
 
+    def mute(self, cid: str, muted: bool) -> None:
+        """Send silence in place of a track, or the track again."""
+        ...
+
     def unpublish(self, cid: str) -> None:
         """Send a track no more; not an error if it is not sent."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -20,13 +20,20 @@ class AudioFrame:
         sample_rate: Samples of each channel in a second.
         num_channels: The number of channels.
         samples_per_channel: The number of samples of each channel.
+        userdata: Anything that goes with the frame, in this program.
 
     Raises:
         ValueError: `data` has fewer samples than that, or half of one.
     """
 
     def __init__(
-        self, data: Buffer, sample_rate: int, num_channels: int, samples_per_channel: int
+        self,
+        data: Buffer,
+        sample_rate: int,
+        num_channels: int,
+        samples_per_channel: int,
+        *,
+        userdata: dict[str, Any] | None = None,
     ) -> None:
         view = memoryview(data).cast("B")
         if len(view) < num_channels * samples_per_channel * SAMPLE_BYTES:
@@ -40,12 +47,18 @@ class AudioFrame:
         self._sample_rate = sample_rate
         self._num_channels = num_channels
         self._samples_per_channel = samples_per_channel
+        self._userdata = {} if userdata is None else userdata
 
     @classmethod
     def create(cls, sample_rate: int, num_channels: int, samples_per_channel: int) -> AudioFrame:
         """Return a frame of silence, whose `data` can be written."""
         data = bytearray(num_channels * samples_per_channel * SAMPLE_BYTES)
         return cls(data, sample_rate, num_channels, samples_per_channel)
+
+    @property
+    def userdata(self) -> dict[str, Any]:
+        """Anything that goes with the frame, in this program; it is not sent."""
+        return self._userdata
 
     @property
     def data(self) -> memoryview:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from livekit.protocol import models
 
-from .tracks import LocalTrack, RemoteAudioTrack, RemoteVideoTrack, TrackKind, TrackSource, kind_of
+from .tracks import (
+    LocalTrack,
+    RemoteAudioTrack,
+    RemoteVideoTrack,
+    Track,
+    TrackKind,
+    TrackSource,
+    kind_of,
+)
+
+
+class Subscription(Protocol):
+    """An event that is set by the first subscription."""
+
+    async def wait(self) -> None: ...
 
 
 class TrackPublication:
@@ -18,6 +32,11 @@ class TrackPublication:
 
     def _take(self, info: models.TrackInfo) -> None:
         self._info = info
+
+    @property
+    def track(self) -> Track | None:
+        """The track, where we have it."""
+        return None
 
     @property
     def sid(self) -> str:
@@ -71,7 +90,7 @@ class TrackPublication:
 class LocalTrackPublication(TrackPublication):
     """A track that we have published."""
 
-    def __init__(self, info: models.TrackInfo, track: LocalTrack, subscribed: Any) -> None:
+    def __init__(self, info: models.TrackInfo, track: LocalTrack, subscribed: Subscription) -> None:
         super().__init__(info)
         self._track: LocalTrack | None = track
         self._subscribed = subscribed

@@ -7,6 +7,7 @@ program, are the sinks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol, TypeAlias
 
@@ -130,6 +131,8 @@ class LocalAudioTrack(Track):
     def __init__(self, info: models.TrackInfo, source: AudioFeed) -> None:
         super().__init__(info)
         self._source = source
+        # Set while the track is published
+        self._on_muted: Callable[[bool], None] | None = None
 
     @staticmethod
     def create_audio_track(name: str, source: AudioFeed) -> LocalAudioTrack:
@@ -140,6 +143,20 @@ class LocalAudioTrack(Track):
             source: The `AudioSource`.
         """
         return LocalAudioTrack(models.TrackInfo(name=name, type=models.AUDIO), source)
+
+    def mute(self) -> None:
+        """Send silence from now on, and tell the others."""
+        self._set_muted(True)
+
+    def unmute(self) -> None:
+        """Send what the source captures from now on, and tell the others."""
+        self._set_muted(False)
+
+    def _set_muted(self, muted: bool) -> None:
+        if muted != self.muted:
+            self._info.muted = muted
+            if self._on_muted is not None:
+                self._on_muted(muted)
 
 
 class RemoteTrack(Track):

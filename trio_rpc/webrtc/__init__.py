@@ -7,9 +7,10 @@
 * `reports`: the messages from the peer to the stream.
 * `consent`: noticing that the other side is gone. `ice_restart`: other addresses of it.
 * `signal_stream`: the signalling beside them.
+* `media`: audio and video.
 * `aiortc_private`: private parts of aiortc and aioice.
 * `sdp`: the data channels out of an offer, and into an answer; no I/O.
 
-The extra `livekit` is required. Only `peer` and what it needs import aiortc and aioice, and are
-imported themselves when the first peer connection is opened.
+The extra `livekit` is required. Only `peer`, and what it and `media` need, import aiortc and
+aioice, and are imported themselves when the first peer connection is opened.
 """

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import pytest
 from attrs import frozen
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from trio_rpc import (
     AudioSource,
@@ -184,6 +184,33 @@ async def test_audio_goes_both_ways_beside_calls() -> None:
             await scene.server.media.hear()
             assert is_tone(await hear(track), 660)
             assert is_tone(await scene.server.media.hear(), 440)
+
+
+async def test_a_muted_track_is_silent() -> None:
+    async with open_scene() as scene:
+        source = AudioSource(48_000, 1)
+        sid = await scene.publish(source)
+        [publication] = scene.room.local_participant.track_publications.values()
+        track = publication.track
+        assert track is not None
+        async with playing(source, 440):
+            await scene.server.media.hear()
+            track.mute()
+            assert track.muted
+            assert publication.muted
+            await scene.server.media.hear()
+            assert max(await scene.server.media.hear()) < 10
+            # The server unmutes it; that it is told too is no matter.
+            scene.server.say(rtc.SignalResponse(mute=rtc.MuteTrackRequest(sid=sid, muted=False)))
+            await wait_until(lambda: not track.muted)
+            await scene.server.media.hear()
+            assert is_tone(await scene.server.media.hear(), 440)
+        request = await scene.server.wait_signal("mute")
+        assert (request.sid, request.muted) == (sid, True)
+        assert scene.events == ["local_track_published", "track_muted", "track_unmuted"]
+        await scene.room.local_participant.unpublish_track(sid)
+        track.mute()
+        assert scene.events[3:] == ["local_track_unpublished"]
 
 
 async def test_what_is_unpublished_is_not_sent() -> None:

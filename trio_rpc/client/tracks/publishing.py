@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -26,11 +27,13 @@ from ...events import (
     LocalTrackSubscribed,
     LocalTrackUnpublished,
     RoomEvent,
+    TrackMuted,
+    TrackUnmuted,
 )
 from ...links import LinkClosedError, LinkFullError
 from ...links.media import MediaLink
 from ...links.packet_sender import PacketSender
-from ...participant import LocalTrack, LocalTrackPublication
+from ...participant import LocalTrack, LocalTrackPublication, Participant
 from ...protocol.ids import make_uuid
 from ...protocol.logs import peer_logger
 from .options import TrackPublishOptions
@@ -68,8 +71,12 @@ class Publishing:
         packet_sender: Sends the requests.
 
     Attributes:
+        us: Ourselves.
         emit: Takes the events, in order.
     """
+
+    us: Participant
+    emit: Callable[[RoomEvent], None]
 
     def __init__(self, backend: Backend, packet_sender: PacketSender) -> None:
         self._backend = backend
@@ -78,7 +85,6 @@ class Publishing:
         self._publications: dict[str, LocalTrackPublication] = {}
         self._media: MediaLink | None = None
         self._disconnection: DisconnectedError | None = None
-        self.emit: Callable[[RoomEvent], None] = lambda _: None
 
     @property
     def publications(self) -> Mapping[str, LocalTrackPublication]:
@@ -135,6 +141,8 @@ class Publishing:
     def _withdraw(self, cid: str, publication: LocalTrackPublication) -> None:
         self._forget(cid)
         self._publications.pop(publication.sid, None)
+        if publication.track is not None:
+            publication.track._on_muted = None
         self.emit(LocalTrackUnpublished(publication))
         publication._track = None
 
@@ -148,6 +156,18 @@ class Publishing:
         # What is not sent now is sent again over the next connection.
         with suppress(LinkFullError, LinkClosedError):
             self._packet_sender.send_signal(rtc.SignalRequest(add_track=entry.request))
+
+    def _on_muted(self, cid: str, muted: bool) -> None:
+        """Tell the server and the program that a track was muted, or not any more."""
+        publication = self._entries[cid].publication
+        assert publication is not None
+        if self._media is not None:
+            self._media.mute(cid, muted)
+        mute = rtc.MuteTrackRequest(sid=publication.sid, muted=muted)
+        with suppress(LinkFullError, LinkClosedError):
+            self._packet_sender.send_signal(rtc.SignalRequest(mute=mute))
+        event = TrackMuted if muted else TrackUnmuted
+        self.emit(event(self.us, publication))
 
     # The connections
 
@@ -185,6 +205,7 @@ class Publishing:
         self._media.publish(response.cid, entry.track)
         publication = entry.publication
         entry.track._info = response.track
+        entry.track._on_muted = partial(self._on_muted, response.cid)
         if publication is None:
             publication = LocalTrackPublication(response.track, entry.track, entry.subscribed)
             entry.publication = publication
@@ -215,6 +236,12 @@ class Publishing:
         """Withdraw a publication that the server has ended."""
         with suppress(UnpublishTrackError):
             self.unpublish(sid)
+
+    def on_muted(self, request: rtc.MuteTrackRequest) -> None:
+        """Mute a track, as the server asks."""
+        publication = self._publications.get(request.sid)
+        if publication is not None and publication.track is not None:
+            publication.track._set_muted(request.muted)
 
     def on_subscribed(self, sid: str) -> None:
         """Tell the program that somebody has subscribed to a track."""

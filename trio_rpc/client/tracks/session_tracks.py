@@ -50,6 +50,8 @@ class SessionTracks:
                 self._publishing.on_published(response.track_published)
             case "track_unpublished":
                 self._publishing.on_unpublished(response.track_unpublished.track_sid)
+            case "mute":
+                self._publishing.on_muted(response.mute)
             case "track_subscribed":
                 self._publishing.on_subscribed(response.track_subscribed.track_sid)
             case "subscription_response":

@@ -150,6 +150,25 @@ class AudioStream(FrameStream[AudioFrameEvent]):
         self.samples_per_frame = max(sample_rate * size // 1000, 1)
         track._attach(self)
 
+    @classmethod
+    def from_track(
+        cls,
+        *,
+        track: RemoteAudioTrack,
+        capacity: int = 0,
+        sample_rate: int = 48000,
+        num_channels: int = 1,
+        frame_size_ms: int | None = None,
+    ) -> AudioStream:
+        """Return a stream, as the constructor does; LiveKit's SDK has both."""
+        return cls(
+            track,
+            capacity=capacity,
+            sample_rate=sample_rate,
+            num_channels=num_channels,
+            frame_size_ms=frame_size_ms,
+        )
+
     def put(self, frame: AudioFrame) -> None:
         """Take a frame, in the thread of the peers."""
         self._put(AudioFrameEvent(frame))

@@ -39,10 +39,16 @@ class WebRTCMedia:
     def publish(self, cid: str, track: LocalTrack) -> None:
         source = track._source
         queue = AudioQueue(source.sample_rate, source.num_channels, source.queue_size)
+        queue.muted = track.muted
         source.attach(queue)
         self._sent[cid] = track, queue
         if self.peer is not None:
             self._stream.call(self.peer.publish, cid, queue)
+
+    def mute(self, cid: str, muted: bool) -> None:
+        if cid in self._sent:
+            _, queue = self._sent[cid]
+            queue.muted = muted
 
     def unpublish(self, cid: str) -> None:
         if cid in self._sent:

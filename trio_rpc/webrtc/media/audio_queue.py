@@ -16,11 +16,15 @@ class AudioQueue:
         sample_rate: Samples of each channel in a second.
         num_channels: The number of channels.
         max_seconds: Seconds of audio that it holds at most.
+
+    Attributes:
+        muted: Whether silence takes the place of what is played.
     """
 
     def __init__(self, sample_rate: int, num_channels: int, max_seconds: float) -> None:
         self.sample_rate = sample_rate
         self.num_channels = num_channels
+        self.muted = False
         self._sample_bytes = num_channels * SAMPLE_BYTES
         self._max_bytes = int(max_seconds * sample_rate) * self._sample_bytes
         self._lock = Lock()
@@ -55,4 +59,4 @@ class AudioQueue:
                 if len(chunk) > missing:
                     self._chunks.appendleft(chunk[missing:])
             self._size -= len(taken)
-        return bytes(taken.ljust(wanted, b"\0"))
+        return bytes(wanted) if self.muted else bytes(taken.ljust(wanted, b"\0"))
