@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import attrs
 import pytest
@@ -241,3 +243,214 @@ async def test_a_task_of_a_service_nursery_can_be_started() -> None:
 
 def test_nobody_listens_to_the_status_of_a_task_that_was_not_started() -> None:
     assert concurrency.IGNORED_TASK_STATUS.started("a value") is None  # type: ignore[func-returns-value]
+
+
+# The primitives that are our own on asyncio, where each is to be as trio's
+
+
+async def test_a_sender_waits_for_room_and_several_receivers_take_turns() -> None:
+    send, receive = concurrency.current().open_memory_channel(1)
+    received: list[tuple[str, int]] = []
+
+    async def receive_two(name: str) -> None:
+        received.extend([(name, await receive.receive()) for _ in range(2)])
+
+    async with concurrency.current().open_nursery() as nursery:
+        nursery.start_soon(receive_two, "a")
+        nursery.start_soon(receive_two, "b")
+        await anyio.wait_all_tasks_blocked()
+        for number in range(4):
+            await send.send(number)
+    assert sorted(number for _, number in received) == [0, 1, 2, 3]
+    assert {name for name, _ in received} == {"a", "b"}
+
+
+async def test_many_senders_and_receivers_lose_nothing() -> None:
+    send, receive = concurrency.current().open_memory_channel(1)
+    received: list[int] = []
+
+    async def send_some(first: int) -> None:
+        for number in range(first, first + 5):
+            await send.send(number)
+
+    async def receive_some() -> None:
+        received.extend([await receive.receive() for _ in range(5)])
+
+    async with concurrency.current().open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(send_some, 5 * number)
+            nursery.start_soon(receive_some)
+    assert sorted(received) == list(range(50))
+
+
+@pytest.mark.parametrize("is_sent_first", [True, False])
+async def test_a_cancelled_receiver_takes_nothing_with_it(is_sent_first: bool) -> None:
+    send, receive = concurrency.current().open_memory_channel(2)
+    received: list[int] = []
+
+    async def receive_one() -> None:
+        received.append(await receive.receive())
+
+    async with concurrency.current().open_nursery() as nursery:
+        with concurrency.current().cancel_scope() as scope:
+            async with concurrency.current().open_nursery() as cancelled:
+                cancelled.start_soon(receive_one)
+                await anyio.wait_all_tasks_blocked()
+                nursery.start_soon(receive_one)
+                await anyio.wait_all_tasks_blocked()
+                # Both in the same tick: the item is for the other one, if not for the first.
+                if is_sent_first:
+                    send.send_nowait(1)
+                    scope.cancel()
+                else:
+                    scope.cancel()
+                    send.send_nowait(1)
+        send.send_nowait(2)
+    with suppress(*WOULD_BLOCK):
+        received.append(receive.receive_nowait())
+    assert sorted(received) == [1, 2]
+
+
+async def test_a_cancelled_sender_has_sent_nothing() -> None:
+    send, receive = concurrency.current().open_memory_channel(1)
+    send.send_nowait(1)
+    with concurrency.current().move_on_after(5) as scope:
+        await send.send(2)
+    assert scope.cancelled_caught
+
+    async def send_another() -> None:
+        await send.send(3)
+
+    async with concurrency.current().open_nursery() as nursery:
+        nursery.start_soon(send_another)
+        await anyio.wait_all_tasks_blocked()
+        assert [await receive.receive(), await receive.receive()] == [1, 3]
+
+
+async def test_closing_an_end_of_a_channel_wakes_those_at_the_other() -> None:
+    backend = concurrency.current()
+    full, never_read = backend.open_memory_channel(1)
+    never_sent, empty = backend.open_memory_channel(1)
+    full.send_nowait(1)
+    ends: list[str] = []
+
+    async def send() -> None:
+        with pytest.raises(CHANNEL_CLOSED):
+            await full.send(2)
+        ends.append("sender")
+
+    async def receive() -> None:
+        with pytest.raises(CHANNEL_CLOSED):
+            await empty.receive()
+        ends.append("receiver")
+
+    async with backend.open_nursery() as nursery:
+        nursery.start_soon(send)
+        nursery.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        never_read.close()
+        never_sent.close()
+    assert sorted(ends) == ["receiver", "sender"]
+    with pytest.raises(CHANNEL_CLOSED):
+        never_read.receive_nowait()
+    with pytest.raises(CHANNEL_CLOSED):
+        never_sent.send_nowait(1)
+
+
+async def test_receiving_and_waiting_for_what_has_happened_are_checkpoints() -> None:
+    backend = concurrency.current()
+    send, receive = backend.open_memory_channel(1)
+    send.send_nowait(1)
+    event = backend.event()
+    event.set()
+    for wait in (receive.receive, event.wait):
+        with backend.cancel_scope() as scope:
+            scope.cancel()
+            await wait()
+        assert scope.cancelled_caught
+    assert receive.receive_nowait() == 1
+    with backend.cancel_scope() as scope:
+        scope.cancel()
+        await send.send(2)
+    assert scope.cancelled_caught
+    with pytest.raises(WOULD_BLOCK):
+        receive.receive_nowait()
+
+
+# Many tasks
+
+
+async def test_many_tasks_end_with_their_nursery() -> None:
+    ends: list[str] = []
+    async with concurrency.current().open_nursery() as nursery:
+        tasks = concurrency.current().many_tasks(nursery)
+        for _ in range(3):
+            tasks.start_soon(serve_forever, ends)
+        await anyio.wait_all_tasks_blocked()
+        assert ends == []
+        # One that has not begun when it is cancelled begins all the same.
+        tasks.start_soon(serve_forever, ends)
+        nursery.cancel_scope.cancel()
+    assert ends == ["ended"] * 4
+    with pytest.raises(RuntimeError):
+        tasks.start_soon(serve_forever, ends)
+
+
+async def test_a_cancelled_task_of_many_stays_cancelled() -> None:
+    waits: list[str] = []
+
+    async def go_on() -> None:
+        for name in ("first", "second"):
+            try:
+                await anyio.sleep_forever()
+            except concurrency.CANCELLED:
+                waits.append(name)
+        await anyio.sleep_forever()
+
+    async with concurrency.current().open_nursery() as nursery:
+        concurrency.current().many_tasks(nursery).start_soon(go_on)
+        await anyio.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert waits == ["first", "second"]
+
+
+async def test_a_nursery_waits_for_many_tasks_and_those_that_they_start() -> None:
+    ends: list[str] = []
+
+    async def start_another(tasks: concurrency.TaskStarter) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            tasks.start_soon(serve_forever, ends)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(5)
+            tasks.start_soon(serve_forever, ends)
+            ends.append("ended late")
+
+    started = anyio.current_time()
+    async with concurrency.current().open_nursery() as nursery:
+        tasks = concurrency.current().many_tasks(nursery)
+        tasks.start_soon(start_another, tasks)
+        await anyio.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert anyio.current_time() - started == pytest.approx(5)
+    assert sorted(ends) == ["ended", "ended", "ended late"]
+
+
+async def test_the_failure_of_one_of_many_tasks_is_that_of_the_nursery() -> None:
+    ends: list[str] = []
+
+    async def fail() -> None:
+        raise LookupError("of a task")
+
+    async def block() -> None:
+        async with concurrency.current().open_nursery() as nursery:
+            tasks = concurrency.current().many_tasks(nursery)
+            tasks.start_soon(serve_forever, ends)
+            tasks.start_soon(fail)
+            await anyio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await block()
+    assert [str(error) for error in caught.value.exceptions] == ["of a task"]
+    assert ends == ["ended"]

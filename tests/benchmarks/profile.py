@@ -300,7 +300,7 @@ async def _spawn() -> float:
 
 
 async def _through_channel() -> float:
-    send, receive = concurrency.current().open_queue(2)
+    send, receive = concurrency.current().open_memory_channel(2)
     started = time.process_time()
     for _ in range(_CALLS):
         send.send_nowait(None)

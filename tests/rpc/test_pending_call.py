@@ -24,7 +24,9 @@ def make_call() -> PendingCall:
     now = backend.current_time()
     scope = backend.cancel_scope(deadline=now + 7)
     callee = Participant(participant_info("bob"))
-    return PendingCall(callee, "greet", "1", scope, now + 10, now + 10, *backend.open_queue(1))
+    return PendingCall(
+        callee, "greet", "1", scope, now + 10, now + 10, *backend.open_memory_channel(1)
+    )
 
 
 def happen(call: PendingCall, event: CallEvent, number: int) -> None:

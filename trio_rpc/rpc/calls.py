@@ -132,7 +132,7 @@ class Calls:
         # Inside a handler, or any other cancel scope, there may be less time than that.
         wait_until = min(respond_by, self._backend.current_effective_deadline())
         scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
-        channel = self._backend.open_queue(1)
+        channel = self._backend.open_memory_channel(1)
         call = PendingCall(
             callee,
             method,

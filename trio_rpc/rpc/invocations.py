@@ -23,7 +23,7 @@ from typing import Final
 
 from livekit.protocol import models
 
-from ..concurrency import CANCELLED, Nursery
+from ..concurrency import CANCELLED, Nursery, TaskStarter
 from ..errors import RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
@@ -98,7 +98,7 @@ class Invocations:
         self._threads = self._backend.capacity_limiter(
             min(limits.max_concurrent_handlers, _MAX_HANDLER_THREADS)
         )
-        self._nursery: Nursery
+        self._tasks: TaskStarter
         self._replies = Replies(packet_sender, streams)
         # Requests that are not answered yet, by caller and id
         self._unanswered: dict[tuple[str, str], Request] = {}
@@ -119,7 +119,7 @@ class Invocations:
 
     def run_in(self, nursery: Nursery) -> None:
         """Start the tasks of requests in a nursery from here on."""
-        self._nursery = nursery
+        self._tasks = self._backend.many_tasks(nursery)
         self._replies.run_in(nursery)
         self._repeats.run_in(nursery)
         self._waiting.run_in(nursery)
@@ -269,12 +269,12 @@ class Invocations:
         elif request.acknowledged:
             self._start_task(request)
         else:
-            self._nursery.start_soon(self._answer, request)
+            self._tasks.start_soon(self._answer, request)
 
     def _start_task(self, request: Request) -> None:
         if request.acknowledged:
             self._waiting.discard(request)
-        self._nursery.start_soon(self._answer, request)
+        self._tasks.start_soon(self._answer, request)
 
     def _let_wait(self, request: Request) -> None:
         """Acknowledge a request that has no task for now, and watch its deadline."""

@@ -56,7 +56,7 @@ async def ask_many(
         enough: The number of values that suffice; all unless given.
     """
     ends: ChannelEnds[tuple[str, Outcome[R] | None]]
-    ends = concurrency.current().open_queue(max(len(identities), 1))
+    ends = concurrency.current().open_memory_channel(max(len(identities), 1))
     send_channel, receive_channel = ends
 
     async def ask_one(identity: str) -> None:

@@ -24,8 +24,10 @@ import sniffio
 import trio
 from attrs import frozen
 
+from . import on_asyncio
+
 #: The errors of a channel's `send_nowait` and `receive_nowait` when they would have to wait.
-WOULD_BLOCK = (trio.WouldBlock, anyio.WouldBlock, asyncio.QueueEmpty, asyncio.QueueFull)
+WOULD_BLOCK = (trio.WouldBlock, anyio.WouldBlock)
 #: The errors of a channel whose other end is gone.
 CHANNEL_CLOSED = (
     trio.EndOfChannel,
@@ -71,7 +73,13 @@ class CancelScope(Protocol):
     def cancel(self) -> None: ...
 
 
-class Nursery(Protocol):
+class TaskStarter(Protocol):
+    """An object that starts tasks, such as a nursery."""
+
+    def start_soon(self, async_fn: AsyncFunction, /, *args: Any) -> object: ...
+
+
+class Nursery(TaskStarter, Protocol):
     """The common interface of `trio.Nursery` and anyio's task group."""
 
     @property
@@ -106,30 +114,6 @@ class ReceiveChannel(Protocol[T_co]):
 
 #: Both ends of a memory channel.
 ChannelEnds: TypeAlias = tuple[SendChannel[T], ReceiveChannel[T]]
-
-
-class _AsyncioQueue(asyncio.Queue[T]):
-    """asyncio's queue as both ends of a memory channel that is never closed."""
-
-    def send_nowait(self, value: T, /) -> None:
-        self.put_nowait(value)
-
-    def send(self, value: T, /) -> Awaitable[None]:
-        return self.put(value)
-
-    def receive_nowait(self) -> T:
-        return self.get_nowait()
-
-    def receive(self) -> Awaitable[T]:
-        return self.get()
-
-    def close(self) -> None:
-        """Do nothing: no task waits for the end."""
-
-
-def _open_asyncio_queue(max_buffer_size: int, /) -> ChannelEnds[T]:
-    queue: _AsyncioQueue[T] = _AsyncioQueue(max_buffer_size)
-    return queue, queue
 
 
 class TaskStatus(Protocol):
@@ -187,12 +171,12 @@ class Backend:
 
     name: str
     open_nursery: Callable[[], AbstractAsyncContextManager[Nursery]]
+    #: Starts many short tasks in a nursery that ends by being cancelled.
+    many_tasks: Callable[[Any], TaskStarter]
     cancel_scope: MakeCancelScope
     move_on_after: MoveOnAfter
     #: The items are of the type that the caller says: `ends: ChannelEnds[str] = …`.
     open_memory_channel: Callable[[int], ChannelEnds[Any]]
-    #: A memory channel that need not be closed, and where a close is not noticed.
-    open_queue: Callable[[int], ChannelEnds[Any]]
     event: Callable[[], Event]
     lock: Callable[[], AbstractAsyncContextManager[None]]
     capacity_limiter: Callable[[int], CapacityLimiter]
@@ -217,10 +201,10 @@ class Backend:
 TRIO = Backend(
     name="trio",
     open_nursery=trio.open_nursery,
+    many_tasks=lambda nursery: nursery,
     cancel_scope=trio.CancelScope,
     move_on_after=trio.move_on_after,
     open_memory_channel=trio.open_memory_channel,
-    open_queue=trio.open_memory_channel,
     event=trio.Event,
     lock=trio.Lock,
     capacity_limiter=trio.CapacityLimiter,
@@ -238,17 +222,15 @@ TRIO = Backend(
 ASYNCIO = Backend(
     name="asyncio",
     open_nursery=anyio.create_task_group,
-    cancel_scope=anyio.CancelScope,
-    move_on_after=anyio.move_on_after,
-    open_memory_channel=anyio.create_memory_object_stream,
-    # A third of the cost of anyio's channel, with which a call would be slower by a sixth.
-    open_queue=_open_asyncio_queue,
-    event=anyio.Event,
+    many_tasks=on_asyncio.ManyTasks,
+    cancel_scope=on_asyncio.cancel_scope,
+    move_on_after=on_asyncio.move_on_after,
+    open_memory_channel=on_asyncio.open_memory_channel,
+    event=on_asyncio.Event,
     lock=anyio.Lock,
     capacity_limiter=anyio.CapacityLimiter,
     run_sync_in_thread=anyio.to_thread.run_sync,
-    # The clock of anyio's deadlines too; asking anyio for it takes ten times as long.
-    current_time=lambda: asyncio.get_running_loop().time(),
+    current_time=on_asyncio.current_time,
     sleep=anyio.sleep,
     sleep_forever=anyio.sleep_forever,
     current_effective_deadline=anyio.current_effective_deadline,
