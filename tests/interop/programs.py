@@ -56,6 +56,11 @@ def command_of_user() -> list[str]:
     return [*_node(), str(PEERS / "user.mjs"), _program("chromium")]
 
 
+def command_of_inspector() -> list[str]:
+    """Return the command line of the MCP inspector."""
+    return [*_node(), str(PEERS / "node_modules" / ".bin" / "mcp-inspector")]
+
+
 def command_of_crowd() -> list[str]:
     """Return the command line of many participants of LiveKit's Python SDK."""
     return [sys.executable, "-m", f"{__package__}.peers.crowd"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
@@ -60,7 +60,7 @@ class Told:
 
 
 @asynccontextmanager
-async def told(server: Server[Any], mode: Mode) -> AsyncIterator[Told]:
+async def told(server: Server[Any], mode: Mode) -> AsyncGenerator[Told]:
     async def take(message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
             client.times += 1
@@ -162,7 +162,7 @@ class Toolbox:
     lists: int = 0
     pages_without_end: bool = False
     fails: bool = False
-    subscribers: list[Callable[[], Any]] = field(factory=list)
+    subscribers: list[Callable[[], Any]] = field(factory=list[Callable[[], Any]])
     bus: InMemorySubscriptionBus = field(factory=InMemorySubscriptionBus)
     listen: ListenHandler = field(init=False)
 
@@ -215,7 +215,7 @@ class Toolbox:
 
 
 @asynccontextmanager
-async def mounted(room: Room, toolbox: Toolbox, mode: Mode) -> AsyncIterator[list[str]]:
+async def mounted(room: Room, toolbox: Toolbox, mode: Mode) -> AsyncGenerator[list[str]]:
     changes = ToolChanges()
     async with (
         Client(toolbox.server, mode=mode, message_handler=changes) as client,

@@ -138,8 +138,8 @@ class _Mounted:
     room: Room
     client: Client
     prefix: str
-    names: list[str] = field(factory=list)
-    _methods: dict[str, _ToolMethod] = field(factory=dict)
+    names: list[str] = field(factory=list[str])
+    _methods: dict[str, _ToolMethod] = field(factory=dict[str, "_ToolMethod"])
 
     def replace(self, tools: Mapping[str, McpTool]) -> list[ValueError]:
         """Make these tools the methods, in place of those before.
