@@ -107,6 +107,11 @@ class Cast:
         peer.join(*self.admission(identity, **grants))
         return peer
 
+    @property
+    def server(self) -> tuple[str, Programs]:
+        """The server, and the programs, for a cast in another room."""
+        return self._url, self._programs
+
     def admission(self, identity: str, **grants: Any) -> tuple[str, str]:
         """Return the URL and a token to join with."""
         grants = {"can_update_own_metadata": True, **grants}

@@ -265,6 +265,24 @@ class Peer:
         """Change attributes; the others have the event `attributes`."""
         self._do("set_attributes", attributes=attributes)
 
+    def play(self, name: str, hertz: float) -> str:
+        """Publish a track with a tone, which the others have as the event `subscribed`.
+
+        Returns:
+            The SID of the track.
+        """
+        sid: str = self._do("play", name=name, hertz=hertz)
+        return sid
+
+    def unpublish(self, sid: str) -> None:
+        """Withdraw a track; the others have the event `unpublished`."""
+        self._do("unpublish", sid=sid)
+
+    def hear(self, who: str) -> float:
+        """Return the frequency of somebody's tone, once `subscribed`; 0 for silence."""
+        hertz: float = self._do("hear", who=who)
+        return hertz
+
     def reconnect_fully(self) -> None:
         """Lose the connection, and join again; another SID shows it."""
         self._do("reconnect_fully")

@@ -12,8 +12,9 @@ from itertools import chain
 from typing import Any, Final
 
 import aioice
-from aiortc import RTCPeerConnection, RTCSctpTransport
+from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSctpTransport
 from aiortc.rtcsctptransport import DataChunk
+from aiortc.sdp import SessionDescription
 
 #: The receive window that the other side is told, as aiortc has it.
 RECEIVE_WINDOW_BYTES: Final = 1024 * 1024
@@ -79,14 +80,26 @@ def route_by_section(connection: RTCPeerConnection) -> None:
 
     aiortc does so for the first answer with a section alone, and drops what comes by it later.
     """
-    remote = connection._RTCPeerConnection__remoteDescription()  # type: ignore[attr-defined]
+    described = SessionDescription.parse(connection.remoteDescription.sdp)
     receivers = {each.mid: each.receiver for each in connection.getTransceivers()}
-    for media in remote.media if remote else ():
+    for media in described.media:
         receiver = receivers.get(media.rtp.muxId)
-        if receiver is not None and receiver.track is not None:
-            router = receiver.transport._rtp_router
+        if receiver is not None:
             for source in media.ssrc:
-                router.ssrc_table[source.ssrc] = receiver
+                receiver.transport._rtp_router.ssrc_table[source.ssrc] = receiver
+
+
+def decode_only_while(receiver: RTCRtpReceiver, is_wanted: Callable[[], bool]) -> None:
+    """Drop received media before they are decoded, for as long as nobody wants them."""
+    decoder_queue: Any = getattr(receiver, "_RTCRtpReceiver__decoder_queue")  # noqa: B009
+    put = decoder_queue.put
+
+    def put_if_wanted(task: object) -> None:
+        # None is the end.
+        if task is None or is_wanted():
+            put(task)
+
+    decoder_queue.put = put_if_wanted
 
 
 def bytes_in_flight(sctp: RTCSctpTransport) -> int:

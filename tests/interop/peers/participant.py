@@ -5,10 +5,14 @@ It runs with old versions of the SDK too, in an environment that has nothing els
 
 from __future__ import annotations
 
+import array
 import json
+import math
 import sys
 from typing import Any
 
+#: Samples of audio in a second.
+RATE = 48_000
 METHODS = ("echo", "describe", "size", "repeat", "fail", "crash", "hang", "number")
 
 
@@ -35,6 +39,7 @@ class Participant:
         self._rtc = rtc
         self._start_soon = start_soon
         self._sleep_forever = sleep_forever
+        self._tracks: dict[str, Any] = {}
         for event in (
             "participant_connected",
             "participant_disconnected",
@@ -44,6 +49,8 @@ class Participant:
             "participant_attributes_changed",
             "disconnected",
             "data_received",
+            "track_subscribed",
+            "track_unpublished",
         ):
             room.on(event, getattr(self, f"_on_{event}"))
         room.register_text_stream_handler("text", self._on_text)
@@ -85,6 +92,13 @@ class Participant:
             topic=packet.topic or "",
             reliable=packet.kind == self._rtc.DataPacketKind.KIND_RELIABLE,
         )
+
+    def _on_track_subscribed(self, track: Any, publication: Any, who: Any) -> None:
+        self._tracks[who.identity] = track
+        self.report("subscribed", who=who.identity, name=publication.name)
+
+    def _on_track_unpublished(self, publication: Any, who: Any) -> None:
+        self.report("unpublished", who=who.identity, name=publication.name)
 
     def _on_text(self, reader: Any, sender: str) -> None:
         async def read() -> None:
@@ -163,6 +177,43 @@ class Participant:
         kinds = getattr(self._rtc, "SimulateScenarioKind", None)
         full = "full-reconnect" if kinds is None else kinds.SIMULATE_FULL_RECONNECT
         await self.room.simulate_scenario(full)
+
+    async def do_play(self, name: str, hertz: float) -> str:
+        rtc = self._rtc
+        source = rtc.AudioSource(RATE, 1)
+        track = rtc.LocalAudioTrack.create_audio_track(name, source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        publication = await self.room.local_participant.publish_track(track, options)
+
+        async def play() -> None:
+            position = 0
+            while publication.sid in self.room.local_participant.track_publications:
+                levels = [
+                    int(10_000 * math.sin(2 * math.pi * hertz * each / RATE))
+                    for each in range(position, position + RATE // 100)
+                ]
+                position += len(levels)
+                data = array.array("h", levels).tobytes()
+                await source.capture_frame(rtc.AudioFrame(data, RATE, 1, len(levels)))
+
+        self._start_soon(play)
+        return str(publication.sid)
+
+    async def do_unpublish(self, sid: str) -> None:
+        await self.room.local_participant.unpublish_track(sid)
+
+    async def do_hear(self, who: str) -> float:
+        """Return the frequency of half a second of somebody's audio, after some that is skipped."""
+        levels: list[int] = []
+        stream = self._rtc.AudioStream(self._tracks[who])
+        async for event in stream:
+            levels += event.frame.data
+            if len(levels) > RATE:
+                break
+        await stream.aclose()
+        levels = levels[-RATE // 2 :]
+        rises = sum(levels[each - 1] < 0 <= levels[each] for each in range(1, len(levels)))
+        return rises * RATE / len(levels) if max(levels) > 1_000 else 0.0
 
     async def do_participants(self) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import Protocol, cast
 
+from aiortc import RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame as DecodedAudioFrame
 from av import AudioResampler
@@ -12,6 +13,7 @@ from av import AudioResampler
 from ...participant import AudioFrame
 from ...participant.tracks import StreamSink
 from ...protocol.logs import peer_logger
+from ..aiortc_private import decode_only_while
 
 logger = peer_logger(__name__)
 
@@ -78,16 +80,23 @@ class IncomingTrack:
 class IncomingSection:
     """A section that tracks come in by, one after another.
 
+    Args:
+        receiver: Its receiver, which decodes what the program's streams read alone.
+
     Attributes:
         track: The present one; None while there is none.
         sid: Its SID.
         is_pumped: Whether a task runs `pump`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: RTCRtpReceiver) -> None:
+        decode_only_while(receiver, self._is_wanted)
         self.track: IncomingTrack | None = None
         self.sid = ""
         self.is_pumped = False
+
+    def _is_wanted(self) -> bool:
+        return self.track is not None and self.track.is_wanted
 
     def assign(self, sid: str) -> None:
         """Receive a track with a SID from now on; with "", none."""
@@ -99,7 +108,7 @@ class IncomingSection:
         """Hand decoded frames to the present track, until the connection ends."""
         while True:
             try:
-                frame = await source.recv()
+                frame = cast("object", await source.recv())
             except MediaStreamError:
                 return
             if self.track is not None and isinstance(frame, DecodedAudioFrame):

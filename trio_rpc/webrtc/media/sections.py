@@ -66,7 +66,7 @@ class MediaSections:
         for kind, count in (("audio", audios), ("video", videos)):
             for _ in range(min(count, _MAX_RECEIVED - len(self._received))):
                 transceiver = self._connection.addTransceiver(kind, direction="recvonly")
-                self._received[transceiver] = IncomingSection()
+                self._received[transceiver] = IncomingSection(transceiver.receiver)
 
     def on_answer(self, sids: Mapping[str, str]) -> None:
         """Begin to receive, after an answer.

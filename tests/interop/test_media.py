@@ -1,0 +1,64 @@
+"""Audio on a livekit-server: ours and LiveKit's SDK hear each other's tones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Final
+
+import pytest
+
+from .conftest import Cast, Programs
+from .program import Peer, ProgramError
+from .programs import OURS
+
+KINDS: Final = ("trio", "asyncio", "python")
+PAIRS: Final = [pair for pair in permutations(KINDS, 2) if OURS & {*pair}]
+A4: Final = 440.0
+E5: Final = 660.0
+
+
+@pytest.fixture(params=PAIRS, ids=" and ".join)
+def pair(
+    request: pytest.FixtureRequest, livekit_cast: Cast, programs: Programs
+) -> Iterator[tuple[Peer, Peer]]:
+    """Two participants in a room of their own."""
+    room = Cast(f"media {request.param}", *livekit_cast.server, suffix=" with sound")
+    first, second = (
+        room.peer(kind, f"is number {place}") for place, kind in enumerate(request.param)
+    )
+    room.introduce(first, second)
+    yield first, second
+    room.leave()
+
+
+def test_they_hear_each_other(pair: tuple[Peer, Peer]) -> None:
+    first, second = pair
+    sid = first.play("low", A4)
+    second.wait_for("subscribed", who=first.identity, name="low")
+    assert second.hear(first.identity) == pytest.approx(A4, rel=0.02)
+    second.play("high", E5)
+    first.wait_for("subscribed", who=second.identity, name="high")
+    assert first.hear(second.identity) == pytest.approx(E5, rel=0.02)
+    # Calls go on beside it.
+    assert first.call(second.identity, "echo", "hi") == "hi"
+    first.unpublish(sid)
+    second.wait_for("unpublished", who=first.identity, name="low")
+    first.play("again", A4)
+    second.wait_for("subscribed", who=first.identity, name="again")
+    assert second.hear(first.identity) == pytest.approx(A4, rel=0.02)
+
+
+def test_a_rejoin_publishes_again(pair: tuple[Peer, Peer]) -> None:
+    first, second = pair
+    first.play("low", A4)
+    second.wait_for("subscribed", who=first.identity, name="low")
+    first.reconnect_fully()
+    second.wait_for("subscribed", who=first.identity, name="low")
+    assert second.hear(first.identity) == pytest.approx(A4, rel=0.02)
+
+
+def test_ours_refuses_at_once(cast: Cast) -> None:
+    for kind in sorted(OURS):
+        with pytest.raises(ProgramError, match="PublishTrackError.*carries data and no media"):
+            cast.peer(kind, "would play").play("low", A4)
