@@ -60,5 +60,5 @@ def test_a_rejoin_publishes_again(pair: tuple[Peer, Peer]) -> None:
 
 def test_ours_refuses_at_once(cast: Cast) -> None:
     for kind in sorted(OURS):
-        with pytest.raises(ProgramError, match="PublishTrackError.*carries data and no media"):
+        with pytest.raises(ProgramError, match=r"PublishTrackError.*carries data and no media"):
             cast.peer(kind, "would play").play("low", A4)
