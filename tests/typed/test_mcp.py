@@ -13,7 +13,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
 
-from trio_rpc import CallContext, InvalidResponse, MethodInfo, RpcError, RpcInvocationData
+from trio_rpc import CallContext, InvalidResponse, MethodInfo, Room, RpcError, RpcInvocationData
 from trio_rpc.typed.forwarding import forward_tool, signature_from
 from trio_rpc.typed.mcp import TOOL_FAILED, mount, server_of
 
@@ -226,6 +226,87 @@ async def test_a_forwarded_tool_may_be_given_to_the_mcp_sdk(pair: Pair) -> None:
         assert result.structured_content == {"result": [3, 3]}
 
 
+class Described:
+    """A method that tells what those of a page tell, and returns its payload."""
+
+    method_info = MethodInfo(
+        "ui.confirm",
+        "Ask the user.",
+        {
+            "type": "object",
+            "properties": {
+                "question": {"type": "string", "description": "The question,\nin a sentence."},
+                "title": {"type": "string"},
+                "times": {"type": "integer", "default": 1},
+            },
+            "required": ["question"],
+        },
+    )
+
+    async def __call__(self, data: RpcInvocationData) -> str:
+        if "fail" in data.payload:
+            raise RpcError(1, "No")
+        return data.payload
+
+
+@pytest.mark.rule("T12")
+async def test_a_forwarded_tool_describes_its_parameters(pair: Pair) -> None:
+    pair.bob.register_rpc_method("ui.confirm", Described())
+    tool = await forward_tool(pair.alice, "bob", "ui.confirm")
+    assert tool.__name__ == "ui_confirm"
+    assert tool.__doc__ == "Ask the user.\n\nArgs:\n    question: The question, in a sentence."
+    assert get_type_hints(tool)["title"] == str | None
+    assert await tool(question="Tea?", title=None, times=2) == {"question": "Tea?", "times": 2}
+    assert await tool(question="Tea?", title="T") == {"question": "Tea?", "title": "T"}
+
+
+@pytest.mark.rule("T12")
+async def test_the_error_of_a_forwarded_tool_may_become_another(pair: Pair) -> None:
+    pair.bob.register_rpc_method("ui.confirm", Described())
+    tool = await forward_tool(
+        pair.alice, "bob", "ui.confirm", on_error=lambda error: KeyError(str(error))
+    )
+    with pytest.raises(KeyError, match="No") as caught:
+        await tool(question="fail")
+    assert isinstance(caught.value.__cause__, RpcError)
+
+
+class TheirParticipant:
+    """A participant of LiveKit's Python SDK, as far as a tool needs it."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def perform_rpc(
+        self,
+        *,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        response_timeout: float | None = None,
+    ) -> str:
+        return await self._room.local_participant.perform_rpc(
+            destination_identity=destination_identity,
+            method=method,
+            payload=payload,
+            response_timeout=response_timeout,
+        )
+
+
+class TheirRoom:
+    def __init__(self, room: Room) -> None:
+        self.local_participant = TheirParticipant(room)
+
+
+@pytest.mark.rule("T12")
+async def test_a_room_of_another_sdk_may_forward(pair: Pair) -> None:
+    tool = await forward_tool(TheirRoom(pair.alice), "bob", "slice", timeout=5)
+    assert await tool(order=CARROT, times=2) == [3, 3]
+    with pytest.raises(RpcError) as caught:
+        await tool(order=LEEK)
+    assert caught.value.code == 9001
+
+
 @pytest.mark.rule("T12")
 async def test_what_cannot_be_forwarded_is_an_error(pair: Pair) -> None:
     async def greet(data: RpcInvocationData) -> str:
@@ -262,11 +343,11 @@ def test_types_of_schemas_are_those_of_python() -> None:
     signature = signature_from(info)
     assert signature.return_annotation is list
     assert {name: each.annotation for name, each in signature.parameters.items()} == {
-        "a": str,
+        "a": str | None,
         "b": int | None,
-        "c": Literal["red", "green"],
-        "d": Literal["red"],
-        "e": list[float],
-        "f": Any,
-        "g": Any,
+        "c": Literal["red", "green"] | None,
+        "d": Literal["red"] | None,
+        "e": list[float] | None,
+        "f": Any | None,
+        "g": Any | None,
     }
