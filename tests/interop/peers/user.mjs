@@ -27,6 +27,8 @@ await withChromium(process.argv[2], async (browser) => {
     open: ({ url }) => page.goto(url),
     click: ({ button }) => page.getByRole('button', { name: button, exact: true }).click(),
     pick: ({ colour }) => page.getByLabel('Colour').fill(colour),
+    leave: () => page.close(),
+    match: ({ pattern }) => page.getByText(new RegExp(pattern)).first().waitFor(),
     read: ({ text }) => page.getByText(text, { exact: true }).waitFor(),
   };
   await serve(async (command) => {
