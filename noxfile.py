@@ -181,7 +181,8 @@ def interop(session: nox.Session) -> None:
     agents = Path(session.virtualenv.location, "agents").resolve()
     agents_python = str(agents / "bin" / "python")
     session.run("python", "-m", "venv", str(agents))
-    session.run(agents_python, "-m", "pip", "install", "-q", LIVEKIT_AGENTS, external=True)
+    install = [agents_python, "-m", "pip", "install", "-q", LIVEKIT_AGENTS, "-e", "."]
+    session.run(*install, external=True)
     with session.chdir("tests/interop/peers"):
         session.run("npm", "ci")
     report = session.cache_dir.resolve() / "junit-interop.xml"

@@ -12,23 +12,6 @@ from trio_rpc import AccessToken, RemoteParticipant, Room, RpcError, VideoGrants
 
 Message = dict[str, Any]
 
-#: The description of the page's methods for the model.
-TOOLS = [
-    {
-        "name": name,
-        "description": description,
-        "input_schema": {
-            "type": "object",
-            "properties": {"question": {"type": "string"}},
-            "required": ["question"],
-        },
-    }
-    for name, description in (
-        ("confirm", "Ask the user a question that is answered with yes or no."),
-        ("pick_colour", "Have the user pick a colour."),
-    )
-]
-
 
 class Model(Protocol):
     """A language model with tools, in the words of Anthropic's Messages API."""
@@ -79,11 +62,20 @@ class Page:
         return {**result, "content": answer}
 
 
-async def converse(model: Model, page: Page, question: str) -> str:
+async def tools_of(room: Room, identity: str) -> list[Message]:
+    """Return the methods of a participant, as the tools of a model."""
+    return [
+        {"name": each.name, "description": each.description, "input_schema": each.input_schema}
+        for each in await room.discover(identity)
+        if each.input_schema is not None
+    ]
+
+
+async def converse(model: Model, page: Page, tools: list[Message], question: str) -> str:
     """Ask the model, run the tools that it wants, and return what it says in the end."""
     messages: list[Message] = [{"role": "user", "content": question}]
     while True:
-        reply = await model.reply(messages, TOOLS)
+        reply = await model.reply(messages, tools)
         messages.append({"role": reply["role"], "content": reply["content"]})
         if reply["stop_reason"] != "tool_use":
             return "".join(part["text"] for part in reply["content"] if part["type"] == "text")
@@ -114,8 +106,9 @@ async def joined(identity: str) -> AsyncIterator[Room]:
 
 async def main() -> None:
     async with joined("agent") as room:
-        page = Page(await room.wait_for_participant("page"))
-        print(await converse(ScriptedModel(), page, "Let us paint the kitchen."))
+        page = Page(await room.wait_for_method("page", "pick_colour"))
+        tools = await tools_of(room, "page")
+        print(await converse(ScriptedModel(), page, tools, "Let us paint the kitchen."))
 
 
 trio.run(main)
