@@ -23,6 +23,7 @@ from trio_rpc.participant import ParticipantKind, ParticipantPermissions
 from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.protocol.ids import make_uuid
 from trio_rpc.protocol.packets import parse_packet
+from trio_rpc.protocol.retained import RetainedPackets
 from trio_rpc.protocol.rpc_messages import request_info, response_info, rpc_ack
 from trio_rpc.server.limits import ServerLimits
 from trio_rpc.server.rooms.member import Member
@@ -74,6 +75,7 @@ class _PlayedLink:
     can_resume = True
     roster_delay = 0.0
     media = None
+    retained: RetainedPackets | None = None
 
     def __init__(self) -> None:
         join = rtc.JoinResponse(
@@ -212,6 +214,7 @@ class _SendQueue:
     can_resume = True
     roster_delay = 0.0
     media = None
+    retained: RetainedPackets | None = None
 
     def send_nowait(self, frame: Frame) -> None:
         pass

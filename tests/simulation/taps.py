@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from livekit.protocol import rtc
 
 from trio_rpc.links import Channel, Connector, Frame, Link
+from trio_rpc.protocol.retained import RetainedPackets
 from trio_rpc.testing import PacketFate
 
 
@@ -42,6 +43,14 @@ class _TappedLink:
         self.receive = link.receive
         self.discard_queued = link.discard_queued
         self.aclose = link.aclose
+
+    @property
+    def retained(self) -> RetainedPackets | None:
+        return self._link.retained
+
+    @retained.setter
+    def retained(self, retained: RetainedPackets | None) -> None:
+        self._link.retained = retained
 
     @property
     def queued_bytes(self) -> int:

@@ -5,7 +5,7 @@ Of a model with 20,795 packets and 1,468 cuts, each lost or repeated some hundre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import pytest
@@ -38,10 +38,10 @@ def give_packets_of_the_server_no_number(monkeypatch: pytest.MonkeyPatch) -> Non
 def retain_the_last_eight_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     add = RetainedPackets.add
 
-    def add_and_drop(packets: RetainedPackets, packet: bytes) -> None:
-        add(packets, packet)
-        if (dropped := len(packets) - 8) > 0:
-            packets._drop_arrived(packets._before + dropped)
+    def add_and_drop(retained: RetainedPackets, packets: Sequence[bytes]) -> None:
+        add(retained, packets)
+        if (dropped := len(retained) - 8) > 0:
+            retained.on_arrived(retained._dropped + dropped)
 
     monkeypatch.setattr(RetainedPackets, "add", add_and_drop)
 

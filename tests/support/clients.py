@@ -10,6 +10,7 @@ from attrs import define, field
 from livekit.protocol import models, rtc
 
 from trio_rpc.links import Channel, Connector, Frame, Link, LinkFullError
+from trio_rpc.protocol.retained import RetainedPackets
 
 from .stream_packets import CANCELLATION, DEFLATE_RAW
 
@@ -50,6 +51,14 @@ class HoldingLink:
     can_resume: bool = True
     roster_delay: float = 0.0
     media: None = None
+
+    @property
+    def retained(self) -> RetainedPackets | None:
+        return self.link.retained
+
+    @retained.setter
+    def retained(self, retained: RetainedPackets | None) -> None:
+        self.link.retained = retained
 
     def send_nowait(self, frame: Frame) -> None:
         is_data = frame.channel in (Channel.RELIABLE, Channel.LOSSY)

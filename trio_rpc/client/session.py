@@ -254,7 +254,10 @@ class Session:
 
     def _connect(self, link: Link) -> Connection:
         resumes = self._queue is not None
-        return Connection(self._backend, link, self, self._ping_times, sends_receipts=resumes)
+        sends_receipts = resumes and link.can_resume
+        return Connection(
+            self._backend, link, self, self._ping_times, sends_receipts=sends_receipts
+        )
 
     def on_connection_end(self, end: ConnectionEnd) -> None:
         """Go on without a connection, or record that the room is lost."""

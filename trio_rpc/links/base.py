@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from livekit.protocol import rtc
 
 from .media import MediaLink
+from ..protocol.retained import RetainedPackets
 
 
 class Channel(IntEnum):
@@ -59,10 +60,15 @@ class Link(Protocol):
     Attributes:
         can_resume: Whether another link may resume the session (L3); otherwise, it is joined again.
         roster_delay: Seconds by which the server may announce participants late; 0 for none.
+        retained: Where reliable packets are retained once they are sent (L4), if another link may
+            have to send them again; None unless set. Those that are queued when the link ends are
+            retained too, and so are those that follow, in place of a `LinkClosedError`. A link that
+            can't be resumed retains nothing, and drops what follows.
     """
 
     can_resume: bool
     roster_delay: float
+    retained: RetainedPackets | None
 
     @property
     def media(self) -> MediaLink | None:
@@ -76,7 +82,7 @@ class Link(Protocol):
 
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.
-            LinkClosedError: the link has ended.
+            LinkClosedError: the link has ended, and `retained` is None.
         """
         ...
 
@@ -121,7 +127,10 @@ class Link(Protocol):
         ...
 
     def discard_queued(self) -> None:
-        """Discard the queue, without what is in flight, to make room for a final response."""
+        """Discard the queue, without what is in flight, to make room for a final response.
+
+        Its packets are retained, if any are.
+        """
         ...
 
     async def aclose(self, reason: str = "") -> None:

@@ -23,6 +23,7 @@ from typing import Final
 from .. import concurrency
 from ..concurrency import Backend, Event
 from ..protocol.logs import peer_logger
+from ..protocol.retained import RetainedPackets
 from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
 from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
 
@@ -44,6 +45,7 @@ _FRAME_BYTES: Final = 4 * 1024
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
 CLOSE_TIMEOUT: Final = 2.0
+_RELIABLE: Final = Channel.RELIABLE
 
 
 @asynccontextmanager
@@ -83,6 +85,7 @@ class FramedLink:
         self._backend = backend
         self._max_queue_bytes = max_queue_bytes
         self._half = max_queue_bytes // 2
+        self.retained: RetainedPackets | None = None
         # Frames that wait to be sent
         self._queue: deque[Frame] = deque()
         self.queued_bytes = 0
@@ -110,7 +113,8 @@ class FramedLink:
 
     def send_nowait(self, frame: Frame) -> None:
         if self._closed_because is not None:
-            raise LinkClosedError(self._closed_because)
+            self._retain_instead(frame, self._closed_because)
+            return
         channel, body = frame
         size = len(body) + FRAME_OVERHEAD
         queue = self._queue
@@ -153,6 +157,7 @@ class FramedLink:
             # The writer gets the same error, and handles it.
             sent = False
         if sent:
+            self._retain(frames)
             self._given_bytes += size
             self._notify_sent()
         else:
@@ -217,6 +222,7 @@ class FramedLink:
         return frames
 
     def discard_queued(self) -> None:
+        self._retain(self._queue)
         self._queue.clear()
         self.queued_bytes = 0
         self._resent_bytes = 0
@@ -263,7 +269,10 @@ class FramedLink:
         try:
             while self._queue:
                 queued = self.queued_bytes
-                message = encode_frames(self._take_queued())
+                frames = self._take_queued()
+                # Retained before it is sent, too: part of it may arrive.
+                self._retain(frames)
+                message = encode_frames(frames)
                 # Counted before it is sent: until then it is unsent.
                 self._given_bytes += queued - self.queued_bytes
                 await self._stream.send_message(message)
@@ -287,6 +296,20 @@ class FramedLink:
         self.queued_bytes -= size
         self._resent_bytes = max(self._resent_bytes - size, 0)
         return taken
+
+    def _retain(self, frames: Iterable[Frame]) -> None:
+        """Retain the packets of a message at once: a call of functions for each would cost more."""
+        if self.retained is not None:
+            packets = [body for channel, body in frames if channel is _RELIABLE]
+            if packets:
+                self.retained.add(packets)
+
+    def _retain_instead(self, frame: Frame, closed_because: str) -> None:
+        if self.retained is None:
+            raise LinkClosedError(closed_because)
+        # What was queued before comes first.
+        self.discard_queued()
+        self._retain([frame])
 
     def _discard_queue(self) -> None:
         self.discard_queued()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Protocol
 
 from livekit.protocol import models
 
@@ -12,15 +12,17 @@ from ..protocol.retained import RetainedPackets
 from .base import Channel, Frame, Link, LinkClosedError, LinkFullError
 from .frames import FRAME_OVERHEAD
 
-_RELIABLE: Final = Channel.RELIABLE
+
+class _SendNowait(Protocol):
+    def __call__(self, frame: Frame) -> None: ...
 
 
 class ResumableQueue:
     """The send queue of a session that may outlive its link.
 
-    Reliable packets are retained until they have arrived. Without a link, they are retained without
-    being sent, up to a limit; lossy packets are dropped, and so is signalling, since a session that
-    resumes gets the current state.
+    Reliable packets are retained until they have arrived. Without a link, they wait, up to a limit;
+    lossy packets are dropped, and so is signalling, since a session that resumes gets the current
+    state.
 
     Args:
         link: The link to begin with.
@@ -28,53 +30,48 @@ class ResumableQueue:
 
     Attributes:
         retained: The packets that may have to be sent again.
+        send_nowait: Queues a frame; see `Link`. It is the link's while there is one: every packet
+            passes here, and the link retains them, a message at a time.
     """
+
+    send_nowait: _SendNowait
 
     def __init__(self, link: Link, max_queue_bytes: int, backend: Backend) -> None:
         # What may wait, and as much again that was in flight before.
         self.retained = RetainedPackets(2 * max_queue_bytes)
         self._max_queue_bytes = max_queue_bytes
-        self._link: Link | None = link
         self._waiting_bytes = 0
         self._backend = backend
         self._attached = backend.event()
         self._closed_because: str | None = None
-        self._is_last = False
+        self._use(link)
+
+    def _use(self, link: Link) -> None:
+        self._link: Link | None = link
+        self.send_nowait = link.send_nowait
+        self._waiting_bytes = 0
+        if self._closed_because is None:
+            link.retained = self.retained
+        self._attached.set()
 
     @property
     def queued_bytes(self) -> int:
         """Bytes that wait to be sent, without those in flight."""
         return self._waiting_bytes if self._link is None else self._link.queued_bytes
 
-    def send_nowait(self, frame: Frame) -> None:
-        """Queue a frame; see `Link`."""
-        # Every packet passes here: no step too many while there is a link.
-        channel, body = frame
-        link = self._link
-        if link is None:
-            self._check_waiting(channel, body)
-        else:
-            try:
-                link.send_nowait(frame)
-            except LinkClosedError:
-                # The task that receives from the link gets the same error, and detaches the link.
-                if self._is_last:
-                    raise
-        if channel is _RELIABLE:
-            self.retained.add(body)
-
-    def _check_waiting(self, channel: Channel, body: bytes) -> None:
+    def _wait_nowait(self, frame: Frame) -> None:
+        """Keep a frame for the next link."""
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)
-        if channel is _RELIABLE:
-            self._count_waiting(len(body) + FRAME_OVERHEAD)
-
-    def _count_waiting(self, size: int) -> None:
-        if self._waiting_bytes and self._waiting_bytes + size > self._max_queue_bytes:
-            raise LinkFullError(
-                f"{self._waiting_bytes:,} bytes wait for a connection, of {self._max_queue_bytes:,}"
-            )
-        self._waiting_bytes += size
+        if frame.channel is Channel.RELIABLE:
+            size = len(frame.body) + FRAME_OVERHEAD
+            if self._waiting_bytes and self._waiting_bytes + size > self._max_queue_bytes:
+                raise LinkFullError(
+                    f"{self._waiting_bytes:,} bytes wait for a connection, of "
+                    f"{self._max_queue_bytes:,}"
+                )
+            self._waiting_bytes += size
+            self.retained.add([frame.body])
 
     def flush_nowait(self) -> None:
         """Send the queue at once; see `Link`."""
@@ -101,7 +98,11 @@ class ResumableQueue:
 
     def detach(self) -> None:
         """Detach the link; frames wait for the next one."""
+        if self._link is not None and self._link.retained is not None:
+            self._link.discard_queued()
+            self._link.retained = None
         self._link = None
+        self.send_nowait = self._wait_nowait
         self._waiting_bytes = 0
         self._attached = self._backend.event()
 
@@ -124,10 +125,10 @@ class ResumableQueue:
         """
         missed = self.retained.missed(has_arrived)
         link.resend_nowait(greeting)
+        # The link retains them again as it sends them.
+        self.retained.clear()
+        self._use(link)
         link.resend_nowait(Frame(Channel.RELIABLE, packet) for packet in missed)
-        self._link = link
-        self._waiting_bytes = 0
-        self._attached.set()
 
     def restart(self, link: Link, greeting: Iterable[Frame]) -> None:
         """Attach the first link of another session: packets of the last one are dropped.
@@ -140,20 +141,13 @@ class ResumableQueue:
             LinkClosedError: the link has ended already.
         """
         link.resend_nowait(greeting)
-        self.retained = RetainedPackets(self.retained.max_bytes)
-        self._link = link
-        self._waiting_bytes = 0
-        self._attached.set()
+        self.retained.clear()
+        self._use(link)
 
     @property
     def is_attached(self) -> bool:
         """Whether there is a link."""
         return self._link is not None
-
-    async def wait_attached(self) -> None:
-        """Wait until there is a link, or there will never be one again."""
-        if self._link is None:
-            await self._attached.wait()
 
     def close(self, reason: str) -> None:
         """Accept no further link after the present one.
@@ -161,7 +155,9 @@ class ResumableQueue:
         Args:
             reason: The reason, for people.
         """
-        self._is_last = True
-        if self._link is None and self._closed_because is None:
+        if self._closed_because is None:
             self._closed_because = reason
+        if self._link is None:
             self._attached.set()
+        else:
+            self._link.retained = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import Factory, define
@@ -40,23 +40,18 @@ class RetainedPackets:
     max_bytes: int = DEFAULT_MAX_RETAINED_BYTES
     retained_bytes: int = 0
     _packets: deque[bytes] = Factory(deque[bytes])
-    # Counts of packets, from the session's first: those before the first that is retained, those
-    # known to have arrived, and those before the first of the present connection.
-    _before: int = 0
+    # Of the packets of the present connection: those that are not retained any more, and those
+    # known to have arrived
+    _dropped: int = 0
     _arrived: int = 0
-    _before_connection: int = 0
 
     def __len__(self) -> int:
         return len(self._packets)
 
-    def add(self, packet: bytes) -> None:
-        """Retain a serialised packet that is being sent."""
-        self._packets.append(packet)
-        self.retained_bytes = held = self.retained_bytes + len(packet) + RETAINED_OVERHEAD
-        if held > self.max_bytes:
-            self._drop_excess()
-
-    def _drop_excess(self) -> None:
+    def add(self, packets: Sequence[bytes]) -> None:
+        """Retain serialised packets that are being sent."""
+        self._packets.extend(packets)
+        self.retained_bytes += sum(map(len, packets)) + len(packets) * RETAINED_OVERHEAD
         while self.retained_bytes > self.max_bytes:
             self._drop_first(1)
 
@@ -69,20 +64,16 @@ class RetainedPackets:
         Raises:
             InvalidReceiptError: the number is larger than that of the packets sent.
         """
-        arrived = self._before_connection + count
-        sent = self._before + len(self._packets)
-        if arrived > sent:
-            of = sent - self._before_connection
-            raise InvalidReceiptError(f"{count:,} packets are said to have arrived, of {of:,} sent")
-        self._drop_arrived(arrived)
-
-    def _drop_arrived(self, arrived: int) -> None:
-        self._arrived = max(self._arrived, arrived)
-        if arrived > self._before:
-            self._drop_first(arrived - self._before)
+        sent = self._dropped + len(self._packets)
+        if count > sent:
+            what = f"{count:,} packets are said to have arrived, of {sent:,} sent"
+            raise InvalidReceiptError(what)
+        self._arrived = max(self._arrived, count)
+        if count > self._dropped:
+            self._drop_first(count - self._dropped)
 
     def missed(self, has_arrived: Callable[[models.DataPacket], bool]) -> list[bytes]:
-        """Return the packets to send first on another connection, in order; drop the others.
+        """Return the packets to send first on another connection, in order.
 
         Args:
             has_arrived: Whether the other side says that it has a packet. Packets arrive in order,
@@ -93,21 +84,24 @@ class RetainedPackets:
         """
         packets = list(self._packets)
         arrived = bisect_left(packets, True, key=lambda packet: not has_arrived(_parsed(packet)))
-        if not arrived and self._arrived < self._before:
+        if not arrived and self._arrived < self._dropped:
             raise NotRetainedError(
                 f"more than {self.max_bytes:,} bytes of packets were in flight: the first of them "
                 "are not retained any more"
             )
-        self._drop_arrived(self._before + arrived)
-        self._before_connection = self._before
         return packets[arrived:]
+
+    def clear(self) -> None:
+        """Forget all packets: those that were missed are sent over another connection."""
+        self._packets.clear()
+        self.retained_bytes = self._dropped = self._arrived = 0
 
     def _drop_first(self, count: int) -> None:
         # In one go: every packet that is sent is dropped here some time.
         take_first = self._packets.popleft
         dropped = [take_first() for _ in range(count)]
         self.retained_bytes -= sum(map(len, dropped)) + count * RETAINED_OVERHEAD
-        self._before += count
+        self._dropped += count
 
 
 def _parsed(packet: bytes) -> models.DataPacket:

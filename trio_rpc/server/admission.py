@@ -222,7 +222,7 @@ class Admission:
         self._check_not_replaced(claims, last_sid)
         room = self._rooms.enter(claims.grants.room)
         resumable = None
-        if CAN_RESUME in client.capabilities and self.limits.resume_window:
+        if CAN_RESUME in client.capabilities and self.limits.resume_window and link.can_resume:
             backend = concurrency.current()
             resumable = ResumableQueue(link, self.limits.max_queue_bytes, backend)
         member = Member.from_claims(

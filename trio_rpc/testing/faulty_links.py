@@ -8,8 +8,9 @@ from typing import Final
 
 from .. import concurrency
 from ..concurrency import Backend
-from ..links import Frame, Link, LinkClosedError, LinkFullError
+from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
 from ..links.framed import CLOSE_TIMEOUT
+from ..protocol.retained import RetainedPackets
 from .faults import FaultPlan
 from .lanes import Lane, Switches
 
@@ -21,6 +22,8 @@ class FaultyLink:
 
     Attributes:
         can_resume, roster_delay, media: Those of the link underneath.
+        can_resume, roster_delay: Those of the link underneath.
+        retained: See `Link`. Packets are retained at once: what becomes of them is up to the lane.
         is_half_open: Whether nothing passes any more, though neither side knows.
     """
 
@@ -33,6 +36,7 @@ class FaultyLink:
         backend: Backend = concurrency.current()
         self._backend = backend
         self._link = link
+        self.retained: RetainedPackets | None = None
         self._sent = Lane(backend, sent, switches, link.send_nowait, link.wait_writable)
         self._received = Lane(
             backend, received, switches, self._arrived_frame, backend.sleep_forever
@@ -58,19 +62,29 @@ class FaultyLink:
         return self._sent.bytes_in_flight + self._link.queued_bytes
 
     def send_nowait(self, frame: Frame) -> None:
-        self._send(frame, bounded=True)
+        if self._closed_because is None:
+            self._send(frame, bounded=True)
+        elif self.retained is None:
+            raise LinkClosedError(self._closed_because)
+        else:
+            self._retain(frame)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
+        if self._closed_because is not None:
+            raise LinkClosedError(self._closed_because)
         for frame in frames:
             self._send(frame, bounded=False)
 
     def _send(self, frame: Frame, *, bounded: bool) -> None:
-        if self._closed_because is not None:
-            raise LinkClosedError(self._closed_because)
         if self.is_half_open:
             self._switches.injected["lost"] += 1
         else:
             self._sent.put(frame, bounded=bounded)
+        self._retain(frame)
+
+    def _retain(self, frame: Frame) -> None:
+        if self.retained is not None and self.can_resume and frame.channel is Channel.RELIABLE:
+            self.retained.add([frame.body])
 
     def flush_nowait(self) -> None:
         """Do nothing: the delay of a packet decides when it leaves."""

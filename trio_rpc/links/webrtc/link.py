@@ -6,8 +6,8 @@
 and back. The peer connection is the link: its WebSocket may be lost and opened again (L12). A link
 that is lost can't be resumed by another, since the new one would have another peer connection.
 
-A server of LiveKit's sends no receipts, and does not answer pings without a WebSocket. Towards the
-session, which pings, the link answers for it as long as the peer connection lives.
+A server of LiveKit's does not answer pings without a WebSocket. Towards the session, which pings,
+the link answers for it as long as the peer connection lives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ... import concurrency
 from ...concurrency import Backend
 from ...errors import ConnectError, DisconnectReason
 from ...protocol.logs import peer_logger
-from ...protocol.receipts import Receipts
+from ...protocol.retained import RetainedPackets
 from ...webrtc.reports import Described
 from ...webrtc.signal_stream import SignalStream
 from ...webrtc.stream import PeerStream
@@ -179,7 +179,7 @@ class WebRTCLink:
         self._data = data
         self._stream = stream
         self.media = media
-        self._receipts = Receipts()
+        self.retained: RetainedPackets | None = None
         # Sent once all data has arrived
         self._leave: bytes | None = None
         self._is_closing = False
@@ -219,13 +219,15 @@ class WebRTCLink:
 
     def send_nowait(self, frame: Frame) -> None:
         channel, body = frame
-        if channel is Channel.RELIABLE:
-            self._data.send_nowait(frame)
-            self._receipts.add(1, len(body))
-        elif channel is Channel.LOSSY:
-            self._data.send_nowait(frame)
-        elif channel is Channel.SIGNAL:
-            self._send_signal(body)
+        try:
+            if channel is Channel.SIGNAL:
+                self._send_signal(body)
+            elif channel is not Channel.RECEIPT:
+                self._data.send_nowait(frame)
+        except LinkClosedError:
+            # A session that may go on joins again, without what was sent.
+            if self.retained is None:
+                raise
 
     def _send_signal(self, body: bytes) -> None:
         if self._stream.end_reason is not None:
@@ -235,8 +237,6 @@ class WebRTCLink:
                 with suppress(LinkFullError):
                     self._signalling.ping(body)
                 self._stream.put(Frame(Channel.SIGNAL, _ALIVE))
-                if (receipt := self._receipts.take()) is not None:
-                    self._stream.put(Frame(Channel.RECEIPT, receipt))
             case "leave":
                 self._leave = body
             case _:

@@ -25,6 +25,7 @@ from ... import concurrency
 from ...concurrency import Backend
 from ...links import Channel, Frame, LinkClosedError, MessageStream, open_framed_link
 from ...links.framed import FramedLink
+from ...protocol.retained import RetainedPackets
 from ...webrtc.reports import Described
 from ...webrtc.signal_stream import SignalStream
 from ...webrtc.stream import PeerStream
@@ -61,6 +62,7 @@ class WebRTCLink:
     #: LiveKit's Go SDK sends no pings: the transport notices that a client is gone (V9).
     notices_silence = True
     can_resume = False
+    retained: RetainedPackets | None = None
     roster_delay = 0.0
     media = None
 
