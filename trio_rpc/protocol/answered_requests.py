@@ -19,7 +19,8 @@ from .budgets import Budget, BudgetExceededError
 
 #: The answered requests remembered of one caller at least; the oldest are forgotten first.
 MAX_ANSWERED_REQUESTS: Final = 10_000
-#: They are forgotten so many at once, which costs less.
+#: They are forgotten so many at once, which costs less: to find the oldest, a dict looks at all
+#: that were there before it.
 FORGOTTEN_TOGETHER: Final = 500
 #: Seconds after its answer for which a request is remembered at the most. Its deadline may be
 #: weeks away, and who is hidden, or has left before the request came, is never seen to leave.
@@ -31,6 +32,8 @@ LATE_REPEATS: Final = 60.0
 ANSWERED_REQUEST_BYTES: Final = 384
 #: The part of a budget that outcomes may take: one in so many bytes.
 _OUTCOMES_PART: Final = 4
+#: Of the outcomes of a caller, so large a part is dropped at once: one in so many bytes.
+_DROPPED_PART: Final = 16
 #: The bytes charged for an error besides its texts.
 _ERROR_BYTES: Final = 512
 #: The callers of whom requests were forgotten early, each with the deadline of the last of them.
@@ -44,8 +47,8 @@ Outcome: TypeAlias = "str | RpcError"
 class _OfCaller:
     # Both with the oldest first; an outcome, with the bytes that are charged for it, is dropped
     # together with its request, or before
-    deadlines: OrderedDict[str, float] = Factory(OrderedDict[str, float])
-    outcomes: OrderedDict[str, tuple[Outcome, int]] = Factory(OrderedDict[str, tuple[Outcome, int]])
+    deadlines: dict[str, float] = Factory(dict[str, float])
+    outcomes: dict[str, tuple[Outcome, int]] = Factory(dict[str, tuple[Outcome, int]])
     outcome_bytes: int = 0
 
 
@@ -151,7 +154,7 @@ class AnsweredRequests:
         ):
             if not outcomes:
                 return False
-            self._drop_oldest_outcome(caller, of_caller)
+            self._drop_oldest_outcomes(caller, of_caller, size)
         try:
             self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
         except BudgetExceededError:
@@ -161,18 +164,26 @@ class AnsweredRequests:
         self._outcome_bytes += size
         return True
 
-    def _drop_oldest_outcome(self, caller: str, of_caller: _OfCaller) -> int:
-        """Drop the oldest outcome that is kept for a caller; return the bytes refunded."""
-        _, (_, size) = of_caller.outcomes.popitem(last=False)
-        self._refund_outcomes(of_caller, size)
-        self._budget.refund(caller, size)
-        return size
+    def _drop_oldest_outcomes(self, caller: str, of_caller: _OfCaller, size: int) -> None:
+        """Drop outcomes of a caller, the oldest first, until `size` bytes were refunded."""
+        at_least = max(size, of_caller.outcome_bytes // _DROPPED_PART)
+        dropped: list[str] = []
+        refunded = 0
+        for request_id, (_, charged) in of_caller.outcomes.items():
+            if refunded >= at_least:
+                break
+            dropped.append(request_id)
+            refunded += charged
+        for request_id in dropped:
+            del of_caller.outcomes[request_id]
+        self._refund_outcomes(of_caller, refunded)
+        self._budget.refund(caller, refunded)
 
     def _make_room(self, caller: str, size: int) -> None:
         """Drop outcomes of a caller, the oldest first, until so many bytes were refunded."""
         of_caller = self._callers.get(caller)
-        while size > 0 and of_caller is not None and of_caller.outcomes:
-            size -= self._drop_oldest_outcome(caller, of_caller)
+        if size > 0 and of_caller is not None and of_caller.outcomes:
+            self._drop_oldest_outcomes(caller, of_caller, size)
 
     def _refund_outcomes(self, of_caller: _OfCaller, size: int) -> None:
         of_caller.outcome_bytes -= size
