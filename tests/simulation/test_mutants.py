@@ -5,7 +5,7 @@ Of a model with 20,795 packets and 1,468 cuts, each lost or repeated some hundre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -38,8 +38,8 @@ def give_packets_of_the_server_no_number(monkeypatch: pytest.MonkeyPatch) -> Non
 def retain_the_last_eight_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     add = RetainedPackets.add
 
-    def add_and_drop(retained: RetainedPackets, packets: Sequence[bytes]) -> None:
-        add(retained, packets)
+    def add_and_drop(retained: RetainedPackets, message: bytes, packets: int) -> None:
+        add(retained, message, packets)
         if (dropped := len(retained) - 8) > 0:
             retained.on_arrived(retained._dropped + dropped)
 

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple, Protocol
 
 from livekit.protocol import rtc
 
-from .media import MediaLink
 from ..protocol.retained import RetainedPackets
+from .media import MediaLink
 
 
 class Channel(IntEnum):

@@ -25,7 +25,7 @@ from ..concurrency import Backend, Event
 from ..protocol.logs import peer_logger
 from ..protocol.retained import RetainedPackets
 from .base import Channel, Frame, LinkClosedError, LinkFullError, MessageStream
-from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_frames
+from .frames import FRAME_OVERHEAD, NO_FRAME, decode_some_frames, encode_and_count
 
 logger = peer_logger(__name__)
 
@@ -45,7 +45,6 @@ _FRAME_BYTES: Final = 4 * 1024
 DEFAULT_MAX_QUEUE_BYTES: Final = 4 * 1024 * 1024
 #: Seconds that closing may take: sending what is queued, and the closing handshake.
 CLOSE_TIMEOUT: Final = 2.0
-_RELIABLE: Final = Channel.RELIABLE
 
 
 @asynccontextmanager
@@ -151,13 +150,15 @@ class FramedLink:
         queued, resent = self.queued_bytes, self._resent_bytes
         frames = self._take_queued()
         size = queued - self.queued_bytes
+        message, packets = encode_and_count(frames)
         try:
-            sent = self._stream.send_message_nowait(encode_frames(frames))
+            sent = self._stream.send_message_nowait(message)
         except LinkClosedError:
             # The writer gets the same error, and handles it.
             sent = False
         if sent:
-            self._retain(frames)
+            if self.retained is not None:
+                self.retained.add(message, packets)
             self._given_bytes += size
             self._notify_sent()
         else:
@@ -222,7 +223,8 @@ class FramedLink:
         return frames
 
     def discard_queued(self) -> None:
-        self._retain(self._queue)
+        if self.retained is not None:
+            self.retained.add(*encode_and_count(self._queue))
         self._queue.clear()
         self.queued_bytes = 0
         self._resent_bytes = 0
@@ -269,10 +271,10 @@ class FramedLink:
         try:
             while self._queue:
                 queued = self.queued_bytes
-                frames = self._take_queued()
-                # Retained before it is sent, too: part of it may arrive.
-                self._retain(frames)
-                message = encode_frames(frames)
+                message, packets = encode_and_count(self._take_queued())
+                if self.retained is not None:
+                    # Before it is sent: part of it may arrive.
+                    self.retained.add(message, packets)
                 # Counted before it is sent: until then it is unsent.
                 self._given_bytes += queued - self.queued_bytes
                 await self._stream.send_message(message)
@@ -297,19 +299,12 @@ class FramedLink:
         self._resent_bytes = max(self._resent_bytes - size, 0)
         return taken
 
-    def _retain(self, frames: Iterable[Frame]) -> None:
-        """Retain the packets of a message at once: a call of functions for each would cost more."""
-        if self.retained is not None:
-            packets = [body for channel, body in frames if channel is _RELIABLE]
-            if packets:
-                self.retained.add(packets)
-
     def _retain_instead(self, frame: Frame, closed_because: str) -> None:
         if self.retained is None:
             raise LinkClosedError(closed_because)
         # What was queued before comes first.
         self.discard_queued()
-        self._retain([frame])
+        self.retained.add(*encode_and_count([frame]))
 
     def _discard_queue(self) -> None:
         self.discard_queued()

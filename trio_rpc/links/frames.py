@@ -24,6 +24,7 @@ from .base import Channel, Frame, new_frame
 
 _LENGTH_DELIMITED: Final = 2
 _TAGS: Final = {channel: channel << 3 | _LENGTH_DELIMITED for channel in Channel}
+_RELIABLE: Final = Channel.RELIABLE
 _CHANNELS: Final = {tag: channel for channel, tag in _TAGS.items()}
 _MAX_VARINT_BYTES: Final = 5
 #: The most that a frame takes beyond its body: one byte of tag and the length.
@@ -34,8 +35,16 @@ NO_FRAME: Final = "a message without a frame"
 
 def encode_frames(frames: Iterable[Frame]) -> bytes:
     """Encode `frames` as one message."""
+    return encode_and_count(frames)[0]
+
+
+def encode_and_count(frames: Iterable[Frame]) -> tuple[bytes, int]:
+    """Encode `frames` as one message; return it with the number of its reliable packets."""
     message = bytearray()
+    packets = 0
     for channel, body in frames:
+        if channel is _RELIABLE:
+            packets += 1
         length = len(body)
         if length < 0x80:
             message += bytes((_TAGS[channel], length))
@@ -44,7 +53,7 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
         else:
             message += _long_header(_TAGS[channel], length)
         message += body
-    return bytes(message)
+    return bytes(message), packets
 
 
 def _long_header(tag: int, length: int) -> bytes:
@@ -66,6 +75,11 @@ def decode_frames(message: bytes) -> list[Frame]:
     if not frames:
         raise ValueError(NO_FRAME)
     return frames
+
+
+def packets_in(message: bytes) -> list[bytes]:
+    """Return the reliable packets of a message, in order."""
+    return [body for channel, body in decode_frames(message) if channel is _RELIABLE]
 
 
 def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[Frame], int]:

@@ -10,7 +10,7 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..protocol.retained import RetainedPackets
 from .base import Channel, Frame, Link, LinkClosedError, LinkFullError
-from .frames import FRAME_OVERHEAD
+from .frames import FRAME_OVERHEAD, encode_and_count, packets_in
 
 
 class _SendNowait(Protocol):
@@ -38,7 +38,7 @@ class ResumableQueue:
 
     def __init__(self, link: Link, max_queue_bytes: int, backend: Backend) -> None:
         # What may wait, and as much again that was in flight before.
-        self.retained = RetainedPackets(2 * max_queue_bytes)
+        self.retained = RetainedPackets(packets_in, 2 * max_queue_bytes)
         self._max_queue_bytes = max_queue_bytes
         self._waiting_bytes = 0
         self._backend = backend
@@ -71,7 +71,7 @@ class ResumableQueue:
                     f"{self._max_queue_bytes:,}"
                 )
             self._waiting_bytes += size
-            self.retained.add([frame.body])
+            self.retained.add(*encode_and_count([frame]))
 
     def flush_nowait(self) -> None:
         """Send the queue at once; see `Link`."""

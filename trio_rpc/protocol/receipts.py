@@ -10,8 +10,8 @@ from attrs import define
 #: ones are not retained for so long that they leave the processor's cache.
 RECEIPT_BYTES: Final = 512 * 1024
 RECEIPT_PACKETS: Final = 512
-#: Bytes charged for a retained packet, besides its own.
-RETAINED_OVERHEAD: Final = 64
+#: Bytes charged for a retained message, besides its own: for the objects that hold it.
+RETAINED_OVERHEAD: Final = 100
 _COUNT_BYTES: Final = 8
 
 

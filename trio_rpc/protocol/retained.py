@@ -29,34 +29,43 @@ class NotRetainedError(Exception):
 class RetainedPackets:
     """The reliable packets of one direction, from the first that may be missing.
 
+    They are retained as the messages in which they were sent, and a message until all its packets
+    have arrived: that costs a call less than a packet would.
+
     Args:
-        max_bytes: The limit. Beyond it, the oldest packets are dropped, and no resume is possible
+        packets_in: Returns the packets of a message.
+        max_bytes: The limit. Beyond it, the oldest messages are dropped, and no resume is possible
             until the other side is known to have them.
 
     Attributes:
-        retained_bytes: The memory of the retained packets.
+        retained_bytes: The memory of the retained messages.
     """
 
+    packets_in: Callable[[bytes], Sequence[bytes]]
     max_bytes: int = DEFAULT_MAX_RETAINED_BYTES
     retained_bytes: int = 0
-    _packets: deque[bytes] = Factory(deque[bytes])
-    # Of the packets of the present connection: those that are not retained any more, and those
-    # known to have arrived
+    # Messages, with the number of packets of each
+    _messages: deque[tuple[bytes, int]] = Factory(deque[tuple[bytes, int]])
+    # Of the packets of the present connection: those sent, those that are not retained any more,
+    # and those known to have arrived
+    _sent: int = 0
     _dropped: int = 0
     _arrived: int = 0
 
     def __len__(self) -> int:
-        return len(self._packets)
+        return self._sent - self._dropped
 
-    def add(self, packets: Sequence[bytes]) -> None:
-        """Retain serialised packets that are being sent."""
-        self._packets.extend(packets)
-        self.retained_bytes += sum(map(len, packets)) + len(packets) * RETAINED_OVERHEAD
-        while self.retained_bytes > self.max_bytes:
-            self._drop_first(1)
+    def add(self, message: bytes, packets: int) -> None:
+        """Retain a message that is being sent, unless it has no packets."""
+        if packets:
+            self._messages.append((message, packets))
+            self._sent += packets
+            self.retained_bytes += len(message) + RETAINED_OVERHEAD
+            while self.retained_bytes > self.max_bytes:
+                self._drop_first()
 
     def on_arrived(self, count: int) -> None:
-        """Drop the packets that have arrived.
+        """Drop the messages whose packets have arrived.
 
         Args:
             count: The number that have arrived over the present connection.
@@ -64,13 +73,13 @@ class RetainedPackets:
         Raises:
             InvalidReceiptError: the number is larger than that of the packets sent.
         """
-        sent = self._dropped + len(self._packets)
-        if count > sent:
-            what = f"{count:,} packets are said to have arrived, of {sent:,} sent"
+        if count > self._sent:
+            what = f"{count:,} packets are said to have arrived, of {self._sent:,} sent"
             raise InvalidReceiptError(what)
         self._arrived = max(self._arrived, count)
-        if count > self._dropped:
-            self._drop_first(count - self._dropped)
+        messages = self._messages
+        while messages and self._dropped + messages[0][1] <= count:
+            self._drop_first()
 
     def missed(self, has_arrived: Callable[[models.DataPacket], bool]) -> list[bytes]:
         """Return the packets to send first on another connection, in order.
@@ -82,8 +91,12 @@ class RetainedPackets:
         Raises:
             NotRetainedError: the other side lacks packets that are not retained any more.
         """
-        packets = list(self._packets)
-        arrived = bisect_left(packets, True, key=lambda packet: not has_arrived(_parsed(packet)))
+        packets = [each for message, _ in self._messages for each in self.packets_in(message)]
+        # Part of the first message may be known to have arrived.
+        known = max(self._arrived - self._dropped, 0)
+        arrived = bisect_left(
+            packets, True, known, key=lambda packet: not has_arrived(_parsed(packet))
+        )
         if not arrived and self._arrived < self._dropped:
             raise NotRetainedError(
                 f"more than {self.max_bytes:,} bytes of packets were in flight: the first of them "
@@ -93,15 +106,13 @@ class RetainedPackets:
 
     def clear(self) -> None:
         """Forget all packets: those that were missed are sent over another connection."""
-        self._packets.clear()
-        self.retained_bytes = self._dropped = self._arrived = 0
+        self._messages.clear()
+        self.retained_bytes = self._sent = self._dropped = self._arrived = 0
 
-    def _drop_first(self, count: int) -> None:
-        # In one go: every packet that is sent is dropped here some time.
-        take_first = self._packets.popleft
-        dropped = [take_first() for _ in range(count)]
-        self.retained_bytes -= sum(map(len, dropped)) + count * RETAINED_OVERHEAD
-        self._dropped += count
+    def _drop_first(self) -> None:
+        message, packets = self._messages.popleft()
+        self.retained_bytes -= len(message) + RETAINED_OVERHEAD
+        self._dropped += packets
 
 
 def _parsed(packet: bytes) -> models.DataPacket:

@@ -8,8 +8,9 @@ from typing import Final
 
 from .. import concurrency
 from ..concurrency import Backend
-from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links import Frame, Link, LinkClosedError, LinkFullError
 from ..links.framed import CLOSE_TIMEOUT
+from ..links.frames import encode_and_count
 from ..protocol.retained import RetainedPackets
 from .faults import FaultPlan
 from .lanes import Lane, Switches
@@ -83,8 +84,8 @@ class FaultyLink:
         self._retain(frame)
 
     def _retain(self, frame: Frame) -> None:
-        if self.retained is not None and self.can_resume and frame.channel is Channel.RELIABLE:
-            self.retained.add([frame.body])
+        if self.retained is not None and self.can_resume:
+            self.retained.add(*encode_and_count([frame]))
 
     def flush_nowait(self) -> None:
         """Do nothing: the delay of a packet decides when it leaves."""
