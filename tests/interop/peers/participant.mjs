@@ -1,7 +1,17 @@
 // A participant of LiveKit's JavaScript SDKs: the same for Node and for the browser, whose SDKs
 // differ in some names.
 
-const METHODS = ['echo', 'describe', 'size', 'repeat', 'fail', 'crash', 'hang', 'number'];
+const METHODS = [
+  'echo',
+  'describe',
+  'size',
+  'repeat',
+  'fail',
+  'crash',
+  'hang',
+  'number',
+  'stream',
+];
 
 export class Participant {
   // `sdk` is the SDK's module; `write` takes the messages to the test.
@@ -90,6 +100,24 @@ export class Participant {
 
   async number() {
     return 42;
+  }
+
+  // Streams besides the answer, right or wrong; without an answer it never ends.
+  async stream({ requestId, callerIdentity, payload }) {
+    const { streams, answer } = JSON.parse(payload);
+    for (const { topic, writes, times, ends } of streams) {
+      const writer = await this.room.localParticipant.streamText({
+        topic: `trio_rpc.${topic}`,
+        attributes: { 'lk.rpc_request_id': requestId },
+        destinationIdentities: [callerIdentity],
+      });
+      for (let time = 0; time < times; time++) {
+        for (const text of writes) await writer.write(text);
+      }
+      if (ends) await writer.close();
+    }
+    if (answer === null) await new Promise(() => {});
+    return answer;
   }
 
   // Commands
