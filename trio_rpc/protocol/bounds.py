@@ -22,14 +22,16 @@ from .limits import (
 REQUEST_ID_ATTRIBUTE: Final = "lk.rpc_request_id"
 #: The most characters that are certain to fit into 256 bytes.
 _SHORT_NAME: Final = MAX_NAME_BYTES // 4
-_SMALL_PACKET_BYTES: Final = 1024
+#: In a packet of at most so many bytes, no list and no name but a request id can be too large.
+_SMALL_PACKET_BYTES: Final = MAX_NAME_BYTES
+_SMALL_CALL_BYTES: Final = 1024
 
 
 def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
     """Refuse a packet with a name or list beyond its bound.
 
-    Every packet comes through here twice, at the server and at its receiver, so what is short in
-    characters is not measured in bytes.
+    Every packet comes through here twice, at the server and at its receiver, so little is measured
+    of a small one, and what is short in characters is not measured in bytes.
 
     Args:
         kind: The kind of its value.
@@ -38,9 +40,11 @@ def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
     Raises:
         ValueError: something is too large; the text names it, its size and the limit.
     """
-    destinations = packet.destination_identities
-    if len(destinations) != 1 or len(destinations[0]) > _SHORT_NAME:
-        _check_destinations(destinations)
+    is_small = size <= _SMALL_PACKET_BYTES
+    if not is_small:
+        destinations = packet.destination_identities
+        if len(destinations) != 1 or len(destinations[0]) > _SHORT_NAME:
+            _check_destinations(destinations)
     if kind == "rpc_ack":
         request_id = packet.rpc_ack.request_id
     elif kind == "rpc_request":
@@ -48,7 +52,8 @@ def check_bounds(packet: models.DataPacket, kind: str, size: int) -> None:
     elif kind == "rpc_response":
         request_id = packet.rpc_response.request_id
     else:
-        _check_content(packet, kind, size)
+        if not (is_small and kind == "user"):
+            _check_content(packet, kind, size)
         return
     if not (0 < len(request_id) <= MAX_REQUEST_ID_BYTES and request_id.isascii()):
         _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES, at_least=1)
@@ -82,7 +87,7 @@ def _check_header(header: models.DataStream.Header, size: int) -> None:
     if request_id is not None:
         # Empty counts as missing (S8).
         _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES)
-        if size <= _SMALL_PACKET_BYTES:
+        if size <= _SMALL_CALL_BYTES:
             # A small call, of which nothing else is kept: the most frequent of all headers.
             return
     _check_text("a topic", header.topic, MAX_NAME_BYTES)
