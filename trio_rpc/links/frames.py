@@ -116,8 +116,8 @@ def decode_some_frames(message: bytes, position: int, limit: int) -> tuple[list[
         stop = position + length
         if stop > end:
             raise ValueError(f"a frame of {length:,} bytes in a message that ends before it")
-        if channel := _CHANNELS.get(tag):
-            frames.append(new_frame((channel, message[position:stop])))
+        if tag in _CHANNELS:
+            frames.append(new_frame((_CHANNELS[tag], message[position:stop])))
         elif tag & 0x87 != _LENGTH_DELIMITED or tag == _LENGTH_DELIMITED:  # There is no field 0.
             raise ValueError(f"a message with a field of tag {tag:#x} where a frame should be")
         position = stop

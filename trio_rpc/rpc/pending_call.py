@@ -183,10 +183,10 @@ class PendingCall:
 
     def change(self, event: CallEvent) -> bool:
         """Change the state; return whether there is such a transition."""
-        state = _TRANSITIONS[self._state].get(event)
-        if state is None:
+        transitions = _TRANSITIONS[self._state]
+        if event not in transitions:
             return False
-        self._state = state
+        self._state = transitions[event]
         return True
 
 

@@ -101,10 +101,10 @@ class RequestSender:
             self._packet_sender.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
 
     def _goes_as_packet(self, call: PendingCall) -> bool:
-        if not speaks_rpc_v2(call.callee):
-            return True
         is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
-        return is_small and self.is_announced and takes_either(call.callee)
+        if is_small and self.is_announced and takes_either(call.callee):
+            return True
+        return not speaks_rpc_v2(call.callee)
 
     async def _send_stream(self, call: PendingCall, timeout_ms: int) -> None:
         def refresh(packet: models.DataPacket) -> None:

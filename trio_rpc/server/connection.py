@@ -202,8 +202,9 @@ class MemberConnection:
                     routed = self._handle(channel, body)
                 except BacklogFullError as error:
                     routed = await self._handle_later(channel, body, error)
-                sent.update(routed.receivers)
-                deliveries += len(routed.receivers)
+                for receiver in routed.receivers:
+                    sent.add(receiver)
+                    deliveries += 1
                 if routed.behind or routed.held:
                     await self._hold_back(routed)
                 if link.queued_bytes > half:
