@@ -86,7 +86,8 @@ def _check_header(header: models.DataStream.Header, size: int) -> None:
     request_id = header.attributes.get(REQUEST_ID_ATTRIBUTE)
     if request_id is not None:
         # Empty counts as missing (S8).
-        _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES)
+        if len(request_id) > MAX_REQUEST_ID_BYTES or not request_id.isascii():
+            _check_text("a request id", request_id, MAX_REQUEST_ID_BYTES)
         if size <= _SMALL_CALL_BYTES:
             # A small call, of which nothing else is kept: the most frequent of all headers.
             return
