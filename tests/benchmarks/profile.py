@@ -99,7 +99,7 @@ class _PlayedLink:
             self._arrived.append(Frame(Channel.RELIABLE, packet.SerializeToString()))
         self._something_arrived.set()
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         if frame.channel is Channel.RELIABLE:
             self.on_packet(frame.body)
 
@@ -216,7 +216,7 @@ class _SendQueue:
     media = None
     retained: RetainedPackets | None = None
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         pass
 
     def flush_nowait(self) -> None:

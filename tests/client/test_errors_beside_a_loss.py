@@ -205,10 +205,10 @@ class _EndingLink:
     link: Link
     ended: bool = False
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         if self.ended and frame.channel is not Channel.SIGNAL:
             raise LinkClosedError("reset by peer")
-        self.link.send_nowait(frame)
+        self.link.send_nowait(frame, flush_follows=flush_follows)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.link, name)

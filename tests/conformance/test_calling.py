@@ -95,7 +95,7 @@ class AnsweringLink:
     def __init__(self, *said: str) -> None:
         self.said = said
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         assert len(self.calls) == 1
         request_id = models.DataPacket.FromString(frame.body).rpc_request.id
         for what in self.said:

@@ -237,7 +237,7 @@ class FullLink:
         self.closed = False
         self.on_wait: Callable[[], None] = lambda: None
 
-    def send_nowait(self, frame: Frame) -> None:  # noqa: ARG002
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         if self.closed:
             raise LinkClosedError("the cable was cut")
         raise LinkFullError("no room")

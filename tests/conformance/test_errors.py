@@ -354,7 +354,7 @@ class _BrokenLink:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._link, name)
 
-    def send_nowait(self, _frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         raise LinkClosedError("the cable is cut")
 
 

@@ -49,9 +49,9 @@ class _Recorded:
     sent: list[bytes] = field(factory=list)
     received: list[bytes] = field(factory=list)
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         self.sent.append(encode_frames([frame]))
-        self.link.send_nowait(frame)
+        self.link.send_nowait(frame, flush_follows=flush_follows)
 
     async def receive(self) -> list[Frame]:
         frames = await self.link.receive()

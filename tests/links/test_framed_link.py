@@ -106,6 +106,48 @@ async def test_a_stream_that_refused_is_not_asked_again_before_the_writer_has_it
         assert (stream.asked, len(stream.sent)) == (2, 2)
 
 
+async def test_a_frame_that_a_flush_follows_wakes_no_task() -> None:
+    stream = ScriptedStream(can_send_nowait=True)
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL, flush_follows=True)
+        await anyio.wait_all_tasks_blocked()
+        assert stream.sent == []
+        link.flush_nowait()
+        assert stream.sent == [encode_frames([SMALL])]
+
+
+async def test_a_frame_behind_one_that_a_flush_follows_does_not_wait_for_it() -> None:
+    stream = ScriptedStream(can_send_nowait=True)
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL, flush_follows=True)
+        link.send_nowait(SMALL)
+        await anyio.wait_all_tasks_blocked()
+        assert stream.sent == [encode_frames([SMALL, SMALL])]
+
+
+@pytest.mark.parametrize("can_send_nowait", [False, True])
+async def test_what_a_flush_cannot_send_leaves_afterwards(can_send_nowait: bool) -> None:
+    stream = ScriptedStream(can_send_nowait=can_send_nowait)
+    stream.way_is_free = False
+    async with open_framed_link(stream) as link:
+        link.send_nowait(SMALL, flush_follows=True)
+        link.flush_nowait()
+        assert stream.sent == []
+        await anyio.wait_all_tasks_blocked()
+        assert stream.sent == [encode_frames([SMALL])]
+
+
+async def test_what_is_too_much_for_one_message_of_a_flush_leaves_afterwards() -> None:
+    stream = ScriptedStream(can_send_nowait=True)
+    async with open_framed_link(stream) as link:
+        for frame in (LARGE, LARGE):
+            link.send_nowait(frame, flush_follows=True)
+        link.flush_nowait()
+        assert stream.sent == [encode_frames([LARGE])]
+        await anyio.wait_all_tasks_blocked()
+        assert stream.sent == [encode_frames([LARGE])] * 2
+
+
 async def test_of_many_frames_the_first_leave_at_once() -> None:
     stream = ScriptedStream(can_send_nowait=True)
     async with open_framed_link(stream) as link:

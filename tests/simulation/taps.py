@@ -56,10 +56,10 @@ class _TappedLink:
     def queued_bytes(self) -> int:
         return self._link.queued_bytes
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         if frame.channel is Channel.RELIABLE:
             self._on_packet(PacketFate("sent", frame, (0.0,)))
-        self._link.send_nowait(frame)
+        self._link.send_nowait(frame, flush_follows=flush_follows)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         for frame in frames:

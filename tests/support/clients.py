@@ -60,13 +60,13 @@ class HoldingLink:
     def retained(self, retained: RetainedPackets | None) -> None:
         self.link.retained = retained
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         is_data = frame.channel in (Channel.RELIABLE, Channel.LOSSY)
         is_open = not is_data or self.released.is_set()
         if not is_open and self.holds(models.DataPacket.FromString(frame.body)):
             self.held.set()
             raise LinkFullError("held by the test")
-        self.link.send_nowait(frame)
+        self.link.send_nowait(frame, flush_follows=flush_follows)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         self.link.resend_nowait(frames)

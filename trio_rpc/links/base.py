@@ -75,10 +75,14 @@ class Link(Protocol):
         """The audio and video of the link; None where it carries data alone."""
         ...
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         """Queue a frame; it leaves with everything else that is queued in the same tick.
 
         Of many frames, the first few leave at once, where that is possible.
+
+        Args:
+            flush_follows: Whether `flush_nowait` is called in this tick in any case, so that no
+                other task needs a turn to send the frame.
 
         Raises:
             LinkFullError: the queue is at its limit. A lossy frame is dropped instead.

@@ -3,8 +3,8 @@
 Senders only queue; a writer task takes all that is queued and sends it as one message (at most
 about 64 KB), so that frames queued in one tick of the event loop leave in one write. A sender may
 be cancelled at any time without cutting a message in two. A sender that knows that nothing else
-will come in this tick need not wait for the writer: `flush_nowait`. Of many frames, the first
-`EARLY_FRAMES` need not wait either.
+will come in this tick need not wait for the writer: `flush_nowait`. One that knows it before need
+not wake the writer. Of many frames, the first `EARLY_FRAMES` need not wait either.
 
 Receivers get the frames of a message in slices, and after some of them the other tasks have a turn,
 however many messages have come already (B7).
@@ -93,7 +93,9 @@ class FramedLink:
         self._sending = False
         # Whether the stream has refused a message since the writer's last turn
         self._refused = False
+        # Wakes the writer
         self._something_queued: Event = backend.event()
+        self._is_woken = False
         # The bytes given to the stream, and how many of them it had taken at the last check
         self._given_bytes = 0
         self._taken_bytes = 0
@@ -110,17 +112,15 @@ class FramedLink:
         self._closing = False
         self._end_received: Event = backend.event()
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         if self._closed_because is not None:
             self._retain_instead(frame, self._closed_because)
             return
         channel, body = frame
         size = len(body) + FRAME_OVERHEAD
         queue = self._queue
-        if not queue:
-            # An empty queue takes any frame: one that is larger than the queue would never leave.
-            self._something_queued.set()
-        elif (waiting := self.queued_bytes - self._resent_bytes + size) > self._half:
+        # An empty queue takes any frame: one that is larger than the queue would never leave.
+        if queue and (waiting := self.queued_bytes - self._resent_bytes + size) > self._half:
             if channel is Channel.LOSSY:
                 logger.debug("dropped a lossy packet: %d bytes are queued", self.queued_bytes)
                 return
@@ -130,6 +130,8 @@ class FramedLink:
                 )
         queue.append(frame)
         self.queued_bytes += size
+        if not (flush_follows or self._is_woken):
+            self._wake_writer()
         if len(queue) >= EARLY_FRAMES:
             self.flush_nowait()
 
@@ -142,11 +144,23 @@ class FramedLink:
             self.queued_bytes += len(frame.body) + FRAME_OVERHEAD
         self._resent_bytes += self.queued_bytes - before
         if self._queue:
-            self._something_queued.set()
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        self._is_woken = True
+        self._something_queued.set()
 
     def flush_nowait(self) -> None:
-        if not self._queue or self._sending or self._refused or not self._stream.can_send_nowait:
+        # While it is sending, the writer takes what else is queued; it has been woken for what was
+        # refused.
+        if not self._queue or self._sending or self._refused:
             return
+        if self._stream.can_send_nowait:
+            self._send_message_nowait()
+        if self._queue and not self._is_woken:
+            self._wake_writer()
+
+    def _send_message_nowait(self) -> None:
         queued, resent = self.queued_bytes, self._resent_bytes
         frames = self._take_queued()
         size = queued - self.queued_bytes
@@ -253,6 +267,7 @@ class FramedLink:
                 while True:
                     await self._something_queued.wait()
                     self._something_queued = self._backend.event()
+                    self._is_woken = False
                     await self._send_queued()
             except LinkClosedError as error:
                 if self._closed_because is None:

@@ -14,7 +14,7 @@ from .frames import FRAME_OVERHEAD, encode_and_count, packets_in
 
 
 class _SendNowait(Protocol):
-    def __call__(self, frame: Frame) -> None: ...
+    def __call__(self, frame: Frame, *, flush_follows: bool = False) -> None: ...
 
 
 class ResumableQueue:
@@ -59,7 +59,7 @@ class ResumableQueue:
         """Bytes that wait to be sent, without those in flight."""
         return self._waiting_bytes if self._link is None else self._link.queued_bytes
 
-    def _wait_nowait(self, frame: Frame) -> None:
+    def _wait_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         """Keep a frame for the next link."""
         if self._closed_because is not None:
             raise LinkClosedError(self._closed_because)

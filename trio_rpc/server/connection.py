@@ -201,23 +201,26 @@ class MemberConnection:
                 try:
                     routed = self._handle(channel, body)
                 except BacklogFullError as error:
+                    _flush(sent)
                     routed = await self._handle_later(channel, body, error)
                 for receiver in routed.receivers:
                     sent.add(receiver)
                     deliveries += 1
                 if routed.behind or routed.held:
+                    _flush(sent)
                     await self._hold_back(routed)
                 if link.queued_bytes > half:
+                    _flush(sent)
                     await self._read_on_later()
                 if deliveries >= _DELIVERIES_A_TURN:
                     deliveries = 0
+                    _flush(sent)
                     await self._backend.checkpoint()
         finally:
+            _flush(sent)
             if packets:
                 self._count_arrived(packets, packet_bytes)
         self._tokens.on_handled(self._member.last_received)
-        for receiver in sent:
-            receiver.send_queue.flush_nowait()
 
     def _count_arrived(self, packets: int, size: int) -> None:
         if self._member.receipts.add(packets, size):
@@ -330,10 +333,10 @@ class MemberConnection:
             backlog = receiver.backlog
             while not backlog.closed and receiver.offer(routed.frame, cause) == FULL:
                 await self._wait(wait_for_room(self._backend, backlog, size))
+            receiver.send_queue.flush_nowait()
         if cause not in (self._member, self._member.answering):
             return
         for receiver in (*routed.behind, *routed.held):
-            receiver.send_queue.flush_nowait()
             while receiver.holds_back(cause):
                 await self._wait(wait_for_share(self._backend, receiver.backlog, cause))
 
@@ -363,3 +366,10 @@ class MemberConnection:
                 f"it sent more than {self._malformed_limiter.limit} malformed messages, "
                 f"the last being {what}",
             )
+
+
+def _flush(receivers: set[Member]) -> None:
+    """Send what was queued for members, and clear the set."""
+    for receiver in receivers:
+        receiver.send_queue.flush_nowait()
+    receivers.clear()

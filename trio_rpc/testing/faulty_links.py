@@ -62,7 +62,7 @@ class FaultyLink:
     def queued_bytes(self) -> int:
         return self._sent.bytes_in_flight + self._link.queued_bytes
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         if self._closed_because is None:
             self._send(frame, bounded=True)
         elif self.retained is None:

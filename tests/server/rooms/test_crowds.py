@@ -34,7 +34,7 @@ class SendQueue:
     queued_bytes: int = 0
     frames: list[Frame] = field(factory=list[Frame])
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:  # noqa: ARG002
         if self.is_full:
             raise LinkFullError("it is full")
         self.frames.append(frame)

@@ -208,7 +208,7 @@ async def test_a_participant_whose_queue_stays_full_is_given_up(server: RoomServ
         class FullSendQueue:
             queued_bytes = 0
 
-            def send_nowait(self, _frame: object) -> None:
+            def send_nowait(self, frame: object, **_: object) -> None:  # noqa: ARG002
                 raise LinkFullError("full")
 
             async def wait_writable(self) -> None:

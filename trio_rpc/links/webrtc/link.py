@@ -217,13 +217,13 @@ class WebRTCLink:
         """Bytes that wait to be sent, without those in flight."""
         return self._data.queued_bytes
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         channel, body = frame
         try:
             if channel is Channel.SIGNAL:
                 self._send_signal(body)
             elif channel is not Channel.RECEIPT:
-                self._data.send_nowait(frame)
+                self._data.send_nowait(frame, flush_follows=flush_follows)
         except LinkClosedError:
             # A session that may go on joins again, without what was sent.
             if self.retained is None:

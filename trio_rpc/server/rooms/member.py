@@ -34,6 +34,7 @@ FULL: Final = sys.maxsize
 class SendQueue(packet_sender.SendQueue, Protocol):
     """The part of a link that is used to reach a member; see `Link`."""
 
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None: ...
     @property
     def queued_bytes(self) -> int: ...
     def discard_queued(self) -> None: ...
@@ -223,7 +224,7 @@ class Member:
         return self.close_reason is not None or self.backlog.closed
 
     def offer(self, packet: Frame, cause: Cause) -> int:
-        """Queue a packet, unless too much is queued already.
+        """Queue a packet, unless too much is queued already; `flush_nowait` has to follow.
 
         Args:
             cause: The cause to charge.
@@ -240,7 +241,7 @@ class Member:
         if queued > backlog.packet_limit and packet.channel is Channel.RELIABLE:
             return FULL
         try:
-            send_queue.send_nowait(packet)
+            send_queue.send_nowait(packet, flush_follows=True)
         except LinkFullError:
             return FULL
         except LinkClosedError:

@@ -164,11 +164,11 @@ class WebRTCLink:
         signals = 0 if self._signals is None else self._signals.queued_bytes
         return signals + self._data.queued_bytes
 
-    def send_nowait(self, frame: Frame) -> None:
+    def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         if frame.channel is Channel.SIGNAL:
             self._send_signal(frame)
         else:
-            self._data.send_nowait(frame)
+            self._data.send_nowait(frame, flush_follows=flush_follows)
 
     def resend_nowait(self, frames: Iterable[Frame]) -> None:
         self._data.resend_nowait(frames)
