@@ -57,12 +57,12 @@ class Target:
 
 
 TARGETS: Final = (
-    Target("websocket-trio", "livekit", (3.5, 20, 12)),
-    Target("websocket-trio", "socketio", (1, 3.5, 2)),
-    Target("websocket-trio", "wamp", (1.2, 3, 1.6)),
-    Target("websocket-trio", "grpc", (2, 10, 5)),
-    Target("tcp-trio", "nats", (1, 1, 1.3)),
-    Target("tcp-trio", "redis", (1, 5, 6)),
+    Target("websocket-trio", "livekit", (5, 25, 25)),
+    Target("websocket-trio", "socketio", (1.2, 4, 2.5)),
+    Target("websocket-trio", "wamp", (1.2, 3, 1.8)),
+    Target("websocket-trio", "grpc", (1.8, 6.5, 3.5)),
+    Target("tcp-trio", "redis", (0.9, 2.2, 2)),
+    Target("tcp-trio", "nats", (0.75, 0.7, 0.75)),
 )
 
 

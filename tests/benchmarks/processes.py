@@ -54,6 +54,11 @@ class Process:
     _selector: selectors.BaseSelector
     _buffer: bytes = b""
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._popen.pid
+
     def send(self, message: Mapping[str, object]) -> None:
         """Write one line to it."""
         assert self._popen.stdin is not None

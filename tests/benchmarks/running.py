@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -67,19 +67,27 @@ class Entry:
             raise ProcessFailedError(message["missing"])
         self._address = self._address or message["address"]
 
-    def run_round(self, load: Load, seconds: float) -> Round:
-        """Make calls for so many seconds.
+    def make_calls(self, load: Load, seconds: float) -> dict[str, Any]:
+        """Make calls for so many seconds, and return what the caller reports of them.
 
         Raises:
             ProcessFailedError: a process has ended, or the calls do not.
         """
         caller = self.processes[self.contestant.roles[-1]]
-        started, busy = time.monotonic(), busy_seconds()
-        before = {role: process.usage() for role, process in self.processes.items()}
         caller.send(
             {"payload_bytes": load.payload_bytes, "in_flight": load.in_flight, "seconds": seconds}
         )
-        measured = caller.receive(seconds + _ROUND_TIMEOUT)
+        return caller.receive(seconds + _ROUND_TIMEOUT)
+
+    def run_round(self, load: Load, seconds: float) -> Round:
+        """Make calls for so many seconds, and measure them.
+
+        Raises:
+            ProcessFailedError: a process has ended, or the calls do not.
+        """
+        started, busy = time.monotonic(), busy_seconds()
+        before = {role: process.usage() for role, process in self.processes.items()}
+        measured = self.make_calls(load, seconds)
         after = {role: process.usage() for role, process in self.processes.items()}
         calls = measured["calls"]
         used = sum(after[role].cpu_seconds - before[role].cpu_seconds for role in after)

@@ -143,6 +143,24 @@ _ALL: Final = (
         module="contestants.relay",
     ),
     Contestant(
+        name="picows",
+        title="floor: picows, WebSocket",
+        acknowledgement="none: the response alone",
+        fairness="What a message costs on asyncio with WebSockets in Cython: a number before each "
+        "payload, frames passed on by a server of its own. No rooms, timeouts, tasks or errors.",
+        module="contestants.picows",
+        environment="picows",
+    ),
+    Contestant(
+        name="zeromq",
+        title="floor: pyzmq, ROUTER between two DEALERs",
+        acknowledgement="none: the response alone",
+        fairness="What a message costs on asyncio with ZeroMQ over TCP, whose sockets are in C++ "
+        "and have threads of their own. No rooms, timeouts, tasks or errors.",
+        module="contestants.zeromq",
+        environment="zeromq",
+    ),
+    Contestant(
         name="pingpong",
         title="floor: blocking ping-pong",
         acknowledgement="none: the response alone",
