@@ -9,8 +9,11 @@ from typing import Any
 import anyio
 import pytest
 from livekit.protocol import models
+from mcp import Client
+from mcp.server.mcpserver import Context, MCPServer
 
 from trio_rpc import CallContext, InvalidArguments, Room, RoomStatistics, RpcError, TextStreamReader
+from trio_rpc.typed.mcp import mount
 
 from ..conftest import Join
 from ..support.scripted_server import ScriptedServer, participant_info
@@ -100,6 +103,44 @@ async def test_calls_that_ask_in_their_arguments_get_progress(pair: Pair) -> Non
     assert await page.call("bake", accepting("progress", "S1", minutes=2)) == '"bread"'
     await anyio.wait_all_tasks_blocked()
     assert page.received == {"S1": '{"progress":0.5,"message":"half"}\n'}
+
+
+@pytest.mark.rule("T15", "T9")
+async def test_reports_of_a_method_that_fails_end_well(pair: Pair) -> None:
+    async def bake(minutes: int, call: CallContext) -> str:
+        await call.progress(0.5)
+        raise RpcError(1, "Burnt")
+
+    pair.bob.method(bake)
+    page = Page(pair.alice)
+    with pytest.raises(RpcError, match="Burnt"):
+        await page.call("bake", accepting("progress", "S1", minutes=2))
+    await anyio.wait_all_tasks_blocked()
+    assert page.received == {"S1": '{"progress":0.5,"message":""}\n'}
+    assert page.ended == {"S1"}
+
+
+@pytest.mark.rule("T15", "T11")
+async def test_tools_that_are_mounted_report_to_calls_that_ask_in_their_arguments(
+    pair: Pair,
+) -> None:
+    server = MCPServer("kitchen")
+
+    @server.tool()
+    async def bake(minutes: int, context: Context) -> str:
+        await context.report_progress(minutes / 2, minutes)
+        return "bread"
+
+    page = Page(pair.alice)
+    async with Client(server) as client, mount(pair.bob, client):
+        assert await page.call("bake", accepting("progress", "S1", minutes=2)) == (
+            '{"result":"bread"}'
+        )
+        await anyio.wait_all_tasks_blocked()
+        assert page.received == {"S1": '{"progress":0.5,"message":""}\n'}
+        with pytest.raises(RpcError) as caught:
+            await page.call("bake", accepting(1, "S1", minutes=2))
+        assert InvalidArguments.of(caught.value).path == "$.trio_rpc.accepts"
 
 
 @pytest.mark.rule("T15", "T1")

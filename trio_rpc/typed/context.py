@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
+from ..errors import StreamError
 from ..rpc.invocation_data import RpcInvocationData
 from ..streams import TextStreamWriter
 from .answer_streams import AnswerStreams
@@ -74,5 +76,12 @@ class CallContext:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._reports is not None:
+        if self._reports is None:
+            return
+        if not isinstance(exc, Exception):
             await self._reports.__aexit__(exc_type, exc, traceback)
+            return
+        # The error is for the response. LiveKit's SDK drops what was not read of a stream that
+        # breaks off, so this one ends as others do.
+        with suppress(StreamError):
+            await self._reports.aclose()
