@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import pytest
 
-from trio_rpc import CallContext, Retry, Room, RpcError
+from trio_rpc import CallContext, Retry, Room, RpcError, TextStreamReader
 
 from ..conftest import Join
 from .injection import Moment, Whose, cancel_at_each_step, every_moment
@@ -64,6 +65,32 @@ async def stream(alice: Room) -> None:
             await anyio.lowlevel.checkpoint()
 
 
+async def stream_by_arguments(alice: Room) -> None:
+    """Ask for items as a browser page does, and take half of them."""
+    us = alice.local_participant
+    call_stream: dict[str, Any] = {
+        "topic": "trio_rpc.taken",
+        "destination_identities": ["bob"],
+        "attributes": {"lk.rpc_request_id": "S1"},
+    }
+
+    async def take(reader: TextStreamReader, sender: str) -> None:
+        await anext(reader)
+        async with us.stream_text(**call_stream) as confirmations:
+            await confirmations.write("1003\n")
+
+    arguments = {"count": 8, "trio_rpc.accepts": "items window=2000", "trio_rpc.request_id": "S1"}
+    alice.register_text_stream_handler("trio_rpc.items", take)
+    try:
+        await us.perform_rpc(
+            destination_identity="bob", method="watch", payload=json.dumps(arguments)
+        )
+    except RpcError as error:
+        assert error.code == RpcError.ErrorCode.RESPONSE_TIMEOUT  # noqa: PT017
+    finally:
+        alice.unregister_text_stream_handler("trio_rpc.items")
+
+
 async def progress(alice: Room) -> None:
     caller = alice.with_options(on_progress=lambda *_: None)
     assert await caller.call(Kitchen.bake, "bob", 3) == "bread"
@@ -85,8 +112,10 @@ async def wait_for_method(alice: Room) -> None:
 
 
 @every_moment
-@pytest.mark.rule("T4", "T6", "T7", "T8", "T9")
-@pytest.mark.parametrize("subject", [stream, progress, call_many, retry, wait_for_method])
+@pytest.mark.rule("T4", "T6", "T7", "T8", "T9", "T15")
+@pytest.mark.parametrize(
+    "subject", [stream, stream_by_arguments, progress, call_many, retry, wait_for_method]
+)
 async def test_a_typed_call_that_is_cancelled_leaves_nothing(
     join: Join, subject: Subject, moment: Moment, whose: Whose
 ) -> None:
