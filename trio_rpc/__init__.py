@@ -22,7 +22,15 @@ from .client.options import DataStreamOptions, RoomOptions
 from .client.reconnecting import ReconnectPolicy
 from .client.statistics import RoomStatistics
 from .client.stream_handlers import ByteStreamHandler, TextStreamHandler
-from .client.tracks import AudioFrameEvent, AudioSource, AudioStream, TrackPublishOptions
+from .client.tracks import (
+    AudioFrameEvent,
+    AudioSource,
+    AudioStream,
+    TrackPublishOptions,
+    VideoFrameEvent,
+    VideoSource,
+    VideoStream,
+)
 from .errors import (
     ConnectError,
     DisconnectedError,
@@ -53,10 +61,12 @@ from .events import (
 from .links.webrtc import LiveKitConnector
 from .participant import (
     AudioFrame,
+    AudioTrack,
     ConnectionQuality,
     LocalAudioTrack,
     LocalTrack,
     LocalTrackPublication,
+    LocalVideoTrack,
     Participant,
     ParticipantKind,
     ParticipantKindDetail,
@@ -71,6 +81,10 @@ from .participant import (
     TrackKind,
     TrackPublication,
     TrackSource,
+    VideoBufferType,
+    VideoFrame,
+    VideoRotation,
+    VideoTrack,
 )
 from .protocol.retry import HANDLER_CANNOT_HAVE_RUN, Retry
 from .rpc.interceptors import RpcCallInfo, RpcInterceptor
@@ -104,6 +118,7 @@ __all__ = [
     "AudioFrameEvent",
     "AudioSource",
     "AudioStream",
+    "AudioTrack",
     "ByteStreamHandler",
     "ByteStreamInfo",
     "ByteStreamReader",
@@ -133,6 +148,7 @@ __all__ = [
     "LocalParticipant",
     "LocalTrack",
     "LocalTrackPublication",
+    "LocalVideoTrack",
     "MethodInfo",
     "Outcome",
     "Participant",
@@ -180,5 +196,12 @@ __all__ = [
     "TranscriptionSegment",
     "TypedCaller",
     "UnpublishTrackError",
+    "VideoBufferType",
+    "VideoFrame",
+    "VideoFrameEvent",
     "VideoGrants",
+    "VideoRotation",
+    "VideoSource",
+    "VideoStream",
+    "VideoTrack",
 ]

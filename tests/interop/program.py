@@ -274,6 +274,16 @@ class Peer:
         sid: str = self._do("play", name=name, hertz=hertz)
         return sid
 
+    def show(self, name: str, colour: tuple[int, int, int]) -> str:
+        """Publish a track with a picture of a colour, as `play` does a tone."""
+        sid: str = self._do("show", name=name, colour=colour)
+        return sid
+
+    def see(self, who: str) -> tuple[int, int, int]:
+        """Return the colour of somebody's picture, once `subscribed`."""
+        red, green, blue = self._do("see", who=who)
+        return red, green, blue
+
     def unpublish(self, sid: str) -> None:
         """Withdraw a track; the others have the event `unpublished`."""
         self._do("unpublish", sid=sid)

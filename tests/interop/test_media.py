@@ -1,4 +1,4 @@
-"""Audio on a livekit-server: ours and LiveKit's SDK hear each other's tones."""
+"""Audio and video on a livekit-server: ours and LiveKit's SDK hear and see each other."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ KINDS: Final = ("trio", "asyncio", "python")
 PAIRS: Final = [pair for pair in permutations(KINDS, 2) if OURS & {*pair}]
 A4: Final = 440.0
 E5: Final = 660.0
+RED: Final = (200, 20, 30)
+BLUE: Final = (20, 30, 200)
 
 
 @pytest.fixture(params=PAIRS, ids=" and ".join)
@@ -56,6 +58,16 @@ def test_a_rejoin_publishes_again(pair: tuple[Peer, Peer]) -> None:
     first.reconnect_fully()
     second.wait_for("subscribed", who=first.identity, name="low")
     assert second.hear(first.identity) == pytest.approx(A4, rel=0.02)
+
+
+def test_they_see_each_other(pair: tuple[Peer, Peer]) -> None:
+    first, second = pair
+    first.show("red", RED)
+    second.wait_for("subscribed", who=first.identity, name="red")
+    assert second.see(first.identity) == pytest.approx(RED, abs=25)
+    second.show("blue", BLUE)
+    first.wait_for("subscribed", who=second.identity, name="blue")
+    assert first.see(second.identity) == pytest.approx(BLUE, abs=25)
 
 
 def test_ours_refuses_at_once(cast: Cast) -> None:

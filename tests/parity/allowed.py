@@ -19,7 +19,6 @@ MEDIA: Final = frozenset(
         "AudioProcessingModule",
         "AudioResampler",
         "AudioResamplerQuality",
-        "AudioTrack",
         "ContinualGatheringPolicy",
         "DataTrackFrame",
         "DataTrackInfo",
@@ -44,7 +43,6 @@ MEDIA: Final = frozenset(
         "KeyProvider",
         "KeyProviderOptions",
         "LocalDataTrack",
-        "LocalVideoTrack",
         "MediaDevices",
         "NoiseCancellationOptions",
         "ParticipantTrackPermission",
@@ -58,17 +56,10 @@ MEDIA: Final = frozenset(
         "RtcStats",
         "StreamState",
         "SubscribeDataTrackError",
-        "VideoBufferType",
         "VideoCodec",
         "VideoEncoderBackend",
         "VideoEncoding",
-        "VideoFrame",
-        "VideoFrameEvent",
         "VideoQuality",
-        "VideoRotation",
-        "VideoSource",
-        "VideoStream",
-        "VideoTrack",
         "combine_audio_frames",
         "stats",
         "LocalParticipant.publish_data_track",
@@ -92,7 +83,13 @@ OF_MEDIA: Final = frozenset(
         "AudioStream.from_track(noise_cancellation)",
         *(
             f"{name}.{member}"
-            for name in ("Track", "LocalAudioTrack", "RemoteAudioTrack", "RemoteVideoTrack")
+            for name in (
+                "Track",
+                "LocalAudioTrack",
+                "LocalVideoTrack",
+                "RemoteAudioTrack",
+                "RemoteVideoTrack",
+            )
             for member in ("get_stats", "stream_state")
         ),
         *(
@@ -101,6 +98,12 @@ OF_MEDIA: Final = frozenset(
             for member in ("audio_features", "encryption_type", "frame_metadata_features")
         ),
         "RemoteTrackPublication.set_video_quality",
+        "VideoFrameEvent.__init__(metadata)",
+        "VideoFrameEvent.metadata",
+        "VideoSource.capture_frame(metadata)",
+        "VideoStream.__init__(loop)",
+        "VideoStream.from_participant",
+        "VideoStream.from_track(loop)",
     ]
 )
 #: The same of events.

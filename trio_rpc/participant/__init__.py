@@ -3,7 +3,8 @@
 * `participants`: participants, and their permissions.
 * `publications`: the tracks that a participant has published, as the server describes them.
 * `tracks`: audio and video of ourselves and others.
-* `frames`: the samples and pictures of a track.
+* `frames`, `video_frames`: the samples and pictures of a track.
+* `pictures`: pictures in other formats; imported when one is needed, since it needs PyAV.
 """
 
 from .frames import AudioFrame
@@ -20,23 +21,29 @@ from .participants import (
 )
 from .publications import LocalTrackPublication, RemoteTrackPublication, TrackPublication
 from .tracks import (
+    AudioTrack,
     LocalAudioTrack,
     LocalTrack,
+    LocalVideoTrack,
     RemoteAudioTrack,
     RemoteTrack,
     RemoteVideoTrack,
     Track,
     TrackKind,
     TrackSource,
+    VideoTrack,
 )
+from .video_frames import VideoBufferType, VideoFrame, VideoRotation
 
 __all__ = [
     "DEFAULT_RESPONSE_TIMEOUT",
     "AudioFrame",
+    "AudioTrack",
     "ConnectionQuality",
     "LocalAudioTrack",
     "LocalTrack",
     "LocalTrackPublication",
+    "LocalVideoTrack",
     "Participant",
     "ParticipantKind",
     "ParticipantKindDetail",
@@ -52,4 +59,8 @@ __all__ = [
     "TrackKind",
     "TrackPublication",
     "TrackSource",
+    "VideoBufferType",
+    "VideoFrame",
+    "VideoRotation",
+    "VideoTrack",
 ]

@@ -1,4 +1,4 @@
-"""The samples and pictures of tracks, as LiveKit's SDK has them."""
+"""The samples of tracks, as LiveKit's SDK has them."""
 
 from __future__ import annotations
 

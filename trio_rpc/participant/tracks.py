@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 from livekit.protocol import models
 
 from .frames import AudioFrame
+from .video_frames import VideoFrame
 
 
 class TrackKind(IntEnum):
@@ -51,20 +52,31 @@ class AudioSink(Protocol):
         ...
 
 
+class VideoSink(Protocol):
+    """A taker of pictures, in any thread."""
+
+    def put(self, frame: VideoFrame) -> None:
+        """Take a picture."""
+        ...
+
+
 class AudioFeed(Protocol):
-    """The origin of a local track's audio: an `AudioSource`.
-
-    Attributes:
-        sample_rate, num_channels: Those of its frames.
-        queue_size: Seconds of audio that it may be ahead.
-    """
+    """The origin of a local track's audio: an `AudioSource`."""
 
     @property
-    def sample_rate(self) -> int: ...
+    def sample_rate(self) -> int:
+        """Samples of each channel in a second."""
+        ...
+
     @property
-    def num_channels(self) -> int: ...
+    def num_channels(self) -> int:
+        """The number of channels."""
+        ...
+
     @property
-    def queue_size(self) -> float: ...
+    def queue_size(self) -> float:
+        """Seconds of audio that a sink has to hold."""
+        ...
 
     def attach(self, sink: AudioSink) -> None:
         """Hand all further frames to a sink."""
@@ -72,6 +84,28 @@ class AudioFeed(Protocol):
 
     def detach(self, sink: AudioSink) -> None:
         """Hand no further frames to a sink."""
+        ...
+
+
+class VideoFeed(Protocol):
+    """The origin of a local track's pictures: a `VideoSource`."""
+
+    @property
+    def width(self) -> int:
+        """The width of the pictures, in pixels."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """The height of the pictures, in pixels."""
+        ...
+
+    def attach(self, sink: VideoSink) -> None:
+        """Hand all further pictures to a sink."""
+        ...
+
+    def detach(self, sink: VideoSink) -> None:
+        """Hand no further pictures to a sink."""
         ...
 
 
@@ -125,27 +159,16 @@ class Track:
         return f"<{type(self).__name__} {self.name!r} {self.sid}>"
 
 
-class LocalAudioTrack(Track):
-    """Audio of ours. Made by `create_audio_track`, sent once `publish_track` has published it."""
+class LocalTrack(Track):
+    """Audio or video of ours, sent once `publish_track` has published it."""
 
-    def __init__(self, info: models.TrackInfo, source: AudioFeed) -> None:
+    def __init__(self, info: models.TrackInfo) -> None:
         super().__init__(info)
-        self._source = source
         # Set while the track is published
         self._on_muted: Callable[[bool], None] | None = None
 
-    @staticmethod
-    def create_audio_track(name: str, source: AudioFeed) -> LocalAudioTrack:
-        """Return a track for the audio of a source.
-
-        Args:
-            name: The name for others.
-            source: The `AudioSource`.
-        """
-        return LocalAudioTrack(models.TrackInfo(name=name, type=models.AUDIO), source)
-
     def mute(self) -> None:
-        """Send silence from now on, and tell the others."""
+        """Send silence, or no pictures, from now on, and tell the others."""
         self._set_muted(True)
 
     def unmute(self) -> None:
@@ -157,6 +180,45 @@ class LocalAudioTrack(Track):
             self._info.muted = muted
             if self._on_muted is not None:
                 self._on_muted(muted)
+
+
+class LocalAudioTrack(LocalTrack):
+    """Audio of ours, made by `create_audio_track`."""
+
+    def __init__(self, info: models.TrackInfo, source: AudioFeed) -> None:
+        super().__init__(info)
+        self._source = source
+
+    @staticmethod
+    def create_audio_track(name: str, source: AudioFeed) -> LocalAudioTrack:
+        """Return a track for the audio of a source.
+
+        Args:
+            name: The name for others.
+            source: The `AudioSource`.
+        """
+        return LocalAudioTrack(models.TrackInfo(name=name, type=models.AUDIO), source)
+
+
+class LocalVideoTrack(LocalTrack):
+    """Video of ours, made by `create_video_track`."""
+
+    def __init__(self, info: models.TrackInfo, source: VideoFeed) -> None:
+        super().__init__(info)
+        self._source = source
+
+    @staticmethod
+    def create_video_track(name: str, source: VideoFeed) -> LocalVideoTrack:
+        """Return a track for the pictures of a source.
+
+        Args:
+            name: The name for others.
+            source: The `VideoSource`.
+        """
+        info = models.TrackInfo(
+            name=name, type=models.VIDEO, width=source.width, height=source.height
+        )
+        return LocalVideoTrack(info, source)
 
 
 class RemoteTrack(Track):
@@ -208,7 +270,8 @@ class RemoteVideoTrack(RemoteTrack):
     """Video of another participant; a `VideoStream` has its frames."""
 
 
-LocalTrack: TypeAlias = LocalAudioTrack
+AudioTrack: TypeAlias = LocalAudioTrack | RemoteAudioTrack
+VideoTrack: TypeAlias = LocalVideoTrack | RemoteVideoTrack
 
 
 def kind_of(info: models.TrackInfo) -> TrackKind:

@@ -23,7 +23,7 @@ def start_soon(function: Callable[..., Coroutine[Any, Any, None]], *arguments: A
 
 class LiveKitParticipant(Participant):
     def __init__(self, identity: str) -> None:
-        super().__init__(identity, rtc, rtc.Room(), start_soon, asyncio.Event().wait)
+        super().__init__(identity, rtc, rtc.Room(), start_soon, asyncio.Event().wait, asyncio.sleep)
 
     async def do_join(self, url: str, token: str) -> None:
         await self.room.connect(url, token)

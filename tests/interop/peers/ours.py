@@ -20,7 +20,8 @@ MAX_PAYLOAD_BYTES = 100_000
 class OurParticipant(Participant):
     def __init__(self, identity: str, nursery: TaskGroup) -> None:
         room = trio_rpc.Room(max_payload_bytes=MAX_PAYLOAD_BYTES)
-        super().__init__(identity, trio_rpc, room, nursery.start_soon, anyio.sleep_forever)
+        waits = anyio.sleep_forever, anyio.sleep
+        super().__init__(identity, trio_rpc, room, nursery.start_soon, *waits)
         self.register_methods(room)
         self._nursery = nursery
         self._leaving = anyio.Event()

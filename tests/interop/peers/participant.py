@@ -29,16 +29,24 @@ class Participant:
         rtc: The module of the SDK.
         start_soon: Starts a task.
         sleep_forever: Waits until it is cancelled.
+        sleep: Waits for some seconds.
     """
 
     def __init__(
-        self, identity: str, rtc: Any, room: Any, start_soon: Any, sleep_forever: Any
+        self,
+        identity: str,
+        rtc: Any,
+        room: Any,
+        start_soon: Any,
+        sleep_forever: Any,
+        sleep: Any,
     ) -> None:
         self.identity = identity
         self.room = room
         self._rtc = rtc
         self._start_soon = start_soon
         self._sleep_forever = sleep_forever
+        self._sleep = sleep
         self._tracks: dict[str, Any] = {}
         for event in (
             "participant_connected",
@@ -198,6 +206,35 @@ class Participant:
 
         self._start_soon(play)
         return str(publication.sid)
+
+    async def do_show(self, name: str, colour: list[int]) -> str:
+        rtc = self._rtc
+        source = rtc.VideoSource(320, 240)
+        track = rtc.LocalVideoTrack.create_video_track(name, source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        publication = await self.room.local_participant.publish_track(track, options)
+        pixels = bytes([*colour, 255]) * (320 * 240)
+
+        async def show() -> None:
+            while publication.sid in self.room.local_participant.track_publications:
+                source.capture_frame(rtc.VideoFrame(320, 240, rtc.VideoBufferType.RGBA, pixels))
+                await self._sleep(0.1)
+
+        self._start_soon(show)
+        return str(publication.sid)
+
+    async def do_see(self, who: str) -> list[int]:
+        """Return the colour in the middle of somebody's picture, after some that are skipped."""
+        stream = self._rtc.VideoStream(self._tracks[who], format=self._rtc.VideoBufferType.RGBA)
+        frames = []
+        async for event in stream:
+            frames.append(event.frame)
+            if len(frames) == 5:
+                break
+        await stream.aclose()
+        frame = frames[-1]
+        at = 4 * (frame.width * (frame.height // 2) + frame.width // 2)
+        return list(frame.data[at : at + 3])
 
     async def do_unpublish(self, sid: str) -> None:
         await self.room.local_participant.unpublish_track(sid)

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from trio_rpc import concurrency
+from trio_rpc import VideoFrame, concurrency
 from trio_rpc.links import Channel, Frame, LinkClosedError
 from trio_rpc.links.frames import decode_frames, encode_frames
 from trio_rpc.server import PeerThread, open_peer_thread
@@ -182,7 +182,7 @@ class ScriptedLiveKit:
         )
         self.say(rtc.SignalResponse(join=join))
         stream = PeerStream(concurrency.current(), self.thread, self._tell)
-        self.media = Media(self.media.hertz)
+        self.media = Media(self.media.hertz, self.media.pictures)
         stream.start(
             partial(
                 MediaPeer,
@@ -269,6 +269,12 @@ class ScriptedLiveKit:
         """Send a tone as a track of somebody, once the client offers to receive it."""
         self.media.hertz[sid] = hertz
         requirement = rtc.MediaSectionsRequirement(num_audios=1)
+        self.say(rtc.SignalResponse(media_sections_requirement=requirement))
+
+    def send_picture(self, sid: str, picture: VideoFrame) -> None:
+        """Send a picture as a track of somebody, once the client offers to receive it."""
+        self.media.pictures[sid] = picture
+        requirement = rtc.MediaSectionsRequirement(num_videos=1)
         self.say(rtc.SignalResponse(media_sections_requirement=requirement))
 
     def end(self) -> None:

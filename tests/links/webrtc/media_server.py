@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from aiortc import RTCSessionDescription
+from aiortc import RTCRtpTransceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from attrs import define, field
 from livekit.protocol import models, rtc
 
-from trio_rpc.participant import AudioFrame
+from trio_rpc.participant import AudioFrame, VideoBufferType, VideoFrame
+from trio_rpc.participant.pictures import frame_of
 from trio_rpc.server.webrtc.peer import AnsweringPeer
 from trio_rpc.webrtc.media.audio_queue import AudioQueue
-from trio_rpc.webrtc.media.outgoing import OutgoingAudio
+from trio_rpc.webrtc.media.outgoing import OutgoingAudio, OutgoingVideo
+from trio_rpc.webrtc.media.video_slot import VideoSlot
 from trio_rpc.webrtc.sdp import whole
 
 from ...support.tones import RATE, tone
@@ -41,12 +43,16 @@ class Media:
 
     Attributes:
         hertz: The tones to send, by the SIDs of their tracks.
+        pictures: The pictures to send, likewise.
+        seen: The pictures that have come in.
         heard: The samples that have come in, of one channel, by the id of the section.
         sids: The SIDs of the tracks that are sent, by the id of their section.
         inactive: The ids of the sections that nothing is sent in.
     """
 
     hertz: dict[str, float] = field(factory=dict)
+    pictures: dict[str, VideoFrame] = field(factory=dict)
+    seen: list[VideoFrame] = field(factory=list)
     heard: dict[str, list[int]] = field(factory=dict)
     sids: dict[str, str] = field(factory=dict)
     inactive: set[str] = field(factory=set)
@@ -81,21 +87,41 @@ class MediaPeer(AnsweringPeer):
             mid = str(transceiver.mid)
             match transceiver._offerDirection:
                 case "sendonly" if mid not in self._media.sids:
-                    for sid, hertz in self._media.hertz.items():
-                        if sid not in self._media.sids.values():
-                            self._media.sids[mid] = sid
-                            transceiver.sender.replaceTrack(OutgoingAudio(_Tone(hertz)))
-                            transceiver.direction = "sendonly"
-                            break
+                    self._send(transceiver, mid)
                 case "recvonly" if mid not in self._tasks:
-                    hearing = self._hear(mid, transceiver.receiver.track)
-                    self._tasks[mid] = asyncio.create_task(hearing)
+                    receive = self._hear if transceiver.kind == "audio" else self._see
+                    receiving = receive(mid, transceiver.receiver.track)
+                    self._tasks[mid] = asyncio.create_task(receiving)
                 case "inactive":
                     self._media.inactive.add(mid)
                 case _:
                     pass
         answer = await self._describe_ours(connection)
         self.report_description("answer", answer, offer.id)
+
+    def _send(self, transceiver: RTCRtpTransceiver, mid: str) -> None:
+        """Send the next track of the kind that is not sent yet."""
+        media = self._media
+        wanted = media.hertz if transceiver.kind == "audio" else media.pictures
+        for sid in wanted:
+            if sid not in media.sids.values():
+                media.sids[mid] = sid
+                transceiver.sender.replaceTrack(self._track(sid))
+                transceiver.direction = "sendonly"
+                return
+
+    def _track(self, sid: str) -> MediaStreamTrack:
+        if sid in self._media.hertz:
+            return OutgoingAudio(_Tone(self._media.hertz[sid]))
+        slot = VideoSlot()
+        slot.put(self._media.pictures[sid])
+        return OutgoingVideo(slot)
+
+    async def _see(self, _mid: str, track: MediaStreamTrack) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                picture: Any = await track.recv()
+                self._media.seen.append(frame_of(picture, VideoBufferType.RGBA))
 
     async def _hear(self, mid: str, track: MediaStreamTrack) -> None:
         heard = self._media.heard.setdefault(mid, [])

@@ -9,7 +9,15 @@
 """
 
 from .options import TrackPublishOptions
-from .sources import AudioSource
-from .streams import AudioFrameEvent, AudioStream
+from .sources import AudioSource, VideoSource
+from .streams import AudioFrameEvent, AudioStream, VideoFrameEvent, VideoStream
 
-__all__ = ["AudioFrameEvent", "AudioSource", "AudioStream", "TrackPublishOptions"]
+__all__ = [
+    "AudioFrameEvent",
+    "AudioSource",
+    "AudioStream",
+    "TrackPublishOptions",
+    "VideoFrameEvent",
+    "VideoSource",
+    "VideoStream",
+]

@@ -17,12 +17,14 @@ class TrackPublishOptions:
         stream: The name of a group of tracks that are played in step; empty for none.
         dtx: Whether silence may be left out of audio. Without effect: silence is sent.
         red: Without effect: audio is sent once.
+        simulcast: Without effect: video is sent in one quality, as VP8.
     """
 
     source: TrackSource = TrackSource.SOURCE_UNKNOWN
     stream: str = ""
     dtx: bool = True
     red: bool = True
+    simulcast: bool = False
 
     def request(self, cid: str, track: LocalTrack) -> rtc.AddTrackRequest:
         """Return the request to publish a track.
@@ -30,14 +32,19 @@ class TrackPublishOptions:
         Args:
             cid: Our id of the track.
         """
-        is_audio = track.kind is TrackKind.KIND_AUDIO
-        return rtc.AddTrackRequest(
+        request = rtc.AddTrackRequest(
             cid=cid,
             name=track.name,
-            type=models.AUDIO if is_audio else models.VIDEO,
+            type=track._info.type,
             source=models.TrackSource.Name(models.TrackSource.ValueType(self.source)),
             muted=track.muted,
             disable_dtx=True,
             disable_red=True,
             stream=self.stream,
         )
+        if track.kind is TrackKind.KIND_VIDEO:
+            request.width, request.height = track._info.width, track._info.height
+            request.layers.add(
+                quality=models.VideoQuality.HIGH, width=request.width, height=request.height
+            )
+        return request

@@ -11,8 +11,8 @@ from collections import deque
 from typing import Final
 
 from ... import concurrency
-from ...participant import AudioFrame
-from ...participant.tracks import AudioSink
+from ...participant import AudioFrame, VideoFrame, VideoRotation
+from ...participant.tracks import AudioSink, VideoSink
 
 _MIN_SAMPLE_RATE: Final = 8_000
 _MAX_SAMPLE_RATE: Final = 48_000
@@ -137,4 +137,81 @@ class AudioSource:
 
     def detach(self, sink: AudioSink) -> None:
         """Hand no further frames to a sink."""
+        self._sinks.remove(sink)
+
+
+class VideoSource:
+    """Pictures that a program makes, for a `LocalVideoTrack`.
+
+    Args:
+        width, height: The size of its pictures in pixels, which the others are told. A picture may
+            have another.
+        is_screencast: Without effect.
+
+    Raises:
+        ValueError: there is no pixel.
+    """
+
+    def __init__(self, width: int, height: int, *, is_screencast: bool = False) -> None:  # noqa: ARG002
+        if width <= 0 or height <= 0:
+            raise ValueError(f"pictures of {width} x {height} have no pixel")
+        self._width = width
+        self._height = height
+        self._sinks: list[VideoSink] = []
+        self._last: VideoFrame | None = None
+        self._is_closed = False
+
+    @property
+    def width(self) -> int:
+        """The width of its pictures, in pixels."""
+        return self._width
+
+    @property
+    def height(self) -> int:
+        """The height of its pictures, in pixels."""
+        return self._height
+
+    def capture_frame(
+        self,
+        frame: VideoFrame,
+        *,
+        timestamp_us: int = 0,  # noqa: ARG002
+        rotation: VideoRotation = VideoRotation.VIDEO_ROTATION_0,
+    ) -> None:
+        """Show a picture from now on; one that was not sent yet is dropped for it.
+
+        The pixels are read when it is sent: do not write into them.
+
+        Args:
+            frame: The picture.
+            timestamp_us: Without effect: a picture is shown as soon as it comes.
+            rotation: The rotation, of which none is sent but 0.
+
+        Raises:
+            RuntimeError: the source is closed.
+            ValueError: the picture is to be rotated.
+        """
+        if self._is_closed:
+            raise RuntimeError("the VideoSource is closed")
+        if rotation is not VideoRotation.VIDEO_ROTATION_0:
+            raise ValueError("the rotation of pictures is not sent: rotate their pixels")
+        self._last = frame
+        for sink in self._sinks:
+            sink.put(frame)
+
+    async def aclose(self) -> None:
+        """Close the source: its track shows the last picture from now on."""
+        self._is_closed = True
+        await concurrency.current().checkpoint()
+
+    # For tracks: `VideoFeed`
+
+    def attach(self, sink: VideoSink) -> None:
+        """Hand the last picture to a sink, and all further ones."""
+        if self._last is not None:
+            sink.put(self._last)
+        self._sinks.append(sink)
+
+    def detach(self, sink: VideoSink) -> None:
+        """Hand no further pictures to a sink."""
         self._sinks.remove(sink)

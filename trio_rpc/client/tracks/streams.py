@@ -15,11 +15,20 @@ from attrs import frozen
 
 from ... import concurrency
 from ...concurrency import Notifier
-from ...participant import AudioFrame, RemoteAudioTrack
+from ...participant import (
+    AudioFrame,
+    RemoteAudioTrack,
+    RemoteVideoTrack,
+    VideoBufferType,
+    VideoFrame,
+    VideoRotation,
+)
 from ...participant.tracks import RemoteTrack
 
 #: The frames that wait for a slow reader, unless set otherwise.
 DEFAULT_CAPACITY: Final = 100
+#: The same of pictures, which are large.
+DEFAULT_VIDEO_CAPACITY: Final = 5
 _DEFAULT_FRAME_SIZE_MS: Final = 10
 
 F = TypeVar("F")
@@ -30,15 +39,15 @@ class FrameStream(Generic[F]):
 
     Args:
         track: The track.
-        capacity: The most frames that wait to be read; 0 for the default, 100.
+        capacity: The most frames that wait to be read.
     """
 
     def __init__(self, track: RemoteTrack, capacity: int) -> None:
-        if capacity < 0:
+        if capacity <= 0:
             raise ValueError(f"a stream can't hold {capacity} frames")
         backend = concurrency.current()
         self._checkpoint = backend.checkpoint
-        self._frames: deque[F] = deque(maxlen=capacity or DEFAULT_CAPACITY)
+        self._frames: deque[F] = deque(maxlen=capacity)
         self._run_in_host: Callable[[Callable[[], object]], object] = backend.run_sync_soon()
         self._changed = Notifier(backend)
         self._is_reading = False
@@ -144,7 +153,7 @@ class AudioStream(FrameStream[AudioFrameEvent]):
         size = _DEFAULT_FRAME_SIZE_MS if frame_size_ms is None else frame_size_ms
         if sample_rate <= 0 or size <= 0:
             raise ValueError("sample_rate and frame_size_ms are above 0")
-        super().__init__(track, capacity)
+        super().__init__(track, capacity or DEFAULT_CAPACITY)
         self.sample_rate = sample_rate
         self.num_channels = num_channels
         self.samples_per_frame = max(sample_rate * size // 1000, 1)
@@ -172,3 +181,67 @@ class AudioStream(FrameStream[AudioFrameEvent]):
     def put(self, frame: AudioFrame) -> None:
         """Take a frame, in the thread of the peers."""
         self._put(AudioFrameEvent(frame))
+
+
+@frozen
+class VideoFrameEvent:
+    """A picture that was received.
+
+    Attributes:
+        frame: The picture.
+        timestamp_us: Its time, in microseconds since the first one of the track.
+        rotation: The rotation with which it is to be shown.
+    """
+
+    frame: VideoFrame
+    timestamp_us: int
+    rotation: VideoRotation = VideoRotation.VIDEO_ROTATION_0
+
+
+class VideoStream(FrameStream[VideoFrameEvent]):
+    """The pictures of another participant's track from now on, as an async iterator.
+
+        async with VideoStream(track) as stream:
+            async for event in stream:
+                show(event.frame)
+
+    The stream ends with the track, and when it is closed. Over a rejoin it goes on.
+
+    Args:
+        track: The track.
+        capacity: The most pictures that wait to be read, before the oldest are dropped; 0 for 5.
+        format: The format of the pixels, into which pictures are converted; I420 unless given.
+
+    Raises:
+        TypeError: `track` is not the video of another participant.
+        ValueError: `capacity` is below 0.
+    """
+
+    def __init__(
+        self,
+        track: RemoteVideoTrack,
+        *,
+        capacity: int = 0,
+        format: VideoBufferType | None = None,  # noqa: A002
+    ) -> None:
+        # The type checker believes the annotations; callers need not have one.
+        if not isinstance(track, RemoteVideoTrack):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a VideoStream is of a RemoteVideoTrack, not of {track!r}")
+        super().__init__(track, capacity or DEFAULT_VIDEO_CAPACITY)
+        self.format = VideoBufferType.I420 if format is None else VideoBufferType(format)
+        track._attach(self)
+
+    @classmethod
+    def from_track(
+        cls,
+        *,
+        track: RemoteVideoTrack,
+        format: VideoBufferType | None = None,  # noqa: A002
+        capacity: int = 0,
+    ) -> VideoStream:
+        """Return a stream, as the constructor does; LiveKit's SDK has both."""
+        return cls(track, capacity=capacity, format=format)
+
+    def put(self, frame: VideoFrame, timestamp_us: int) -> None:
+        """Take a picture, in the thread of the peers."""
+        self._put(VideoFrameEvent(frame, timestamp_us))

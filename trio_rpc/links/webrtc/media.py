@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ...participant import LocalTrack
+from attrs import frozen
+
+from ...participant import LocalAudioTrack, LocalTrack, LocalVideoTrack
 from ...participant.tracks import Receiver
 from ...webrtc.media.audio_queue import AudioQueue
+from ...webrtc.media.video_slot import VideoSlot
 from ...webrtc.stream import PeerStream
 
 if TYPE_CHECKING:
     from .peer import OfferingPeer
+
+
+@frozen
+class _Sent:
+    """A track that is sent.
+
+    Attributes:
+        media: The frames that wait to be sent.
+        detach: Has its source fill them no more.
+    """
+
+    media: AudioQueue | VideoSlot
+    detach: Callable[[], None]
 
 
 class WebRTCMedia:
@@ -27,7 +44,7 @@ class WebRTCMedia:
     def __init__(self, stream: PeerStream) -> None:
         self._stream = stream
         self.peer: OfferingPeer | None = None
-        self._sent: dict[str, tuple[LocalTrack, AudioQueue]] = {}
+        self._sent: dict[str, _Sent] = {}
 
     @property
     def receivers(self) -> Mapping[str, Receiver]:
@@ -37,28 +54,38 @@ class WebRTCMedia:
         await self._stream.receivers_changed.wait()
 
     def publish(self, cid: str, track: LocalTrack) -> None:
-        source = track._source
-        queue = AudioQueue(source.sample_rate, source.num_channels, source.queue_size)
-        queue.muted = track.muted
-        source.attach(queue)
-        self._sent[cid] = track, queue
+        sent = self._sent[cid] = _send(track)
+        sent.media.muted = track.muted
         if self.peer is not None:
-            self._stream.call(self.peer.publish, cid, queue)
+            self._stream.call(self.peer.publish, cid, sent.media)
 
     def mute(self, cid: str, muted: bool) -> None:
         if cid in self._sent:
-            _, queue = self._sent[cid]
-            queue.muted = muted
+            self._sent[cid].media.muted = muted
 
     def unpublish(self, cid: str) -> None:
         if cid in self._sent:
-            track, queue = self._sent.pop(cid)
-            track._source.detach(queue)
+            self._sent.pop(cid).detach()
             if self.peer is not None:
                 self._stream.call(self.peer.unpublish, cid)
 
     def end(self) -> None:
         """Take no further frames from our tracks."""
-        for track, queue in self._sent.values():
-            track._source.detach(queue)
+        for sent in self._sent.values():
+            sent.detach()
         self._sent.clear()
+
+
+def _send(track: LocalTrack) -> _Sent:
+    """Have the source of a track fill a queue, or a slot."""
+    match track:
+        case LocalAudioTrack(_source=sounds):
+            queue = AudioQueue(sounds.sample_rate, sounds.num_channels, sounds.queue_size)
+            sounds.attach(queue)
+            return _Sent(queue, partial(sounds.detach, queue))
+        case LocalVideoTrack(_source=pictures):
+            slot = VideoSlot()
+            pictures.attach(slot)
+            return _Sent(slot, partial(pictures.detach, slot))
+        case _:
+            raise TypeError(f"{track!r} has no source")

@@ -30,6 +30,7 @@ from ...protocol.logs import peer_logger
 from ...webrtc.aiortc_private import gather_also, ice_of
 from ...webrtc.media.audio_queue import AudioQueue
 from ...webrtc.media.sections import MediaSections
+from ...webrtc.media.video_slot import VideoSlot
 from ...webrtc.peer import Peer, PeerError
 from ...webrtc.reports import Received, SendReport
 from ...webrtc.sdp import complete_answer, data_only, whole
@@ -78,9 +79,9 @@ class OfferingPeer(Peer):
 
     # Media
 
-    def publish(self, cid: str, queue: AudioQueue) -> None:
+    def publish(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         """Send a track, by our id of it."""
-        self._change(partial(self._publish, cid, queue))
+        self._change(partial(self._publish, cid, media))
 
     def unpublish(self, cid: str) -> None:
         """Send a track no more."""
@@ -93,9 +94,9 @@ class OfferingPeer(Peer):
             wish = rtc.MediaSectionsRequirement()
             self.describe(rtc.SignalResponse(media_sections_requirement=wish))
 
-    async def _publish(self, cid: str, queue: AudioQueue) -> None:
+    async def _publish(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         assert self._media is not None
-        self._media.send(cid, queue)
+        self._media.send(cid, media)
 
     async def _unpublish(self, cid: str) -> None:
         assert self._media is not None

@@ -7,10 +7,13 @@ from typing import Protocol, cast
 
 from aiortc import RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from av import AudioFrame as DecodedAudioFrame
+from av import AudioFrame as Sound
 from av import AudioResampler
+from av import VideoFrame as Picture
 
-from ...participant import AudioFrame
+from ...participant import AudioFrame, VideoBufferType, VideoFrame
+from ...participant.frames import SAMPLE_BYTES
+from ...participant.pictures import frame_of
 from ...participant.tracks import StreamSink
 from ...protocol.logs import peer_logger
 from ..aiortc_private import decode_only_while
@@ -36,45 +39,52 @@ class AudioStreamSink(StreamSink, Protocol):
         ...
 
 
+class VideoStreamSink(StreamSink, Protocol):
+    """A stream that takes pictures, in the form that it wants them in.
+
+    Attributes:
+        format: The format of the pixels.
+    """
+
+    format: VideoBufferType
+
+    def put(self, frame: VideoFrame, timestamp_us: int) -> None:
+        """Take a picture, in the thread of the peers."""
+        ...
+
+
 class IncomingTrack:
     """A track that comes in: the `Receiver` of a remote track. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._resamplers: dict[StreamSink, AudioResampler] = {}
+        self._sinks: dict[StreamSink, AudioResampler | None] = {}
 
     @property
     def is_wanted(self) -> bool:
         """Whether any stream reads it."""
-        return bool(self._resamplers)
+        return bool(self._sinks)
 
     def attach(self, sink: StreamSink) -> None:
         """Hand all further frames to a stream."""
-        wanted = cast("AudioStreamSink", sink)
-        resampler = AudioResampler(
-            format="s16",
-            layout="mono" if wanted.num_channels == 1 else "stereo",
-            rate=wanted.sample_rate,
-            frame_size=wanted.samples_per_frame,
-        )
+        resampler = _resampler_for(sink)
         with self._lock:
-            self._resamplers[sink] = resampler
+            self._sinks[sink] = resampler
 
     def detach(self, sink: StreamSink) -> None:
         """Hand no further frames to a stream."""
         with self._lock:
-            self._resamplers.pop(sink, None)
+            self._sinks.pop(sink, None)
 
-    def deliver(self, decoded: DecodedAudioFrame) -> None:
+    def deliver(self, decoded: Sound | Picture) -> None:
         """Hand a frame to the streams."""
         with self._lock:
-            resamplers = tuple(self._resamplers.items())
-        for sink, resampler in resamplers:
-            stream = cast("AudioStreamSink", sink)
-            for part in resampler.resample(decoded):
-                size = part.samples * stream.num_channels * 2
-                data = bytes(part.planes[0])[:size]
-                stream.put(AudioFrame(data, part.sample_rate, stream.num_channels, part.samples))
+            sinks = tuple(self._sinks.items())
+        for sink, resampler in sinks:
+            if isinstance(decoded, Picture):
+                _show(decoded, cast("VideoStreamSink", sink))
+            elif resampler is not None:
+                _play(decoded, cast("AudioStreamSink", sink), resampler)
 
 
 class IncomingSection:
@@ -111,9 +121,33 @@ class IncomingSection:
                 frame = cast("object", await source.recv())
             except MediaStreamError:
                 return
-            if self.track is not None and isinstance(frame, DecodedAudioFrame):
+            if self.track is not None and isinstance(frame, Sound | Picture):
                 try:
                     self.track.deliver(frame)
                 except (ValueError, OSError):
                     # av raises these for frames that do not fit what came before.
-                    logger.debug("dropped a frame that could not be resampled", exc_info=True)
+                    logger.debug("dropped a frame that could not be converted", exc_info=True)
+
+
+def _resampler_for(sink: StreamSink) -> AudioResampler | None:
+    if not hasattr(sink, "sample_rate"):
+        return None
+    wanted = cast("AudioStreamSink", sink)
+    return AudioResampler(
+        format="s16",
+        layout="mono" if wanted.num_channels == 1 else "stereo",
+        rate=wanted.sample_rate,
+        frame_size=wanted.samples_per_frame,
+    )
+
+
+def _play(decoded: Sound, stream: AudioStreamSink, resampler: AudioResampler) -> None:
+    for part in resampler.resample(decoded):
+        size = part.samples * stream.num_channels * SAMPLE_BYTES
+        data = bytes(part.planes[0])[:size]
+        stream.put(AudioFrame(data, part.sample_rate, stream.num_channels, part.samples))
+
+
+def _show(decoded: Picture, stream: VideoStreamSink) -> None:
+    seconds = decoded.time or 0.0
+    stream.put(frame_of(decoded, stream.format), int(seconds * 1_000_000))

@@ -16,7 +16,8 @@ from ...participant.tracks import Receiver
 from ..aiortc_private import route_by_section
 from .audio_queue import AudioQueue
 from .incoming import IncomingSection
-from .outgoing import OutgoingAudio
+from .outgoing import OutgoingAudio, OutgoingVideo
+from .video_slot import VideoSlot
 
 #: The most sections that are received; the server's wish for more is ignored.
 _MAX_RECEIVED: Final = 200
@@ -46,9 +47,10 @@ class MediaSections:
         """Whether there is any audio or video."""
         return bool(self._sent or self._received)
 
-    def send(self, cid: str, queue: AudioQueue) -> None:
+    def send(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         """Send a track, once the server has agreed."""
-        track = OutgoingAudio(queue)
+        track: MediaStreamTrack
+        track = OutgoingAudio(media) if isinstance(media, AudioQueue) else OutgoingVideo(media)
         # The id by which the server knows the section.
         track._id = cid
         self._sent[cid] = self._connection.addTransceiver(track, direction="sendonly")
