@@ -3,7 +3,7 @@
 * `participants`: participants, and their permissions.
 * `publications`: the tracks that a participant has published, as the server describes them.
 * `tracks`: audio and video of ourselves and others.
-* `frames`, `video_frames`: the samples and pictures of a track.
+* `frames`, `video_frames`: the samples and pictures of a track. `video_formats`: their pixels.
 * `pictures`: pictures in other formats; imported when one is needed, since it needs PyAV.
 """
 
@@ -33,7 +33,8 @@ from .tracks import (
     TrackSource,
     VideoTrack,
 )
-from .video_frames import VideoBufferType, VideoFrame, VideoRotation
+from .video_formats import VideoBufferType
+from .video_frames import VideoFrame, VideoRotation
 
 __all__ = [
     "DEFAULT_RESPONSE_TIMEOUT",

@@ -6,7 +6,7 @@ from typing import Final
 
 from av import VideoFrame as Picture
 
-from .video_frames import VideoBufferType, VideoFrame, plane_sizes
+from .video_formats import VideoBufferType, plane_sizes
 
 #: The formats by their names in FFmpeg.
 _FORMATS: Final = {
@@ -24,13 +24,19 @@ _FORMATS: Final = {
 }
 
 
-def picture_of(frame: VideoFrame) -> Picture:
-    """Return a frame in PyAV's form, which has gaps between the rows."""
-    picture = Picture(frame.width, frame.height, _FORMATS[frame.type])
+def picture_of(
+    width: int,
+    height: int,
+    type: VideoBufferType,  # noqa: A002
+    data: memoryview,
+) -> Picture:
+    """Return pixels in PyAV's form, which has gaps between the rows."""
+    picture = Picture(width, height, _FORMATS[type])
     start = 0
-    sizes = plane_sizes(frame.type, frame.width, frame.height)
-    for plane, (rows, row_bytes) in zip(picture.planes, sizes, strict=True):
-        pixels = frame.data[start : start + rows * row_bytes]
+    for plane, (rows, row_bytes) in zip(
+        picture.planes, plane_sizes(type, width, height), strict=True
+    ):
+        pixels = data[start : start + rows * row_bytes]
         start += rows * row_bytes
         if plane.line_size != row_bytes:
             padded = bytearray(plane.buffer_size)
@@ -42,32 +48,14 @@ def picture_of(frame: VideoFrame) -> Picture:
     return picture
 
 
-def frame_of(picture: Picture, type: VideoBufferType) -> VideoFrame:  # noqa: A002
-    """Return a picture as a frame, in a format."""
+def pixels_of(picture: Picture, type: VideoBufferType) -> bytearray:  # noqa: A002
+    """Return the pixels of a picture in a format, without gaps."""
     converted = picture.reformat(format=_FORMATS[type])
     data = bytearray()
     sizes = plane_sizes(type, converted.width, converted.height)
     for plane, (rows, row_bytes) in zip(converted.planes, sizes, strict=True):
         pixels = memoryview(plane)
-        if plane.line_size == row_bytes:
-            data += pixels[: rows * row_bytes]
-        else:
-            for row in range(rows):
-                at = row * plane.line_size
-                data += pixels[at : at + row_bytes]
-    return VideoFrame(converted.width, converted.height, type, data)
-
-
-def convert(frame: VideoFrame, type: VideoBufferType, *, flip_y: bool) -> VideoFrame:  # noqa: A002
-    """Return a frame in another format, perhaps upside down."""
-    converted = frame_of(picture_of(frame), type)
-    if not flip_y:
-        return converted
-    data = bytearray()
-    start = 0
-    for rows, row_bytes in plane_sizes(type, converted.width, converted.height):
-        for row in reversed(range(rows)):
-            at = start + row * row_bytes
-            data += converted.data[at : at + row_bytes]
-        start += rows * row_bytes
-    return VideoFrame(converted.width, converted.height, type, data)
+        for row in range(rows):
+            at = row * plane.line_size
+            data += pixels[at : at + row_bytes]
+    return data

@@ -13,7 +13,7 @@ from attrs import define, field
 from livekit.protocol import models, rtc
 
 from trio_rpc.participant import AudioFrame, VideoBufferType, VideoFrame
-from trio_rpc.participant.pictures import frame_of
+from trio_rpc.participant.pictures import pixels_of
 from trio_rpc.server.webrtc.peer import AnsweringPeer
 from trio_rpc.webrtc.media.audio_queue import AudioQueue
 from trio_rpc.webrtc.media.outgoing import OutgoingAudio, OutgoingVideo
@@ -121,7 +121,9 @@ class MediaPeer(AnsweringPeer):
         with suppress(MediaStreamError):
             while True:
                 picture: Any = await track.recv()
-                self._media.seen.append(frame_of(picture, VideoBufferType.RGBA))
+                pixels = pixels_of(picture, VideoBufferType.RGBA)
+                size = picture.width, picture.height
+                self._media.seen.append(VideoFrame(*size, VideoBufferType.RGBA, pixels))
 
     async def _hear(self, mid: str, track: MediaStreamTrack) -> None:
         heard = self._media.heard.setdefault(mid, [])

@@ -13,7 +13,7 @@ from av import VideoFrame as Picture
 
 from ...participant import AudioFrame, VideoBufferType, VideoFrame
 from ...participant.frames import SAMPLE_BYTES
-from ...participant.pictures import frame_of
+from ...participant.pictures import pixels_of
 from ...participant.tracks import StreamSink
 from ...protocol.logs import peer_logger
 from ..aiortc_private import decode_only_while
@@ -150,4 +150,6 @@ def _play(decoded: Sound, stream: AudioStreamSink, resampler: AudioResampler) ->
 
 def _show(decoded: Picture, stream: VideoStreamSink) -> None:
     seconds = decoded.time or 0.0
-    stream.put(frame_of(decoded, stream.format), int(seconds * 1_000_000))
+    pixels = pixels_of(decoded, stream.format)
+    frame = VideoFrame(decoded.width, decoded.height, stream.format, pixels)
+    stream.put(frame, int(seconds * 1_000_000))

@@ -88,7 +88,7 @@ class OutgoingVideo(MediaStreamTrack):
                     await self._has_come.wait()
             self._has_come.clear()
             frame = None if self._slot.muted else self._slot.frame
-        picture = picture_of(frame)
+        picture = picture_of(frame.width, frame.height, frame.type, frame.data)
         picture.pts = int(time.monotonic() * _VIDEO_CLOCK)
         picture.time_base = Fraction(1, _VIDEO_CLOCK)
         return picture
