@@ -225,9 +225,7 @@ class Admission:
         if CAN_RESUME in client.capabilities and self.limits.resume_window and link.can_resume:
             backend = concurrency.current()
             resumable = ResumableQueue(link, self.limits.max_queue_bytes, backend)
-        member = Member.from_claims(
-            claims, client, resumable or link, resumable, self.limits, self._budget
-        )
+        member = Member.from_claims(claims, client, link, resumable, self.limits, self._budget)
         member.last_sid = last_sid
         join = self._join_response()
         if opening is not None:

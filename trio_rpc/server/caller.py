@@ -100,9 +100,8 @@ class _MemberPacketSender(PacketSender):
     """
 
     def __init__(self, identity: str, member: Member, publisher: ServerPublisher) -> None:
-        super().__init__(
-            member.send_queue, models.ParticipantInfo(identity=identity, sid=publisher.sid)
-        )
+        us = models.ParticipantInfo(identity=identity, sid=publisher.sid)
+        super().__init__(member.resumable or member.send_queue, us)
         self._identity = identity
         self._publisher = publisher
 

@@ -43,6 +43,7 @@ class DetachedMembers:
         """
         assert member.resumable is not None
         member.resumable.detach()
+        member.send_queue = member.resumable
         member.is_detached = True
         member.disconnect_reason = DisconnectReason.CONNECTION_TIMEOUT
         member.on_disconnect = lambda: self._leave(member)
@@ -68,6 +69,7 @@ class DetachedMembers:
         """
         assert member.resumable is not None
         member.resumable.attach(link, greeting, lambda packet: _is_had(packet, had))
+        member.send_queue = link
         member.receipts = Receipts()
         member.is_detached = False
         member.disconnect_reason = DisconnectReason.UNKNOWN_REASON

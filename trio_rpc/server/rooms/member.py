@@ -79,7 +79,8 @@ class Member:
     """A participant of a room, with the queue to it.
 
     Attributes:
-        send_queue: The frames on their way to the participant.
+        send_queue: The frames on their way to the participant: those of its link, or without one
+            those that wait for the next.
         on_disconnect: Called when the participant is disconnected, and ends its session.
         close_reason: The reason of being disconnected, for people; None while in the room.
         disconnect_reason: The reason of having left, as LiveKit names it.
@@ -98,7 +99,7 @@ class Member:
             an earlier one waited in vain.
         stamp: The serialised fields that its packets are stamped with (P5).
         reached: The outcome of routing a packet to the participant alone: most packets have it.
-        resumable: The same as `send_queue`, if that outlives a link; None for a client that cannot
+        resumable: The send queue that outlives its links; None for a client that cannot
             resume (L6).
         is_detached: Whether the participant has no connection at present.
         on_replaced: Ends the participant's connection, for another one to replace it; takes the
