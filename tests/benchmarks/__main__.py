@@ -18,11 +18,15 @@ from . import growth, hostile, network, report
 from .attacks import ATTACKS
 from .cases import ALL_LOADS, MORE_LOADS, TARGET_LOADS, Load
 from .contestants import CONTESTANTS, Contestant
+from .results import Results
 from .running import ROOT, Entry, Log, make_entry, run
 
 #: The contestants that are measured with more than the loads of the targets by default.
 _MEASURED_MORE = ("memory-trio", "websocket-trio", "websocket-asyncio", "tcp-trio")
 _MAX_SECONDS = 60.0
+#: Two processes of the same program differ by some hundredths, for as long as they run: small
+#: differences of programs are measured with so many of each, one after another.
+_STARTS = 6
 _PAGE = ROOT / "docs" / "benchmarks.md"
 
 _DESCRIPTION = """\
@@ -268,25 +272,28 @@ def _measure_network(options: argparse.Namespace, log: Log) -> None:
 
 def _measure_retaining(options: argparse.Namespace, log: Log) -> None:
     links = ("websocket", "tcp")
-    entries = [
-        Entry(
-            evolve(contestant, options={**contestant.options, "retains": retains}),
-            label,
-            sys.executable,
-            {"PYTHONPATH": str(ROOT)},
+    results = Results()
+    for start in range(_STARTS):
+        entries = [
+            Entry(
+                evolve(contestant, options={**contestant.options, "retains": retains}),
+                label,
+                sys.executable,
+                {"PYTHONPATH": str(ROOT)},
+            )
+            for contestant in (CONTESTANTS[f"{link}-trio"] for link in links)
+            for retains, label in ((False, f"{contestant.name} A"), (True, f"{contestant.name} B"))
+        ]
+        further = run(
+            entries,
+            lambda _entry: options.load or TARGET_LOADS[:2],
+            rounds=options.rounds,
+            seconds=options.seconds,
+            seed=options.seed + start,
+            log=log,
         )
-        for contestant in (CONTESTANTS[f"{link}-trio"] for link in links)
-        for retains, label in ((False, f"{contestant.name} A"), (True, f"{contestant.name} B"))
-    ]
-    results = run(
-        entries,
-        lambda _entry: options.load or TARGET_LOADS[:2],
-        rounds=options.rounds,
-        seconds=options.seconds,
-        seed=options.seed,
-        log=log,
-    )
-    conditions = report.conditions(options.rounds, options.seconds, results)
+        results.extend(further)
+    conditions = report.conditions(_STARTS * options.rounds, options.seconds, results)
     text = f"{conditions}\n{report.comparison(results, [f'{link}-trio' for link in links])}"
     print(text)
     if options.write:

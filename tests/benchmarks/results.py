@@ -62,6 +62,16 @@ class Results:
     def add(self, label: str, load: Load, number: int, measured: Round) -> None:
         self._rounds.setdefault((label, load), {})[number] = measured
 
+    def extend(self, further: Results) -> None:
+        """Add the rounds of a further run."""
+        self.missing.update(further.missing)
+        first = 1 + max(
+            (number for rounds in self._rounds.values() for number in rounds), default=-1
+        )
+        for (label, load), rounds in further._rounds.items():
+            for number, measured in rounds.items():
+                self.add(label, load, first + number, measured)
+
     def others_cores(self) -> Spread | None:
         """Return the spread, over all rounds, of the cores that other processes kept busy."""
         rounds = [each for rounds in self._rounds.values() for each in rounds.values()]

@@ -53,6 +53,15 @@ def test_a_ratio_is_one_of_rounds_that_both_were_in(results: Results) -> None:
     assert results.ratio("websocket-trio", "nats", LOAD, lambda each: each.rate) is None
 
 
+def test_rounds_of_a_further_run_come_after_the_first(results: Results) -> None:
+    further = Results()
+    further.add("websocket-trio", LOAD, 0, a_round(80.0))
+    further.add("wamp", LOAD, 0, a_round(16.0))
+    results.extend(further)
+    ratio = results.ratio("websocket-trio", "wamp", LOAD, lambda each: each.rate)
+    assert ratio == Spread(5.0, 3.5, 5.5)
+
+
 def test_the_table_has_the_fastest_first(results: Results) -> None:
     lines = report.contestants(results, LOAD).splitlines()
     assert lines[0] == "### 100 B, 1 in flight"
