@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+import anyio
 import pytest
 
+from trio_rpc import AccessToken, Room, VideoGrants
+
 from ..support.tokens import API_KEY, API_SECRET
+from ..support.waiting import wait_until
 from .server import Server
 from .user import EXAMPLE, User, read_until, server_of_examples, shell, user_with
 
 URL_OF_PAGE: Final = "ws://127.0.0.1:7880"
+#: Code of a test at the end of the page, which has no buttons for it.
+MORE_CODE: Final = """
+  registerStream('count', async function* ({ size, until }) {
+    let stop;
+    window.ended = new Promise((resolve) => (stop = resolve));
+    try {
+      for (let number = 0; number < until; number++) yield String(number).padStart(size);
+    } finally {
+      stop('ended');
+    }
+  });
+  window.count = async (until) => {
+    let counted = 0;
+    for await (const item of stream('counter', 'count', { size: 1000, until })) {
+      if (Number(item) !== counted++) throw new Error(`${item} in place of ${counted - 1}`);
+    }
+    return counted;
+  };
+"""
+#: Items of 1,000 bytes: several windows of them.
+MANY: Final = 500
 
 
 @pytest.fixture(params=["trio", "asyncio", "livekit-server"])
@@ -38,7 +63,8 @@ def user(logs: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[Us
     page = tmp_path / "streams.html"
     text = (EXAMPLE / page.name).read_text()
     assert URL_OF_PAGE in text
-    page.write_text(text.replace(URL_OF_PAGE, environment["LIVEKIT_URL"]))
+    text = text.replace(URL_OF_PAGE, environment["LIVEKIT_URL"])
+    page.write_text(text.replace("</script>", f"{MORE_CODE}</script>"))
     with user_with(page, logs, environment) as user:
         yield user
 
@@ -95,3 +121,40 @@ def test_a_page_that_is_closed_ends_its_items(user: User, environment: dict[str,
         read_until(program, "Spoon 1 of soup")
         user.leave()
         assert read_until(program, "1503").startswith("1503 Recipient disconnected")
+
+
+class Counting(Protocol):
+    def count(self, size: int, until: int) -> AsyncIterator[str]: ...
+
+
+async def count(size: int, until: int) -> AsyncIterator[str]:
+    for number in range(until):
+        yield f"{number:>{size}}"
+
+
+@pytest.mark.rule("T15", "T8")
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_neither_side_is_ahead_of_the_other_by_more_than_its_window(
+    user: User, environment: dict[str, str], backend: str
+) -> None:
+    grants = VideoGrants(room_join=True, room="demo")
+    keys = environment["LIVEKIT_API_KEY"], environment["LIVEKIT_API_SECRET"]
+    token = AccessToken(*keys).with_identity("counter").with_grants(grants).to_jwt()
+
+    async def main() -> None:
+        # An eighth of the items overflow it.
+        room = Room(max_stream_bytes=60_000)
+        room.method(count)
+        async with room.connect(environment["LIVEKIT_URL"], token):
+            await room.wait_for_participant("page")
+            counted = await anyio.to_thread.run_sync(user.run, f"window.count({MANY})")
+            assert counted == MANY
+            async with room.stream(Counting.count, "page", size=1_000, until=MANY) as items:
+                await wait_until(lambda: room.statistics().held_bytes > 10_000)
+                assert [int(item) async for item in items] == [*range(MANY)]
+            async with room.stream(Counting.count, "page", size=1_000, until=10**9) as items:
+                assert int(await anext(items)) == 0
+            ended = await anyio.to_thread.run_sync(user.run, "window.ended")
+            assert ended == "ended"
+
+    anyio.run(main, backend=backend)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -65,13 +65,18 @@ class User:
         """Wait until the page says something that matches a pattern."""
         self._do("match", pattern=pattern)
 
+    def run(self, code: str) -> Any:
+        """Run code in the page, and return what it comes to, or its promise does."""
+        return self._do("run", code=code)
+
     def leave(self) -> None:
         """Close the page."""
         self._do("leave")
 
-    def _do(self, do: str, **arguments: str) -> None:
+    def _do(self, do: str, **arguments: str) -> Any:
         answer = self.program.answer(self.program.send("user", do, **arguments))
         assert "result" in answer, answer
+        return answer["result"]
 
 
 @contextmanager

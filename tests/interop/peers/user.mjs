@@ -24,15 +24,15 @@ await withChromium(process.argv[2], async (browser) => {
   await browser.route(CDN, fulfill);
   const page = await openTab(browser, 'user');
   const actions = {
-    open: ({ url }) => page.goto(url),
+    open: async ({ url }) => void (await page.goto(url)),
     click: ({ button }) => page.getByRole('button', { name: button, exact: true }).click(),
     pick: ({ colour }) => page.getByLabel('Colour').fill(colour),
     leave: () => page.close(),
+    run: ({ code }) => page.evaluate(code),
     match: ({ pattern }) => page.getByText(new RegExp(pattern)).first().waitFor(),
     read: ({ text }) => page.getByText(text, { exact: true }).waitFor(),
   };
   await serve(async (command) => {
-    await actions[command.do](command);
-    return { result: null };
+    return { result: (await actions[command.do](command)) ?? null };
   });
 });
