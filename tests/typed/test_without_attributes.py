@@ -8,12 +8,25 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from livekit.protocol import models
 from mcp import Client
 from mcp.server.mcpserver import Context, MCPServer
 
-from trio_rpc import CallContext, InvalidArguments, Room, RoomStatistics, RpcError, TextStreamReader
+from trio_rpc import (
+    CallContext,
+    InvalidArguments,
+    InvalidValueError,
+    Room,
+    RoomStatistics,
+    RpcError,
+    RpcInvocationData,
+    TextStreamReader,
+)
+from trio_rpc.typed.answer_streams import AnswerStreams
 from trio_rpc.typed.mcp import mount
+from trio_rpc.typed.signatures import members_of
 
 from ..conftest import Join
 from ..support.scripted_server import ScriptedServer, participant_info
@@ -172,6 +185,30 @@ async def test_wrong_members_are_refused(
     error = InvalidArguments.of(caught.value)
     assert (caught.value.code, error.method, error.path) == (7422, "watch", path)
     assert pair.service.events == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.rule("T15", "T2")
+@given(JSON, JSON, st.booleans())
+def test_whatever_the_members_are_they_are_taken_or_refused(
+    accepts: Any, request_id: Any, escapes: bool
+) -> None:
+    payload = json.dumps(accepting(accepts, request_id), ensure_ascii=escapes)
+    invocation = RpcInvocationData("R1", "alice", payload, 10.0)
+    try:
+        members = members_of(payload)
+        streams = AnswerStreams.of(invocation, members, Room().open_call_stream)
+    except InvalidValueError:
+        return
+    assert streams.accepts == tuple(accepts.split())
+    assert streams.request_id == request_id
+    assert 1 <= len(request_id) <= 100
 
 
 @pytest.mark.rule("T15")
