@@ -299,6 +299,14 @@ class Callee:
         self.arguments = json.loads(header.inline_content)
         self.server.send_from("bob", rpc_ack=models.RpcAck(request_id=self.request_id))
 
+    async def expect_end(self) -> None:
+        """Expect to be told that no more items are taken."""
+        header = (await self.server.expect_packet("stream_header")).stream_header
+        assert header.topic == "trio_rpc.taken"
+        assert header.attributes["lk.rpc_request_id"] == self.request_id
+        trailer = (await self.server.expect_packet("stream_trailer")).stream_trailer
+        assert trailer.stream_id == header.stream_id
+
     def respond(self, payload: str) -> None:
         response = models.RpcResponse(request_id=self.request_id, payload=payload)
         self.server.send_from("bob", rpc_response=response)
@@ -359,11 +367,19 @@ async def test_a_callee_of_another_sdk_is_told_that_no_more_is_taken() -> None:
     async with Room().connect(callee.server, "a token", reconnect=None) as room:
         async with room.stream(Kitchen.watch, "bob", "pan 1"):
             await callee.expect_request()
-        header = (await callee.server.expect_packet("stream_header")).stream_header
-        assert header.topic == "trio_rpc.taken"
-        assert header.attributes["lk.rpc_request_id"] == callee.request_id
-        trailer = (await callee.server.expect_packet("stream_trailer")).stream_trailer
-        assert trailer.stream_id == header.stream_id
+        await callee.expect_end()
+
+
+@pytest.mark.rule("T15", "T8")
+async def test_a_callee_of_another_sdk_is_told_of_the_timeout() -> None:
+    callee = Callee()
+    async with Room().connect(callee.server, "a token", reconnect=None) as room:
+        async with room.stream(Kitchen.watch, "bob", "pan 1", timeout=2) as items:
+            await callee.expect_request()
+            with pytest.raises(RpcError) as caught:
+                await anext(items)
+        assert caught.value.code == TIMED_OUT
+        await callee.expect_end()
 
 
 @pytest.mark.rule("T15", "T8")
@@ -389,3 +405,4 @@ async def test_items_that_do_not_end_after_the_response_end_with_the_timeout() -
                 await anext(items)
         assert caught.value.code == TIMED_OUT
         assert anyio.current_time() - started == pytest.approx(8, abs=0.1)
+        await callee.expect_end()

@@ -18,6 +18,7 @@ from .windows import ReceiveWindow
 
 T = TypeVar("T")
 
+_TIMED_OUT: Final = RpcError.ErrorCode.RESPONSE_TIMEOUT
 #: Seconds for the error that says why the items broke off to come.
 _GRACE: Final = 1.0
 
@@ -68,7 +69,8 @@ class ItemStream(Generic[T]):
 
     async def aclose(self) -> None:
         """Tell the callee that no more items are taken."""
-        await self._window.aclose(early=not self._over.is_set())
+        is_late = isinstance(self._error, RpcError) and self._error.code == _TIMED_OUT
+        await self._window.aclose(early=is_late or not self._over.is_set())
 
     def __aiter__(self) -> ItemStream[T]:
         return self
@@ -77,9 +79,7 @@ class ItemStream(Generic[T]):
         idle_timeout = math.inf if self._idle_timeout is None else self._idle_timeout
         with self._backend.move_on_after(idle_timeout):
             return await self._next()
-        raise RpcError.built_in(
-            RpcError.ErrorCode.RESPONSE_TIMEOUT, f"no item came for {idle_timeout:g} s"
-        )
+        raise RpcError.built_in(_TIMED_OUT, f"no item came for {idle_timeout:g} s")
 
     async def _next(self) -> T:
         if self._lines is None and self._listed is None:
@@ -116,9 +116,7 @@ class ItemStream(Generic[T]):
         with self._backend.move_on_after(max(seconds, 0.0)):
             return await lines.next()
         if self._error is None:
-            self._error = RpcError.built_in(
-                RpcError.ErrorCode.RESPONSE_TIMEOUT, "the items did not end after the response"
-            )
+            self._error = RpcError.built_in(_TIMED_OUT, "the items did not end after the response")
         return None
 
     async def _raise_cause(self, error: StreamError) -> None:

@@ -139,7 +139,7 @@ class ReceiveWindow:
         """End the stream of the confirmations; best effort.
 
         Args:
-            early: Whether the call is not over.
+            early: Whether the call is not over for the callee.
         """
         if self._writer is None and early and self._tells_end:
             # Shielded: the block of the call is often left by a cancellation.
