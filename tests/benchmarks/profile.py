@@ -24,11 +24,10 @@ from trio_rpc.protocol.capabilities import CAPABILITIES, CLIENT_PROTOCOL
 from trio_rpc.protocol.ids import make_uuid
 from trio_rpc.protocol.packets import parse_packet
 from trio_rpc.protocol.retained import RetainedPackets
-from trio_rpc.protocol.rpc_messages import request_info, response_info, rpc_ack
+from trio_rpc.protocol.rpc_messages import rpc_ack, rpc_request, rpc_response
 from trio_rpc.server.limits import ServerLimits
 from trio_rpc.server.rooms.member import Member
 from trio_rpc.server.rooms.room import RoomSettings, ServerRoom
-from trio_rpc.streams import TextStreamInfo
 
 from . import counts
 
@@ -36,7 +35,6 @@ _RUNS: Final = 7
 _CALLS: Final = 5_000
 _IN_FLIGHT: Final = 100
 _PAYLOAD: Final = "x" * 100
-_CONTENT: Final = _PAYLOAD.encode()
 
 
 def _participant(identity: str) -> models.ParticipantInfo:
@@ -50,19 +48,12 @@ def _participant(identity: str) -> models.ParticipantInfo:
     )
 
 
-def _stream(destination: str, info: TextStreamInfo) -> models.DataPacket:
-    packet = models.DataPacket(destination_identities=[destination])
-    info.write(packet.stream_header)
-    packet.stream_header.inline_content = _CONTENT
-    return packet
-
-
 def _request(request_id: str) -> models.DataPacket:
-    return _stream("bob", request_info(request_id, "echo", 9_999, len(_CONTENT)))
+    return rpc_request("bob", request_id, "echo", _PAYLOAD, 9_999)
 
 
 def _response(request_id: str) -> models.DataPacket:
-    return _stream("bob", response_info(request_id, len(_CONTENT)))
+    return rpc_response("bob", request_id, _PAYLOAD)
 
 
 # Halves
@@ -155,7 +146,7 @@ async def _caller_half() -> float:
         def answer(body: bytes) -> None:
             nonlocal played
             started = time.process_time()
-            request_id = models.DataPacket.FromString(body).stream_header.stream_id
+            request_id = models.DataPacket.FromString(body).rpc_request.id
             server.link.deliver(rpc_ack("alice", request_id), _response(request_id))
             played += time.process_time() - started
 
@@ -292,14 +283,25 @@ async def _one_tick() -> None:
 
 
 async def _spawn() -> float:
-    async def task() -> None:
-        pass
+    ended = 0
+    all_ended = concurrency.current().event()
 
-    started = time.process_time()
+    async def task() -> None:
+        nonlocal ended
+        ended += 1
+        if ended == _CALLS:
+            all_ended.set()
+
     async with concurrency.current().open_nursery() as nursery:
+        # As the tasks of handlers are started
+        tasks = concurrency.current().many_tasks(nursery)
+        started = time.process_time()
         for _ in range(_CALLS):
-            nursery.start_soon(task)
-    return (time.process_time() - started) / _CALLS
+            tasks.start_soon(task)
+        await all_ended.wait()
+        seconds = time.process_time() - started
+        nursery.cancel_scope.cancel()
+    return seconds / _CALLS
 
 
 async def _through_channel() -> float:
