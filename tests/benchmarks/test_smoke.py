@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
-from . import growth, hostile, network
+from . import counts, growth, hostile, network, profile
 from .__main__ import main
 from .cases import Load
 from .contestants import CONTESTANTS
@@ -23,6 +24,13 @@ OURS = [
 ]
 SENDS_NOTHING = ("nothing but a busy core", "silent connections")
 LOAD = Load(payload_bytes=20_000, in_flight=2)
+
+
+@pytest.mark.parametrize("backend", counts.BACKENDS)
+def test_the_steps_of_a_call_are_measured(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "_CALLS", profile._IN_FLIGHT)
+    for run_step in profile._ASYNC.values():
+        assert anyio.run(run_step, backend=backend) > 0
 
 
 @pytest.mark.parametrize("name", OURS)
