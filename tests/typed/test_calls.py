@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from enum import Enum
@@ -183,7 +184,7 @@ class Model(pydantic.BaseModel):
 @attrs.define
 class Tree:
     value: int
-    children: list[Tree] = attrs.Factory(list)
+    children: list[Tree] = attrs.Factory(list["Tree"])
 
 
 VALUES: list[tuple[Any, Any]] = [
@@ -367,6 +368,60 @@ async def test_a_subclass_travels_as_its_registered_base_also_out_of_a_group(pai
 
 
 @pytest.mark.rule("T3")
+async def test_an_exception_that_has_travelled_can_be_shown(pair: Pair) -> None:
+    # Made without calling the class, it would crash the interpreter.
+    with pytest.raises(OutOfStock) as caught:
+        await pair.kitchen.slice(Order("leek", 150))
+    assert str(caught.value) == str(OutOfStock("leek", 2))
+    assert caught.value.args == ("leek", 2)
+    assert "OutOfStock" in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.rule("T3")
+async def test_only_the_fields_of_an_exception_travel(pair: Pair) -> None:
+    async def rest() -> None:
+        error = OutOfStock("leek", 2)
+        error.secret = "secret"  # type: ignore[attr-defined]
+        error.add_note("secret")
+        raise error
+
+    pair.bob.method("its.rest")(rest)
+    with pytest.raises(RpcError) as caught:
+        await call_text(pair.alice, "its.rest", "")
+    assert caught.value.data == '{"vegetable":"leek","left":2}'
+
+
+@attrs.define
+class Picky(Exception):  # noqa: N818
+    _amount: int = attrs.field(validator=attrs.validators.ge(0))
+    text: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.text = f"{self._amount} left"
+
+
+@pytest.mark.rule("T3")
+async def test_the_class_of_the_caller_is_called_with_the_fields(pair: Pair) -> None:
+    for room in pair.alice, pair.bob:
+        room.errors.register(Picky, code=9002)
+
+    async def good() -> None:
+        raise Picky(3)
+
+    async def bad(data: RpcInvocationData) -> str:
+        raise RpcError(9002, "Picky", '{"amount": -3}')
+
+    pair.bob.method("good.rest")(good)
+    pair.bob.register_rpc_method("bad.rest", bad)
+    with pytest.raises(Picky) as made:
+        await pair.alice.client(Kitchen, "bob", prefix="good.").rest()
+    assert made.value.text == "3 left"
+    with pytest.raises(RpcError) as caught:
+        await pair.alice.client(Kitchen, "bob", prefix="bad.").rest()
+    assert (caught.value.code, caught.value.data) == (9002, '{"amount": -3}')
+
+
+@pytest.mark.rule("T3")
 @pytest.mark.parametrize("error", [KeyError("secret"), OutOfStock("secret" * 10_000)])
 async def test_other_exceptions_stay_1500_and_reveal_nothing(pair: Pair, error: Exception) -> None:
     async def rest() -> None:
@@ -399,6 +454,14 @@ class NotJson(Exception):  # noqa: N818
     scope: slice = slice(1)
 
 
+@attrs.define(init=False)
+class MadeOtherwise(Exception):  # noqa: N818
+    value: int
+
+    def __init__(self) -> None:
+        self.value = 3
+
+
 @attrs.define
 class OfRpc(RpcError):  # noqa: N818
     pass
@@ -412,6 +475,7 @@ class OfRpc(RpcError):  # noqa: N818
         (Order, 9002, TypeError),
         (OutOfStock("x"), 9002, TypeError),
         (NotJson, 9002, TypeError),
+        (MadeOtherwise, 9002, TypeError),
         (OfRpc, 9002, TypeError),
         (VeryOutOfStock, 1500, ValueError),
         (VeryOutOfStock, 7422, ValueError),
@@ -489,6 +553,28 @@ class Ambiguous:
     async def m(self, x: Order | Point) -> None: ...
 
 
+@dataclasses.dataclass
+class OfInt(int):
+    value: int
+
+
+@attrs.define
+class Secretive:
+    _value: int
+
+
+class PrivateField:
+    async def m(self, x: list[Secretive]) -> None: ...
+
+
+class ExceptionInside:
+    async def m(self, x: dict[str, list[OutOfStock]]) -> None: ...
+
+
+class BuiltIn:
+    async def m(self, x: int) -> OfInt | None: ...
+
+
 class Unknown:
     async def m(self, x: NoSuchName) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
@@ -503,6 +589,12 @@ BAD_METHODS = [
     (ResultWithoutJson, "the result of method 'm' is of type .*complex.*no form in JSON"),
     (DefaultWithoutJson, "the default of the parameter 'x' of method 'm' has no form in JSON"),
     (Ambiguous, "the parameter 'x' of method 'm' is of type .*no form in JSON"),
+    (
+        PrivateField,
+        "the parameter 'x' of method 'm' .*: the field '_value' of Secretive is private",
+    ),
+    (ExceptionInside, "the parameter 'x' of method 'm' .*: OutOfStock is derived from Exception"),
+    (BuiltIn, "the result of method 'm' is of type .*: OfInt is derived from int"),
     (Unknown, "an annotation of method 'm' cannot be read: name 'NoSuchName'"),
 ]
 

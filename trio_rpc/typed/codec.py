@@ -7,14 +7,19 @@ standard library. A pydantic model goes through pydantic's own `TypeAdapter`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any, Final, Protocol, cast
 
+import attrs
 import msgspec
+import msgspec.inspect
 
 from ..errors import RoomError
 
 #: The characters of a description of a mistake, at most: it travels.
 _MAX_EXPECTED: Final = 500
+#: CPython's flag of types that are not built in (Py_TPFLAGS_HEAPTYPE).
+_MADE_IN_PYTHON: Final = 1 << 9
 
 
 class InvalidValueError(RoomError, ValueError):
@@ -102,6 +107,7 @@ class JsonCodec:
 
     def schema(self, annotation: Any) -> dict[str, Any]:
         """Return the JSON Schema of a type; see `Codec`."""
+        _check_classes(annotation)
         schema = msgspec.json.schema(annotation, schema_hook=_schema_of_other)
         # Makes sure that it can be decoded: a few types have a schema and no decoder.
         msgspec.json.Decoder(annotation, dec_hook=_decode_other)
@@ -118,6 +124,42 @@ def _invalid(error: msgspec.ValidationError) -> InvalidValueError:
     if isinstance(error.__cause__, _InvalidModelError):
         path += error.__cause__.path
     return InvalidValueError(path[:_MAX_EXPECTED], expected[:_MAX_EXPECTED])
+
+
+def _check_classes(annotation: Any) -> None:
+    """Refuse attrs classes and dataclasses that msgspec takes, and cannot bring across.
+
+    It makes instances without calling a built-in base, and they crash the interpreter later: a
+    decoded exception does when its text is asked for. And it leaves out private fields of attrs
+    classes.
+
+    Raises:
+        TypeError: there is one in the type.
+    """
+    for each in _classes_in(msgspec.inspect.type_info(annotation)):
+        names = [field.name for field in attrs.fields(each)] if attrs.has(each) else []
+        if private := [name for name in names if name.startswith("_")]:
+            raise TypeError(f"the field {private[0]!r} of {each.__name__} is private")
+        for base in each.__mro__[:-1]:
+            if not base.__flags__ & _MADE_IN_PYTHON:
+                raise TypeError(f"{each.__name__} is derived from {base.__name__}")
+
+
+def _classes_in(root: msgspec.inspect.Type) -> Iterator[type]:
+    """Yield the attrs classes and dataclasses in the description of a type."""
+    stack: list[object] = [root]
+    seen: set[int] = set()
+    while stack:
+        each = stack.pop()
+        if isinstance(each, tuple | list):
+            stack.extend(cast("tuple[object, ...]", each))
+        elif (
+            isinstance(each, msgspec.inspect.Type | msgspec.inspect.Field) and id(each) not in seen
+        ):
+            seen.add(id(each))
+            stack.extend(getattr(each, name) for name in each.__struct_fields__)
+            if isinstance(each, msgspec.inspect.DataclassType):
+                yield each.cls
 
 
 # pydantic's models

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar, cast
+import inspect
+from typing import Any, Final, TypeVar, cast, get_type_hints
 
 import attrs
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from ..errors import RpcError
 from ..protocol.limits import MAX_PAYLOAD_BYTES, utf8_length
 from ..protocol.logs import peer_logger
-from .codec import Codec, InvalidValueError
+from .codec import Codec
 
 logger = peer_logger(__name__)
 
@@ -88,13 +89,76 @@ def _check_class(error_class: object) -> None:
         raise TypeError(f"{error_class!r} is an RpcError, which travels as it is")
 
 
+@attrs.frozen
+class _Travelling:
+    """A class of exceptions that travels.
+
+    A codec sees neither the class nor its exceptions, but another class with the same fields: other
+    attributes of an exception, which a program may set, are not for others, and a codec that
+    makes an instance without calling the class makes no exception.
+
+    Attributes:
+        error_class: The class.
+        code: Its code.
+        record: The class with the same fields.
+    """
+
+    error_class: type[Exception]
+    code: int
+    record: type
+
+    @classmethod
+    def of(cls, error_class: type[Exception], code: int) -> _Travelling:
+        """Return what there is to know of a class.
+
+        Raises:
+            TypeError: an annotation cannot be read, or it is not made from its fields.
+        """
+        fields = _fields_of(error_class)
+        hints = get_type_hints(error_class, include_extras=True)
+        inspect.signature(error_class).bind(**{_argument(each): None for each in fields})
+        record = attrs.make_class(
+            error_class.__name__,
+            {
+                _argument(each): attrs.field(default=each.default, type=hints[each.name])
+                for each in fields
+            },
+            kw_only=True,
+        )
+        return cls(error_class, code, record)
+
+    def dumps(self, codec: Codec, error: BaseException) -> str:
+        fields = _fields_of(self.error_class)
+        values = {_argument(each): getattr(error, each.name) for each in fields}
+        return codec.dumps(self.record(**values))
+
+    def loads(self, codec: Codec, data: str) -> Exception:
+        """Return the exception that was sent.
+
+        Raises:
+            Exception: it does not fit, or the class refuses it.
+        """
+        record = codec.loads(self.record, data)
+        names = [_argument(each) for each in _fields_of(self.error_class)]
+        return self.error_class(**{name: getattr(record, name) for name in names})
+
+
+def _fields_of(error_class: type) -> list[attrs.Attribute[Any]]:
+    """Return the fields of a class that it takes when it is made."""
+    return [each for each in attrs.fields(error_class) if each.init]
+
+
+def _argument(attribute: attrs.Attribute[Any]) -> str:
+    return attribute.alias or attribute.name
+
+
 class ErrorRegistry:
     """The exceptions of a program that travel between participants, by their codes (T3)."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._classes: dict[int, type[Exception]] = {}
-        self._codes: dict[type[BaseException], int] = {}
+        self._by_code: dict[int, _Travelling] = {}
+        self._by_class: dict[type[BaseException], _Travelling] = {}
 
     def register(self, error_class: type[E], *, code: int) -> type[E]:
         """Have a class of exceptions raised at the caller when a method of the callee raises it.
@@ -113,45 +177,44 @@ class ErrorRegistry:
         RpcError(code, "")
         if code in _RESERVED or code in {INVALID_ARGUMENTS, INVALID_RESPONSE}:
             raise ValueError(f"the code {code} is reserved")
-        if code in self._classes or error_class in self._codes:
+        if code in self._by_code or error_class in self._by_class:
             raise ValueError(f"{error_class.__name__} or the code {code} is registered already")
         try:
-            self._codec.schema(error_class)
+            travelling = _Travelling.of(error_class, code)
+            self._codec.schema(travelling.record)
         except Exception as error:
             raise TypeError(
                 f"a field of {error_class.__name__} has no form in JSON: {error}"
             ) from None
-        self._classes[code] = error_class
-        self._codes[error_class] = code
+        self._by_code[code] = self._by_class[error_class] = travelling
         return error_class
 
     @property
     def travelling(self) -> tuple[type[Exception], ...]:
         """The classes of the exceptions that a call may raise: `RpcError`, and those registered."""
-        return (RpcError, *self._classes.values())
+        return (RpcError, *(each.error_class for each in self._by_code.values()))
 
     def to_rpc(self, error: BaseException) -> RpcError | None:
         """Return the error that tells a caller of an exception; None for an unknown class."""
         for each in type(error).__mro__:
-            if each in self._codes:
-                name = each.__name__
-                data = self._codec.dumps(error)
+            if (travelling := self._by_class.get(each)) is not None:
+                data = travelling.dumps(self._codec, error)
                 if (size := utf8_length(data)) > MAX_PAYLOAD_BYTES:
+                    name = each.__name__
                     logger.error("%s has %d bytes, over the limit of an error", name, size)
                     return None
-                return RpcError(self._codes[each], name, data)
+                return RpcError(travelling.code, each.__name__, data)
         return None
 
     def from_rpc(self, error: RpcError) -> Exception:
         """Return the exception that a caller gets for an error."""
         if error.code == INVALID_ARGUMENTS:
             return InvalidArguments.of(error)
-        error_class = self._classes.get(error.code)
-        if error_class is None or error.data is None:
+        travelling = self._by_code.get(error.code)
+        if travelling is None or error.data is None:
             return error
         try:
-            made: Any = self._codec.loads(error_class, error.data)
-        except InvalidValueError as invalid:
-            logger.debug("the data of an error %d does not fit: %s", error.code, invalid)
+            return travelling.loads(self._codec, error.data)
+        except Exception as failure:
+            logger.debug("the data of an error %d does not fit: %s", error.code, failure)
             return error
-        return made if isinstance(made, Exception) else error
