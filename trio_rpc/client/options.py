@@ -39,7 +39,7 @@ class DataStreamOptions:
 class RoomOptions:
     """The options of `Room.connect` in LiveKit's SDK.
 
-    Those without effect are for media and WebRTC, which this library has not.
+    Those without effect are for parts of WebRTC that this library leaves alone.
 
     Attributes:
         auto_subscribe: Whether to receive the tracks of all others, on LiveKit's servers. Without
