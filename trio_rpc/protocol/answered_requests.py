@@ -32,8 +32,9 @@ LATE_REPEATS: Final = 60.0
 ANSWERED_REQUEST_BYTES: Final = 384
 #: The part of a budget that outcomes may take: one in so many bytes.
 _OUTCOMES_PART: Final = 4
-#: Of the outcomes of a caller, so large a part is dropped at once: one in so many bytes.
-_DROPPED_PART: Final = 16
+#: Of the outcomes of a caller, so large a part is dropped at once: one in so many bytes. All of its
+#: requests are looked at for that.
+_DROPPED_PART: Final = 8
 #: The bytes charged for an error besides its texts.
 _ERROR_BYTES: Final = 512
 #: The callers of whom requests were forgotten early, each with the deadline of the last of them.
@@ -43,12 +44,14 @@ _MAX_FORGETFUL: Final = 1_000
 Outcome: TypeAlias = "str | RpcError"
 
 
+#: An answered request: its deadline, its outcome, if that is kept, and the bytes charged for it.
+_Answered: TypeAlias = "tuple[float, Outcome | None, int]"
+
+
 @define(eq=False)
 class _OfCaller:
-    # Both with the oldest first; an outcome, with the bytes that are charged for it, is dropped
-    # together with its request, or before
-    deadlines: dict[str, float] = Factory(dict[str, float])
-    outcomes: dict[str, tuple[Outcome, int]] = Factory(dict[str, tuple[Outcome, int]])
+    # By id, with the oldest first; an outcome is dropped together with its request, or before
+    requests: dict[str, _Answered] = Factory(dict[str, _Answered])
     outcome_bytes: int = 0
 
 
@@ -96,30 +99,34 @@ class AnsweredRequests:
         of_caller = self._callers.get(caller)
         if of_caller is None:
             of_caller = self._callers[caller] = _OfCaller()
-        deadlines = of_caller.deadlines
-        if request_id in deadlines:
+        requests = of_caller.requests
+        if request_id in requests:
             self._forget(caller, (request_id,))
-        elif len(deadlines) >= MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER:
-            oldest = list(islice(deadlines, FORGOTTEN_TOGETHER))
-            self._forget_early(caller, max(map(deadlines.__getitem__, oldest)))
+        elif len(requests) >= MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER:
+            oldest = list(islice(requests, FORGOTTEN_TOGETHER))
+            self._forget_early(caller, max(requests[each][0] for each in oldest))
             self._forget(caller, oldest)
         if deadline > now + MAX_REMEMBERED:
             self._forget_early(caller, deadline)
             deadline = now + MAX_REMEMBERED
-        deadlines[request_id] = deadline
-        if outcome is None or not self._keep(caller, of_caller, request_id, outcome, charged):
+        size = 0 if outcome is None else self._charge(caller, of_caller, outcome, charged)
+        if size:
+            requests[request_id] = deadline, outcome, size
+        else:
+            requests[request_id] = deadline, None, 0
             self._budget.refund(caller, charged - ANSWERED_REQUEST_BYTES)
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
         """Whether a request was answered and its deadline has not passed."""
         of_caller = self._callers.get(caller)
-        return of_caller is not None and of_caller.deadlines.get(request_id, now) > now
+        answered = None if of_caller is None else of_caller.requests.get(request_id)
+        return answered is not None and answered[0] > now
 
     def outcome(self, caller: str, request_id: str) -> Outcome | None:
         """Return the outcome of an answered request; None if it is not kept."""
         of_caller = self._callers.get(caller)
-        kept = None if of_caller is None else of_caller.outcomes.get(request_id)
-        return None if kept is None else kept[0]
+        answered = None if of_caller is None else of_caller.requests.get(request_id)
+        return None if answered is None else answered[1]
 
     def may_have_forgotten(self, caller: str, now: float) -> bool:
         """Whether a request that is not known may have been answered nevertheless."""
@@ -128,9 +135,11 @@ class AnsweredRequests:
     def forget_expired(self, now: float) -> None:
         """Forget the requests whose deadline has passed."""
         for caller, of_caller in tuple(self._callers.items()):
-            deadlines = of_caller.deadlines
-            self._forget(caller, [each for each, deadline in deadlines.items() if deadline <= now])
-            if not deadlines:
+            requests = of_caller.requests
+            self._forget(
+                caller, [each for each, answered in requests.items() if answered[0] <= now]
+            )
+            if not requests:
                 del self._callers[caller]
         for caller in [each for each, until in self._forgotten_until.items() if until <= now]:
             del self._forgotten_until[caller]
@@ -138,51 +147,48 @@ class AnsweredRequests:
     def forget_caller(self, caller: str) -> None:
         """Forget the requests of a caller that has left, and will not ask again."""
         if (of_caller := self._callers.get(caller)) is not None:
-            self._forget(caller, tuple(of_caller.deadlines))
+            self._forget(caller, tuple(of_caller.requests))
             del self._callers[caller]
         self._forgotten_until.pop(caller, None)
 
-    def _keep(
-        self, caller: str, of_caller: _OfCaller, request_id: str, outcome: Outcome, charged: int
-    ) -> bool:
-        """Keep an outcome, if there is room; return whether it is kept, and charged."""
+    def _charge(self, caller: str, of_caller: _OfCaller, outcome: Outcome, charged: int) -> int:
+        """Charge for an outcome in place of its request; return the bytes, or 0 without room."""
         size = sys.getsizeof(outcome) if isinstance(outcome, str) else _error_size(outcome)
-        outcomes = of_caller.outcomes
-        while (
-            of_caller.outcome_bytes + size > self._most_of_caller
-            or self._outcome_bytes + size > self._most_of_all
+        if of_caller.outcome_bytes + size > self._most_of_caller or (
+            self._outcome_bytes + size > self._most_of_all
         ):
-            if not outcomes:
-                return False
+            if size > of_caller.outcome_bytes:
+                return 0
             self._drop_oldest_outcomes(caller, of_caller, size)
         try:
             self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
         except BudgetExceededError:
-            return False
-        outcomes[request_id] = outcome, size
+            return 0
         of_caller.outcome_bytes += size
         self._outcome_bytes += size
-        return True
+        return size
 
     def _drop_oldest_outcomes(self, caller: str, of_caller: _OfCaller, size: int) -> None:
         """Drop outcomes of a caller, the oldest first, until `size` bytes were refunded."""
         at_least = max(size, of_caller.outcome_bytes // _DROPPED_PART)
+        requests = of_caller.requests
         dropped: list[str] = []
         refunded = 0
-        for request_id, (_, charged) in of_caller.outcomes.items():
+        for request_id, (_, outcome, charged) in requests.items():
             if refunded >= at_least:
                 break
-            dropped.append(request_id)
-            refunded += charged
+            if outcome is not None:
+                dropped.append(request_id)
+                refunded += charged
         for request_id in dropped:
-            del of_caller.outcomes[request_id]
+            requests[request_id] = requests[request_id][0], None, 0
         self._refund_outcomes(of_caller, refunded)
         self._budget.refund(caller, refunded)
 
     def _make_room(self, caller: str, size: int) -> None:
         """Drop outcomes of a caller, the oldest first, until so many bytes were refunded."""
         of_caller = self._callers.get(caller)
-        if size > 0 and of_caller is not None and of_caller.outcomes:
+        if size > 0 and of_caller is not None and of_caller.outcome_bytes:
             self._drop_oldest_outcomes(caller, of_caller, size)
 
     def _refund_outcomes(self, of_caller: _OfCaller, size: int) -> None:
@@ -191,12 +197,8 @@ class AnsweredRequests:
 
     def _forget(self, caller: str, request_ids: Collection[str]) -> None:
         of_caller = self._callers[caller]
-        deadlines, outcomes = of_caller.deadlines, of_caller.outcomes
-        outcome_bytes = 0
-        for request_id in request_ids:
-            del deadlines[request_id]
-            if request_id in outcomes:
-                outcome_bytes += outcomes.pop(request_id)[1]
+        take = of_caller.requests.pop
+        outcome_bytes = sum([take(request_id)[2] for request_id in request_ids])
         self._refund_outcomes(of_caller, outcome_bytes)
         if size := len(request_ids) * ANSWERED_REQUEST_BYTES + outcome_bytes:
             self._budget.refund(caller, size)
