@@ -269,6 +269,40 @@ async def test_wrong_confirmations_open_no_window(join: Join, confirmation: str)
         assert len(sent) == before
 
 
+@pytest.mark.rule("T8")
+async def test_a_confirmation_without_end_is_not_kept(pair: Pair) -> None:
+    errors: list[RpcError] = []
+
+    async def call() -> None:
+        try:
+            await pair.alice.local_participant.perform_rpc(
+                destination_identity="bob",
+                method="watch",
+                payload='{"pan": "for ever"}',
+                request_id="R1",
+                accepts=["items", "window=10000"],
+            )
+        except RpcError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        stream = pair.alice.local_participant.stream_text(
+            destination_identities=["bob"],
+            topic="trio_rpc.taken",
+            attributes={"lk.rpc_request_id": "R1"},
+        )
+        async with stream as writer:
+            await writer.write("1" * 15)
+            await anyio.wait_all_tasks_blocked()
+            assert errors == []
+            await writer.write("1")
+            await anyio.wait_all_tasks_blocked()
+            assert "the caller takes no more items" in str(errors[0])
+    assert pair.service.events == ["watches", "watched"]
+
+
 # The other side, scripted
 
 
@@ -569,6 +603,24 @@ async def test_wrong_reports_of_a_peer_are_ignored() -> None:
         assert room.statistics() == RoomStatistics()
     assert callee.accepts == "progress"
     assert reports == [(0.5, ""), (0.6, "x")]
+
+
+@pytest.mark.rule("T9")
+async def test_a_report_that_is_too_long_is_ignored_with_those_after_it(pair: Pair) -> None:
+    reports: list[int] = []
+
+    async def bake(minutes: int, call: CallContext) -> str:
+        for size in 0, 10_000, 20_000, 0:
+            await call.progress(0.5, "x" * size)
+        return "bread"
+
+    def on_progress(progress: float, message: str) -> None:
+        reports.append(len(message))
+
+    pair.bob.method(bake)
+    bakery = pair.alice.client(Bakery, "bob", on_progress=on_progress)
+    assert await bakery.bake(1) == "bread"
+    assert reports == [0, 10_000]
 
 
 @pytest.mark.rule("T9")

@@ -18,6 +18,7 @@ from ..concurrency import Event
 from ..errors import StreamError
 from ..participant import RemoteParticipant
 from ..protocol.capabilities import takes_cancellation
+from ..protocol.limits import MAX_PAYLOAD_BYTES
 from ..protocol.logs import peer_logger
 from ..streams import TextStreamReader
 from .context import PROGRESS, PROGRESS_TOPIC, ProgressReport
@@ -29,8 +30,8 @@ OnProgress = Callable[[float, str], object]
 
 #: The attribute of a stream that names the call that it belongs to.
 REQUEST_ID_ATTRIBUTE: Final = "lk.rpc_request_id"
-#: The characters of one line, at most.
-MAX_LINE: Final = 16 * 1024 * 1024
+#: The characters of a line with an item, at most.
+_MAX_ITEM: Final = 16 * 1024 * 1024
 #: Seconds that the last reports may take to be read, after the response.
 _DRAIN_TIMEOUT: Final = 1.0
 
@@ -149,7 +150,7 @@ class Receiving:
 async def _report(expectation: Expectation, on_progress: OnProgress) -> None:
     await expectation.changed.wait()
     assert expectation.reader is not None
-    lines = Lines(expectation.reader)
+    lines = Lines(expectation.reader, MAX_PAYLOAD_BYTES)
     last = -math.inf
     try:
         while (line := await lines.next()) is not None:
@@ -166,10 +167,16 @@ async def _report(expectation: Expectation, on_progress: OnProgress) -> None:
 
 
 class Lines:
-    """The lines of a stream of text, each with an end; one task reads them."""
+    """The lines of a stream of text, each with an end; one task reads them.
 
-    def __init__(self, reader: TextStreamReader) -> None:
+    Args:
+        reader: The stream.
+        max_length: The most characters of a line: as many are held before its end has come.
+    """
+
+    def __init__(self, reader: TextStreamReader, max_length: int = _MAX_ITEM) -> None:
         self._reader = reader
+        self._max_length = max_length
         self._complete: deque[str] = deque()
         self._rest: list[str] = []
         self._rest_length = 0
@@ -191,10 +198,11 @@ class Lines:
 
     def _add(self, piece: str) -> None:
         first, *others = piece.split("\n")
-        self._rest.append(first)
-        self._rest_length += len(first)
-        if self._rest_length > MAX_LINE:
-            raise StreamError(f"a line has more than {MAX_LINE:,} characters")
+        if first:
+            self._rest.append(first)
+            self._rest_length += len(first)
+        if self._rest_length > self._max_length:
+            raise StreamError(f"a line has more than {self._max_length:,} characters")
         if others:
             self._complete.append("".join(self._rest))
             self._complete.extend(others[:-1])

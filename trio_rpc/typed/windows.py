@@ -33,6 +33,8 @@ TAKEN_TOPIC: Final = "trio_rpc.taken"
 #: The bytes of items that are in flight or not taken yet, at most.
 DEFAULT_WINDOW: Final = 256 * 1024
 _ACCEPTED: Final = re.compile(r"window=([1-9][0-9]{0,11})", re.ASCII)
+#: The characters of a line with a confirmation, at most.
+_MAX_CONFIRMATION: Final = 15
 _TOTAL: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
@@ -78,7 +80,7 @@ class SendWindow:
         if expectation.reader is None:
             # It has left.
             return
-        lines = Lines(expectation.reader)
+        lines = Lines(expectation.reader, _MAX_CONFIRMATION)
         try:
             while (line := await lines.next()) is not None:
                 if not _TOTAL.fullmatch(line):
