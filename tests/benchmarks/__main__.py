@@ -28,6 +28,7 @@ _MAX_SECONDS = 60.0
 #: differences of programs are measured with so many of each, one after another.
 _STARTS = 6
 _PAGE = ROOT / "docs" / "benchmarks.md"
+_README = ROOT / "README.md"
 
 _DESCRIPTION = """\
 Measure remote calls, ours and others', side by side on the loopback address.
@@ -161,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         help="where the others are installed, each in a virtual environment bench-NAME",
     )
     parser.add_argument(
-        "--write", action="store_true", help="put the results into docs/benchmarks.md and .svg"
+        "--write",
+        action="store_true",
+        help="put the results into docs/benchmarks.md and .svg, and into README.md",
     )
     return parser
 
@@ -235,6 +238,7 @@ def _measure(options: argparse.Namespace, chosen: Sequence[Contestant], log: Log
 
         report.write(_PAGE, "results", text)
         report.write(_PAGE, "contestants", report.notes())
+        report.write_alternatives(_README, results)
         plot.write_rates(results, _PAGE.with_suffix(".svg"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -48,6 +49,17 @@ def write(page: Path, name: str, text: str) -> None:
     if not begin or not end:
         raise ValueError(f"{page} has no markers for {name!r}")
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def write_alternatives(readme: Path, results: Results) -> None:
+    """Put the calls per second, with 100 in flight, into the table of alternatives in README.md."""
+    text, load = readme.read_text(), TARGET_LOADS[1]
+    for label in results.labels(load):
+        spread = results.spread(label, load, lambda each: each.rate)
+        if spread is not None:
+            row = rf"^(\| {re.escape(title(label))} \| \[)[\d,]+"
+            text = re.sub(row, rf"\g<1>{rate(spread.median)}", text, flags=re.MULTILINE)
+    readme.write_text(text)
 
 
 def conditions(rounds: int, seconds: float, *results: _Measured) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from . import report
-from .cases import ALL_LOADS, Load, payload
+from .cases import ALL_LOADS, TARGET_LOADS, Load, payload
 from .results import Results, Round, Spread
 
 LOAD = Load(100, 1)
@@ -90,6 +90,19 @@ def test_results_are_written_between_the_markers_of_a_page(tmp_path: Path) -> No
     )
     with pytest.raises(ValueError, match="no markers for 'growth'"):
         report.write(page, "growth", "new\n")
+
+
+def test_the_rates_of_alternatives_are_written_into_the_readme(tmp_path: Path) -> None:
+    results = Results()
+    measured = Round(rate=1234.4, p50=0.1, p99=0.2, cpu={}, pss={}, others_cores=0.0)
+    results.add("wamp", TARGET_LOADS[1], 0, measured)
+    readme = tmp_path / "README.md"
+    title = report.title("wamp")
+    readme.write_text(f"| {title} | [99](page) | [1](page) |\n| another | [99](page) |\n")
+    report.write_alternatives(readme, results)
+    assert readme.read_text() == (
+        f"| {title} | [1,234](page) | [1](page) |\n| another | [99](page) |\n"
+    )
 
 
 @pytest.mark.parametrize("size", sorted({load.payload_bytes for load in ALL_LOADS}))
