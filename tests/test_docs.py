@@ -182,4 +182,4 @@ def test_the_reference_has_every_event_with_its_fields() -> None:
     for event in RoomEvent.__subclasses__():
         names = ", ".join(f"`{field.name}`" for field in attrs.fields(event))  # type: ignore[arg-type]
         assert f"| `{event.name}` | {names or 'nothing'} |" in page
-        assert f"::: {event.__module__}.{event.__name__}\n" in page
+        assert f"::: trio_rpc.events.{event.__name__}\n" in page

@@ -49,15 +49,8 @@ from .errors import (
     StreamError,
     UnpublishTrackError,
 )
-from .events import (
-    ConnectionState,
-    DataPacket,
-    DataPacketKind,
-    RoomEvent,
-    SipDTMF,
-    Transcription,
-    TranscriptionSegment,
-)
+from .events import ConnectionState, RoomEvent
+from .events.data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from .links.webrtc import LiveKitConnector
 from .participant import (
     AudioFrame,

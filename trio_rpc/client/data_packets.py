@@ -7,17 +7,8 @@ from typing import Final
 
 from livekit.protocol import models
 
-from ..events import (
-    DataPacket,
-    DataPacketKind,
-    DataReceived,
-    RoomEvent,
-    SipDTMF,
-    SipDTMFReceived,
-    Transcription,
-    TranscriptionReceived,
-    TranscriptionSegment,
-)
+from ..events import DataReceived, RoomEvent, SipDTMFReceived, TranscriptionReceived
+from ..events.data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from ..links import Channel
 from ..participant import Participant
 from .roster import Roster

@@ -14,7 +14,8 @@ from attrs import astuple, define, field
 from .. import concurrency
 from ..concurrency import CHANNEL_CLOSED, WOULD_BLOCK, ReceiveChannel, SendChannel
 from ..errors import EventsLostError
-from ..events import EVENT_NAMES, RoomEvent
+from ..events import RoomEvent
+from ..events.names import EVENT_NAMES
 from ..protocol.budgets import Budget, BudgetExceededError
 from ..protocol.logs import peer_logger
 from .callbacks import Callbacks

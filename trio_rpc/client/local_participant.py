@@ -15,7 +15,7 @@ from ..errors import (
     RpcError,
     SignalRequestError,
 )
-from ..events import Transcription
+from ..events.data import Transcription
 from ..links import LinkClosedError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT, LocalTrack, LocalTrackPublication
 from ..protocol.bounds import check_bounds
