@@ -317,6 +317,50 @@ async def test_a_list_has_a_limit(join: Join) -> None:
     assert json.loads(calls[1]) == {"cursor": "m00099"}
 
 
+@pytest.mark.rule("T7", "T10")
+async def test_a_list_that_comes_slowly_has_the_time_of_one_call(join: Join) -> None:
+    pages: list[str] = []
+
+    async def handler(data: RpcInvocationData) -> str:
+        pages.append(data.payload)
+        await anyio.sleep(4)
+        name = f"m{len(pages):05}"
+        return json.dumps({"methods": [{"name": name}], "nextCursor": name})
+
+    async with join("bob", room=Room(discoverable=False)) as bob, join("alice") as alice:
+        bob.register_rpc_method("rpc.discover", handler)
+        await alice.wait_for_participant("bob")
+        started = anyio.current_time()
+        with pytest.raises(RpcError) as caught:
+            await alice.discover("bob")
+        assert caught.value.code == RpcError.ErrorCode.RESPONSE_TIMEOUT
+        assert anyio.current_time() - started == pytest.approx(10, abs=0.1)
+        assert len(pages) == 3
+        async with alice.call_many(Worker.work, [1], timeout=5) as answers:
+            assert [each async for each in answers] == []
+        assert anyio.current_time() - started == pytest.approx(15, abs=0.2)
+
+
+@pytest.mark.real_time
+@pytest.mark.rule("T10")
+async def test_the_descriptions_have_a_limit(join: Join) -> None:
+    pages: list[str] = []
+
+    async def handler(data: RpcInvocationData) -> str:
+        pages.append(data.payload)
+        name = f"m{len(pages):05}"
+        method = {"name": name, "description": "x" * 4_000_000}
+        return json.dumps({"methods": [method], "nextCursor": name})
+
+    bob = Room(discoverable=False, max_payload_bytes=5_000_000)
+    async with join("bob", room=bob), join("alice") as alice:
+        bob.register_rpc_method("rpc.discover", handler)
+        await alice.wait_for_participant("bob")
+        with pytest.raises(InvalidResponse, match="more than 15,360,000 bytes"):
+            await alice.discover("bob", timeout=120)
+    assert len(pages) == 4
+
+
 @pytest.mark.rule("T10")
 async def test_discovery_can_be_turned_off(join: Join) -> None:
     async with join("bob", room=Room(discoverable=False)) as bob, join("alice") as alice:

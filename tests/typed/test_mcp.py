@@ -49,6 +49,36 @@ async def test_the_methods_that_are_allowed_are_tools(pair: Pair) -> None:
 
 
 @pytest.mark.rule("T11")
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize(
+    "liar",
+    [
+        {"name": "lie", "inputSchema": {}},
+        {"name": "lie", "inputSchema": {"type": "array"}},
+        {"name": "lie", "inputSchema": {"type": "object", "properties": 7}},
+        {"name": "lie", "inputSchema": {"type": "object"}, "outputSchema": {"$defs": 7}},
+        {"name": "lie" * 100, "inputSchema": {"type": "object"}},
+        {"name": "", "inputSchema": {"type": "object"}},
+    ],
+)
+async def test_a_method_whose_description_lies_is_no_tool(
+    join: Join, mode: Literal["auto", "legacy"], liar: dict[str, Any]
+) -> None:
+    honest = {"name": "honest", "inputSchema": {"type": "object"}}
+
+    async def discover(data: RpcInvocationData) -> str:
+        return json.dumps({"methods": [honest, liar]})
+
+    async with join("bob", room=Room(discoverable=False)) as bob, join("alice") as alice:
+        bob.register_rpc_method("rpc.discover", discover)
+        await alice.wait_for_participant("bob")
+        async with Client(server_of(alice, "bob", allow=["*"]), mode=mode) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["honest"]
+            with pytest.raises(MCPError, match="there is no tool"):
+                await client.call_tool("lie" * 100)
+
+
+@pytest.mark.rule("T11")
 async def test_a_tool_calls_the_method(pair: Pair) -> None:
     async with Client(server_of(pair.alice, "bob", allow=["*"])) as client:
         result = await client.call_tool("slice", {"order": CARROT, "times": 2})

@@ -24,6 +24,8 @@ DISCOVER: Final = "rpc.discover"
 METHODS_ATTRIBUTE: Final = "trio_rpc.methods"
 #: The most methods that a caller takes of one participant.
 MAX_METHODS: Final = 1_000
+#: The most bytes of their descriptions: those of as many full pages.
+_MAX_LIST_BYTES: Final = MAX_METHODS * MAX_PAYLOAD_BYTES
 
 _ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
 
@@ -164,8 +166,12 @@ async def discover(perform: Callable[[str], Any]) -> list[MethodInfo]:
     """
     found: dict[str, MethodInfo] = {}
     cursor = ""
+    size = 0
     while True:
         text = await perform(msgspec.json.encode(_Cursor(cursor)).decode() if cursor else "")
+        size += len(text)
+        if size > _MAX_LIST_BYTES:
+            raise InvalidResponse(DISCOVER, "$.methods", f"more than {_MAX_LIST_BYTES:,} bytes")
         page = _load(text)
         for each in page.methods:
             found[each.name] = MethodInfo(

@@ -9,7 +9,7 @@ from .. import concurrency
 from ..client.options import RoomLimits
 from ..concurrency import Event
 from ..errors import RpcError, SignalRequestError
-from ..participant import RemoteParticipant
+from ..participant import DEFAULT_RESPONSE_TIMEOUT, RemoteParticipant
 from ..protocol.logs import peer_logger
 from ..rpc.invocation_data import RpcInvocationData
 from .codec import Codec
@@ -31,6 +31,8 @@ logger = peer_logger(__name__)
 LOAD_ATTRIBUTE: Final = "trio_rpc.load"
 #: Seconds after which a participant is asked again, which cannot announce changes.
 _ASK_AGAIN: Final = 1.0
+#: Seconds that a further page of a list gets at least.
+_LEAST_TIMEOUT: Final = 0.001
 
 
 class MethodFinder(TypedMethods):
@@ -84,7 +86,7 @@ class MethodFinder(TypedMethods):
 
         Args:
             identity: The identity of the participant.
-            timeout: Seconds that each page of the list may take; 10 unless given.
+            timeout: Seconds that the list may take, with all its pages; 10 unless given.
 
         Raises:
             InvalidResponse: the answer is no list of methods, or has more than 1,000.
@@ -93,12 +95,17 @@ class MethodFinder(TypedMethods):
         Source: rule T10.
         """
 
+        seconds = DEFAULT_RESPONSE_TIMEOUT if timeout is None else timeout
+        deadline = concurrency.current().current_time() + seconds
+
         async def perform(payload: str) -> str:
+            remaining = deadline - concurrency.current().current_time()
             return await self.local_participant.perform_rpc(
                 destination_identity=identity,
                 method=DISCOVER,
                 payload=payload,
-                response_timeout=timeout,
+                # For the first page, it is what was given, and refused if that does not do.
+                response_timeout=max(remaining, _LEAST_TIMEOUT) if payload else seconds,
             )
 
         return await discover(perform)

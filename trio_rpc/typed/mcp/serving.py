@@ -37,6 +37,7 @@ from ... import concurrency
 from ...errors import RpcError
 from ...events import EventName
 from ...participant import Participant
+from ...protocol.limits import MAX_METHOD_BYTES, utf8_length
 from ..discovery import METHODS_ATTRIBUTE, MethodInfo
 from ..room import Room
 from .changes import Changes
@@ -119,7 +120,8 @@ class _Tools:
     timeout: float | None
 
     def is_allowed(self, method: str) -> bool:
-        return any(fnmatchcase(method, pattern) for pattern in self.allow)
+        is_name = 1 <= utf8_length(method) <= MAX_METHOD_BYTES
+        return is_name and any(fnmatchcase(method, pattern) for pattern in self.allow)
 
     async def list(
         self,
@@ -132,12 +134,8 @@ class _Tools:
             methods = await self.room.discover(self.identity, timeout=self.timeout)
         except RpcError as error:
             raise MCPError(INTERNAL_ERROR, f"the tools are not known: {error}") from error
-        tools = [
-            _tool(each)
-            for each in methods
-            if self.is_allowed(each.name) and each.input_schema is not None
-        ]
-        return ListToolsResult(tools=tools)
+        allowed = [each for each in methods if self.is_allowed(each.name) and _takes_object(each)]
+        return ListToolsResult(tools=[_tool(each) for each in allowed])
 
     async def call(
         self, context: ServerRequestContext[Any], params: CallToolRequestParams
@@ -216,6 +214,18 @@ async def _tell_changes(context: _Context, _: NotificationParams) -> None:
 # Lists and calls
 
 
+def _takes_object(info: MethodInfo) -> bool:
+    """Whether a method tells arguments as MCP wants them; a list with another would be refused."""
+    schema = info.input_schema
+    if schema is None or schema.get("type") != "object":
+        return False
+    return isinstance(schema.get("properties", {}), dict) and _is_schema(info.output_schema)
+
+
+def _is_schema(schema: dict[str, Any] | None) -> bool:
+    return schema is None or isinstance(schema.get("$defs", {}), dict)
+
+
 def _tool(info: MethodInfo) -> McpTool:
     output: dict[str, Any] | None = None
     if info.output_schema is not None:
@@ -228,7 +238,7 @@ def _tool(info: MethodInfo) -> McpTool:
     return McpTool(
         name=info.name,
         description=info.description or None,
-        input_schema=info.input_schema or {"type": "object"},
+        input_schema=info.input_schema or {},
         output_schema=output,
     )
 
