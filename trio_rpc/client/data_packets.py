@@ -94,4 +94,5 @@ def _transcription_event(
         )
         for segment in transcription.segments
     ]
-    return TranscriptionReceived(segments, participant)
+    tracks = {} if participant is None else participant.track_publications
+    return TranscriptionReceived(segments, participant, tracks.get(transcription.track_id))

@@ -15,6 +15,8 @@ from ..events import (
     ParticipantNameChanged,
     RoomEvent,
     SipDTMFReceived,
+    TrackMuted,
+    TrackUnmuted,
     TranscriptionReceived,
 )
 from ..participant import Participant
@@ -44,6 +46,8 @@ def content_of(event: RoomEvent) -> tuple[str, int] | None:
                 _SEGMENT_BYTES + sys.getsizeof(each.id) + sys.getsizeof(each.text)
                 for each in segments
             )
+        case TrackMuted(participant, publication) | TrackUnmuted(participant, publication):
+            size = sys.getsizeof(publication.name)
         case ParticipantMetadataChanged(participant, old, new):
             size = sys.getsizeof(old) + sys.getsizeof(new)
         case ParticipantNameChanged(participant, old, new):

@@ -7,7 +7,13 @@ from enum import IntEnum
 from attrs import field, frozen
 
 from ..errors import DisconnectReason
-from ..participant import ConnectionQuality, Participant, ParticipantPermissions, RemoteParticipant
+from ..participant import (
+    ConnectionQuality,
+    Participant,
+    ParticipantPermissions,
+    RemoteParticipant,
+    TrackPublication,
+)
 from .base import RoomEvent
 from .data import DataPacket, SipDTMF, TranscriptionSegment
 
@@ -166,8 +172,8 @@ class SipDTMFReceived(RoomEvent):
 
 @frozen
 class TranscriptionReceived(RoomEvent):
-    """A transcription was received. `publication` is the track, always None."""
+    """A transcription was received, of a track if `publication` is not None."""
 
     segments: list[TranscriptionSegment]
     participant: Participant | None
-    publication: None = None
+    publication: TrackPublication | None = None

@@ -373,6 +373,46 @@ async def test_a_cancelled_publication_leaves_nothing() -> None:
         assert scene.events == ["local_track_published"]
 
 
+async def test_a_publication_that_is_cancelled_as_it_succeeds_is_withdrawn() -> None:
+    async with open_scene() as scene:
+        source = AudioSource(48_000, 1)
+        async with anyio.create_task_group() as task_group:
+            cancel = task_group.cancel_scope.cancel
+            scene.room.once("local_track_published", cancel)
+            task_group.start_soon(scene.publish, source)
+        assert not scene.room.local_participant.track_publications
+        assert scene.events == ["local_track_published", "local_track_unpublished"]
+
+
+async def test_muting_and_subscribing_without_signalling_are_told_with_it() -> None:
+    async with open_scene(bob(BOBS_TONE)) as scene:
+        sid = await scene.publish(AudioSource(48_000, 1))
+        [ours] = scene.room.local_participant.track_publications.values()
+        assert ours.track is not None
+        theirs = scene.room.remote_participants["bob"].track_publications["TR_bob"]
+        scene.proxy.refuse()
+        scene.proxy.cut()
+        # What is sent before the loss is noticed is lost too.
+        ours.track.mute()
+        theirs.set_subscribed(False)
+        scene.proxy.refuse(False)
+        assert not (await scene.server.wait_signal("subscription")).subscribe
+        request = await scene.server.wait_signal("mute")
+        assert (request.sid, request.muted) == (sid, True)
+
+
+async def test_a_muted_track_is_muted_after_a_rejoin() -> None:
+    async with open_scene() as scene:
+        await scene.publish(AudioSource(48_000, 1))
+        [ours] = scene.room.local_participant.track_publications.values()
+        assert ours.track is not None
+        ours.track.mute()
+        scene.server.lose_transport()
+        assert (await scene.server.wait_signal("add_track", 2)).muted
+        await wait_until(lambda: "local_track_republished" in scene.events)
+        assert ours.track.muted
+
+
 async def test_leaving_fails_what_is_being_published() -> None:
     async with open_scene() as scene:
         scene.server.answers_tracks = False

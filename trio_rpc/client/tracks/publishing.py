@@ -114,13 +114,16 @@ class Publishing:
             options.request(cid, track), track, self._backend.event(), self._backend.event()
         )
         self._entries[cid] = entry
+        is_kept = False
         try:
             self._request(entry)
             with self._backend.move_on_after(PUBLISH_TIMEOUT):
                 await entry.answered.wait()
+            is_kept = entry.publication is not None
         finally:
-            if entry.publication is None:
-                self._forget(cid)
+            # Whoever is cancelled has no publication, even if the server has just agreed.
+            if not is_kept:
+                self._give_up(cid, entry, entry.refusal)
         if entry.publication is None:
             why = entry.refusal or f"the server did not answer within {PUBLISH_TIMEOUT:g} s"
             raise PublishTrackError(f"not published: {why}") from self._disconnection
@@ -153,6 +156,7 @@ class Publishing:
 
     def _request(self, entry: _Entry) -> None:
         entry.is_requested = True
+        entry.request.muted = entry.track.muted
         # What is not sent now is sent again over the next connection.
         with suppress(LinkFullError, LinkClosedError):
             self._packet_sender.send_signal(rtc.SignalRequest(add_track=entry.request))
@@ -163,11 +167,14 @@ class Publishing:
         assert publication is not None
         if self._media is not None:
             self._media.mute(cid, muted)
-        mute = rtc.MuteTrackRequest(sid=publication.sid, muted=muted)
-        with suppress(LinkFullError, LinkClosedError):
-            self._packet_sender.send_signal(rtc.SignalRequest(mute=mute))
+        self._tell_muted(publication)
         event = TrackMuted if muted else TrackUnmuted
         self.emit(event(self.us, publication))
+
+    def _tell_muted(self, publication: LocalTrackPublication) -> None:
+        mute = rtc.MuteTrackRequest(sid=publication.sid, muted=publication.muted)
+        with suppress(LinkFullError, LinkClosedError):
+            self._packet_sender.send_signal(rtc.SignalRequest(mute=mute))
 
     # The connections
 
@@ -181,10 +188,12 @@ class Publishing:
                 self._give_up(cid, entry, _NO_MEDIA)
 
     def request_again(self) -> None:
-        """Ask the server again for tracks that it has not responded about."""
+        """Repeat what the server may not know: requests without a response, and muted tracks."""
         for entry in self._entries.values():
             if entry.is_requested:
                 self._request(entry)
+            elif entry.publication is not None:
+                self._tell_muted(entry.publication)
 
     def end(self, disconnection: DisconnectedError) -> None:
         """Fail those that wait: the session is over."""
@@ -228,8 +237,10 @@ class Publishing:
     def _give_up(self, cid: str, entry: _Entry, why: str) -> None:
         entry.refusal = why
         entry.answered.set()
-        if entry.publication is not None:
-            logger.warning("a track could not be published again: %s", entry.refusal)
+        if entry.publication is None:
+            self._forget(cid)
+        else:
+            logger.info("a track is not published any more: %s", why)
             self._withdraw(cid, entry.publication)
 
     def on_unpublished(self, sid: str) -> None:

@@ -61,6 +61,7 @@ class SessionTracks:
                 self._publishing.on_refused(refusal, reason_name(refusal.reason))
             case "reconnect":
                 self._publishing.request_again()
+                self._subscriptions.subscribe_again()
                 return False
             case _:
                 return False
