@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import anyio
 import pytest
 
-from trio_rpc import InvalidResponse, MethodInfo, Room, RpcError, RpcInvocationData
+from trio_rpc import InvalidResponse, JsonCodec, MethodInfo, Room, RpcError, RpcInvocationData
 from trio_rpc.events import ParticipantAttributesChanged
 
 from ..conftest import Join
@@ -260,6 +260,30 @@ async def test_a_long_list_comes_in_pages(pair: Pair) -> None:
     methods = await pair.alice.discover("bob")
     assert len(methods) == 304
     assert len({each.name for each in methods}) == 304
+
+
+class CountingCodec(JsonCodec):
+    """A codec that counts the schemas that it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def schema(self, annotation: Any) -> dict[str, Any]:
+        self.made += 1
+        return super().schema(annotation)
+
+
+@pytest.mark.rule("T10")
+async def test_asking_again_makes_no_schemas_again(join: Join) -> None:
+    codec = CountingCodec()
+    async with join("bob", room=Room(codec=codec)) as bob, join("alice") as alice:
+        bob.serve(KitchenService())
+        await alice.wait_for_participant("bob")
+        first = await alice.discover("bob")
+        made = codec.made
+        assert await alice.discover("bob") == first
+        assert codec.made == made > 0
 
 
 @pytest.mark.rule("T10")

@@ -87,14 +87,7 @@ def describe(name: str, handler: Callable[..., Any]) -> MethodInfo | None:
         return None if name == DISCOVER else MethodInfo(name, (handler.__doc__ or "").strip())
     if handler.hidden:
         return None
-    signature, codec = handler.signature, handler.codec
-    return MethodInfo(
-        name,
-        handler.description,
-        signature.input_schema(codec),
-        signature.output_schema(codec),
-        signature.streams,
-    )
+    return MethodInfo(name, handler.description, *handler.schemas, handler.signature.streams)
 
 
 def is_described(handler: Callable[..., Any]) -> bool:

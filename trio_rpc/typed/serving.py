@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, Final, cast
 
 import msgspec
@@ -50,6 +51,11 @@ class TypedMethod:
     open_stream: OpenStream
     receiving: Receiving
     max_bytes: int
+
+    @cached_property
+    def schemas(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The JSON Schemas of the arguments and of the result, made once: others ask for them."""
+        return self.signature.input_schema(self.codec), self.signature.output_schema(self.codec)
 
     async def __call__(self, invocation: RpcInvocationData) -> str:
         members, arguments = self._load(invocation)
