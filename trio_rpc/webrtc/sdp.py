@@ -43,12 +43,11 @@ def whole(sdp: str, *, keeps_candidate: Callable[[str], bool]) -> str:
     return _join([line for line in lines if _is_kept(line, keeps_candidate)])
 
 
-def data_only(sdp: str, *, keeps_candidate: Callable[[str], bool] | None = None) -> str:
+def data_only(sdp: str) -> str:
     """Return an offer or answer with its data channels alone.
 
     Args:
         sdp: The offer or answer of the other side.
-        keeps_candidate: Whether to keep one of its addresses; by default, none is kept.
 
     Raises:
         ValueError: it is too long, has not exactly one section of data channels, or is invalid.
@@ -56,13 +55,13 @@ def data_only(sdp: str, *, keeps_candidate: Callable[[str], bool] | None = None)
     session, sections = _parse(sdp)
     data = _data_section(sections)
     lines = [*_bundle(session, [_attribute(data, "mid")]), *data]
-    return _join([line for line in lines if _is_kept(line, keeps_candidate)])
+    return _join([line for line in lines if not line.startswith(_CANDIDATES)])
 
 
-def _is_kept(line: str, keeps_candidate: Callable[[str], bool] | None) -> bool:
+def _is_kept(line: str, keeps_candidate: Callable[[str], bool]) -> bool:
     if not line.startswith(_CANDIDATES):
         return True
-    return keeps_candidate is not None and keeps_candidate(line.removeprefix("a="))
+    return keeps_candidate(line.removeprefix("a="))
 
 
 def complete_answer(answer: str, offer: str) -> str:

@@ -42,7 +42,7 @@ def old_query(request: rtc.JoinRequest) -> dict[str, str]:
         "version": client.version,
         "client_protocol": str(client.client_protocol),
         "capabilities": ",".join(names),
-        "auto_subscribe": "0",
+        "auto_subscribe": str(int(request.connection_settings.auto_subscribe)),
     }
 
 

@@ -33,7 +33,7 @@ from ...webrtc.media.sections import MediaSections
 from ...webrtc.media.video_slot import VideoSlot
 from ...webrtc.peer import Peer, PeerError
 from ...webrtc.reports import Received, SendReport
-from ...webrtc.sdp import complete_answer, data_only, whole
+from ...webrtc.sdp import whole
 from .ice import IceServer, candidate_of, is_usable
 
 logger = peer_logger(__name__)
@@ -74,6 +74,8 @@ class OfferingPeer(Peer):
         self._early: dict[bool, list[str]] = {True: [], False: []}
         # The media of the connection that we offer, and the changes of it that wait
         self._media: MediaSections | None = None
+        # That of the connection that the server offers
+        self._offered_media: MediaSections | None = None
         self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._last_offer = 0
 
@@ -114,8 +116,9 @@ class OfferingPeer(Peer):
             await self._offer()
             await self._converse()
         finally:
-            if self._media is not None:
-                self._media.end()
+            for media in (self._media, self._offered_media):
+                if media is not None:
+                    media.end()
 
     async def _converse(self) -> None:
         while True:
@@ -187,11 +190,12 @@ class OfferingPeer(Peer):
         if answer.id not in (0, self._last_offer):
             logger.debug("ignored an answer to an earlier offer")
             return
-        sdp = _usable(answer, whole)
+        sdp = _usable(answer)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         await self._add_early_candidates(connection, is_subscriber=False)
         assert self._media is not None
-        self._media.on_answer(answer.mid_to_track_id)
+        if not self._has_two_connections:
+            self._media.on_answer(answer.mid_to_track_id)
 
     async def _answer(self, offer: rtc.SessionDescription) -> None:
         connection = self._incoming
@@ -199,13 +203,16 @@ class OfferingPeer(Peer):
         if connection is None:
             connection = self._incoming = self._new_connection()
             self.receive_from(connection)
-        sdp = _usable(offer, data_only)
+            self._offered_media = MediaSections(connection, self._on_received)
+        sdp = _usable(offer)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         if is_new:
             self.limit_receiving(connection)
-        answer = complete_answer(await self._describe_ours(connection), offer.sdp)
-        self.report_description("answer", answer, offer.id)
+        assert self._offered_media is not None
+        self._offered_media.adopt()
+        self.report_description("answer", await self._describe_ours(connection), offer.id)
         await self._add_early_candidates(connection, is_subscriber=True)
+        self._offered_media.on_answer(offer.mid_to_track_id)
 
     def _new_connection(self) -> RTCPeerConnection:
         servers = [
@@ -258,11 +265,13 @@ async def _add_candidate(connection: RTCPeerConnection, text: str) -> None:
     candidate = candidate_from_sdp(text.removeprefix("candidate:"))
     assert connection.sctp is not None
     candidate.sdpMid = connection.sctp.mid
+    # The first section has the transport of all.
+    candidate.sdpMLineIndex = 0
     await connection.addIceCandidate(candidate)
 
 
-def _usable(description: rtc.SessionDescription, choose: Callable[..., str]) -> str:
+def _usable(description: rtc.SessionDescription) -> str:
     try:
-        return choose(description.sdp, keeps_candidate=is_usable)
+        return whole(description.sdp, keeps_candidate=is_usable)
     except ValueError as error:
         raise PeerError(f"its session description can't be used: {error}") from None

@@ -70,6 +70,12 @@ class MediaSections:
                 transceiver = self._connection.addTransceiver(kind, direction="recvonly")
                 self._received[transceiver] = IncomingSection(transceiver.receiver)
 
+    def adopt(self) -> None:
+        """Take the sections that the other side has offered."""
+        for transceiver in self._connection.getTransceivers():
+            if transceiver not in self._received:
+                self._received[transceiver] = IncomingSection(transceiver.receiver)
+
     def on_answer(self, sids: Mapping[str, str]) -> None:
         """Begin to receive, after an answer.
 
