@@ -18,6 +18,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Too
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
+    InitializedNotification,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
@@ -149,6 +150,18 @@ async def test_nothing_is_left_of_clients_that_are_gone(join: Join, mode: Mode) 
         bob.unregister_rpc_method("cook")
         await anyio.sleep(2)
         assert (first.times, second.times) == (2, 1)
+
+
+@pytest.mark.rule("T11")
+async def test_a_client_that_is_initialized_again_and_again_is_told_once(join: Join) -> None:
+    async with join("alice") as alice, join("bob", can_update_own_metadata=True) as bob:
+        await alice.wait_for_participant("bob")
+        async with told(server_of(alice, "bob", allow=["*"]), "legacy") as client:
+            for _ in range(100):
+                await client.client.session.send_notification(InitializedNotification())
+            bob.method("slice")(slice_)
+            await anyio.sleep(5)
+            assert client.times == 1
 
 
 # Tools as methods

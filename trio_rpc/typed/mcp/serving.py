@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-from attrs import define, frozen
+from attrs import define, field, frozen
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
@@ -50,10 +50,16 @@ _MAX_REPORTS: Final = 64
 
 @frozen
 class _Told:
-    """The clients that are told of changes."""
+    """The clients that are told of changes.
+
+    Attributes:
+        listen: Tells those that subscribe.
+        connected: The ids of the introductions of those of earlier versions.
+    """
 
     bus: InMemorySubscriptionBus
     listen: ListenHandler
+    connected: set[int] = field(factory=set[int])
 
 
 _Context = ServerRequestContext[_Told]
@@ -199,8 +205,13 @@ async def _listen(
 
 async def _tell_changes(context: _Context, _: NotificationParams) -> None:
     """Tell a client of an earlier version of changes, until it is gone."""
+    told, introduction = context.lifespan_context, context.session.client_params
+    # A connection has one introduction, and may say any number of times that it is initialized.
+    if introduction is None or id(introduction) in told.connected:
+        return
+    told.connected.add(id(introduction))
     changes = Changes()
-    unsubscribe = context.lifespan_context.bus.subscribe(lambda _: changes.note())
+    unsubscribe = told.bus.subscribe(lambda _: changes.note())
     try:
         while True:
             await changes.wait()
@@ -209,6 +220,7 @@ async def _tell_changes(context: _Context, _: NotificationParams) -> None:
         return
     finally:
         unsubscribe()
+        told.connected.discard(id(introduction))
 
 
 # Lists and calls
