@@ -14,6 +14,7 @@ from livekit.protocol import rtc
 from trio_rpc import ReconnectPolicy, Room, RpcError
 from trio_rpc.events import ConnectionState
 from trio_rpc.links import Frame, Link
+from trio_rpc.protocol.retained import RetainedPackets
 from trio_rpc.server import RoomServer, ServerLimits
 from trio_rpc.testing import FaultyNetwork
 
@@ -98,6 +99,14 @@ class StuckLink:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.link, name)
+
+    @property
+    def retained(self) -> RetainedPackets | None:
+        return self.link.retained
+
+    @retained.setter
+    def retained(self, retained: RetainedPackets | None) -> None:
+        self.link.retained = retained
 
     async def receive(self) -> list[Frame]:
         await self.way.step("receive")
