@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from livekit.protocol import models
@@ -10,7 +10,7 @@ from livekit.protocol import models
 from ..events import DataReceived, RoomEvent, SipDTMFReceived, TranscriptionReceived
 from ..events.data import DataPacket, DataPacketKind, SipDTMF, Transcription, TranscriptionSegment
 from ..links import Channel
-from ..participant import Participant
+from ..participant import Participant, TrackPublication
 from .roster import Roster
 
 _RELIABLE: Final = models.DataPacket.RELIABLE
@@ -94,5 +94,6 @@ def _transcription_event(
         )
         for segment in transcription.segments
     ]
+    tracks: Mapping[str, TrackPublication]
     tracks = {} if participant is None else participant.track_publications
     return TranscriptionReceived(segments, participant, tracks.get(transcription.track_id))
