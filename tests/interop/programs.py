@@ -98,7 +98,7 @@ def _go_peer() -> str:
 
 def _node() -> list[str]:
     if not (PEERS / "node_modules").is_dir():
-        pytest.skip(f"no node_modules in {PEERS}: run npm ci there, or nox -s interop")
+        pytest.skip(f"no node_modules in {PEERS}: run npm install there, or nox -s interop")
     return [_program("node")]
 
 
