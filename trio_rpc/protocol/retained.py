@@ -10,15 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from attrs import Factory, define
 from livekit.protocol import models
 
 from .receipts import RETAINED_OVERHEAD, InvalidReceiptError
-
-#: Bytes of packets that are retained, unless set otherwise.
-DEFAULT_MAX_RETAINED_BYTES: Final = 8 * 1024 * 1024
 
 
 class NotRetainedError(Exception):
@@ -42,7 +38,7 @@ class RetainedPackets:
     """
 
     packets_in: Callable[[bytes], Sequence[bytes]]
-    max_bytes: int = DEFAULT_MAX_RETAINED_BYTES
+    max_bytes: int
     retained_bytes: int = 0
     # Messages, with the number of packets of each
     _messages: deque[tuple[bytes, int]] = Factory(deque[tuple[bytes, int]])
