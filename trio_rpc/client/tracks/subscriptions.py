@@ -58,14 +58,7 @@ class Subscriptions:
         """Ask the server to send a track, or not to."""
         for participant in self._remote.values():
             if publication.sid in participant.track_publications:
-                tracks = models.ParticipantTracks(
-                    participant_sid=participant.sid, track_sids=[publication.sid]
-                )
-                update = rtc.UpdateSubscription(
-                    track_sids=[publication.sid], subscribe=wanted, participant_tracks=[tracks]
-                )
-                with suppress(LinkFullError, LinkClosedError):
-                    self._packet_sender.send_signal(rtc.SignalRequest(subscription=update))
+                self._request(participant, publication.sid, wanted)
         self.match()
 
     def subscribe_again(self) -> None:
@@ -73,7 +66,15 @@ class Subscriptions:
         for participant in self._remote.values():
             for publication in participant.track_publications.values():
                 if publication._wanted is not None:
-                    self.subscribe(publication, publication._wanted)
+                    self._request(participant, publication.sid, publication._wanted)
+
+    def _request(self, participant: RemoteParticipant, sid: str, wanted: bool) -> None:
+        tracks = models.ParticipantTracks(participant_sid=participant.sid, track_sids=[sid])
+        update = rtc.UpdateSubscription(
+            track_sids=[sid], subscribe=wanted, participant_tracks=[tracks]
+        )
+        with suppress(LinkFullError, LinkClosedError):
+            self._packet_sender.send_signal(rtc.SignalRequest(subscription=update))
 
     def match(self) -> None:
         """Match the tracks that come in with the publications, and tell the program."""
