@@ -82,7 +82,11 @@ class TrackUnsubscribed(RoomEvent):
 
 @frozen
 class TrackSubscriptionFailed(RoomEvent):
-    """A track of another participant can't be received."""
+    """A track of another participant can't be received.
+
+    Attributes:
+        error: LiveKit's name of the reason, or "error" and its number where that has no name yet.
+    """
 
     participant: RemoteParticipant
     track_sid: str

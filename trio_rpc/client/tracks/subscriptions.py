@@ -102,7 +102,7 @@ class Subscriptions:
         """Tell the program that a subscription has failed."""
         for participant in self._remote.values():
             if response.track_sid in participant.track_publications:
-                error = models.SubscriptionError.Name(response.err)
+                error = _error_name(response.err)
                 self._emit(TrackSubscriptionFailed(participant, response.track_sid, error))
 
 
@@ -110,3 +110,11 @@ def _track_of(publication: RemoteTrackPublication) -> RemoteAudioTrack | RemoteV
     if publication.kind is TrackKind.KIND_VIDEO:
         return RemoteVideoTrack(publication._info)
     return RemoteAudioTrack(publication._info)
+
+
+def _error_name(error: int) -> str:
+    """Return LiveKit's name of the reason of a failure, which a newer server may have made up."""
+    try:
+        return models.SubscriptionError.Name(error)
+    except ValueError:
+        return f"error {error}"
