@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from livekit.protocol import models
 
@@ -34,9 +34,12 @@ class Administration:
     Everything belongs to one event loop, by whose clock rooms without participants expire.
     """
 
+    #: Replaced by servers whose rooms behave otherwise.
+    _room_type: ClassVar[type[ServerRoom]] = ServerRoom
+
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
-        self._rooms = RoomTable(limits, _now)
+        self._rooms = RoomTable(limits, _now, self._room_type)
         # Charged for everything that participants make the server hold
         self._budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
 

@@ -137,10 +137,10 @@ class MemberConnection:
                 member.disconnect(DisconnectReason.STATE_MISMATCH, text)
                 return
             self._tokens.refresh(now)
-            expires_at = self._room.expire_detached(now)
+            due_at = min(self._room.expire_detached(now), self._room.announcer.announce_due(now))
             # In time for clients that take a third of the ping timeout for a loss (L2).
             look_at = now + min(limits.ping_interval, limits.ping_timeout / _LOOKS)
-            await self._backend.sleep(min(gone_at, stuck_at, look_at, expires_at) - now)
+            await self._backend.sleep(min(gone_at, stuck_at, look_at, due_at) - now)
             # Those who join or leave in between are announced together.
             self._room.announce_size()
             self._room.close_if_abandoned(self._backend.current_time())

@@ -11,14 +11,14 @@ from livekit.protocol import agent_dispatch, rtc
 
 from .. import concurrency
 from ..errors import ConnectError, DisconnectReason, RefusedError
-from ..links import Link, open_framed_link
+from ..links import Link, ServedLink, open_framed_link
 from ..links.memory import MemoryStream, open_memory_streams
-from ..tokens import Secrets
+from ..tokens import Claims, Secrets
 from .administration import Administration
 from .admission import Admission
 from .agents.dispatcher import AgentDispatcher
 from .draining import DEFAULT_DRAIN_TIMEOUT, SHUTDOWN_TEXT, drain_rooms
-from .join_request import join_parameters
+from .join_request import JoinParameters, join_parameters
 from .limits import ServerLimits
 from .session import serve_member
 
@@ -114,12 +114,18 @@ class RoomServer(Administration):
                 async with open_framed_link(
                     far, max_queue_bytes=self.limits.max_queue_bytes
                 ) as link:
-                    await serve_member(self.admission, link, claims, parameters)
+                    await self._serve_link(link, claims, parameters)
 
         async with concurrency.open_service_nursery() as nursery:
             nursery.start_soon(serve, far)
             async with open_framed_link(near) as link:
                 yield link
+
+    async def _serve_link(
+        self, link: ServedLink, claims: Claims, parameters: JoinParameters
+    ) -> None:
+        """Serve a participant of this process over its link."""
+        await serve_member(self.admission, link, claims, parameters)
 
     async def drain(self, timeout: float = DEFAULT_DRAIN_TIMEOUT) -> None:  # noqa: ASYNC109
         """Have all participants join again, here or on another server, and shut down (L10).

@@ -35,30 +35,17 @@ def handle_request(room: ServerRoom, member: Member, request: rtc.SignalRequest)
         case "update_metadata":
             return _update_metadata(room, member, request.update_metadata)
         case "add_track":
-            _refuse(
-                member,
-                rtc.RequestResponse(
-                    reason=_Reason.UNSUPPORTED_TYPE,
-                    message="this server carries data and no media",
-                    add_track=request.add_track,
-                ),
+            refusal = rtc.RequestResponse(
+                reason=_Reason.UNSUPPORTED_TYPE,
+                message="this server carries data and no media",
+                add_track=request.add_track,
             )
+            member.tell(rtc.SignalResponse(request_response=refusal))
         case "publish_data_track_request":
-            _refuse(
-                member,
-                rtc.RequestResponse(
-                    reason=_Reason.NOT_ALLOWED,
-                    message="this server has no data tracks, only data streams and packets",
-                    publish_data_track=request.publish_data_track_request,
-                ),
-            )
+            member.tell(room.publish_data_track(member, request.publish_data_track_request))
         case kind:
             logger.debug("ignored signalling of kind %s of %s", kind, member.sid)
     return Routed((member,), behind=(member,))
-
-
-def _refuse(member: Member, response: rtc.RequestResponse) -> None:
-    member.tell(rtc.SignalResponse(request_response=response))
 
 
 def _update_metadata(
@@ -70,7 +57,7 @@ def _update_metadata(
         reason = _Reason.NOT_ALLOWED
         message = f"{member.identity!r} lacks the grant canUpdateOwnMetadata"
     else:
-        clears = CLEARS_EMPTY in member.client.capabilities
+        clears = room.clears_empty and CLEARS_EMPTY in member.client.capabilities
         try:
             behind = room.change(
                 member,

@@ -23,7 +23,6 @@ class FaultyLink:
 
     Attributes:
         can_resume, roster_delay, media: Those of the link underneath.
-        can_resume, roster_delay: Those of the link underneath.
         retained: See `Link`. Packets are retained at once: what becomes of them is up to the lane.
         is_half_open: Whether nothing passes any more, though neither side knows.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import frozen
 from livekit.protocol import models, rtc
@@ -16,6 +16,7 @@ from ...participant import ParticipantPermissions
 from ...protocol.limits import utf8_length
 from ..limits import ServerLimits
 from .agents_alone import AgentsAlone
+from .announcer import Announcer
 from .backlog import SERVER, Cause
 from .detached import DetachedMembers
 from .member import Member, ServerCall, make_sid, signal_frame
@@ -58,9 +59,16 @@ class ServerRoom:
 
     Attributes:
         callers: The server's own calls to members, by the caller's identity.
+        announcer: The updates about members.
         router: The routing of packets between members.
         data: The data that the server itself sends to them.
     """
+
+    #: Replaced by rooms that behave otherwise.
+    announcer_type: ClassVar[type[Announcer]] = Announcer
+    router_type: ClassVar[type[PacketRouter]] = PacketRouter
+    #: Whether participants of this library can clear their names and metadata (V7).
+    clears_empty: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -76,12 +84,12 @@ class ServerRoom:
         self.members: dict[str, Member] = {}
         self.callers: dict[str, ServerCall] = {}
         self.publisher = ServerPublisher(self.sid)
-        self.router = PacketRouter(
+        self.announcer = self.announcer_type(self.members, limits.max_queue_bytes)
+        self.router = self.router_type(
             name, self.members, self.callers, self.publisher, limits.max_queue_bytes
         )
         self._detached = DetachedMembers(self.leave)
         self._limits = limits
-        self._half = limits.max_queue_bytes // 2
         self._on_empty = on_empty
         self._created_at = time.time()
         self._size_changed = False
@@ -134,15 +142,15 @@ class ServerRoom:
                 DisconnectReason.DUPLICATE_IDENTITY,
                 f"another participant joined as {member.identity!r}",
             )
-            self._announce_replacement(previous, member)
+            self.announcer.replaced(previous, member, self._end_sessions([previous]))
         else:
-            self._announce(member, member, to_itself=False)
+            self.announcer.joined(member)
 
     def activate(self, member: Member) -> None:
         """Announce that packets reach a member from now on."""
         if self.members.get(member.identity) is member:
             member.state = models.ParticipantInfo.ACTIVE
-            self._announce(member, member)
+            self.announcer.activated(member)
 
     def detach(self, member: Member, expires_at: float) -> None:
         """Keep a member that has lost its connection, for its client to resume (L6).
@@ -215,7 +223,7 @@ class ServerRoom:
             other.debts.on_departures(each.identity for each in departed)
         if not self.members:
             self._on_empty()
-        self._announce_all(self._end_sessions(departed), self.members.values(), SERVER)
+        self.announcer.left(departed, self._end_sessions(departed))
 
     def close_if_abandoned(self, now: float) -> None:
         """Disconnect agents that have been alone for too long; called now and then."""
@@ -259,35 +267,6 @@ class ServerRoom:
             if not each.permissions.hidden and each.close_reason is None
         )
 
-    def _announce(
-        self, member: Member, cause: Cause, *, to_itself: bool = True
-    ) -> Sequence[Member]:
-        """Send everybody an update about a member (V6); about a hidden one, only to itself (V4).
-
-        Returns:
-            The receivers whose queues are more than half full.
-        """
-        member.version += 1
-        update = rtc.ParticipantUpdate(participants=[member.info()])
-        frame = signal_frame(rtc.SignalResponse(update=update))
-        return self._deliver(frame, self._told_of(member, to_itself=to_itself), cause)
-
-    def _announce_replacement(self, previous: Member, member: Member) -> None:
-        """Announce a participant's next session in one update with the end of its last (L8)."""
-        member.version += 1
-        infos = self._end_sessions([previous])
-        if not member.permissions.hidden:
-            infos.append(member.info())
-        self._announce_all(infos, self._others_than(member), member)
-
-    def _told_of(self, member: Member, *, to_itself: bool) -> Iterable[Member]:
-        if member.permissions.hidden:
-            return (member,) if to_itself else ()
-        return self.members.values() if to_itself else self._others_than(member)
-
-    def _others_than(self, member: Member) -> Iterable[Member]:
-        return (each for each in self.members.values() if each is not member)
-
     def _end_sessions(self, departed: Sequence[Member]) -> list[models.ParticipantInfo]:
         """End the sessions of members that were removed; return what the others are told."""
         visible: list[models.ParticipantInfo] = []
@@ -301,18 +280,6 @@ class ServerRoom:
                 visible.append(member.departure())
         self._departures.extend(visible)
         return visible
-
-    def _announce_all(
-        self, infos: Sequence[models.ParticipantInfo], receivers: Iterable[Member], cause: Cause
-    ) -> None:
-        if infos:
-            update = rtc.ParticipantUpdate(participants=infos)
-            self._deliver(signal_frame(rtc.SignalResponse(update=update)), receivers, cause)
-
-    def _deliver(self, frame: Frame, members: Iterable[Member], cause: Cause) -> list[Member]:
-        """Queue a frame that cannot wait; return the receivers whose queues are over half full."""
-        half = self._half
-        return [member for member in members if member.deliver(frame, cause) > half]
 
     # Changes
 
@@ -344,12 +311,24 @@ class ServerRoom:
         check_size("a name", utf8_length(name or ""), limits.max_name_bytes)
         attributes_size = check_description(metadata or "", merged, limits)
         size = attributes_size + utf8_length(metadata or member.metadata) + _INFO_BYTES
-        _check_room(self._told_of(member, to_itself=True), size)
+        _check_room(self.announcer.told_of(member), size)
         member.name = member.name if name is None else name
         member.metadata = member.metadata if metadata is None else metadata
         member.attributes = merged
         member.permissions = permissions or member.permissions
-        return self._announce(member, cause)
+        return self.announcer.changed(member, cause)
+
+    def publish_data_track(
+        self, member: Member, request: rtc.PublishDataTrackRequest
+    ) -> rtc.SignalResponse:
+        """Return the response to a member's request for a data track, of which there are none."""
+        del member
+        refusal = rtc.RequestResponse(
+            reason=rtc.RequestResponse.NOT_ALLOWED,
+            message="this server has no data tracks, only data streams and packets",
+            publish_data_track=request,
+        )
+        return rtc.SignalResponse(request_response=refusal)
 
     def change_metadata(self, metadata: str) -> None:
         """Change the text that belongs to the room, and announce it.
@@ -371,7 +350,7 @@ class ServerRoom:
     def _announce_room(self) -> None:
         self._size_changed = False
         update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self.info()))
-        self._deliver(signal_frame(update), self.members.values(), SERVER)
+        self.announcer.deliver(signal_frame(update), self.members.values(), SERVER)
 
 
 def _check_room(members: Iterable[Member], size: int) -> None:

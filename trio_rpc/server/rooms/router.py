@@ -78,8 +78,7 @@ class PacketRouter:
             return self._refuse(sender, packet, kind, _Reason.NOT_ALLOWED, denied_reason)
         if channel is Channel.RELIABLE and not packet.sequence:
             # From an older SDK of LiveKit's. Receivers need a number to report what they have.
-            packet.sequence = sender.sequences.highest + 1
-            body += models.DataPacket(sequence=packet.sequence).SerializeToString()
+            body = self._number(sender, packet, body)
         if not sender.sequences.is_new(packet.sequence):
             # Dropped here: its receiver may have been replaced by one that cannot recognise it.
             logger.debug("ignored a packet of %s that came before", sender.identity)
@@ -93,6 +92,11 @@ class PacketRouter:
                 f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
             )
         return self._route_directed(sender, destinations[0], packet, kind, frame)
+
+    def _number(self, sender: Member, packet: models.DataPacket, body: bytes) -> bytes:
+        """Give a packet without a number the next one; return the serialised packet."""
+        packet.sequence = sender.sequences.highest + 1
+        return body + models.DataPacket(sequence=packet.sequence).SerializeToString()
 
     def _route_content(
         self, sender: Member, packet: models.DataPacket, kind: str, frame: Frame

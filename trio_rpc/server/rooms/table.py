@@ -32,6 +32,7 @@ class RoomTable:
     Args:
         limits: The limits of the server.
         clock: Returns the time, in seconds.
+        room_type: The type of the rooms.
 
     Attributes:
         now: The same clock.
@@ -40,8 +41,14 @@ class RoomTable:
 
     observer: RoomObserver | None = None
 
-    def __init__(self, limits: ServerLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        clock: Callable[[], float],
+        room_type: type[ServerRoom] = ServerRoom,
+    ) -> None:
         self._limits = limits
+        self._room_type = room_type
         self.now = clock
         self._rooms: dict[str, ServerRoom] = {}
         # The times at which rooms without participants expire
@@ -150,7 +157,7 @@ class RoomTable:
         self.check_space()
         if len(self._rooms) >= self._limits.max_rooms:
             self.forget(next(iter(self._leftovers)))
-        room = ServerRoom(name, self._limits, lambda: self._on_empty(name), settings)
+        room = self._room_type(name, self._limits, lambda: self._on_empty(name), settings)
         self._rooms[name] = room
         if self.observer is not None:
             self.observer.on_made(room)
