@@ -153,7 +153,7 @@ class MemberConnection:
 
     def _on_link_lost(self, why: str) -> None:
         member = self._member
-        if member.resumable is not None:
+        if self._room.keeps_lost(member):
             self._lose(why)
             return
         # Signalling may have a transport of its own, which still works.

@@ -47,7 +47,7 @@ FIRST_OPEN_TIMEOUT: Final = 4.0
 #: Seconds until the server's `JoinResponse`, and from then until data can be sent.
 OPEN_TIMEOUT: Final = 8.0
 #: Seconds by which LiveKit's server may announce a participant late: it does so every 3 seconds.
-_ROSTER_DELAY: Final = 3.5
+ROSTER_DELAY: Final = 3.5
 #: The silence of a WebSocket, as part of the ping timeout that the server announces.
 _HASTE: Final = 1 / 3
 _DEFAULT_PING_TIMEOUT: Final = 15.0
@@ -164,7 +164,7 @@ class WebRTCLink:
     """The `Link` that `open_webrtc_link` opens."""
 
     can_resume = False
-    roster_delay = _ROSTER_DELAY
+    roster_delay = ROSTER_DELAY
 
     def __init__(
         self,

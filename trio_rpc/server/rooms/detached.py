@@ -25,7 +25,7 @@ class DetachedMembers:
 
     They are not announced as having left. Packets for them wait in their queues, and so do senders
     without room in one of these, but not for long: then the member leaves. Otherwise it would hold
-    up whoever sends something to all.
+    up whoever sends something to all. Packets for a member that cannot resume are lost.
 
     Args:
         leave: Removes a member from the room.
@@ -41,9 +41,9 @@ class DetachedMembers:
         Args:
             expires_at: The time at which the member leaves, on the event loop's clock.
         """
-        assert member.resumable is not None
-        member.resumable.detach()
-        member.send_queue = member.resumable
+        if member.resumable is not None:
+            member.resumable.detach()
+            member.send_queue = member.resumable
         member.is_detached = True
         member.disconnect_reason = DisconnectReason.CONNECTION_TIMEOUT
         member.on_disconnect = lambda: self._leave(member)
@@ -80,8 +80,8 @@ class DetachedMembers:
     def remove(self, member: Member) -> None:
         """Forget a member that has left the room."""
         if self._expiries.pop(member, None) is not None:
-            assert member.resumable is not None
-            member.resumable.close("the participant has left the room")
+            if member.resumable is not None:
+                member.resumable.close("the participant has left the room")
             member.backlog.close()
 
     def expire(self, now: float) -> float:

@@ -152,6 +152,10 @@ class ServerRoom:
             member.state = models.ParticipantInfo.ACTIVE
             self.announcer.activated(member)
 
+    def keeps_lost(self, member: Member) -> bool:
+        """Whether a member remains for a while when its connection is lost (L6)."""
+        return member.resumable is not None
+
     def detach(self, member: Member, expires_at: float) -> None:
         """Keep a member that has lost its connection, for its client to resume (L6).
 
