@@ -242,6 +242,9 @@ class FullLink:
             raise LinkClosedError("the cable was cut")
         raise LinkFullError("no room")
 
+    def flush_nowait(self) -> None:
+        pass
+
     async def wait_writable(self) -> None:
         self.on_wait()
         self.closed = True

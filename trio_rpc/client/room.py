@@ -204,6 +204,7 @@ class Room(Registrations):
             )
             supervisor = Supervisor(backend, session, dialer, nursery)
             self._on_event(callbacks, Connected())
+            nursery.start_soon(session.calls.run_timeouts)
             nursery.start_soon(session.run, partial(supervisor.run, early_frames))
             try:
                 async with guard.block(session):

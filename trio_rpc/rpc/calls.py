@@ -11,7 +11,8 @@ The states of a call, and their ends:
 
 The call is pending from before its request is written until the caller has its outcome, which comes
 to it through a memory channel. Acks and responses that come when it is not pending, or not from the
-callee, are ignored. `pending_call` has the states of a call in a table.
+callee, are ignored. `pending_call` has the states of a call in a table, `call_timeouts` ends those
+that are not answered in time.
 """
 
 from __future__ import annotations
@@ -30,16 +31,14 @@ from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import (
-    request_id_of,
-    rpc_outcome,
-)
+from ..protocol.rpc_messages import request_id_of, rpc_outcome
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import StreamBuffer
 from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
-from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
+from .call_timeouts import CallTimeouts
+from .pending_call import CallEvent, PendingCall, ResponseBody, broken
 from .repeats import Repeats, not_back, not_found
 from .request_sender import RequestSender
 
@@ -83,11 +82,16 @@ class Calls:
         self.repeats = Repeats(
             self._backend, self.requests, participants, self._pending, self._restart_clock
         )
+        self._timeouts = CallTimeouts(self._backend, self._pending, self._time_out)
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    async def run_timeouts(self) -> None:
+        """End the calls that are not answered in time, until `end`, also when cancelled."""
+        await self._timeouts.run()
 
     async def perform(
         self,
@@ -124,87 +128,63 @@ class Calls:
         max_bytes = self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES
         if payload_bytes > max_bytes:
             raise too_large(payload_bytes, max_bytes)
-        started = self._backend.current_time()
         if max_round_trip_latency is None:
             max_round_trip_latency = self._limits.max_round_trip_latency
-        ack_by = started + max_round_trip_latency
+        started = self._backend.current_time()
         respond_by = started + response_timeout
-        # Inside a handler, or any other cancel scope, there may be less time than that.
-        wait_until = min(respond_by, self._backend.current_effective_deadline())
-        scope = self._backend.cancel_scope(deadline=min(ack_by, respond_by))
-        channel = self._backend.open_memory_channel(1)
         call = PendingCall(
             callee,
             method,
             request_id or make_uuid(),
-            scope,
+            min(started + max_round_trip_latency, respond_by),
             respond_by,
-            wait_until,
-            *channel,
-            payload=payload,
-            payload_bytes=payload_bytes,
-            ready_at=started,
-            max_round_trip_latency=max_round_trip_latency,
-            accepts=accepts,
+            # Inside a handler, or any other cancel scope, there may be less time than that.
+            min(respond_by, self._backend.current_effective_deadline()),
+            response_timeout,
+            max_round_trip_latency,
+            started,
+            *self._backend.open_memory_channel(1),
+            payload,
+            payload_bytes,
+            accepts,
         )
         self._pending[call.request_id] = call
-        outcome: Outcome | None = None
+        self._timeouts.watch(call)
         try:
-            try:
-                with scope:
-                    outcome = await self._exchange(call)
-                if scope.cancelled_caught:
-                    outcome = await self._receive_late(call)
-            finally:
-                self._forget(call)
+            must_wait = self._restored is not None or bool(self.repeats.returning.expected)
+            if must_wait or not self.requests.send_nowait(call):
+                await self._send(call, must_wait=must_wait)
+            if len(self._pending) == 1:
+                # No other call is about to send a request that could leave together with this one.
+                self.requests.flush_nowait()
+            outcome = await call.receive_channel.receive()
             if isinstance(outcome, ResponseBody):
-                outcome = await self._read(outcome, respond_by)
+                outcome = await self._read(outcome, call)
         finally:
-            if call.response is not None:
-                # Anything that comes for it from here on is ignored.
-                call.response.close()
-            if call.charged:
-                self._context.budget.refund(callee.identity, call.charged)
-        if outcome is None:
-            outcome = self._timed_out(call, response_timeout)
+            self._forget(call)
         if isinstance(outcome, RpcError):
-            outcome._acknowledged = call.was_acknowledged
+            outcome._acknowledged = call.is_acknowledged
             if outcome.__cause__ is not None:
                 # The session has ended. A cancellation comes first: it may have ended the session.
                 await self._backend.checkpoint_if_cancelled()
             raise outcome
         return outcome
 
-    async def _read(self, body: ResponseBody, respond_by: float) -> str | RpcError | None:
-        with self._backend.cancel_scope(deadline=respond_by):
-            try:
-                return await body.read_text()
-            except StreamError as error:
-                return broken(error)
-        return None
+    async def _send(self, call: PendingCall, *, must_wait: bool) -> None:
+        """Send a request that may have to wait, until the call ends.
 
-    async def _exchange(self, call: PendingCall) -> Outcome | None:
-        """Send the request and wait for its outcome."""
-        if (
-            self._restored is not None or self.repeats.returning.expected
-        ) and not await self._is_ready(call):
-            return call.take_outcome()
-        call.first_sid = call.callee.sid
-        try:
-            await self.requests.send(call)
-        except (LinkClosedError, StreamError) as error:
-            if not call.is_interrupted:
-                # Unless we left while the request waited for room: that is 1503, and comes first.
-                what = f"the request to {call.callee.identity!r} was not sent: {error}"
-                failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-                failure.__cause__ = error
-                call.finish(failure)
-                return call.take_outcome()
-        call.change(CallEvent.SENT)
-        if len(self._pending) == 1:
-            # No other call is about to send a request that could leave together with this one.
-            self.requests.flush_nowait()
-        return await call.receive_channel.receive()
+        Args:
+            must_wait: Whether it waits for the connection or for its callee.
+        """
+        with self._backend.cancel_scope() as call.sending:
+            if not must_wait or await self._is_ready(call):
+                try:
+                    await self.requests.send(call)
+                except (LinkClosedError, StreamError) as error:
+                    if not call.is_interrupted:
+                        # Unless we left while it waited for room: that is 1503, and comes first.
+                        call.finish(_not_sent(call, error))
+        call.sending = None
 
     async def _is_ready(self, call: PendingCall) -> bool:
         """Wait for the connection, and for a callee that is expected back (L9).
@@ -212,7 +192,7 @@ class Calls:
         Returns:
             Whether the request can be sent; otherwise the call has an outcome.
         """
-        call.scope.deadline = call.respond_by
+        call.ack_by = call.respond_by
         identity = call.callee.identity
         while (callee := self._participants.get(identity)) is None or self._restored is not None:
             if self._restored is not None:
@@ -227,27 +207,13 @@ class Calls:
         self._restart_clock(call)
         return True
 
-    async def _receive_late(self, call: PendingCall) -> Outcome | None:
-        """Wait for the outcome after the timeout for the ack, or when sending was interrupted.
-
-        Returns:
-            The outcome; None if there is none in time.
-
-        Few calls take so long; for all others, moving the deadline at each ack would cost more.
-        """
-        # The outcome may have come at the last moment, or while the request was being sent.
-        outcome = call.take_outcome()
-        if outcome is None and call.is_interrupted:
-            call.scope = self._backend.cancel_scope()
-            self._restart_clock(call)
-            with call.scope:
-                return await call.receive_channel.receive()
-            outcome = call.take_outcome()
-        if outcome is None and call.is_acknowledged:
-            with self._backend.cancel_scope(deadline=call.respond_by):
-                return await call.receive_channel.receive()
-            outcome = call.take_outcome()
-        return outcome
+    async def _read(self, body: ResponseBody, call: PendingCall) -> str | RpcError:
+        with self._backend.cancel_scope(deadline=call.respond_by):
+            try:
+                return await body.read_text()
+            except StreamError as error:
+                return broken(error)
+        return self._timed_out(call)
 
     def _forget(self, call: PendingCall) -> None:
         del self._pending[call.request_id]
@@ -255,13 +221,17 @@ class Calls:
             self.repeats.discard(call)
         if not call.is_answered and takes_cancellation(call.callee):
             self.requests.cancel(call)
+        if call.response is not None:
+            # Anything that comes for it from here on is ignored.
+            call.response.close()
+        if call.charged:
+            self._context.budget.refund(call.callee.identity, call.charged)
 
     def on_connection_lost(self) -> None:
         """Suspend the timeouts for acks while there is no connection (C2)."""
         self._restored = self._backend.event()
         for call in self._pending.values():
-            if not call.is_acknowledged:
-                self._restart_clock(call)
+            self._restart_clock(call)
 
     def on_connection_restored(self) -> None:
         """Restart the timeouts for acks."""
@@ -269,21 +239,21 @@ class Calls:
         self._restored.set()
         self._restored = None
         for call in self._pending.values():
-            if not call.is_acknowledged:
-                self._restart_clock(call)
+            self._restart_clock(call)
 
     def _restart_clock(self, call: PendingCall) -> None:
         """Restart the timeout for the ack of a call, or suspend it (C2)."""
-        if self._restored is not None or call.is_acknowledged or call.awaits_return:
-            call.scope.deadline = call.respond_by
-        else:
+        if self._restored is not None or call.awaits_return:
+            call.ack_by = call.respond_by
+        elif not call.is_acknowledged:
             ack_by = self._backend.current_time() + call.max_round_trip_latency
-            call.scope.deadline = min(ack_by, call.respond_by)
+            call.ack_by = min(ack_by, call.respond_by)
+            self._timeouts.watch(call)
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
         if call := self._find(sender, request_id, "ack"):
-            call.on_ack()
+            call.is_acknowledged = True
 
     def on_response(self, sender: str, response: models.RpcResponse) -> None:
         """Finish a call with its response."""
@@ -344,6 +314,7 @@ class Calls:
             error = _disconnected(reason)
             error.__cause__ = cause
             call.finish(error, CallEvent.LEFT)
+        self._timeouts.stop()
 
     def _find(self, sender: str, request_id: str, what: str) -> PendingCall | None:
         call = self._pending.get(request_id)
@@ -365,23 +336,31 @@ class Calls:
         remaining = call.wait_until - self._backend.current_time()
         return remaining <= self.requests.round_trip + _GAVE_UP_WITHIN
 
-    def _timed_out(self, call: PendingCall, response_timeout: float) -> RpcError:
-        latency = call.max_round_trip_latency
-        method = call.method
+    def _time_out(self, call: PendingCall) -> None:
+        call.time_out(self._timed_out(call))
+
+    def _timed_out(self, call: PendingCall) -> RpcError:
+        method, timeout = call.method, call.response_timeout
         if call.awaits_return:
             return not_back(call)
         if not call.first_sid and call.callee.identity in self.repeats.returning.expected:
             return not_found(call.callee.identity)
+        code = RpcError.ErrorCode.RESPONSE_TIMEOUT
         if call.is_acknowledged:
-            code = RpcError.ErrorCode.RESPONSE_TIMEOUT
-            what = f"acknowledged {method!r} but did not answer it within {response_timeout:g} s"
-        elif call.scope.deadline >= call.respond_by:
-            code = RpcError.ErrorCode.RESPONSE_TIMEOUT
-            what = f"neither acknowledged nor answered {method!r} within {response_timeout:g} s"
+            what = f"acknowledged {method!r} but did not answer it within {timeout:g} s"
+        elif call.ack_by >= call.respond_by:
+            what = f"neither acknowledged nor answered {method!r} within {timeout:g} s"
         else:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
-            what = f"did not acknowledge {method!r} within {latency:g} s"
+            what = f"did not acknowledge {method!r} within {call.max_round_trip_latency:g} s"
         return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
+
+
+def _not_sent(call: PendingCall, error: Exception) -> RpcError:
+    what = f"the request to {call.callee.identity!r} was not sent: {error}"
+    failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
+    failure.__cause__ = error
+    return failure
 
 
 def _disconnected(reason: str) -> RpcError:

@@ -1,21 +1,19 @@
 """A call that waits for its outcome: its states, and its response if that comes as a stream.
 
-    SENDING ──sent──► SENT ──ack──► ACKNOWLEDGED     outcome: the response, or a write that failed
-       │                                ▲            from each of these ──outcome──► FINISHED
-       └──ack──► SENDING_ACKNOWLEDGED ──┘                               ──gave up──► HELD_BACK
-                                                                        ──left─────► FINISHED
+    PENDING ──outcome, left──► FINISHED
+       ├──gave up──► HELD_BACK ──left, timeout──► FINISHED
+       └──timeout──► TIMED_OUT
+
+Each end comes to the caller's task through a memory channel, and there is one: an event without a
+transition in the table is ignored, such as a second response. A call that is cancelled keeps its
+state, and is forgotten.
 
 When the callee gives up just before the deadline of a cancel scope around the call, its 1502 is
-held back: the call ends with that scope, or because one of the two leaves, and not with the error.
-
-An event without a transition in the table is ignored, such as a second response or a late ack. A
-call that times out or is cancelled keeps its state, and is forgotten. A call that is sent again
-(L8) counts as sent, and keeps the ack that it may have had.
+held back: the call ends with that scope, or because one of the two leaves, or at its own deadline.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from enum import IntEnum, auto
 from typing import Final, TypeAlias
@@ -23,7 +21,7 @@ from typing import Final, TypeAlias
 from attrs import define
 from livekit.protocol import models
 
-from ..concurrency import WOULD_BLOCK, CancelScope, ReceiveChannel, SendChannel
+from ..concurrency import CancelScope, ReceiveChannel, SendChannel
 from ..errors import RpcError, StreamError
 from ..participant import Participant
 from ..streams.buffer import StreamBuffer
@@ -33,45 +31,35 @@ from ..streams.buffer_context import BufferContext
 class CallState(IntEnum):
     """A state of a call."""
 
-    SENDING = auto()
-    SENDING_ACKNOWLEDGED = auto()
-    SENT = auto()
-    ACKNOWLEDGED = auto()
+    PENDING = auto()
     HELD_BACK = auto()
+    TIMED_OUT = auto()
     FINISHED = auto()
 
 
 class CallEvent(IntEnum):
     """An event that changes the state of a call."""
 
-    SENT = auto()
-    ACK = auto()
     OUTCOME = auto()
     GAVE_UP = auto()
     LEFT = auto()
+    TIMEOUT = auto()
 
 
-_ENDS: Final[Mapping[CallEvent, CallState]] = {
-    CallEvent.OUTCOME: CallState.FINISHED,
-    CallEvent.GAVE_UP: CallState.HELD_BACK,
-    CallEvent.LEFT: CallState.FINISHED,
-}
 _TRANSITIONS: Final[Mapping[CallState, Mapping[CallEvent, CallState]]] = {
-    CallState.SENDING: {
-        CallEvent.SENT: CallState.SENT,
-        CallEvent.ACK: CallState.SENDING_ACKNOWLEDGED,
-        **_ENDS,
+    CallState.PENDING: {
+        CallEvent.OUTCOME: CallState.FINISHED,
+        CallEvent.GAVE_UP: CallState.HELD_BACK,
+        CallEvent.LEFT: CallState.FINISHED,
+        CallEvent.TIMEOUT: CallState.TIMED_OUT,
     },
-    CallState.SENDING_ACKNOWLEDGED: {CallEvent.SENT: CallState.ACKNOWLEDGED, **_ENDS},
-    CallState.SENT: {CallEvent.ACK: CallState.ACKNOWLEDGED, **_ENDS},
-    CallState.ACKNOWLEDGED: _ENDS,
-    CallState.HELD_BACK: {CallEvent.LEFT: CallState.FINISHED},
+    CallState.HELD_BACK: {
+        CallEvent.LEFT: CallState.FINISHED,
+        CallEvent.TIMEOUT: CallState.FINISHED,
+    },
+    CallState.TIMED_OUT: {},
     CallState.FINISHED: {},
 }
-#: The states in which the caller's task waits for nothing but the outcome.
-_RECEIVING: Final = frozenset({CallState.SENT, CallState.ACKNOWLEDGED})
-_SENDING: Final = frozenset({CallState.SENDING, CallState.SENDING_ACKNOWLEDGED})
-_UNACKNOWLEDGED: Final = frozenset({CallState.SENDING, CallState.SENT})
 _ANSWERED: Final = frozenset({CallState.HELD_BACK, CallState.FINISHED})
 
 #: The outcome of a call. A large or compressed response is read by the caller's task.
@@ -83,52 +71,59 @@ class PendingCall:
     """A call, from before its request is written until its caller has the outcome.
 
     Attributes:
-        scope: Bounds sending the request, and the wait for the ack or an earlier response.
+        ack_by: The deadline for an ack or an earlier response (C2), on the event loop's clock.
+        respond_by: The deadline of the whole call (C1).
         wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
             scope around the call.
+        response_timeout: The seconds until `respond_by`, as the caller gave them.
+        max_round_trip_latency: Seconds in which it must be acknowledged (C2).
+        ready_at: The time at which it was ready to be sent, on the event loop's clock.
         send_channel, receive_channel: The channel of the outcome, with room for one.
         payload: The payload, kept for another try.
         payload_bytes: The size of the payload in UTF-8.
+        accepts: The kinds of streams that we accept besides the response (T8, T9).
         first_sid: The SID of the callee's session that it was sent to first, in part at least;
             empty before that.
-        ready_at: The time at which it was ready to be sent, on the event loop's clock.
+        is_acknowledged: An ack has come.
+        sending: The scope of a request that is being sent, if that has to wait.
         is_interrupted: Sending it was interrupted, and the rest of it is a repeat's.
         is_repeated: It was sent again, or is going to be.
         awaits_return: It waits for its callee to rejoin (L9).
         response: Takes the response, if that comes as a stream.
         charged: The bytes that were charged to the callee for a response inline in a header.
-        max_round_trip_latency: Seconds in which it must be acknowledged (C2).
-        accepts: The kinds of streams that we accept besides the response (T8, T9).
-        was_acknowledged: An ack has come.
     """
 
     callee: Participant
     method: str
     request_id: str
-    scope: CancelScope
+    ack_by: float
     respond_by: float
     wait_until: float
+    response_timeout: float
+    max_round_trip_latency: float
+    ready_at: float
     send_channel: SendChannel[Outcome]
     receive_channel: ReceiveChannel[Outcome]
-    payload: str = ""
-    payload_bytes: int = 0
+    payload: str
+    payload_bytes: int
+    accepts: str = ""
     first_sid: str = ""
-    ready_at: float = 0.0
+    is_acknowledged: bool = False
+    sending: CancelScope | None = None
     is_interrupted: bool = False
     is_repeated: bool = False
     awaits_return: bool = False
     response: ResponseBody | None = None
     charged: int = 0
-    max_round_trip_latency: float = math.inf
-    accepts: str = ""
-    was_acknowledged: bool = False
-    _state: CallState = CallState.SENDING
+    _state: CallState = CallState.PENDING
     _held_back: RpcError | None = None
 
     @property
-    def is_acknowledged(self) -> bool:
-        """Whether an ack has come, or an outcome that makes it unnecessary."""
-        return self._state not in _UNACKNOWLEDGED
+    def deadline(self) -> float:
+        """The deadline for the next thing that the call waits for."""
+        if self.is_acknowledged or self._state is CallState.HELD_BACK:
+            return self.respond_by
+        return self.ack_by
 
     @property
     def is_answered(self) -> bool:
@@ -141,47 +136,30 @@ class PendingCall:
 
     def prepare_repeat(self) -> None:
         """Stop sending the request, and drop the part of a response that has come."""
-        if self._state in _SENDING:
+        if self.sending is not None:
             self.is_interrupted = True
-            self.change(CallEvent.SENT)
-            self.scope.cancel()
+            self.sending.cancel()
         if self.response is not None:
             self.response.close()
             self.response = None
 
-    def on_ack(self) -> None:
-        """Record an ack, unless it comes too late."""
-        self.was_acknowledged = True
-        if self.scope.cancelled_caught and not self.is_interrupted:
-            # Too late. One that comes before the caller's task has noticed still counts.
-            return
-        if self.change(CallEvent.ACK) and self._state is CallState.SENDING_ACKNOWLEDGED:
-            # The rest of the request may take longer than the timeout for the ack.
-            self.scope.deadline = self.respond_by
-
     def finish(self, outcome: Outcome, event: CallEvent = CallEvent.OUTCOME) -> None:
-        """Pass the outcome to the caller's task."""
-        is_receiving = self._state in _RECEIVING
-        if self.change(event):
+        """Pass the outcome to the caller's task, and end the sending of its request."""
+        if self._change(event):
             self.send_channel.send_nowait(outcome)
-            if not is_receiving:
-                # Ends what the caller's task waits for instead: sending, or an outer scope.
-                self.scope.cancel()
+            if self.sending is not None:
+                self.sending.cancel()
+
+    def time_out(self, error: RpcError) -> None:
+        """End the call at its deadline, with an error that was held back or else `error`."""
+        self.finish(self._held_back or error, CallEvent.TIMEOUT)
 
     def hold_back(self, error: RpcError) -> None:
         """Wait for the end of a scope around the call, which is about to be cancelled."""
-        if self.change(CallEvent.GAVE_UP):
+        if self._change(CallEvent.GAVE_UP):
             self._held_back = error
-            self.scope.deadline = self.respond_by
 
-    def take_outcome(self) -> Outcome | None:
-        """Return the outcome that has come, if one has."""
-        try:
-            return self.receive_channel.receive_nowait()
-        except WOULD_BLOCK:
-            return self._held_back
-
-    def change(self, event: CallEvent) -> bool:
+    def _change(self, event: CallEvent) -> bool:
         """Change the state; return whether there is such a transition."""
         transitions = _TRANSITIONS[self._state]
         if event not in transitions:

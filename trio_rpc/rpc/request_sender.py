@@ -48,6 +48,21 @@ class RequestSender:
         """Seconds to the server and back, as last measured."""
         return self._packet_sender.round_trip
 
+    def send_nowait(self, call: PendingCall) -> bool:
+        """Send the request of a call if it goes as a packet, and there is room for it.
+
+        Returns:
+            Whether it was sent; otherwise `send` waits, or fails.
+        """
+        if not self._goes_as_packet(call):
+            return False
+        call.first_sid = call.callee.sid
+        try:
+            self._packet_sender.send_nowait(self._packet(call))
+        except (LinkFullError, LinkClosedError):
+            return False
+        return True
+
     async def send(self, call: PendingCall) -> None:
         """Send the request of a call, once there is room.
 
@@ -55,18 +70,24 @@ class RequestSender:
             LinkClosedError: the session is over.
             StreamError: the request broke off.
         """
-        timeout_ms = self._timeout_ms(call, call.ready_at)
+        call.first_sid = call.callee.sid
         if not self._goes_as_packet(call):
-            await self._send_stream(call, timeout_ms)
+            await self._send_stream(call)
             return
 
         def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
-        request = rpc_request(
-            call.callee.identity, call.request_id, call.method, call.payload, timeout_ms
+        await self._packet_sender.send(self._packet(call), refresh)
+
+    def _packet(self, call: PendingCall) -> models.DataPacket:
+        return rpc_request(
+            call.callee.identity,
+            call.request_id,
+            call.method,
+            call.payload,
+            self._timeout_ms(call, call.ready_at),
         )
-        await self._packet_sender.send(request, refresh)
 
     def flush_nowait(self) -> None:
         """Send what is queued at once; for when nothing else will come in this tick."""
@@ -106,10 +127,11 @@ class RequestSender:
             return True
         return not speaks_rpc_v2(call.callee)
 
-    async def _send_stream(self, call: PendingCall, timeout_ms: int) -> None:
+    async def _send_stream(self, call: PendingCall) -> None:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
+        timeout_ms = self._timeout_ms(call, call.ready_at)
         info = request_info(
             call.request_id, call.method, timeout_ms, call.payload_bytes, call.accepts
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from livekit.protocol import models
 
-from ..concurrency import Backend
+from ..concurrency import Backend, open_service_nursery
 from ..errors import RpcError
 from ..links import Channel, Frame
 from ..links.packet_sender import PacketSender
@@ -67,12 +67,14 @@ class ServerCaller:
         if denied_reason := self._member.permissions.publish_denied_reason(self._callee.identity):
             what = f"it could not be answered: {denied_reason}"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-        try:
-            return await self._calls.perform(
-                self._callee, method, payload, utf8_length(payload), response_timeout
-            )
-        finally:
-            self._endpoint.end("the call is over")
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(self._calls.run_timeouts)
+            try:
+                return await self._calls.perform(
+                    self._callee, method, payload, utf8_length(payload), response_timeout
+                )
+            finally:
+                self._endpoint.end("the call is over")
 
     def on_packet(self, sender: str, packet: models.DataPacket, kind: str) -> None:
         """Handle a packet to our identity."""
