@@ -20,7 +20,7 @@ from .network import Network, network
 from .pairs import ServerName
 from .program import Peer, Program, running
 from .programs import command_of
-from .server import Server, serving
+from .server import Server, serving, serving_like_livekit
 from .table import PAGE, Table, replace_section
 from .versions import versions
 
@@ -143,6 +143,13 @@ def livekit_cast(livekit_server: Server, programs: Programs) -> Cast:
     return Cast("pairs", livekit_server.url, programs, " on livekit-server")
 
 
+@pytest.fixture(scope="session")
+def livekit_like_cast(own_network: Network, logs: Path, programs: Programs) -> Iterator[Cast]:
+    """The participants whose pairs are tried out on our server that behaves as a livekit-server."""
+    with serving_like_livekit(own_network.address, logs / "livekit-like") as server:
+        yield Cast("pairs", server.url, programs, " on a server like LiveKit's")
+
+
 @pytest.fixture
 def server_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Server]:
     """Return a server, which is started when it is first needed."""
@@ -158,7 +165,11 @@ def server_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Server]:
 @pytest.fixture
 def cast_of(request: pytest.FixtureRequest) -> Callable[[ServerName], Cast]:
     """Return the participants on a server, which is started when it is first needed."""
-    names = {"trio-rpc": "cast", "livekit-server": "livekit_cast"}
+    names = {
+        "trio-rpc": "cast",
+        "livekit-server": "livekit_cast",
+        "LiveKitLikeServer": "livekit_like_cast",
+    }
 
     def find(server: ServerName) -> Cast:
         found: Cast = request.getfixturevalue(names[server])

@@ -6,7 +6,9 @@ from typing import Final, Literal
 
 from .programs import GO, KINDS, OLD, OURS
 
-ServerName = Literal["trio-rpc", "livekit-server"]
+ServerName = Literal["trio-rpc", "livekit-server", "LiveKitLikeServer"]
+#: The servers that behave as LiveKit's: itself, and ours in its form for tests.
+LIVEKIT_LIKE: Final[tuple[ServerName, ...]] = ("livekit-server", "LiveKitLikeServer")
 #: A server, and the kinds of caller and callee on it.
 Case = tuple[ServerName, str, str]
 
@@ -29,10 +31,17 @@ _ON_LIVEKIT: Final = [
     *(("python", callee) for callee in _COMPARED if callee != "python"),
 ]
 
+#: Those on ours that behaves like it.
+_COMPARED_WITH_LIVEKIT: Final = ("trio", "asyncio", "python")
+_ON_LIVEKIT_LIKE: Final = [
+    (caller, callee) for caller in _COMPARED_WITH_LIVEKIT for callee in _COMPARED_WITH_LIVEKIT
+]
+
 #: All that are tried out, in the order of the tables of results.
 CASES: Final[list[Case]] = [
     *(("trio-rpc", *pair) for pair in _ON_OURS),
     *(("livekit-server", *pair) for pair in _ON_LIVEKIT),
+    *(("LiveKitLikeServer", *pair) for pair in _ON_LIVEKIT_LIKE),
 ]
-#: The servers, each of which has a table.
+#: The servers that have a table each.
 SERVERS: Final[tuple[ServerName, ...]] = ("trio-rpc", "livekit-server")

@@ -32,15 +32,25 @@ class Server:
 @contextmanager
 def serving(host: str, backend: str, log: Path) -> Iterator[Server]:
     """Run the server in the block; it must end well by itself, and log no error."""
-    command = ["serve", "--verbose", "--host", host, "--port", "0", "--backend", backend]
+    options = ["--verbose", "--host", host, "--port", "0", "--backend", backend]
     keys = ["--keys", f"{API_KEY}:{API_SECRET}"]
+    with _running(["trio_rpc", "serve", *options, *keys], log) as server:
+        yield server
+
+
+@contextmanager
+def serving_like_livekit(host: str, log: Path) -> Iterator[Server]:
+    """Run our server in the block as it behaves in tests of programs for a livekit-server."""
+    with _running([f"{__package__}.livekit_like", host], log) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[Server]:
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", "trio_rpc", *command, *keys],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process,
     ):
         assert process.stdout is not None

@@ -11,14 +11,14 @@ import pytest
 from trio_rpc import RpcError
 
 from .conftest import Cast, Programs
-from .pairs import ServerName
+from .pairs import LIVEKIT_LIKE, ServerName
 from .program import Call, Failure, Peer, Program, ProgramError
 from .programs import KINDS, OURS, command_of
 
-#: On LiveKit's server, those of ours: LiveKit's own are its own concern.
+#: On LiveKit's server, and ours that behaves like it, those of ours: LiveKit's own are its concern.
 _CASES: Final[list[tuple[ServerName, str]]] = [
     *(("trio-rpc", kind) for kind in KINDS),
-    *(("livekit-server", kind) for kind in KINDS if kind in OURS),
+    *((server, kind) for server in LIVEKIT_LIKE for kind in KINDS if kind in OURS),
 ]
 
 pytestmark = pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def calls_to_killed(
 def test_a_killed_process_is_missed(
     request: pytest.FixtureRequest, server: ServerName, kind: str, watcher: Peer
 ) -> None:
-    if server == "livekit-server":
+    if server in LIVEKIT_LIKE:
         pytest.skip("a livekit-server waits 20 s for its peer connection")
     command_of(kind)  # which skips the test where it can't run
     calls: dict[str, Call] = request.getfixturevalue("calls_to_killed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,8 @@ import trustme
 from attrs import frozen
 
 from trio_rpc.server import RoomServer, serve, serve_stream
+
+App = Callable[..., Awaitable[None]]
 
 
 @frozen
@@ -63,3 +65,12 @@ async def serving_stream(
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
+
+
+def unaware_of_ours(app: App) -> App:
+    """Return an app that agrees to no subprotocol, as LiveKit's server."""
+
+    async def unaware(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await app({**scope, "subprotocols": []}, receive, send)
+
+    return unaware

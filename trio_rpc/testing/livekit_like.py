@@ -109,7 +109,8 @@ class LiveKitLikeServer(InMemoryServer):
 
 
 def _on_joined(room: ServerRoom, member: Member) -> None:
-    """Do nothing with a participant that has joined."""
+    assert isinstance(room, LiveKitRoom)
+    room.kept.add(member)
 
 
 @frozen

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from attrs import define, field
 from livekit.protocol import models, rtc
@@ -20,10 +21,11 @@ from ..participant import ParticipantKind, ParticipantPermissions
 from ..protocol.limits import utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.packets import MalformedPacketError, parse_packet
+from ..server.limits import ServerLimits
 from ..server.rooms.announcer import Announcer
 from ..server.rooms.backlog import SERVER, Cause
 from ..server.rooms.member import Member, Routed, SendQueue, make_sid
-from ..server.rooms.room import ServerRoom
+from ..server.rooms.room import RoomSettings, ServerRoom
 from ..server.rooms.router import PacketRouter
 from ..server.rooms.routing import TO_NOBODY
 from ..server.rooms.sizes import check_size
@@ -262,12 +264,27 @@ def _is_numbered(body: bytes) -> bool:
 
 
 class LiveKitRoom(ServerRoom):
-    """A room of a `LiveKitLikeServer`."""
+    """A room of a `LiveKitLikeServer`.
+
+    Attributes:
+        kept: The members that remain for a while when their links end: those whose link stands for
+            a peer connection, whose loss a server notices late.
+    """
 
     announcer_type = LiveKitAnnouncer
     router_type = LiveKitRouter
     clears_empty = False
     announcer: LiveKitAnnouncer
+
+    def __init__(
+        self,
+        name: str,
+        limits: ServerLimits,
+        on_empty: Callable[[], None],
+        settings: RoomSettings,
+    ) -> None:
+        super().__init__(name, limits, on_empty, settings)
+        self.kept: WeakSet[Member] = WeakSet()
 
     def join(self, member: Member, join: rtc.JoinResponse) -> None:
         if member.state != models.ParticipantInfo.ACTIVE:
@@ -281,9 +298,7 @@ class LiveKitRoom(ServerRoom):
         super().activate(member)
 
     def keeps_lost(self, member: Member) -> bool:
-        """Keep every member: the server notices late that its peer connection is gone."""
-        del member
-        return True
+        return member in self.kept
 
     def change(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,22 +17,12 @@ from trio_rpc.participant import ParticipantState
 from trio_rpc.server import RoomServer, create_app, open_peer_thread
 
 from ...conftest import Join
+from ...support.serving import App, unaware_of_ours
 from ...support.tokens import make_token
 from ...support.waiting import wait_until
 from ..web import serve_app
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
-
-App = Callable[..., Awaitable[None]]
-
-
-def unaware_of_ours(app: App) -> App:
-    """Return an app that agrees to no subprotocol, as LiveKit's server."""
-
-    async def unaware(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        await app({**scope, "subprotocols": []}, receive, send)
-
-    return unaware
 
 
 def without_v1(app: App) -> App:
