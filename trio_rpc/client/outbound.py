@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from livekit.protocol import rtc
 
@@ -10,7 +10,7 @@ from ..concurrency import Notifier
 from ..errors import DisconnectedError
 from ..links.packet_sender import PacketSender, SendQueue
 from ..participant import Participant, RemoteParticipant
-from ..protocol.capabilities import inflates, takes_inline
+from ..protocol.capabilities import NO_ABILITIES, Abilities
 from ..protocol.limits import SessionLimits
 from ..rpc.calls import Calls
 from ..streams.buffer_context import BufferContext
@@ -127,17 +127,13 @@ class Outbound:
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:
         """Whether all receivers accept content in the header of a stream (S5)."""
-        return self._all(takes_inline, destinations)
+        return all(each.takes_inline for each in self._abilities(destinations))
 
     def all_inflate(self, destinations: Sequence[str]) -> bool:
         """Whether all receivers accept compressed streams (S5)."""
-        return self._all(inflates, destinations)
+        return all(each.inflates for each in self._abilities(destinations))
 
-    def _all(
-        self, condition: Callable[[RemoteParticipant], bool], destinations: Sequence[str]
-    ) -> bool:
+    def _abilities(self, destinations: Sequence[str]) -> Iterator[Abilities]:
         remote = self.remote_participants
-        return all(
-            identity in remote and condition(remote[identity])
-            for identity in destinations or tuple(remote)
-        )
+        for identity in destinations or remote:
+            yield remote[identity]._abilities if identity in remote else NO_ABILITIES

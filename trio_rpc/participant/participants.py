@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 from livekit.protocol import models
 
 from ..errors import DisconnectReason
+from ..protocol.capabilities import Abilities
 from ..protocol.retry import Retry
 from .publications import RemoteTrackPublication, TrackPublication
 
@@ -159,6 +160,7 @@ class Participant:
         self.sid = info.sid
         self.client_protocol = info.client_protocol
         self.capabilities: frozenset[int] = frozenset(info.capabilities)
+        self._abilities = Abilities.of(info.client_protocol, self.capabilities)
 
     @property
     def name(self) -> str:

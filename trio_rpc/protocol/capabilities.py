@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final
 
+from attrs import frozen
 from livekit.protocol import models
 
 #: The client protocol that we announce: RPC v2 over data streams, and streams with inline content.
@@ -29,16 +31,6 @@ _FIRST_SERVER_WITH_RPC: Final = (1, 8, 0)
 _VERSION: Final = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
-class Peer(Protocol):
-    """The abilities that a participant announces, as `ParticipantInfo` has them."""
-
-    @property
-    def client_protocol(self) -> int: ...
-
-    @property
-    def capabilities(self) -> frozenset[int]: ...
-
-
 @lru_cache(maxsize=16)
 def server_carries_rpc(server_version: str) -> bool:
     """Whether a server of this version carries RPC; one that can't be parsed counts as new."""
@@ -46,31 +38,38 @@ def server_carries_rpc(server_version: str) -> bool:
     return match is None or tuple(map(int, match.groups())) >= _FIRST_SERVER_WITH_RPC
 
 
-def speaks_rpc_v2(peer: Peer) -> bool:
-    """Whether a request to `peer` goes as a data stream."""
-    return peer.client_protocol >= _RPC_V2
+@frozen
+class Abilities:
+    """The abilities of a peer, read once from what it announces: every call asks for them.
+
+    Attributes:
+        speaks_rpc_v2: Takes requests as data streams.
+        takes_either: Being of this library, takes requests as packets, and either answer (N4).
+        takes_inline: Takes a stream's content in its header.
+        inflates: Takes compressed streams.
+        resumes: Comes back after a lost connection, and remembers outcomes (L6 to L8).
+        takes_cancellation: Understands the cancellation of calls.
+    """
+
+    speaks_rpc_v2: bool
+    takes_either: bool
+    takes_inline: bool
+    inflates: bool
+    resumes: bool
+    takes_cancellation: bool
+
+    @classmethod
+    def of(cls, client_protocol: int, capabilities: Container[int]) -> Abilities:
+        """Return the abilities of a peer that announces these numbers."""
+        return cls(
+            speaks_rpc_v2=client_protocol >= _RPC_V2,
+            takes_either=CAN_CANCEL in capabilities,
+            takes_inline=client_protocol >= _INLINE_STREAMS,
+            inflates=CAN_INFLATE in capabilities,
+            resumes=CAN_RESUME in capabilities,
+            takes_cancellation=CAN_CANCEL in capabilities,
+        )
 
 
-def takes_either(peer: Peer) -> bool:
-    """Whether `peer`, being of this library, takes requests as packets, and either answer (N4)."""
-    return CAN_CANCEL in peer.capabilities
-
-
-def takes_inline(peer: Peer) -> bool:
-    """Whether `peer` takes a stream's content in its header."""
-    return peer.client_protocol >= _INLINE_STREAMS
-
-
-def inflates(peer: Peer) -> bool:
-    """Whether `peer` takes compressed streams."""
-    return CAN_INFLATE in peer.capabilities
-
-
-def resumes(peer: Peer) -> bool:
-    """Whether `peer` comes back after a lost connection, and remembers outcomes (L6 to L8)."""
-    return CAN_RESUME in peer.capabilities
-
-
-def takes_cancellation(peer: Peer) -> bool:
-    """Whether `peer` understands the cancellation of calls."""
-    return CAN_CANCEL in peer.capabilities
+#: The abilities of a peer that announces none.
+NO_ABILITIES: Final = Abilities.of(0, ())

@@ -27,7 +27,6 @@ from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
-from ..protocol.capabilities import speaks_rpc_v2, takes_cancellation
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from ..protocol.logs import peer_logger
@@ -124,7 +123,7 @@ class Calls:
         if self._restored is not None and not wait_for_ready:
             what = "the connection is lost, and not restored yet"
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-        v2 = speaks_rpc_v2(callee)
+        v2 = callee._abilities.speaks_rpc_v2
         max_bytes = self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES
         if payload_bytes > max_bytes:
             raise too_large(payload_bytes, max_bytes)
@@ -219,7 +218,7 @@ class Calls:
         del self._pending[call.request_id]
         if call.is_repeated:
             self.repeats.discard(call)
-        if not call.is_answered and takes_cancellation(call.callee):
+        if not call.is_answered and call.callee._abilities.takes_cancellation:
             self.requests.cancel(call)
         if call.response is not None:
             # Anything that comes for it from here on is ignored.

@@ -30,7 +30,6 @@ from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.answered_requests import LATE_REPEATS, AnsweredRequests, Outcome
 from ..protocol.budgets import BudgetExceededError
-from ..protocol.capabilities import resumes, takes_either
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import STREAM_RPC_VERSION, may_have_run, rpc_ack
@@ -184,7 +183,7 @@ class Invocations:
 
         Its handlers run on to their deadlines, as LiveKit's do.
         """
-        if resumes(caller):
+        if caller._abilities.resumes:
             self._drop(*self._waiting.incomplete(caller.identity))
             return
         for request in self._unanswered.values():
@@ -244,8 +243,8 @@ class Invocations:
         request.charged = size
         caller = self._participants.get(request.caller)
         if caller is not None:
-            request.keeps_outcome = resumes(caller)
-            request.takes_stream = takes_either(caller)
+            request.keeps_outcome = caller._abilities.resumes
+            request.takes_stream = caller._abilities.takes_either
         if request.transport == STREAM_RPC_VERSION:
             request.takes_stream = True
         self._unanswered[key] = request

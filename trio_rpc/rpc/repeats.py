@@ -16,7 +16,6 @@ from attrs import define, field
 from ..concurrency import Backend, CancelScope, Nursery
 from ..errors import RpcError, StreamError
 from ..participant import Participant
-from ..protocol.capabilities import resumes
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import may_have_run
 from .pending_call import CallEvent, PendingCall
@@ -102,7 +101,7 @@ class Repeats:
             return
         call.prepare_repeat()
         call.is_repeated = True
-        if not resumes(call.callee):
+        if not call.callee._abilities.resumes:
             _fail(call, why)
             return
         self._queue[call] = None
@@ -136,7 +135,7 @@ class Repeats:
         self._restart_clock(call)
         if call.awaits_return:
             return
-        if callee is None or not resumes(callee):
+        if callee is None or not callee._abilities.resumes:
             _fail(call, f"{identity!r} left the room")
             return
         call.callee = callee

@@ -10,7 +10,6 @@ from livekit.protocol import models
 from ..concurrency import Backend
 from ..links import LinkClosedError, LinkFullError
 from ..links.packet_sender import PacketSender
-from ..protocol.capabilities import speaks_rpc_v2, takes_either
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, wire_timeout_ms
 from ..protocol.rpc_messages import (
@@ -122,10 +121,11 @@ class RequestSender:
             self._packet_sender.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
 
     def _goes_as_packet(self, call: PendingCall) -> bool:
+        abilities = call.callee._abilities
         is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
-        if is_small and self.is_announced and takes_either(call.callee):
+        if is_small and self.is_announced and abilities.takes_either:
             return True
-        return not speaks_rpc_v2(call.callee)
+        return not abilities.speaks_rpc_v2
 
     async def _send_stream(self, call: PendingCall) -> None:
         def refresh(packet: models.DataPacket) -> None:

@@ -16,7 +16,6 @@ from ..links import Channel, Frame
 from ..links.packet_sender import PacketSender
 from ..participant import Participant
 from ..protocol.budgets import Budget
-from ..protocol.capabilities import inflates, takes_inline
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PACKET_BYTES, MAX_PAYLOAD_BYTES, CallLimits, utf8_length
 from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY, Calls
@@ -88,10 +87,10 @@ class ServerCaller:
     # `Receivers`: the abilities of the callee
 
     def all_take_inline(self, destinations: Sequence[str]) -> bool:  # noqa: ARG002
-        return takes_inline(self._callee)
+        return self._callee._abilities.takes_inline
 
     def all_inflate(self, destinations: Sequence[str]) -> bool:  # noqa: ARG002
-        return inflates(self._callee)
+        return self._callee._abilities.inflates
 
 
 class _MemberPacketSender(PacketSender):

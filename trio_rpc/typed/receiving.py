@@ -17,7 +17,7 @@ from ..client.room import Room
 from ..concurrency import Event
 from ..errors import StreamError
 from ..participant import RemoteParticipant
-from ..protocol.capabilities import takes_cancellation
+from ..protocol.capabilities import CAN_CANCEL
 from ..protocol.limits import MAX_PAYLOAD_BYTES
 from ..protocol.logs import peer_logger
 from ..streams import TextStreamReader
@@ -64,7 +64,7 @@ class Receiving:
     def is_ours(self, identity: str) -> bool:
         """Whether a participant is known to have this library, which reads attributes (T15)."""
         participant = self._room.remote_participants.get(identity)
-        return participant is not None and takes_cancellation(participant)
+        return participant is not None and CAN_CANCEL in participant.capabilities
 
     def expects(self, topic: str, sender: str, request_id: str) -> bool:
         """Whether a stream of a topic is expected for a call."""
