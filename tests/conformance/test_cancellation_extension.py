@@ -316,20 +316,30 @@ async def test_a_request_whose_body_is_still_coming_can_be_given_up() -> None:
 
 @pytest.mark.rule("C3")
 @pytest.mark.parametrize("client_protocol", [0, 2])
+@pytest.mark.parametrize("capabilities", [(), (CANCELLATION,)])
+@pytest.mark.parametrize("in_nursery", [False, True])
 @pytest.mark.parametrize(
     ("inner_timeout", "expected_ms"), [(60.0, 2_999), (3.0, 2_999), (2.0, 1_999), (1e9, 2_999)]
 )
 async def test_a_call_in_a_handler_passes_on_at_most_what_is_left(
-    client_protocol: int, inner_timeout: float, expected_ms: int
+    client_protocol: int,
+    capabilities: tuple[int, ...],
+    in_nursery: bool,
+    inner_timeout: float,
+    expected_ms: int,
 ) -> None:
     room: Room
 
     async def handle(data: RpcInvocationData) -> str:
         await anyio.sleep(1)
-        return await call(room, "carol", response_timeout=inner_timeout)
+        inner_call = partial(call, room, "carol", response_timeout=inner_timeout)
+        if in_nursery:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(inner_call)
+        return await inner_call()
 
     async with callee(handle) as (room, server):
-        server.announce(peer("carol", client_protocol))
+        server.announce(peer("carol", client_protocol, capabilities))
         send_request(server, timeout_ms=4_000)
         await expect_ack(server)
         assert await wire_timeout_ms(server) == expected_ms
@@ -346,6 +356,43 @@ async def test_a_call_in_any_cancel_scope_passes_on_at_most_what_is_left(
                 tasks.start_soon(call, alice.room)
                 assert await wire_timeout_ms(alice.server) == 4_999
         assert scope.cancelled_caught
+
+
+@pytest.mark.rule("C3", "C13")
+async def test_a_callee_that_understands_cancellation_hears_of_a_scope_when_it_ends() -> None:
+    async with caller_of(CANCELLATION) as alice:
+        with anyio.move_on_after(5) as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(call, alice.room, response_timeout=8))
+                request = await alice.expect_request()
+                assert request.response_timeout_ms == 7_999
+        assert scope.cancelled_caught
+        packet = await alice.server.expect_packet()
+        assert (packet.user.topic, packet.user.payload) == (TOPIC, request.id.encode())
+
+
+@pytest.mark.rule("C1", "C3", "C13")
+async def test_a_scope_in_a_handler_ends_as_scopes_do_though_the_callee_gives_up_first(
+    join: Join,
+) -> None:
+    handler, bob_room, carol_room = Handler(), Room(), Room()
+    carol_room.register_rpc_method("greet", handler)
+
+    @bob_room.register_rpc_method("greet")
+    async def give_up(data: RpcInvocationData) -> str:
+        with anyio.move_on_after(2) as scope:
+            await call(bob_room, "carol")
+        assert scope.cancelled_caught
+        return f"given up after {handler.response_timeout:g} s"
+
+    async with (
+        join("alice") as alice,
+        join("bob", room=bob_room),
+        join("carol", room=carol_room),
+    ):
+        await alice.wait_for_participant("bob")
+        await bob_room.wait_for_participant("carol")
+        assert await call(alice) == "given up after 1.999 s"
 
 
 @pytest.mark.rule("C1", "C13")

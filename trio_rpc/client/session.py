@@ -63,6 +63,7 @@ from ..protocol.logs import peer_logger
 from ..protocol.retained import NotRetainedError
 from ..protocol.sequences import SequenceFilters
 from ..rpc.endpoint import RpcEndpoint
+from ..rpc.handler_context import IN_HANDLER
 from ..rpc.invocations import Invocations
 from ..rpc.methods import MethodRegistry
 from ..streams.buffer_context import BufferContext
@@ -189,6 +190,7 @@ class Session:
         Args:
             serve_connections: Serves the connections, one after another.
         """
+        IN_HANDLER.set(True)
         try:
             async with self._backend.open_nursery() as self._nursery:
                 self.calls.repeats.run_in(self._nursery)

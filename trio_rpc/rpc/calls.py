@@ -37,6 +37,7 @@ from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
 from .call_timeouts import CallTimeouts
+from .handler_context import IN_HANDLER
 from .pending_call import CallEvent, PendingCall, ResponseBody, broken
 from .repeats import Repeats, not_back, not_found
 from .request_sender import RequestSender
@@ -137,8 +138,7 @@ class Calls:
             request_id or make_uuid(),
             min(started + max_round_trip_latency, respond_by),
             respond_by,
-            # Inside a handler, or any other cancel scope, there may be less time than that.
-            min(respond_by, self._backend.current_effective_deadline()),
+            self._told_deadline(callee, respond_by),
             response_timeout,
             max_round_trip_latency,
             started,
@@ -168,6 +168,16 @@ class Calls:
                 await self._backend.checkpoint_if_cancelled()
             raise outcome
         return outcome
+
+    def _told_deadline(self, callee: Participant, respond_by: float) -> float:
+        """Return the deadline that a callee is told, which it passes on to its handler (C3).
+
+        In a cancel scope there may be less time than the call has. Elsewhere than in a handler, it
+        is enough that the callee is told when that scope is cancelled: to look for scopes is slow.
+        """
+        if callee._abilities.takes_cancellation and not IN_HANDLER.get():
+            return respond_by
+        return min(respond_by, self._backend.current_effective_deadline())
 
     async def _send(self, call: PendingCall, *, must_wait: bool) -> None:
         """Send a request that may have to wait, until the call ends.
@@ -202,6 +212,7 @@ class Calls:
                 call.finish(not_found(identity))
                 return False
         call.callee = callee
+        call.wait_until = self._told_deadline(callee, call.respond_by)
         call.ready_at = self._backend.current_time()
         self._restart_clock(call)
         return True

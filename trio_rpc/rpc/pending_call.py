@@ -74,7 +74,7 @@ class PendingCall:
         ack_by: The deadline for an ack or an earlier response (C2), on the event loop's clock.
         respond_by: The deadline of the whole call (C1).
         wait_until: The deadline that the callee is told: `respond_by`, or an earlier deadline of a
-            scope around the call.
+            scope around the call (C3).
         response_timeout: The seconds until `respond_by`, as the caller gave them.
         max_round_trip_latency: Seconds in which it must be acknowledged (C2).
         ready_at: The time at which it was ready to be sent, on the event loop's clock.
