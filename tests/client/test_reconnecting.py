@@ -31,6 +31,12 @@ def test_a_lost_connection_is_resumed_until_the_server_refuses() -> None:
     ]
 
 
+def test_after_a_link_that_cannot_be_resumed_the_room_is_joined_again() -> None:
+    assert steps(Ending.LOST_FOR_GOOD, LOST) == [Step.REJOIN, Step.REJOIN]
+    recovery = Recovery(ReconnectPolicy(first_delay=4, base=3), 0.0, lambda: 1.0)
+    assert [recovery.after(each)[1] for each in (Ending.LOST_FOR_GOOD, LOST)] == [4.0, 3.0]
+
+
 def test_after_a_reconnect_the_room_is_joined_again_at_once() -> None:
     assert steps(RECONNECT) == [Step.REJOIN]
     assert delays(RECONNECT, LOST) == [0.0, 0.0]

@@ -11,11 +11,19 @@ import anyio
 import pytest
 from livekit.protocol import metrics, models, rtc
 
-from trio_rpc import DisconnectReason, Room, RpcError, RpcInvocationData
+from trio_rpc import (
+    DisconnectReason,
+    ReconnectPolicy,
+    Room,
+    RpcError,
+    RpcInvocationData,
+)
+from trio_rpc.events import Reconnected
 from trio_rpc.links import Channel, Link, LinkClosedError
 from trio_rpc.participant import ParticipantState
 from trio_rpc.server import RoomServer
 from trio_rpc.testing import FaultyNetwork, LiveKitLikeServer, open_rooms
+from trio_rpc.testing.livekit_like import OPENING_SECONDS
 
 from ..support.scripted_client import ScriptedClient
 from ..support.waiting import wait_until
@@ -477,6 +485,19 @@ async def test_one_that_comes_back_joins_again_and_its_calls_go_on(
         assert bob.local_participant.sid != sid
     assert answers == ["hi"]
     assert "resumed: False" in events
+
+
+async def test_joining_again_begins_after_the_first_delay(server: LiveKitLikeServer) -> None:
+    network = FaultyNetwork(server)
+    async with server.open_room(
+        "alice", through=network, reconnect=ReconnectPolicy(first_delay=10)
+    ) as alice:
+        await anyio.sleep(30)
+        async with alice.events(Reconnected) as events:
+            started = anyio.current_time()
+            network.cut()
+            assert await anext(events) == Reconnected(resumed=False)
+        assert anyio.current_time() - started == pytest.approx(10 + OPENING_SECONDS, abs=0.01)
 
 
 async def test_another_may_take_the_place_of_one_that_is_lost(server: LiveKitLikeServer) -> None:

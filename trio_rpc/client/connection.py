@@ -205,7 +205,7 @@ class Connection:
         self._ended = True
         self._serving.cancel()
         if ending is Ending.LOST and not self._link.can_resume:
-            ending = Ending.RECONNECT
+            ending = Ending.LOST_FOR_GOOD
         self._session.on_connection_end(ConnectionEnd(ending, reason, text))
 
     # Receiving

@@ -5,6 +5,7 @@ The next step depends on the last one, and on how it ended:
 
     ended by        a connection      an attempt to resume   an attempt to rejoin
     LOST            resume            resume                 rejoin
+    LOST_FOR_GOOD   rejoin
     RECONNECT       rejoin, at once   rejoin, at once        rejoin
     UNAUTHORIZED                      rejoin, at once        rejoin, at once; the second time, end
     FINAL           end               end                    end
@@ -36,12 +37,14 @@ class Step(Enum):
 class Ending(Enum):
     """The ways in which a connection, or an attempt to open one, ends.
 
-    LOST: by the network, or by a server that asks us to resume. RECONNECT: by a server that asks us
+    LOST: by the network, or by a server that asks us to resume. LOST_FOR_GOOD: the same, of a link
+    that cannot be resumed. RECONNECT: by a server that asks us
     to join again, or cannot resume the session. UNAUTHORIZED: by a server that does not accept the
     token, or not any more. FINAL: by a server that removes us from the room.
     """
 
     LOST = auto()
+    LOST_FOR_GOOD = auto()
     RECONNECT = auto()
     UNAUTHORIZED = auto()
     FINAL = auto()
@@ -49,6 +52,7 @@ class Ending(Enum):
 
 _NEXT_STEP: Final = {
     (Step.CONNECTED, Ending.LOST): Step.RESUME,
+    (Step.CONNECTED, Ending.LOST_FOR_GOOD): Step.REJOIN,
     (Step.CONNECTED, Ending.RECONNECT): Step.REJOIN,
     (Step.RESUME, Ending.LOST): Step.RESUME,
     (Step.RESUME, Ending.RECONNECT): Step.REJOIN,
@@ -117,9 +121,9 @@ class Recovery:
         policy: The delays, and the time to give up.
         lost_at: The time at which the connection was lost.
         jitter: Returns random numbers from 0 to 1.
-        sent_away: The number of connections soon after whose beginning the server asked us to join
-            again, one after another, the last included. They count as attempts, so that such a
-            server is not asked without a pause.
+        sent_away: The number of connections soon after whose beginning we had to join again, one
+            after another, the last included. They count as attempts, so that a server that sends us
+            away is not asked without a pause.
     """
 
     policy: ReconnectPolicy

@@ -120,7 +120,8 @@ class Supervisor:
         assert policy is not None
         self._link_nursery.start_soon(_abandon, self._session.connection, self._holder)
         now = self._backend.current_time()
-        is_sent_away = end.ending is Ending.RECONNECT and now - self._connected_at < policy.cap
+        is_soon = now - self._connected_at < policy.cap
+        is_sent_away = is_soon and end.ending in (Ending.RECONNECT, Ending.LOST_FOR_GOOD)
         self._sent_away = self._sent_away + 1 if is_sent_away else 0
         recovery = Recovery(policy, now, sent_away=self._sent_away)
         step, delay = recovery.after(end.ending)
