@@ -109,18 +109,31 @@ class AnsweredRequests:
         if deadline > now + MAX_REMEMBERED:
             self._forget_early(caller, deadline)
             deadline = now + MAX_REMEMBERED
-        size = 0 if outcome is None else self._charge(caller, of_caller, outcome, charged)
-        if size:
-            requests[request_id] = deadline, outcome, size
-        else:
-            requests[request_id] = deadline, None, 0
-            self._budget.refund(caller, charged - ANSWERED_REQUEST_BYTES)
+        left = charged - ANSWERED_REQUEST_BYTES
+        size = 0
+        if outcome is not None:
+            size = sys.getsizeof(outcome) if type(outcome) is str else _error_size(outcome)
+            # Mostly there is room, and an outcome takes no more than its request did.
+            if (
+                size > left
+                or of_caller.outcome_bytes + size > self._most_of_caller
+                or self._outcome_bytes + size > self._most_of_all
+            ):
+                if self._has_room(caller, of_caller, size, left):
+                    left = max(left, size)
+                else:
+                    outcome, size = None, 0
+            of_caller.outcome_bytes += size
+            self._outcome_bytes += size
+        requests[request_id] = deadline, outcome, size
+        self._budget.refund(caller, left - size)
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
         """Whether a request was answered and its deadline has not passed."""
-        of_caller = self._callers.get(caller)
-        answered = None if of_caller is None else of_caller.requests.get(request_id)
-        return answered is not None and answered[0] > now
+        if caller not in self._callers:
+            return False
+        requests = self._callers[caller].requests
+        return request_id in requests and requests[request_id][0] > now
 
     def outcome(self, caller: str, request_id: str) -> Outcome | None:
         """Return the outcome of an answered request; None if it is not kept."""
@@ -151,22 +164,25 @@ class AnsweredRequests:
             del self._callers[caller]
         self._forgotten_until.pop(caller, None)
 
-    def _charge(self, caller: str, of_caller: _OfCaller, outcome: Outcome, charged: int) -> int:
-        """Charge for an outcome in place of its request; return the bytes, or 0 without room."""
-        size = sys.getsizeof(outcome) if isinstance(outcome, str) else _error_size(outcome)
+    def _has_room(self, caller: str, of_caller: _OfCaller, size: int, charged: int) -> bool:
+        """Whether there is room for an outcome, perhaps that of older ones; it is charged then.
+
+        Args:
+            size: The bytes of the outcome.
+            charged: The bytes that are charged already, and free.
+        """
         if of_caller.outcome_bytes + size > self._most_of_caller or (
             self._outcome_bytes + size > self._most_of_all
         ):
             if size > of_caller.outcome_bytes:
-                return 0
+                return False
             self._drop_oldest_outcomes(caller, of_caller, size)
-        try:
-            self._budget.charge(caller, ANSWERED_REQUEST_BYTES + size - charged)
-        except BudgetExceededError:
-            return 0
-        of_caller.outcome_bytes += size
-        self._outcome_bytes += size
-        return size
+        if size > charged:
+            try:
+                self._budget.charge(caller, size - charged)
+            except BudgetExceededError:
+                return False
+        return True
 
     def _drop_oldest_outcomes(self, caller: str, of_caller: _OfCaller, size: int) -> None:
         """Drop outcomes of a caller, the oldest first, until `size` bytes were refunded."""
