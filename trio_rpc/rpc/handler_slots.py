@@ -7,7 +7,7 @@ of them. No I/O: releasing a slot returns the request that has it next.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import Final, Generic, Protocol, TypeVar
 
 #: One slot in so many is kept for callers who hold few.
@@ -38,7 +38,7 @@ class HandlerSlots(Generic[R]):
         self._free = slots
         self._kept = slots // _KEPT
         self._max_waiting = max_waiting
-        self._running_of: dict[str, int] = {}
+        self._running_of: defaultdict[str, int] = defaultdict(int)
         # By caller, the one whose turn it is first; of each, the oldest first. Not dicts, whose
         # first entry is slow to find once many were removed.
         self._waiting_of: OrderedDict[str, OrderedDict[R, None]] = OrderedDict()
@@ -56,7 +56,8 @@ class HandlerSlots(Generic[R]):
         waiting = self._waiting_of.get(caller)
         if waiting is None:
             if self._free > self._kept or self._has_slot_for(caller):
-                self._take(caller)
+                self._free -= 1
+                self._running_of[caller] += 1
                 return True
             waiting = self._waiting_of[caller] = OrderedDict()
         elif len(waiting) >= self._max_waiting:
@@ -83,7 +84,8 @@ class HandlerSlots(Generic[R]):
                 self._waiting_of.move_to_end(caller)
                 if not waiting:
                     del self._waiting_of[caller]
-                self._take(caller)
+                self._free -= 1
+                self._running_of[caller] += 1
                 return next_request
         return None
 
@@ -100,7 +102,3 @@ class HandlerSlots(Generic[R]):
             return True
         share = self._kept // max(len(self._running_of), 1)
         return self._free > 0 and self._running_of.get(caller, 0) < max(share, 1)
-
-    def _take(self, caller: str) -> None:
-        self._free -= 1
-        self._running_of[caller] = self._running_of.get(caller, 0) + 1

@@ -1,7 +1,7 @@
 """The callee's half of RPC: requests, and a task for each.
 
 A task acknowledges its request before anything else, then runs the handler inside a
-`move_on_after` scope of the request's timeout, and answers exactly once in any case:
+cancel scope with the request's deadline, and answers exactly once in any case:
 
     acknowledged ──► a handler slot ──► handler done ──► answered
          ├─ no such method ─► 1400        the time is over ─► 1502
@@ -32,7 +32,7 @@ from ..protocol.answered_requests import LATE_REPEATS, AnsweredRequests, Outcome
 from ..protocol.budgets import BudgetExceededError
 from ..protocol.limits import MAX_PAYLOAD_BYTES, SessionLimits, utf8_length
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import STREAM_RPC_VERSION, may_have_run, rpc_ack
+from ..protocol.rpc_messages import RPC_VERSION, STREAM_RPC_VERSION, may_have_run, rpc_ack
 from ..streams.buffer import StreamBuffer
 from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
@@ -51,7 +51,6 @@ from .requests import (
     late,
     not_taken,
     read_inline,
-    read_packet,
     read_request,
     refusal_of,
 )
@@ -127,7 +126,15 @@ class Invocations:
 
     def start(self, caller: str, request: models.RpcRequest) -> None:
         """Answer a request that came as a packet."""
-        accepted = read_packet(caller, request)
+        accepted = Request(
+            caller,
+            request.id,
+            RPC_VERSION,
+            request.method,
+            request.version,
+            request.response_timeout_ms,
+            request.payload,
+        )
         if self._accept(accepted):
             self._schedule(accepted)
 
@@ -229,9 +236,10 @@ class Invocations:
         if request.again and (unknown := self._repeats.refusal_of(request)) is not None:
             self._refuse(request, unknown)
             return False
-        request.handler = self._registry.get(request.method)
-        if refusal := refusal_of(request):
-            self._refuse(request, refusal)
+        if request.version == request.transport and not request.problem:
+            request.handler = self._registry.get(request.method)
+        if request.handler is None:
+            self._refuse(request, refusal_of(request))
             return False
         request.deadline = now + request.timeout_ms / 1000
         size = REQUEST_BYTES + sys.getsizeof(request.payload)
@@ -350,15 +358,31 @@ class Invocations:
 
     # Its handler
 
-    async def _invoke(self, request: Request) -> str | RpcError:
-        timeout = request.timeout_ms / 1000
-        if request.acknowledged:
-            # The timeout has been running while the request waited.
-            timeout = max(request.deadline - self._backend.current_time(), 0.0)
-        with self._backend.move_on_after(timeout) as scope:
+    async def _invoke(self, request: Request) -> Outcome:
+        assert request.handler is not None
+        # The time has been running since the request came, also while it waited.
+        with self._backend.cancel_scope(deadline=request.deadline) as scope:
             request.scope = scope
             # A cancellation may have come together with the request, before this task had begun.
-            outcome = GAVE_UP if request.given_up else await self._run_handler(request)
+            outcome: Outcome | None = GAVE_UP if request.given_up else None
+            if outcome is None and request.body is not None:
+                outcome = await self._read_body(request)
+            if outcome is None:
+                data = RpcInvocationData(
+                    request.id,
+                    request.caller,
+                    request.payload,
+                    request.timeout_ms / 1000,
+                    request.method,
+                    tuple(request.accepts.split()) if request.accepts else (),
+                )
+                data._reason = request.cancel_reason
+                most = self._limits.max_payload_bytes if request.takes_stream else MAX_PAYLOAD_BYTES
+                outcome = await call_handler(
+                    self._backend, self._threads, request.handler, data, most
+                )
+            # Its answer may have to wait for room.
+            request.payload = ""
             # The result of a handler after its time, or after we left, does not count.
             request.ended_at = now = self._backend.current_time()
             if not request.given_up and now < request.deadline:
@@ -366,27 +390,15 @@ class Invocations:
                 return outcome
         return GAVE_UP if request.given_up else late(request)
 
-    async def _run_handler(self, request: Request) -> str | RpcError:
-        assert request.handler is not None
-        payload = request.payload
-        if request.body is not None:
-            try:
-                payload = await request.body.read_text()
-            except StreamError as error:
-                # No handler has run for it, so another try may.
-                request.is_remembered = False
-                return RpcError.built_in(
-                    RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
-                )
-        seconds = request.timeout_ms / 1000
-        data = RpcInvocationData(
-            request.id,
-            request.caller,
-            payload,
-            seconds,
-            request.method,
-            tuple(request.accepts.split()),
-        )
-        data._reason = request.cancel_reason
-        max_bytes = self._limits.max_payload_bytes if request.takes_stream else MAX_PAYLOAD_BYTES
-        return await call_handler(self._backend, self._threads, request.handler, data, max_bytes)
+    async def _read_body(self, request: Request) -> RpcError | None:
+        """Read the payload of a request that came as a stream; return the error if it broke off."""
+        assert request.body is not None
+        try:
+            request.payload = await request.body.read_text()
+        except StreamError as error:
+            # No handler has run for it, so another try may.
+            request.is_remembered = False
+            return RpcError.built_in(
+                RpcError.ErrorCode.APPLICATION_ERROR, f"the request broke off: {error}"
+            )
+        return None

@@ -175,6 +175,9 @@ async def call_handler(
             result = await method.handler(data)
         else:
             result = await _run(backend, threads, method, data)
+        if type(result) is str and result.isascii() and len(result) <= max_bytes:
+            # ASCII takes a byte for each character.
+            return result
         return _checked_result(method.name, result, max_bytes)
     except BaseException as error:
         failure = failure_in(error)

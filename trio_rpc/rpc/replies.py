@@ -26,6 +26,8 @@ logger = peer_logger(__name__)
 #: The answers that wait for room in the link's queue. Further ones are dropped: their callers send
 #: faster than this participant can answer.
 _MAX_QUEUED: Final = 1000
+#: So many characters fit into a packet, whichever they are: each takes at most 4 bytes.
+_SHORT: Final = MAX_PAYLOAD_BYTES // 4
 
 
 class Replies:
@@ -76,7 +78,8 @@ class Replies:
         """
         # In the version of the request, or as a stream if it is large (N4).
         as_packet = isinstance(outcome, RpcError) or (
-            request.transport == RPC_VERSION and utf8_length(outcome) <= MAX_PAYLOAD_BYTES
+            request.transport == RPC_VERSION
+            and (len(outcome) <= _SHORT or utf8_length(outcome) <= MAX_PAYLOAD_BYTES)
         )
         request.is_repeated = True
         while request.is_repeated:

@@ -11,7 +11,6 @@ from livekit.protocol import models
 from ..concurrency import CancelScope
 from ..errors import RpcError, StreamError
 from ..protocol.rpc_messages import (
-    RPC_VERSION,
     STREAM_RPC_VERSION,
     accepted_kinds,
     first_sid_of,
@@ -114,19 +113,6 @@ class RequestBody(StreamBuffer):
         self._on_end()
 
 
-def read_packet(caller: str, request: models.RpcRequest) -> Request:
-    """Return the request in a packet."""
-    return Request(
-        caller,
-        request.id,
-        RPC_VERSION,
-        request.method,
-        request.version,
-        request.response_timeout_ms,
-        request.payload,
-    )
-
-
 def read_inline(caller: str, header: models.DataStream.Header) -> Request:
     """Return the request that is inline in the header of its stream."""
     request = read_request(caller, header)
@@ -155,7 +141,7 @@ def read_request(caller: str, header: models.DataStream.Header) -> Request:
     return request
 
 
-def refusal_of(request: Request) -> RpcError | None:
+def refusal_of(request: Request) -> RpcError:
     """Return the error of a request that there is no handler for (A2, S8)."""
     if request.problem:
         return RpcError.built_in(RpcError.ErrorCode.APPLICATION_ERROR, request.problem)
@@ -164,9 +150,7 @@ def refusal_of(request: Request) -> RpcError | None:
             RpcError.ErrorCode.UNSUPPORTED_VERSION,
             f"version {request.version} was asked for, {request.transport} is spoken here",
         )
-    if request.handler is None:
-        return unsupported(request.method)
-    return None
+    return unsupported(request.method)
 
 
 def not_taken(why: str) -> RpcError:
