@@ -8,9 +8,16 @@ from typing import Final
 
 import pytest
 
+from trio_rpc import AudioSource, LocalAudioTrack, LocalVideoTrack, Room, RoomOptions, VideoSource
+
+from ..links.webrtc.test_media import hear, playing
+from ..support.tokens import make_token
+from ..support.tones import is_tone
+from ..support.waiting import wait_until
 from .conftest import Cast, Programs
 from .program import Peer, ProgramError
 from .programs import OURS
+from .server import Server
 
 KINDS: Final = ("trio", "asyncio", "python")
 PAIRS: Final = [pair for pair in permutations(KINDS, 2) if OURS & {*pair}]
@@ -74,3 +81,41 @@ def test_ours_refuses_at_once(cast: Cast) -> None:
     for kind in sorted(OURS):
         with pytest.raises(ProgramError, match=r"PublishTrackError.*carries data and no media"):
             cast.peer(kind, "would play").play("low", A4)
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_a_thousand_tracks_come_and_go(livekit_server: Server) -> None:
+    alice, bob = Room(), Room()
+    url = livekit_server.url
+    names: list[str] = []
+    alice.on("reconnecting", lambda: names.append("reconnecting"))
+    bob.on("track_published", lambda publication, _: names.append(publication.name))
+    bob.on("track_unpublished", lambda publication, _: names.append(f"not {publication.name}"))
+    async with (
+        alice.connect(url, make_token("alice", room="thousand")),
+        bob.connect(url, make_token("bob", room="thousand"), RoomOptions(auto_subscribe=False)),
+    ):
+        sounds, pictures = AudioSource(48_000, 1), VideoSource(64, 48)
+        for number in range(1_000):
+            names.clear()
+            track = (
+                LocalVideoTrack.create_video_track(str(number), pictures)
+                if number % 5 == 0
+                else LocalAudioTrack.create_audio_track(str(number), sounds)
+            )
+            publication = await alice.local_participant.publish_track(track)
+            await wait_until(lambda: len(names) == 1)
+            await alice.local_participant.unpublish_track(publication.sid)
+            await wait_until(lambda: len(names) == 2)
+            assert names == [str(number), f"not {number}"]
+        await alice.local_participant.publish_track(
+            LocalAudioTrack.create_audio_track("last", sounds)
+        )
+        await wait_until(lambda: len(names) == 3)
+        [theirs] = bob.remote_participants["alice"].track_publications.values()
+        theirs.set_subscribed(True)
+        async with playing(sounds, A4):
+            await wait_until(lambda: theirs.subscribed)
+            assert theirs.track is not None
+            assert is_tone(await hear(theirs.track), A4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_rpc.webrtc.sdp import MAX_SDP_BYTES, complete_answer, data_only
+from trio_rpc.webrtc.sdp import MAX_SDP_BYTES, complete_answer, data_only, without_sources
 
 from .descriptions import CANDIDATE, CREDENTIALS, OFFER, SESSION, data, media
 
@@ -40,6 +40,14 @@ def test_the_data_channels_are_taken_out_of_an_offer(offer: str) -> None:
     assert data_only(offer) == SESSION.replace("a=group:BUNDLE 0 1\r\n", "") + (
         "a=group:BUNDLE 0\r\n" + data()
     )
+
+
+def test_the_sources_of_a_section_are_left_out() -> None:
+    sources = "a=msid:- TR_1\r\na=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n"
+    offer = SESSION + data() + media("video", "1") + sources + media("audio", "2") + sources
+    expected = SESSION + data() + media("video", "1") + media("audio", "2") + sources
+    assert without_sources(offer, {"1"}) == expected
+    assert without_sources(offer, set()) == offer
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "abcd-1234.local", "2001:db8::1"])

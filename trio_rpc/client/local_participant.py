@@ -272,8 +272,8 @@ class LocalParticipant(StreamSender):
 
         Raises:
             PublishTrackError: the server refused, did not answer, or carries no media; we lack the
-                grant `canPublish`; the track is published already; or we are not in the room any
-                more.
+                grant `canPublish`; the track is published already; 100 others are; or we are not in
+                the room any more.
         """
         if not self.permissions.can_publish:
             await self._outbound.checkpoint()

@@ -12,7 +12,14 @@ from itertools import chain
 from typing import Any, Final
 
 import aioice
-from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSctpTransport
+from aiortc import (
+    MediaStreamTrack,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+    RTCSctpTransport,
+)
 from aiortc.rtcsctptransport import DataChunk
 from aiortc.sdp import SessionDescription
 
@@ -87,6 +94,20 @@ def route_by_section(connection: RTCPeerConnection) -> None:
         if receiver is not None:
             for source in media.ssrc:
                 receiver.transport._rtp_router.ssrc_table[source.ssrc] = receiver
+
+
+async def renew_sender(transceiver: RTCRtpTransceiver, track: MediaStreamTrack) -> None:
+    """Send another track in a section, from a source of its own.
+
+    A sender of aiortc's can't be started again, and a server would not tell the track from the last
+    one by the same source.
+    """
+    last = transceiver.sender
+    # Again: aiortc starts a sender some time after the answer.
+    await last.stop()
+    sender = RTCRtpSender(track, last.transport)
+    sender._stream_id = last._stream_id
+    transceiver._RTCRtpTransceiver__sender = sender  # type: ignore[attr-defined]
 
 
 def decode_only_while(receiver: RTCRtpReceiver, is_wanted: Callable[[], bool]) -> None:

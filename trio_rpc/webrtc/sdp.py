@@ -12,16 +12,21 @@ to addresses of its choice, or look up names, which takes seconds for those that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import chain
 from typing import Final
 
 #: Browsers send some tens of kilobytes.
 MAX_SDP_BYTES: Final = 256 * 1024
+#: The same for one of a server of LiveKit's, which has up to 1.5 KB for each track.
+MAX_WHOLE_BYTES: Final = 1024 * 1024
 MAX_SECTIONS: Final = 500
 _CANDIDATES: Final = ("a=candidate:", "a=end-of-candidates")
 #: The lines that the sections of one bundle share: the transport.
 _TRANSPORT: Final = ("a=ice-", "a=fingerprint:", "a=setup:", *_CANDIDATES)
+
+#: The lines of a section that name what is sent by it.
+_SOURCES: Final = ("a=msid:", "a=ssrc:", "a=ssrc-group:")
 
 #: The lines of one section, the first of which begins with `m=`.
 _Section = Sequence[str]
@@ -37,10 +42,25 @@ def whole(sdp: str, *, keeps_candidate: Callable[[str], bool]) -> str:
     Raises:
         ValueError: it is too long, has not exactly one section of data channels, or is invalid.
     """
-    session, sections = _parse(sdp)
+    session, sections = _parse(sdp, MAX_WHOLE_BYTES)
     _data_section(sections)
     lines = [*session, *chain.from_iterable(sections)]
     return _join([line for line in lines if _is_kept(line, keeps_candidate)])
+
+
+def without_sources(sdp: str, mids: Set[str]) -> str:
+    """Return an offer of ours in which some sections do not name what is sent by them.
+
+    Args:
+        sdp: The offer.
+        mids: The ids of those sections.
+    """
+    session, sections = _parse(sdp, MAX_WHOLE_BYTES)
+    lines = [*session]
+    for section in sections:
+        is_named = _attribute(section, "mid") not in mids
+        lines += [line for line in section if is_named or not line.startswith(_SOURCES)]
+    return _join(lines)
 
 
 def data_only(sdp: str) -> str:
@@ -96,10 +116,10 @@ def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
     yield from (line for line in section if line.startswith(wanted))
 
 
-def _parse(sdp: str) -> tuple[list[str], list[list[str]]]:
+def _parse(sdp: str, max_bytes: int = MAX_SDP_BYTES) -> tuple[list[str], list[list[str]]]:
     """Return the lines of the session, and those of each section."""
-    if len(sdp) > MAX_SDP_BYTES:
-        raise ValueError(f"{len(sdp):,} characters, over the limit of {MAX_SDP_BYTES:,}")
+    if len(sdp) > max_bytes:
+        raise ValueError(f"{len(sdp):,} characters, over the limit of {max_bytes:,}")
     session: list[str] = []
     sections: list[list[str]] = []
     for line in sdp.replace("\r\n", "\n").rstrip("\n").split("\n"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiortc import RTCRtpTransceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.sdp import SessionDescription
 from attrs import define, field
 from livekit.protocol import models, rtc
 
@@ -47,7 +48,8 @@ class Media:
         seen: The pictures that have come in.
         heard: The samples that have come in, of one channel, by the id of the section.
         sids: The SIDs of the tracks that are sent, by the id of their section.
-        inactive: The ids of the sections that nothing is sent in.
+        sending: The ids of the sections that the client sends a track in.
+        idle: The ids of the sections that the client sends nothing in any more.
     """
 
     hertz: dict[str, float] = field(factory=dict)
@@ -55,7 +57,8 @@ class Media:
     seen: list[VideoFrame] = field(factory=list)
     heard: dict[str, list[int]] = field(factory=dict)
     sids: dict[str, str] = field(factory=dict)
-    inactive: set[str] = field(factory=set)
+    sending: set[str] = field(factory=set)
+    idle: set[str] = field(factory=set)
 
     async def hear(self, samples: int = RATE // 2) -> list[int]:
         """Wait for so many samples in the last section, and return them."""
@@ -82,7 +85,9 @@ class MediaPeer(AnsweringPeer):
         # As everywhere, the client finds us, and not the other way round.
         sdp = whole(offer.sdp, keeps_candidate=lambda _: False)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-        self._media.inactive.clear()
+        sections = sending(offer.sdp)
+        self._media.sending = {mid for mid in sections if sections[mid]}
+        self._media.idle = {mid for mid in sections if not sections[mid]}
         for transceiver in connection.getTransceivers():
             mid = str(transceiver.mid)
             match transceiver._offerDirection:
@@ -92,8 +97,6 @@ class MediaPeer(AnsweringPeer):
                     receive = self._hear if transceiver.kind == "audio" else self._see
                     receiving = receive(mid, transceiver.receiver.track)
                     self._tasks[mid] = asyncio.create_task(receiving)
-                case "inactive":
-                    self._media.inactive.add(mid)
                 case _:
                     pass
         answer = await self._describe_ours(connection)
@@ -131,6 +134,12 @@ class MediaPeer(AnsweringPeer):
             while True:
                 frame: Any = await track.recv()
                 heard += memoryview(bytes(frame.planes[0])).cast("h")[: 2 * frame.samples : 2]
+
+
+def sending(sdp: str) -> dict[str, bool]:
+    """Return the ids of the sections of an offer that send, and whether they name what."""
+    described = SessionDescription.parse(sdp).media
+    return {each.rtp.muxId: bool(each.ssrc) for each in described if each.direction == "sendonly"}
 
 
 def published(cid: str, sid: str, request: rtc.AddTrackRequest) -> rtc.SignalResponse:

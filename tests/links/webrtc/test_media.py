@@ -16,12 +16,14 @@ from trio_rpc import (
     AudioSource,
     AudioStream,
     LocalAudioTrack,
+    LocalVideoTrack,
     PublishTrackError,
     Room,
     RoomOptions,
     TrackPublishOptions,
     TrackSource,
     UnpublishTrackError,
+    VideoSource,
 )
 from trio_rpc.events import EventName
 from trio_rpc.participant import RemoteTrack, RemoteTrackPublication
@@ -222,16 +224,30 @@ async def test_what_is_unpublished_is_not_sent() -> None:
         await scene.room.local_participant.unpublish_track(sid)
         assert publication.track is None
         assert not scene.room.local_participant.track_publications
-        await wait_until(lambda: bool(scene.server.media.inactive))
+        await wait_until(lambda: bool(scene.server.media.idle))
         assert scene.events == ["local_track_published", "local_track_unpublished"]
         with pytest.raises(UnpublishTrackError, match="no track of ours"):
             await scene.room.local_participant.unpublish_track(sid)
-        # And again, in another section.
-        await scene.publish(source, "again")
-        async with playing(source, 440):
-            await wait_until(lambda: len(scene.server.media.heard) == 2)
-            await scene.server.media.hear()
-            assert is_tone(await scene.server.media.hear(), 440)
+
+
+async def test_the_next_track_takes_the_section_of_one_that_is_unpublished() -> None:
+    async with open_scene(bob(BOBS_TONE)) as scene:
+        media = scene.server.media
+        us = scene.room.local_participant
+        pictures = VideoSource(64, 48)
+        for _ in range(4):
+            sid = await scene.publish(AudioSource(48_000, 1))
+            film = LocalVideoTrack.create_video_track("film", pictures)
+            publication = await us.publish_track(film)
+            await wait_until(lambda: len(media.sending) == 2)
+            await us.unpublish_track(sid)
+            await us.unpublish_track(publication.sid)
+            await wait_until(lambda: len(media.idle) == 2)
+            assert not media.sending
+        # What others send takes none of them.
+        scene.server.send_tone("TR_bob", 660)
+        assert is_tone(await hear(await scene.bobs_track()), 660)
+        assert media.idle.isdisjoint(media.sids)
 
 
 async def test_a_rejoin_publishes_tracks_again_and_streams_go_on() -> None:
@@ -435,6 +451,17 @@ async def test_a_track_is_published_once() -> None:
         await scene.room.local_participant.publish_track(track)
         with not_published("published already"):
             await scene.room.local_participant.publish_track(track)
+
+
+async def test_a_hundred_tracks_are_published_at_once() -> None:
+    async with open_scene() as scene, anyio.create_task_group() as task_group:
+        scene.server.answers_tracks = False
+        for _ in range(100):
+            task_group.start_soon(scene.publish, AudioSource(48_000, 1))
+        await scene.server.wait_signal("add_track", 100)
+        with not_published("100 tracks are, the most at once"):
+            await scene.publish(AudioSource(48_000, 1))
+        task_group.cancel_scope.cancel()
 
 
 async def test_without_the_grant_nothing_is_asked() -> None:

@@ -42,6 +42,9 @@ logger = peer_logger(__name__)
 
 #: Seconds in which the server has to respond.
 PUBLISH_TIMEOUT: Final = 10.0
+#: The most tracks that are published at once, and are to be. Each takes a section of its own in the
+#: description of the connection, which has room for 500.
+MAX_PUBLISHED: Final = 100
 _NO_MEDIA: Final = "this server carries data and no media; LiveKit's servers do"
 
 
@@ -98,7 +101,7 @@ class Publishing:
 
         Raises:
             PublishTrackError: it refused, did not respond, or has no media; or the track is
-                published already, or the session is over.
+                published already, too many are, or the session is over.
         """
         await self._backend.checkpoint()
         if self._disconnection is not None:
@@ -109,6 +112,8 @@ class Publishing:
             raise PublishTrackError(f"not published: {_NO_MEDIA}")
         if any(entry.track is track for entry in self._entries.values()):
             raise PublishTrackError(f"{track!r} is published already")
+        if len(self._entries) >= MAX_PUBLISHED:
+            raise PublishTrackError(f"not published: {MAX_PUBLISHED} tracks are, the most at once")
         cid = f"TR_{make_uuid()}"
         entry = _Entry(
             options.request(cid, track), track, self._backend.event(), self._backend.event()

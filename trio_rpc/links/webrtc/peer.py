@@ -98,7 +98,7 @@ class OfferingPeer(Peer):
 
     async def _publish(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         assert self._media is not None
-        self._media.send(cid, media)
+        await self._media.send(cid, media)
 
     async def _unpublish(self, cid: str) -> None:
         assert self._media is not None
@@ -154,8 +154,13 @@ class OfferingPeer(Peer):
         await self._describe(connection)
 
     async def _describe(self, connection: RTCPeerConnection) -> None:
-        sdp = await self._describe_ours(connection)
+        await self._describe_ours(connection)
         self._last_offer += 1
+        self._report_offer(connection)
+
+    def _report_offer(self, connection: RTCPeerConnection) -> None:
+        assert self._media is not None
+        sdp = self._media.without_idle(connection.localDescription.sdp)
         self.report_description("offer", sdp, self._last_offer)
 
     async def _offer_again(self) -> None:
@@ -175,7 +180,7 @@ class OfferingPeer(Peer):
         if connection is None or not _is_described(connection):
             return
         if connection.signalingState == "have-local-offer":
-            self.report_description("offer", connection.localDescription.sdp, self._last_offer)
+            self._report_offer(connection)
         elif self._media.is_used:
             self._changes.append(_nothing)
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame as Sound
 from av import VideoFrame as Picture
 
@@ -45,7 +46,13 @@ class OutgoingAudio(MediaStreamTrack):
         self._position = 0
 
     async def recv(self) -> Sound:
-        """Return the next frame, once it is time for it."""
+        """Return the next frame, once it is time for it.
+
+        Raises:
+            MediaStreamError: the track is not sent any more.
+        """
+        if self.readyState != "live":
+            raise MediaStreamError
         now = time.monotonic()
         if self._next_at is None or now > self._next_at + _MAX_LATE:
             self._next_at = now
@@ -80,7 +87,9 @@ class OutgoingVideo(MediaStreamTrack):
             self._has_come.set()
 
     async def recv(self) -> Picture:
-        """Return the next picture."""
+        """Return the next picture; otherwise as in `OutgoingAudio`."""
+        if self.readyState != "live":
+            raise MediaStreamError
         frame: VideoFrame | None = None
         while frame is None:
             with suppress(TimeoutError):

@@ -2,6 +2,11 @@
 
 Ours are sections that only send; for those of others, sections that only receive are added as the
 server asks for them. Its answer says which track comes in by which of them.
+
+A section stays in the description for as long as the connection lives. One whose track is not sent
+any more is *idle*: it names no source, until the next track of its kind takes it. It goes on as one
+that sends, since LiveKit's server does not receive by a section again that was offered twice as
+inactive, and sends by one that receives.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ from typing import Final, cast
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver
 
 from ...participant.tracks import Receiver
-from ..aiortc_private import route_by_section
+from ..aiortc_private import renew_sender, route_by_section
+from ..sdp import without_sources
 from .audio_queue import AudioQueue
 from .incoming import IncomingSection
 from .outgoing import OutgoingAudio, OutgoingVideo
@@ -39,6 +45,8 @@ class MediaSections:
         self._connection = connection
         self._on_received = on_received
         self._sent: dict[str, RTCRtpTransceiver] = {}
+        # Those whose track is not sent any more
+        self._idle: list[RTCRtpTransceiver] = []
         self._received: dict[RTCRtpTransceiver, IncomingSection] = {}
         self._pumps: set[asyncio.Task[None]] = set()
 
@@ -47,21 +55,28 @@ class MediaSections:
         """Whether there is any audio or video."""
         return bool(self._sent or self._received)
 
-    def send(self, cid: str, media: AudioQueue | VideoSlot) -> None:
+    async def send(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         """Send a track, once the server has agreed."""
         track: MediaStreamTrack
         track = OutgoingAudio(media) if isinstance(media, AudioQueue) else OutgoingVideo(media)
         # The id by which the server knows the section.
         track._id = cid
-        self._sent[cid] = self._connection.addTransceiver(track, direction="sendonly")
+        for transceiver in self._idle:
+            if transceiver.kind == track.kind:
+                self._idle.remove(transceiver)
+                await renew_sender(transceiver, track)
+                break
+        else:
+            transceiver = self._connection.addTransceiver(track, direction="sendonly")
+        self._sent[cid] = transceiver
 
     async def stop(self, cid: str) -> None:
         """Send a track no more."""
         transceiver = self._sent.pop(cid, None)
         if transceiver is not None:
-            transceiver.direction = "inactive"
+            transceiver.sender.track.stop()
             await transceiver.sender.stop()
-            transceiver.sender.replaceTrack(None)
+            self._idle.append(transceiver)
 
     def require(self, audios: int, videos: int) -> None:
         """Offer to receive that many more tracks."""
@@ -69,6 +84,10 @@ class MediaSections:
             for _ in range(min(count, _MAX_RECEIVED - len(self._received))):
                 transceiver = self._connection.addTransceiver(kind, direction="recvonly")
                 self._received[transceiver] = IncomingSection(transceiver.receiver)
+
+    def without_idle(self, sdp: str) -> str:
+        """Return an offer in which idle sections name no source."""
+        return without_sources(sdp, {str(each.mid) for each in self._idle})
 
     def adopt(self) -> None:
         """Take the sections that the other side has offered."""
