@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -11,7 +11,7 @@ import pytest
 
 from trio_rpc import ConnectError, DisconnectedError, DisconnectReason, Room, RpcInvocationData
 from trio_rpc.server import RoomServer, ServerLimits
-from trio_rpc.testing import FaultyNetwork, InMemoryServer, open_rooms
+from trio_rpc.testing import FaultyNetwork, InMemoryServer, LiveKitLikeServer, open_rooms
 
 pytestmark = pytest.mark.anyio
 
@@ -191,6 +191,35 @@ async def test_a_server_that_was_restarted_knows_nobody() -> None:
 
 
 @pytest.mark.real_time
+@pytest.mark.parametrize(("cut", "joins"), [(["alice"], False), ([], False), (["bob"], True)])
+async def test_a_link_that_is_cut_while_it_is_opened_is_never_open(
+    cut: list[str], joins: bool
+) -> None:
+    server = LiveKitLikeServer()
+    network = FaultyNetwork(server)
+    async with anyio.create_task_group() as task_group:
+
+        async def cut_soon() -> None:
+            await anyio.sleep(0.02)
+            network.cut(*cut)
+
+        task_group.start_soon(cut_soon)
+        with nullcontext() if joins else pytest.raises(ConnectError, match="the network is down"):
+            async with server.open_room("alice", through=network):
+                pass
+    assert network.injected["cut"] == (not joins)
+
+
+async def test_one_that_joins_while_the_server_is_restarted_joins_the_new_one() -> None:
+    old, new = LiveKitLikeServer(), LiveKitLikeServer()
+    network = FaultyNetwork(old)
+    async with old.open_room("alice", through=network) as alice, new.open_room("bob"):
+        network.cut()
+        await anyio.sleep(0.02)
+        network.restart(new)
+        await alice.wait_for_participant("bob")
+
+
 async def test_a_network_may_lead_to_a_url(server: RoomServer, url: str, join: Any) -> None:
     network = FaultyNetwork(url)
     async with join("bob") as bob, join("alice", to=network) as alice:

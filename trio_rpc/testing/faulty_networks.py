@@ -12,11 +12,11 @@ import json
 from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Final
 
-from attrs import evolve
+from attrs import define, evolve
 from livekit.protocol import rtc
 
 from .. import concurrency
@@ -67,6 +67,8 @@ class FaultyNetwork:
         self._default = Switches(on_packet, max_lane_bytes)
         self._switches: dict[str, Switches] = {}
         self._links: dict[FaultyLink, str] = {}
+        # Those that are being opened
+        self._openings: dict[_Opening, str] = {}
         self._link_numbers = count()
 
     @property
@@ -87,7 +89,15 @@ class FaultyNetwork:
         if switches.refusal is not None:
             switches.injected["refused"] += 1
             raise _refusal(switches.refusal)
-        async with self._connector.open_link(token, request) as link:
+        opening = _Opening()
+        self._openings[opening] = identity
+        async with AsyncExitStack() as stack:
+            try:
+                link = await stack.enter_async_context(self._connector.open_link(token, request))
+            finally:
+                del self._openings[opening]
+            if opening.is_cut:
+                raise _refusal(_NETWORK_DOWN)
             number = next(self._link_numbers)
             faulty = FaultyLink(
                 link,
@@ -110,11 +120,16 @@ class FaultyNetwork:
     def cut(self, *identities: str) -> None:
         """End the links at once, on both sides, as when a network breaks down.
 
-        New connections work; call `refuse` as well for a network that stays down.
+        Links that are being opened fail with a `ConnectError` once they would be open. New
+        connections work; call `refuse` as well for a network that stays down.
         """
         for link in self._links_of(identities):
             self._default.injected["cut"] += not link.has_ended
             link.cut()
+        for opening, identity in self._openings.items():
+            if not identities or identity in identities:
+                self._default.injected["cut"] += not opening.is_cut
+                opening.is_cut = True
 
     def half_open(self, *identities: str) -> None:
         """Have nothing pass through the links any more, without either side noticing.
@@ -194,6 +209,13 @@ class FaultyNetwork:
             for link, identity in self._links.items()
             if not identities or identity in identities
         ]
+
+
+@define(eq=False)
+class _Opening:
+    """A link that is being opened, and whether it was cut meanwhile."""
+
+    is_cut: bool = False
 
 
 def _connector(server: Connector | str) -> Connector:
