@@ -81,7 +81,8 @@ class MemberConnection:
         self._link = link
         self._tokens = tokens
         self._malformed_limiter = MalformedLimiter(limit=limits.max_malformed)
-        self._left = False
+        # Whether the member has left, or the link is lost
+        self._has_ended = False
         # Cancelled to end the wait for frames, and nothing else
         self._receive_scope = backend.cancel_scope()
         self._is_receiving = False
@@ -89,10 +90,6 @@ class MemberConnection:
         self._waits = False
         self._has_waited = False
         self._relieves_waiters = False
-
-    @property
-    def _is_over(self) -> bool:
-        return self._left or self.lost_because is not None or self._member.close_reason is not None
 
     async def replace(self, why: str) -> None:
         """End the connection, and wait until the member may have another.
@@ -107,6 +104,7 @@ class MemberConnection:
         """End the connection as lost, after handling the packets that have arrived."""
         if self.lost_because is None:
             self.lost_because = why
+            self._has_ended = True
         if self._is_receiving:
             self._receive_scope.cancel()
 
@@ -166,7 +164,7 @@ class MemberConnection:
     async def receive_requests(self) -> None:
         """Handle the member's requests and packets, until it leaves or the connection is lost."""
         with self._receive_scope:
-            while not self._is_over:
+            while not self._has_ended and self._member.close_reason is None:
                 self._is_receiving = True
                 try:
                     frames = await self._link.receive()
@@ -182,13 +180,15 @@ class MemberConnection:
 
     async def _on_frames(self, frames: list[Frame]) -> None:
         """Handle frames, and wait for receivers whose queues they fill."""
-        sent: set[Member] = set()
+        # A dict, which takes less than a set, and keeps their order
+        sent: dict[Member, None] = {}
         deliveries = packets = packet_bytes = 0
-        link, half = self._link, self._member.backlog.half
-        self._member.last_received = self._backend.current_time()
+        member, link = self._member, self._link
+        half = member.backlog.half
+        member.last_received = self._backend.current_time()
         try:
             for channel, body in frames:
-                if self._is_over:
+                if self._has_ended or member.close_reason is not None:
                     # A member that resumes sends unhandled packets again.
                     break
                 if channel is Channel.RELIABLE:
@@ -204,7 +204,7 @@ class MemberConnection:
                     _flush(sent)
                     routed = await self._handle_later(channel, body, error)
                 for receiver in routed.receivers:
-                    sent.add(receiver)
+                    sent[receiver] = None
                     deliveries += 1
                 if routed.behind or routed.held:
                     _flush(sent)
@@ -220,7 +220,7 @@ class MemberConnection:
             _flush(sent)
             if packets:
                 self._count_arrived(packets, packet_bytes)
-        self._tokens.on_handled(self._member.last_received)
+        self._tokens.on_handled(member.last_received)
 
     def _count_arrived(self, packets: int, size: int) -> None:
         if self._member.receipts.add(packets, size):
@@ -270,7 +270,7 @@ class MemberConnection:
 
     def _end_session(self, reason: DisconnectReason) -> None:
         self._member.disconnect_reason = reason
-        self._left = True
+        self._has_ended = True
 
     def _simulate(self, scenario: rtc.SimulateScenario) -> None:
         member = self._member
@@ -368,8 +368,8 @@ class MemberConnection:
             )
 
 
-def _flush(receivers: set[Member]) -> None:
-    """Send what was queued for members, and clear the set."""
+def _flush(receivers: dict[Member, None]) -> None:
+    """Send what was queued for members, and forget them."""
     for receiver in receivers:
         receiver.send_queue.flush_nowait()
     receivers.clear()

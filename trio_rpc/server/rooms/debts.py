@@ -6,6 +6,7 @@ answer without a request is charged to its sender.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -21,13 +22,13 @@ _PER_REQUEST: Final = 2
 class Debts:
     """The acks and answers that one member has yet to send, by caller."""
 
-    _owed: dict[str, int] = field(factory=dict[str, int])
+    _owed: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
     # To callers that have left: the answers may come after they have joined again
     _owed_to_departed: dict[str, int] = field(factory=dict[str, int])
 
     def incur(self, caller: str) -> None:
         """Count a request to the member."""
-        self._owed[caller] = self._owed.get(caller, 0) + _PER_REQUEST
+        self._owed[caller] += _PER_REQUEST
 
     def pay(self, caller: str) -> bool:
         """Count an ack or an answer that the member sends; return whether it was owed."""

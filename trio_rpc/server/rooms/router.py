@@ -13,7 +13,8 @@ from attrs import define, field
 from livekit.protocol import models, rtc
 
 from ...errors import RpcError
-from ...links import Channel, Frame, LinkClosedError, LinkFullError
+from ...links import Channel, Frame, LinkClosedError, LinkFullError, new_frame
+from ...protocol.limits import MAX_PACKET_BYTES
 from ...protocol.logs import peer_logger
 from ...protocol.packets import MalformedPacketError, parse_packet
 from ...protocol.rpc_messages import rpc_ack, rpc_response
@@ -31,7 +32,7 @@ from .routing import (
     follow_stream,
     is_cancellation,
     request_id,
-    stamp,
+    stamped,
 )
 
 logger = peer_logger(__name__)
@@ -65,10 +66,12 @@ class PacketRouter:
     def route(self, sender: Member, channel: Channel, body: bytes) -> Routed:
         """Route a packet to its destinations, or to everybody else if it names none (V2).
 
-        Permission, sequence and size are checked first (B9).
+        Permission, sequence and size are checked first (B9). It is stamped with its sender, for
+        which the server vouches (P5).
 
         Raises:
-            MalformedPacketError: the packet cannot be routed, and was dropped.
+            MalformedPacketError: the packet cannot be routed, and was dropped; perhaps it is too
+                large once it is stamped (P7).
         """
         packet, kind = parse_packet(body)
         if denied_reason := (
@@ -83,7 +86,17 @@ class PacketRouter:
             # Dropped here: its receiver may have been replaced by one that cannot recognise it.
             logger.debug("ignored a packet of %s that came before", sender.identity)
             return TO_NOBODY
-        frame = stamp(packet, kind, body, sender, channel)
+        if kind == "user" or packet.participant_identity or packet.participant_sid:
+            body = stamped(packet, kind, sender, channel)
+        else:
+            # Fields may come in any order: appending the stamp saves serialising the packet again.
+            body += sender.stamp
+        if len(body) > MAX_PACKET_BYTES:
+            raise MalformedPacketError(
+                f"a packet of {len(body):,} bytes once stamped, over the limit of "
+                f"{MAX_PACKET_BYTES:,}"
+            )
+        frame = new_frame((channel, body))
         if kind not in RPC_KINDS:
             return self._route_content(sender, packet, kind, frame)
         destinations = packet.destination_identities
@@ -91,6 +104,8 @@ class PacketRouter:
             raise MalformedPacketError(
                 f"an {kind} that names {len(destinations)} destinations: it names exactly one (P4)"
             )
+        if kind == "rpc_request":
+            return self._route_request(sender, destinations[0], packet.rpc_request.id, frame)
         return self._route_directed(sender, destinations[0], packet, kind, frame)
 
     def _number(self, sender: Member, packet: models.DataPacket, body: bytes) -> bytes:
@@ -131,15 +146,18 @@ class PacketRouter:
             return TO_NOBODY
         receiver = self._members.get(identity)
         is_owed = is_answer and sender.debts.pay(identity)
-        if receiver is not None and receiver is not sender:
-            if is_owed:
-                if kind not in ANSWERS and (stream := begun_stream(packet, kind, sender)):
-                    stream.answers = answered_id(packet, kind)
-                # Charged to the caller: callees must not wait for a caller that does not read.
-                return self._route_brief(receiver, frame, receiver)
-            if is_cancellation(packet, kind):
-                return self._route_brief(receiver, frame, sender)
-        return self._route_to_one(sender, receiver, frame)
+        if receiver is None or receiver is sender:
+            return TO_NOBODY
+        if not (is_owed or is_cancellation(packet, kind)):
+            return self._route_to_one(sender, receiver, frame)
+        if kind not in ANSWERS and (stream := begun_stream(packet, kind, sender)):
+            stream.answers = answered_id(packet, kind)
+        # Charged to the caller: callees must not wait for a caller that does not read.
+        cause = receiver if is_owed else sender
+        queued = receiver.offer(frame, cause)
+        if queued <= self._half:
+            return receiver.reached
+        return self._call_behind(receiver, frame, cause, queued)
 
     def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
         callee = self._members.get(identity)
@@ -150,19 +168,26 @@ class PacketRouter:
         else:
             callee.debts.incur(sender.identity)
             # If it is leaving, its caller will get an update about it.
-            return self._route_brief(callee, frame, sender)
+            queued = callee.offer(frame, sender)
+            if queued <= self._half:
+                return callee.reached
+            return self._call_behind(callee, frame, sender, queued)
         error = RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
         return self._fail_call(sender, identity, call_id, error)
 
-    def _route_brief(self, receiver: Member, frame: Frame, cause: Member) -> Routed:
-        queued = receiver.offer(frame, cause)
+    def _call_behind(self, receiver: Member, frame: Frame, cause: Member, queued: int) -> Routed:
+        """Return the outcome of a call's packet for a member whose queue is more than half full.
+
+        Args:
+            queued: The bytes that were queued before, or `FULL`, as `offer` returned them.
+        """
         if queued == FULL:
             # A cause that has filled the queue waits for as long as it takes; others briefly.
             brief = cause if cause is receiver or not receiver.holds_back(cause) else None
             return Routed((), held=(receiver,), frame=frame, brief=brief)
-        if queued > self._half and cause is not receiver:
-            return Routed((receiver,), behind=(receiver,))
-        return receiver.reached
+        if cause is receiver:
+            return receiver.reached
+        return Routed((receiver,), behind=(receiver,))
 
     def _route_rest_of_answer(
         self, sender: Member, stream: OpenStream, kind: str, frame: Frame

@@ -7,9 +7,7 @@ from typing import Final
 
 from livekit.protocol import models
 
-from ...links import Channel, Frame, new_frame
-from ...protocol.limits import MAX_PACKET_BYTES
-from ...protocol.packets import MalformedPacketError
+from ...links import Channel
 from ...protocol.rpc_messages import (
     CANCELLATION_TOPIC,
     REQUEST_TOPIC,
@@ -32,27 +30,8 @@ _KIND_OF: Final = {
 TO_NOBODY: Final = Routed(())
 
 
-def stamp(
-    packet: models.DataPacket, kind: str, body: bytes, sender: Member, channel: Channel
-) -> Frame:
-    """Return the packet of `body`, stamped with its sender, for which the server vouches (P5).
-
-    Raises:
-        MalformedPacketError: the stamped packet is too large (P7).
-    """
-    if kind == "user" or packet.participant_identity or packet.participant_sid:
-        body = _stamped(packet, kind, sender, channel)
-    else:
-        # Fields may come in any order: appending the stamp saves serialising the packet again.
-        body += sender.stamp
-    if len(body) > MAX_PACKET_BYTES:
-        raise MalformedPacketError(
-            f"a packet of {len(body):,} bytes once stamped, over the limit of {MAX_PACKET_BYTES:,}"
-        )
-    return new_frame((channel, body))
-
-
-def _stamped(packet: models.DataPacket, kind: str, sender: Member, channel: Channel) -> bytes:
+def stamped(packet: models.DataPacket, kind: str, sender: Member, channel: Channel) -> bytes:
+    """Return a packet with its sender in place of what the packet says about it (P5)."""
     packet.participant_identity = sender.identity
     packet.participant_sid = sender.sid
     if kind == "user":
