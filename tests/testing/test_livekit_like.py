@@ -128,6 +128,8 @@ async def test_one_that_publishes_nothing_is_announced_in_the_next_batch(
 ) -> None:
     async with scripted(server, "alice") as alice:
         await anyio.sleep(4.3)
+        # It was announced at once itself, and is in no batch.
+        assert str(await alice.settle()).count("update {") == 1
         started = anyio.current_time()
         async with scripted(server, "browser", unannounced(server, "browser")) as browser:
             assert [each.identity for each in browser.join.other_participants] == ["alice"]
@@ -399,6 +401,20 @@ async def test_what_is_empty_is_unchanged(server: LiveKitLikeServer) -> None:
         assert (me.metadata, me.name, me.attributes) == ("here", "Alice", {"seat": "window"})
 
 
+async def test_what_is_unchanged_is_not_announced(server: LiveKitLikeServer) -> None:
+    async with (
+        scripted(server, "alice") as alice,
+        server.open_room("bob", can_update_own_metadata=True) as bob,
+    ):
+        await bob.local_participant.set_metadata("here")
+        await alice.settle()
+        await bob.local_participant.set_metadata("here")
+        await bob.local_participant.set_metadata("")
+        assert not await alice.settle()
+        await bob.local_participant.set_name("Bob")
+        assert (await update_about(alice, "bob")).name == "Bob"
+
+
 async def test_metadata_may_be_larger_than_attributes(server: LiveKitLikeServer) -> None:
     async with server.open_room("alice", can_update_own_metadata=True) as alice:
         me = alice.local_participant
@@ -498,6 +514,17 @@ async def test_joining_again_begins_after_the_first_delay(server: LiveKitLikeSer
             network.cut()
             assert await anext(events) == Reconnected(resumed=False)
         assert anyio.current_time() - started == pytest.approx(10 + OPENING_SECONDS, abs=0.01)
+
+
+async def test_one_that_is_lost_before_its_channels_are_open_is_gone_at_once(
+    server: LiveKitLikeServer,
+) -> None:
+    async with scripted(server, "alice") as alice:
+        async with unopened(server, "bob") as link:
+            await link.receive()
+            await link.aclose()
+        await alice.settle()
+        assert server.statistics().participants == 1
 
 
 async def test_another_may_take_the_place_of_one_that_is_lost(server: LiveKitLikeServer) -> None:

@@ -54,7 +54,8 @@ class LiveKitAnnouncer(Announcer):
         init=False, factory=dict[str, models.ParticipantInfo]
     )
     _publishers: set[str] = field(init=False, factory=set[str])
-    _batch_due_at: float = field(init=False, default=-math.inf)
+    # From the first call of `announce_due` on
+    _batch_due_at: float = field(init=False, default=math.inf)
 
     def joined(self, member: Member) -> None:
         member.version += 1
@@ -98,8 +99,10 @@ class LiveKitAnnouncer(Announcer):
         if now >= self._batch_due_at:
             infos = [*self._batch.values()]
             self._batch.clear()
-            self._batch_due_at = now + BATCH_INTERVAL
             self.send(infos, self._members.values(), SERVER)
+        elif self._batch_due_at < math.inf:
+            return self._batch_due_at
+        self._batch_due_at = now + BATCH_INTERVAL
         return self._batch_due_at
 
     def _push(self, info: models.ParticipantInfo, member: Member) -> None:
@@ -267,8 +270,8 @@ class LiveKitRoom(ServerRoom):
     """A room of a `LiveKitLikeServer`.
 
     Attributes:
-        kept: The members that remain for a while when their links end: those whose link stands for
-            a peer connection, whose loss a server notices late.
+        kept: The members that remain for a while when their links end, once they are active: those
+            whose link stands for a peer connection, whose loss a server notices late.
     """
 
     announcer_type = LiveKitAnnouncer
@@ -298,7 +301,7 @@ class LiveKitRoom(ServerRoom):
         super().activate(member)
 
     def keeps_lost(self, member: Member) -> bool:
-        return member in self.kept
+        return member in self.kept and member.state == models.ParticipantInfo.ACTIVE
 
     def change(
         self,
@@ -310,6 +313,14 @@ class LiveKitRoom(ServerRoom):
         permissions: ParticipantPermissions | None = None,
         cause: Cause = SERVER,
     ) -> Sequence[Member]:
+        """Change the description of a member, and announce it if it is another one then."""
+        if (
+            name in (None, member.name)
+            and metadata in (None, member.metadata)
+            and not attributes
+            and permissions is None
+        ):
+            return ()
         merged = member.merge_attributes(attributes or {})
         size = sum(utf8_length(key) + utf8_length(value) for key, value in merged.items())
         check_size("all attributes together", size, _MAX_ATTRIBUTES_BYTES)
