@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -12,13 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.protocol import models
 
-from trio_rpc import Participant, RpcError, RpcInvocationData
+from trio_rpc import Participant, Room, RpcError, RpcInvocationData
 from trio_rpc.links import Frame
 from trio_rpc.rpc.calls import Calls
 
 from ..conftest import Join
 from ..support.caller import METHOD, Call, Caller, built_in, caller, calls_through
 from ..support.scripted_server import ScriptedServer, participant_info
+from ..support.stream_packets import (
+    response_header,
+    send_chunk,
+    send_header,
+    send_trailer,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +199,43 @@ async def test_what_comes_late_is_ignored(what: str, caplog: pytest.LogCaptureFi
         assert not call.has_ended
         alice.respond(request_id, "hello")
         assert await call.outcome() == "hello"
+
+
+@pytest.mark.rule("C5")
+@pytest.mark.parametrize("how", ["answered", "timed out", "cancelled"])
+async def test_no_response_to_an_earlier_call_comes_to_a_later_one(how: str) -> None:
+    async with caller() as alice:
+        for _ in range(3):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as task_group:
+                    task_group.start_soon(call_in_vain, alice.room)
+                    earlier_id = (await alice.expect_request()).id
+                    header = response_header(earlier_id, None)
+                    send_header(alice.server, header)
+                    await alice.settle()
+                    if how == "cancelled":
+                        # In the moment after the response has come
+                        alice.room.once("data_received", lambda _, scope=scope: scope.cancel())
+                    if how != "timed out":
+                        alice.respond(earlier_id, "earlier")
+                        alice.server.send_from("bob", user=models.UserPacket(payload=b"now"))
+            later, request_id = await alice.start_call()
+            for _ in range(2):
+                send_reply(alice, "late", earlier_id)
+                send_header(alice.server, response_header(earlier_id, b"late"))
+                send_chunk(alice.server, 0, b"late", stream_id=header.stream_id)
+                send_trailer(alice.server, stream_id=header.stream_id)
+            await alice.settle()
+            assert not later.has_ended
+            alice.respond(request_id, "hello")
+            assert await later.outcome() == "hello"
+
+
+async def call_in_vain(room: Room) -> None:
+    with suppress(RpcError):
+        await room.local_participant.perform_rpc(
+            destination_identity="bob", method=METHOD, payload="", response_timeout=1
+        )
 
 
 @pytest.mark.rule("C6")

@@ -13,7 +13,7 @@ from livekit.protocol import models
 
 from trio_rpc import Room, RpcError
 
-from ..support.caller import Caller, built_in, caller
+from ..support.caller import Call, Caller, built_in, caller
 from ..support.clients import Holding, HoldingLink
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
@@ -124,6 +124,27 @@ async def test_a_response_ends_a_call_whose_request_is_not_sent_yet(as_stream: b
             held.alice.respond(request_id, "hello")
         assert await call.outcome() == "hello"
         assert call.seconds == 0
+
+
+@pytest.mark.rule("C5", "C13")
+async def test_a_call_that_is_cancelled_after_its_response_leaves_nothing_to_the_next() -> None:
+    async with alice_holding(all_but_headers) as held:
+        room = held.alice.room
+        for _ in range(3):
+            with anyio.CancelScope() as scope:
+                room.once("data_received", lambda _, scope=scope: scope.cancel())
+                async with anyio.create_task_group() as task_group:
+                    arguments = {"destination_identity": "bob", "method": "greet"}
+                    task_group.start_soon(Call(room, arguments | {"payload": PAYLOAD}).run)
+                    request_id = (await held.header()).attributes["lk.rpc_request_id"]
+                    await held.link.held.wait()
+                    # Both in one message, before its task has had a turn
+                    held.alice.respond(request_id, "earlier")
+                    held.server.send_from("bob", user=models.UserPacket(payload=b"now"))
+            later = held.alice.call("hi")
+            request_id = (await held.header()).attributes["lk.rpc_request_id"]
+            held.alice.respond(request_id)
+            assert await later.outcome() == "hello"
 
 
 @pytest.mark.rule("C8")

@@ -53,7 +53,8 @@ class CallTimeouts:
             self._prune()
 
     def _prune(self) -> None:
-        self._entries = [(call.deadline, name) for name, call in self._pending.items()]
+        # Those that are acknowledged are looked at once more.
+        self._entries = [(call.ack_by, name) for name, call in self._pending.items()]
         heapq.heapify(self._entries)
         self._until_pruned = len(self._entries) + _STALE_ENTRIES
 

@@ -17,12 +17,13 @@ that are not answered in time.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
 from livekit.protocol import models
 
-from ..concurrency import Event
+from ..concurrency import ChannelEnds, Event
 from ..errors import DisconnectedError, RpcError, StreamError
 from ..links import LinkClosedError
 from ..links.packet_sender import PacketSender
@@ -38,7 +39,7 @@ from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
 from .call_timeouts import CallTimeouts
 from .handler_context import IN_HANDLER
-from .pending_call import CallEvent, PendingCall, ResponseBody, broken
+from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
 from .repeats import Repeats, not_back, not_found
 from .request_sender import RequestSender
 
@@ -46,6 +47,8 @@ logger = peer_logger(__name__)
 
 #: Seconds, besides the round trip, by which a callee may give up before its caller's scope does.
 _GAVE_UP_WITHIN: Final = 0.05
+#: The most channels that are kept for further calls.
+_MAX_SPARE_CHANNELS: Final = 1_000
 #: Seconds in which a call must be acknowledged, unless the room says otherwise (C2).
 DEFAULT_MAX_ROUND_TRIP_LATENCY: Final = 7.0
 
@@ -83,6 +86,8 @@ class Calls:
             self._backend, self.requests, participants, self._pending, self._restart_clock
         )
         self._timeouts = CallTimeouts(self._backend, self._pending, self._time_out)
+        # Those of calls that have had their outcomes: opening one costs more than receiving from it
+        self._channels: deque[ChannelEnds[Outcome]] = deque(maxlen=_MAX_SPARE_CHANNELS)
         # Set when there is a connection again; None while there is one
         self._restored: Event | None = None
 
@@ -130,6 +135,9 @@ class Calls:
             raise too_large(payload_bytes, max_bytes)
         if max_round_trip_latency is None:
             max_round_trip_latency = self._limits.max_round_trip_latency
+        channel: ChannelEnds[Outcome] = (
+            self._channels.pop() if self._channels else self._backend.open_memory_channel(1)
+        )
         started = self._backend.current_time()
         respond_by = started + response_timeout
         call = PendingCall(
@@ -142,7 +150,7 @@ class Calls:
             response_timeout,
             max_round_trip_latency,
             started,
-            *self._backend.open_memory_channel(1),
+            *channel,
             payload,
             payload_bytes,
             accepts,
@@ -157,6 +165,8 @@ class Calls:
                 # No other call is about to send a request that could leave together with this one.
                 self.requests.flush_nowait()
             outcome = await call.receive_channel.receive()
+            # The only one: nothing else is sent into the channel, and another call may have it.
+            self._channels.append(channel)
             if isinstance(outcome, ResponseBody):
                 outcome = await self._read(outcome, call)
         finally:
