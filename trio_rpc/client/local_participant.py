@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, overload
+from typing import Final, NoReturn, overload
 
 from livekit.protocol import models
 
 from ..errors import (
+    DisconnectedError,
     PublishDataError,
     PublishDTMFError,
     PublishTrackError,
@@ -19,7 +20,6 @@ from ..events.data import Transcription
 from ..links import LinkClosedError
 from ..participant import DEFAULT_RESPONSE_TIMEOUT, LocalTrack, LocalTrackPublication
 from ..protocol.bounds import check_bounds
-from ..protocol.capabilities import server_carries_rpc
 from ..protocol.retry import Retry
 from ..rpc.call_arguments import check_call
 from ..rpc.interceptors import RpcCallInfo, RpcInterceptor, chain_outgoing
@@ -111,7 +111,7 @@ class LocalParticipant(StreamSender):
             )
         )
 
-    async def _perform(
+    def _perform(
         self,
         destination_identity: str,
         method: str,
@@ -122,7 +122,8 @@ class LocalParticipant(StreamSender):
         retry: Retry | None,
         request_id: str | None,
         accepts: str,
-    ) -> str:
+    ) -> Awaitable[str]:
+        """Validate a call, and return what makes it when it is awaited."""
         outbound = self._outbound
         if response_timeout is None:
             response_timeout = DEFAULT_RESPONSE_TIMEOUT
@@ -133,10 +134,10 @@ class LocalParticipant(StreamSender):
                 options = max_round_trip_latency, wait_for_ready, None, request_id, accepts
                 return self._perform(destination_identity, method, payload, seconds, *options)
 
-            return await retried(retry, response_timeout, attempt)
+            return retried(retry, response_timeout, attempt)
         if outbound.disconnection is not None:
-            await self._require_session()
-        if not server_carries_rpc(outbound.server_version):
+            return self._fail_disconnected(outbound.disconnection)
+        if not outbound.carries_rpc:
             raise RpcError.built_in(
                 RpcError.ErrorCode.UNSUPPORTED_SERVER,
                 f"the server has version {outbound.server_version}, RPC needs 1.8.0",
@@ -144,39 +145,44 @@ class LocalParticipant(StreamSender):
         if not self.permissions.may_send:
             denied_reason = self.permissions.publish_denied_reason(self.identity)
             raise RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, denied_reason)
-        if destination_identity == self.identity:
-            raise RpcError.built_in(
-                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
-                f"{self.identity!r} cannot call itself",
-            )
-        callee = outbound.callee(destination_identity, wait_for_ready=wait_for_ready)
-        if callee is None and wait_for_ready:
-            started = outbound.current_time()
-            callee = await outbound.announced_callee(destination_identity, response_timeout)
-            await self._require_session()
-            response_timeout -= outbound.current_time() - started
-        if callee is None:
-            raise RpcError.built_in(
-                RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
-                f"no participant {destination_identity!r} is in room {outbound.room_name!r}",
-            )
-        return await outbound.calls.perform(
-            callee,
-            method,
-            payload,
-            size,
-            response_timeout,
-            wait_for_ready=wait_for_ready,
-            max_round_trip_latency=max_round_trip_latency,
-            request_id=request_id,
-            accepts=accepts,
-        )
+        call = method, payload, size, response_timeout
+        options = wait_for_ready, max_round_trip_latency, request_id, accepts
+        callee = outbound.remote_participants.get(destination_identity)
+        if callee is not None:
+            return outbound.calls.perform(callee, *call, *options)
+        return self._perform_late(destination_identity, *call, *options)
 
-    async def _require_session(self) -> None:
-        if (gone := self._outbound.disconnection) is not None:
-            await self._outbound.checkpoint()
-            code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
-            raise RpcError.built_in(code, str(gone)) from gone
+    async def _perform_late(
+        self,
+        destination_identity: str,
+        method: str,
+        payload: str,
+        size: int,
+        response_timeout: float,
+        wait_for_ready: bool,
+        *options: *tuple[float | None, str | None, str],
+    ) -> str:
+        """Call a participant that is not in the room, if it comes in time (C7, L9)."""
+        if destination_identity == self.identity:
+            raise _not_found(f"{self.identity!r} cannot call itself")
+        outbound, callee = self._outbound, None
+        started = outbound.current_time()
+        if wait_for_ready:
+            callee = await outbound.missing_callee(destination_identity, response_timeout)
+            if outbound.disconnection is not None:
+                await self._fail_disconnected(outbound.disconnection)
+        if callee is None:
+            what = f"no participant {destination_identity!r} is in room {outbound.room_name!r}"
+            raise _not_found(what)
+        response_timeout -= outbound.current_time() - started
+        call = method, payload, size, response_timeout
+        return await outbound.calls.perform(callee, *call, wait_for_ready, *options)
+
+    async def _fail_disconnected(self, gone: DisconnectedError) -> NoReturn:
+        # A cancellation comes first.
+        await self._outbound.checkpoint()
+        code = RpcError.ErrorCode.RECIPIENT_DISCONNECTED
+        raise RpcError.built_in(code, str(gone)) from gone
 
     def add_rpc_interceptor(self, interceptor: RpcInterceptor) -> None:
         """Add an interceptor; see `Room.add_rpc_interceptor`."""
@@ -350,6 +356,10 @@ class LocalParticipant(StreamSender):
             raise failure(f"not sent: {error}") from error
         except ValueError as error:
             raise failure(f"not sent: {error}") from None
+
+
+def _not_found(what: str) -> RpcError:
+    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
 
 
 def _arguments(call: RpcCallInfo) -> tuple[str, str, str, float | None, float | None]:

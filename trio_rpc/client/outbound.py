@@ -10,7 +10,7 @@ from ..concurrency import Notifier
 from ..errors import DisconnectedError
 from ..links.packet_sender import PacketSender, SendQueue
 from ..participant import Participant, RemoteParticipant
-from ..protocol.capabilities import NO_ABILITIES, Abilities
+from ..protocol.capabilities import NO_ABILITIES, Abilities, server_carries_rpc
 from ..protocol.limits import SessionLimits
 from ..rpc.calls import Calls
 from ..streams.buffer_context import BufferContext
@@ -34,6 +34,7 @@ class Outbound:
         checkpoint: To be awaited before something is refused, so that a cancellation comes first.
         current_time: Returns the time on the event loop's clock.
         server_version: The version of the server.
+        carries_rpc: Whether a server of that version carries RPC.
         room_name: The name of the room.
         remote_participants: The others in the room, by identity. The session's roster keeps it.
         roster_changed: Notified of each change in it, and of the end of the session.
@@ -78,6 +79,7 @@ class Outbound:
     def _take(self, join: rtc.JoinResponse, roster_delay: float) -> None:
         self._roster_delay = roster_delay
         self.server_version = join.server_info.version or join.server_version
+        self.carries_rpc = server_carries_rpc(self.server_version)
         self.room_name = join.room.name
 
     def restart(self, join: rtc.JoinResponse, roster_delay: float) -> None:
@@ -96,26 +98,17 @@ class Outbound:
         self.disconnection = disconnection
         self.server_requests.end(disconnection)
 
-    def callee(self, identity: str, *, wait_for_ready: bool) -> Participant | None:
-        """Return a participant to call; None if there is none.
+    async def missing_callee(self, identity: str, within: float) -> Participant | None:
+        """Return a participant that is expected back (L9), or is announced late (C7).
 
         Args:
-            wait_for_ready: Whether it may be one that is expected back (L9).
-        """
-        callee = self.remote_participants.get(identity)
-        if callee is None and wait_for_ready:
-            return self.calls.repeats.returning.get(identity)
-        return callee
-
-    async def announced_callee(self, identity: str, within: float) -> Participant | None:
-        """Wait until a participant is announced, where the server does that late (C7).
-
-        Args:
-            within: Seconds that this may take at most.
+            within: Seconds that the server may take at most to announce it.
 
         Returns:
-            The participant; None if it is not announced in time, or the session ends.
+            The participant; None if it is not expected, nor announced in time, or the session ends.
         """
+        if (callee := self.calls.repeats.returning.get(identity)) is not None:
+            return callee
         if not self._roster_delay:
             return None
         with self._backend.move_on_after(min(self._roster_delay, within)):

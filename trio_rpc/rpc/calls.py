@@ -105,7 +105,6 @@ class Calls:
         payload: str,
         payload_bytes: int,
         response_timeout: float,
-        *,
         wait_for_ready: bool = True,
         max_round_trip_latency: float | None = None,
         request_id: str | None = None,

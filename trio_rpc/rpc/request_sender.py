@@ -53,11 +53,11 @@ class RequestSender:
         Returns:
             Whether it was sent; otherwise `send` waits, or fails.
         """
-        if not self._goes_as_packet(call):
+        if (packet := self._packet(call)) is None:
             return False
         call.first_sid = call.callee.sid
         try:
-            self._packet_sender.send_nowait(self._packet(call))
+            self._packet_sender.send_nowait(packet)
         except (LinkFullError, LinkClosedError):
             return False
         return True
@@ -70,22 +70,32 @@ class RequestSender:
             StreamError: the request broke off.
         """
         call.first_sid = call.callee.sid
-        if not self._goes_as_packet(call):
+        if (packet := self._packet(call)) is None:
             await self._send_stream(call)
             return
 
         def refresh(packet: models.DataPacket) -> None:
             packet.rpc_request.response_timeout_ms = self._timeout_ms(call)
 
-        await self._packet_sender.send(self._packet(call), refresh)
+        await self._packet_sender.send(packet, refresh)
 
-    def _packet(self, call: PendingCall) -> models.DataPacket:
+    def _packet(self, call: PendingCall) -> models.DataPacket | None:
+        """Return the packet of a request; None for one that goes as a stream (N3, N4)."""
+        abilities = call.callee._abilities
+        if abilities.speaks_rpc_v2 and not (
+            abilities.takes_either
+            and self.is_announced
+            and call.payload_bytes <= MAX_PAYLOAD_BYTES
+            and not call.accepts
+        ):
+            return None
+        remaining = call.wait_until - call.ready_at
         return rpc_request(
             call.callee.identity,
             call.request_id,
             call.method,
             call.payload,
-            self._timeout_ms(call, call.ready_at),
+            wire_timeout_ms(remaining, self._packet_sender.round_trip),
         )
 
     def flush_nowait(self) -> None:
@@ -120,31 +130,19 @@ class RequestSender:
         with suppress(LinkFullError, LinkClosedError):
             self._packet_sender.send_nowait(rpc_cancellation(call.callee.identity, call.request_id))
 
-    def _goes_as_packet(self, call: PendingCall) -> bool:
-        abilities = call.callee._abilities
-        is_small = call.payload_bytes <= MAX_PAYLOAD_BYTES and not call.accepts
-        if is_small and self.is_announced and abilities.takes_either:
-            return True
-        return not abilities.speaks_rpc_v2
-
     async def _send_stream(self, call: PendingCall) -> None:
         def refresh(packet: models.DataPacket) -> None:
             set_timeout(packet.stream_header, self._timeout_ms(call))
 
-        timeout_ms = self._timeout_ms(call, call.ready_at)
         info = request_info(
-            call.request_id, call.method, timeout_ms, call.payload_bytes, call.accepts
+            call.request_id, call.method, self._timeout_ms(call), call.payload_bytes, call.accepts
         )
         to, is_superseded = [call.callee.identity], lambda: call.is_interrupted
         await self._streams.send_whole(
             info, call.payload, to, refresh=refresh, abandon_timeout=0, is_superseded=is_superseded
         )
 
-    def _timeout_ms(self, call: PendingCall, now: float | None = None) -> int:
-        """Return the rest of a call's time, as its callee is told (C3).
-
-        Args:
-            now: The time, on the event loop's clock, if it is known.
-        """
-        remaining = call.wait_until - (self._backend.current_time() if now is None else now)
+    def _timeout_ms(self, call: PendingCall) -> int:
+        """Return the rest of a call's time, as its callee is told (C3)."""
+        remaining = call.wait_until - self._backend.current_time()
         return wire_timeout_ms(remaining, self._packet_sender.round_trip)
