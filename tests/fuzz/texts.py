@@ -20,7 +20,7 @@ from trio_rpc.links.record_stream import RecordStream
 from trio_rpc.links.records import PREAMBLE, ProtocolMismatchError
 from trio_rpc.protocol.limits import MAX_PACKET_BYTES
 from trio_rpc.protocol.packets import MalformedPacketError, parse_packet
-from trio_rpc.protocol.rpc_messages import rpc_outcome
+from trio_rpc.protocol.rpc_messages import rpc_error
 from trio_rpc.server.join_request import parse_join_request, parse_query
 from trio_rpc.tokens import MAX_IDENTITY_BYTES, check_join, verify_token
 from trio_rpc.webrtc.sdp import MAX_SDP_BYTES, complete_answer, data_only
@@ -55,7 +55,7 @@ def check_packet(data: bytes) -> None:
     require(packet.WhichOneof("value"), "a packet without a value was taken")
     require(models.DataPacket.FromString(packet.SerializeToString()) == packet, "it changed")
     if packet.HasField("rpc_response"):
-        rpc_outcome(packet.rpc_response)
+        rpc_error(packet.rpc_response.error)
 
 
 # Records

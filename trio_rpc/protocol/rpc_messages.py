@@ -78,15 +78,9 @@ def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> 
     return models.DataPacket(destination_identities=[destination], rpc_response=response)
 
 
-def rpc_outcome(response: models.RpcResponse) -> str | RpcError | None:
-    """Return the outcome in an `RpcResponse`: a payload, an error (C14), or None for neither."""
-    value = response.WhichOneof("value")
-    if value == "payload":
-        return response.payload
-    if value == "error":
-        error = response.error
-        return RpcError(error.code, error.message, error.data or None)
-    return None
+def rpc_error(error: models.RpcError) -> RpcError:
+    """Return the error in a response (C14)."""
+    return RpcError(error.code, error.message, error.data or None)
 
 
 def rpc_cancellation(destination: str, request_id: str) -> models.DataPacket:

@@ -30,7 +30,7 @@ def check_call(
         raise TypeError(
             f"the payload of a call is a str, not {type(payload).__name__}: encode it, as JSON say"
         )
-    if not (method and utf8_length(method) <= MAX_METHOD_BYTES):
+    if not 1 <= len(method.encode()) <= MAX_METHOD_BYTES:
         raise ValueError(
             f"the name of a method has 1 to {MAX_METHOD_BYTES} UTF-8 bytes, "
             f"not {utf8_length(method):,}"

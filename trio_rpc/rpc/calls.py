@@ -31,7 +31,7 @@ from ..participant import Participant
 from ..protocol.ids import make_uuid
 from ..protocol.limits import MAX_PAYLOAD_BYTES, CallLimits
 from ..protocol.logs import peer_logger
-from ..protocol.rpc_messages import request_id_of, rpc_outcome
+from ..protocol.rpc_messages import request_id_of, rpc_error
 from ..protocol.stream_assembly import inline_text
 from ..streams.buffer import StreamBuffer
 from ..streams.buffer_context import BufferContext
@@ -271,23 +271,31 @@ class Calls:
 
     def on_ack(self, sender: str, request_id: str) -> None:
         """Record an ack."""
-        if call := self._find(sender, request_id, "ack"):
+        call = self._pending.get(request_id)
+        if call is None or call.callee.identity != sender:
+            _log_ignored(call, "ack", sender, request_id)
+        else:
             call.is_acknowledged = True
 
     def on_response(self, sender: str, response: models.RpcResponse) -> None:
         """Finish a call with its response."""
-        if call := self._find(sender, response.request_id, "response"):
-            outcome = rpc_outcome(response)
-            if outcome is None:
-                logger.debug("ignored a response of %s that says nothing", sender)
-            elif isinstance(outcome, str):
-                call.finish(outcome)
-            elif call.is_premature(outcome):
-                logger.debug("ignored a 1401 for a call that waits for %s", sender)
-            elif self._gave_up_first(call, outcome):
-                call.hold_back(outcome)
-            else:
-                call.finish(outcome)
+        call = self._pending.get(response.request_id)
+        if call is None or call.callee.identity != sender:
+            _log_ignored(call, "response", sender, response.request_id)
+        elif response.HasField("payload"):
+            call.finish(response.payload)
+        elif response.HasField("error"):
+            self._on_error(call, rpc_error(response.error))
+        else:
+            logger.debug("ignored a response of %s that says nothing", sender)
+
+    def _on_error(self, call: PendingCall, error: RpcError) -> None:
+        if call.is_premature(error):
+            logger.debug("ignored a 1401 for a call that waits for %s", call.callee.identity)
+        elif self._gave_up_first(call, error):
+            call.hold_back(error)
+        else:
+            call.finish(error)
 
     def open_response_stream(
         self, sender: str, header: models.DataStream.Header
@@ -337,13 +345,10 @@ class Calls:
 
     def _find(self, sender: str, request_id: str, what: str) -> PendingCall | None:
         call = self._pending.get(request_id)
-        if call is None:
-            logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
-        elif call.callee.identity != sender:
-            logger.debug("ignored %s's %s to a call of %s", sender, what, call.callee.identity)
-        else:
-            return call
-        return None
+        if call is None or call.callee.identity != sender:
+            _log_ignored(call, what, sender, request_id)
+            return None
+        return call
 
     def _gave_up_first(self, call: PendingCall, outcome: RpcError) -> bool:
         """Whether a callee gave up just before the deadline of a scope around the call."""
@@ -373,6 +378,13 @@ class Calls:
             code = RpcError.ErrorCode.CONNECTION_TIMEOUT
             what = f"did not acknowledge {method!r} within {call.max_round_trip_latency:g} s"
         return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
+
+
+def _log_ignored(call: PendingCall | None, what: str, sender: str, request_id: str) -> None:
+    if call is None:
+        logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
+    else:
+        logger.debug("ignored %s's %s to a call of %s", sender, what, call.callee.identity)
 
 
 def _not_sent(call: PendingCall, error: Exception) -> RpcError:

@@ -145,7 +145,9 @@ class PendingCall:
 
     def finish(self, outcome: Outcome, event: CallEvent = CallEvent.OUTCOME) -> None:
         """Pass the outcome to the caller's task, and end the sending of its request."""
-        if self._change(event):
+        transitions = _TRANSITIONS[self._state]
+        if event in transitions:
+            self._state = transitions[event]
             self.send_channel.send_nowait(outcome)
             if self.sending is not None:
                 self.sending.cancel()
@@ -156,16 +158,10 @@ class PendingCall:
 
     def hold_back(self, error: RpcError) -> None:
         """Wait for the end of a scope around the call, which is about to be cancelled."""
-        if self._change(CallEvent.GAVE_UP):
-            self._held_back = error
-
-    def _change(self, event: CallEvent) -> bool:
-        """Change the state; return whether there is such a transition."""
         transitions = _TRANSITIONS[self._state]
-        if event not in transitions:
-            return False
-        self._state = transitions[event]
-        return True
+        if CallEvent.GAVE_UP in transitions:
+            self._state = transitions[CallEvent.GAVE_UP]
+            self._held_back = error
 
 
 class ResponseBody(StreamBuffer):
