@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_rpc.webrtc.sdp import MAX_SDP_BYTES, complete_answer, data_only, without_sources
+from trio_rpc.webrtc.sdp import (
+    MAX_SDP_BYTES,
+    complete_answer,
+    data_only,
+    without_rejected,
+    without_sources,
+)
 
 from .descriptions import CANDIDATE, CREDENTIALS, OFFER, SESSION, data, media
 
@@ -48,6 +54,23 @@ def test_the_sources_of_a_section_are_left_out() -> None:
     expected = SESSION + data() + media("video", "1") + media("audio", "2") + sources
     assert without_sources(offer, {"1"}) == expected
     assert without_sources(offer, set()) == offer
+
+
+def test_what_is_rejected_is_inactive_instead() -> None:
+    offer = SESSION + media("audio", "1") + data() + media("video", "2")
+    # As LiveKit's server rejects a section.
+    answer = (
+        SESSION + media("audio", "1", "recvonly") + data() + "m=video 0 UDP/TLS/RTP/SAVPF 0\r\n"
+    )
+    changed, rejected = without_rejected(answer, offer)
+    assert rejected == {"2"}
+    *before, video = sections(changed)
+    assert [before] == [sections(answer)[:2]]
+    assert {"a=mid:2", "a=inactive", "a=rtpmap:111 codec/48000"} <= {*video}
+    assert video[0] == "m=video 9 UDP/TLS/RTP/SAVPF 111"
+    assert without_rejected(changed, offer) == (changed, set())
+    with pytest.raises(ValueError, match="2 sections for 3 that were offered"):
+        without_rejected(SESSION + data() + media("audio", "1"), offer)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "abcd-1234.local", "2001:db8::1"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Protocol
 
 from ..participant import LocalTrack
@@ -17,8 +17,13 @@ class MediaLink(Protocol):
         """The receivers of the tracks that come in, by SID."""
         ...
 
+    @property
+    def rejected(self) -> Set[str]:
+        """Our ids of the tracks that we send, and whose codecs the server does not take."""
+        ...
+
     async def wait_changed(self) -> None:
-        """Wait until other tracks come in."""
+        """Wait until other tracks come in, or are rejected."""
         ...
 
     def publish(self, cid: str, track: LocalTrack) -> None:

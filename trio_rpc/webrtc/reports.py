@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, TypeAlias
 
 from attrs import frozen
@@ -67,12 +67,23 @@ class Received:
 
 
 @frozen
+class Rejected:
+    """The report of the tracks of ours whose codecs the other side does not take.
+
+    Attributes:
+        cids: Our ids of them.
+    """
+
+    cids: Set[str]
+
+
+@frozen
 class Failed:
     """The report that the peer has ended, with a reason for a person."""
 
     reason: str
 
 
-Report: TypeAlias = Frame | Described | Opened | Taken | Drained | Received | Failed
+Report: TypeAlias = Frame | Described | Opened | Taken | Drained | Received | Rejected | Failed
 #: Takes a report, in the thread of the peers.
 SendReport: TypeAlias = Callable[[Report], None]

@@ -100,6 +100,34 @@ def complete_answer(answer: str, offer: str) -> str:
     return _join(lines)
 
 
+def without_rejected(answer: str, offer: str) -> tuple[str, set[str]]:
+    """Return an answer in which no section is rejected, and the ids of those that were.
+
+    They are inactive instead: aiortc takes no answer without a codec for each section.
+
+    Args:
+        answer: The answer of the other side.
+        offer: The offer of ours.
+
+    Raises:
+        ValueError: they are of different numbers of sections, or one of them is invalid.
+    """
+    session, sections = _parse(answer, MAX_WHOLE_BYTES)
+    _, offered = _parse(offer, MAX_WHOLE_BYTES)
+    if len(sections) != len(offered):
+        raise ValueError(f"{len(sections)} sections for {len(offered)} that were offered")
+    transport = [line for line in _data_section(sections) if line.startswith(_TRANSPORT)]
+    rejected: set[str] = set()
+    lines = [*session]
+    for section, ours in zip(sections, offered, strict=True):
+        if _is_rejected(section):
+            rejected.add(_attribute(ours, "mid"))
+            lines += _inactive(ours, transport)
+        else:
+            lines += section
+    return _join(lines), rejected
+
+
 def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
     """Yield an inactive answer to audio or video, with the first of the offered formats."""
     kind, _, protocol, payload_type = _media(section)
@@ -132,7 +160,9 @@ def _parse(sdp: str, max_bytes: int = MAX_SDP_BYTES) -> tuple[list[str], list[li
     if len(sections) > MAX_SECTIONS:
         raise ValueError(f"{len(sections):,} sections, over the limit of {MAX_SECTIONS}")
     for section in sections:
-        _attribute(section, "mid")
+        # A rejected section, of port 0, may lack its id.
+        if section[0].split()[1:2] != ["0"]:
+            _attribute(section, "mid")
         _media(section)
     return session, sections
 

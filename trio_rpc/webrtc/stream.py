@@ -8,7 +8,7 @@ the other side reads too slowly; incoming ones widen its window again when they 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -25,6 +25,7 @@ from .reports import (
     Failed,
     Opened,
     Received,
+    Rejected,
     Report,
     SendReport,
     Taken,
@@ -56,7 +57,8 @@ class PeerStream:
     Attributes:
         is_open: Whether packets reach the other side.
         receivers: The receivers of the tracks that come in, by SID.
-        receivers_changed: Notified of each change in them.
+        rejected: Our ids of the tracks of ours whose codecs the other side does not take.
+        media_changed: Notified of each change in both.
     """
 
     can_send_nowait = True
@@ -78,7 +80,8 @@ class PeerStream:
         self._untaken = 0
         self.is_open = False
         self.receivers: Mapping[str, Receiver] = {}
-        self.receivers_changed = Notifier(backend)
+        self.rejected: Set[str] = frozenset()
+        self.media_changed = Notifier(backend)
         # Whether a report that everything has arrived is outstanding
         self._is_draining = False
         self._ended_because: str | None = None
@@ -236,7 +239,10 @@ class PeerStream:
                     self._is_draining = False
                 case Received(receivers):
                     self.receivers = receivers
-                    self.receivers_changed.notify()
+                    self.media_changed.notify()
+                case Rejected(cids):
+                    self.rejected = cids
+                    self.media_changed.notify()
                 case Failed(reason):
                     self.end(reason)
         if self._reports and self._are_read:

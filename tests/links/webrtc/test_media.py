@@ -453,6 +453,39 @@ async def test_a_track_is_published_once() -> None:
             await scene.room.local_participant.publish_track(track)
 
 
+def without_codecs_for_video(response: rtc.SignalResponse) -> rtc.SignalResponse:
+    """Reject video, as a server does whose codecs are others."""
+    session, *sections = response.answer.sdp.split("m=")
+    for number, section in enumerate(sections):
+        if section.startswith("video"):
+            sections[number] = "video 0 UDP/TLS/RTP/SAVPF 0\r\n"
+    response.answer.sdp = "m=".join([session, *sections])
+    return response
+
+
+async def test_a_track_without_a_codec_in_common_ends_alone() -> None:
+    async with open_scene() as scene:
+        us = scene.room.local_participant
+        scene.server.tamper = lambda response: (
+            without_codecs_for_video(response) if response.HasField("answer") else response
+        )
+        for _ in range(2):
+            film = LocalVideoTrack.create_video_track("film", VideoSource(64, 48))
+            await us.publish_track(film)
+            await wait_until(lambda: not us.track_publications)
+        source = AudioSource(48_000, 1)
+        await scene.publish(source)
+        async with playing(source, 440):
+            await scene.server.media.hear()
+            assert is_tone(await scene.server.media.hear(), 440)
+        assert scene.events == [
+            *["local_track_published", "local_track_unpublished"] * 2,
+            "local_track_published",
+        ]
+        # Nothing was joined again.
+        assert len(scene.server.requests) == 1
+
+
 async def test_a_hundred_tracks_are_published_at_once() -> None:
     async with open_scene() as scene, anyio.create_task_group() as task_group:
         scene.server.answers_tracks = False

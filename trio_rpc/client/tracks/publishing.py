@@ -10,7 +10,7 @@ everything that is published, and gives it another SID.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -238,6 +238,12 @@ class Publishing:
         cid = response.add_track.cid
         if (entry := self._entries.get(cid)) is not None:
             self._give_up(cid, entry, f"{reason}: {response.message}")
+
+    def on_rejected(self, cids: Set[str]) -> None:
+        """Give up tracks that can't be sent, though the server has agreed."""
+        for cid, entry in tuple(self._entries.items()):
+            if cid in cids:
+                self._give_up(cid, entry, "the server takes none of our codecs for it")
 
     def _give_up(self, cid: str, entry: _Entry, why: str) -> None:
         entry.refusal = why

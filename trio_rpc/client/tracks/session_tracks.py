@@ -33,9 +33,10 @@ class SessionTracks:
         self._subscriptions.subscribe_again()
 
     async def serve(self, media: MediaLink) -> None:
-        """Follow the tracks that come in by a link, until this is cancelled."""
+        """Follow the tracks that come in by a link, or can't be sent, until this is cancelled."""
         while True:
             self._subscriptions.match()
+            self._publishing.on_rejected(media.rejected)
             await media.wait_changed()
 
     def on_roster_changed(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,12 @@ class WebRTCMedia:
     def receivers(self) -> Mapping[str, Receiver]:
         return self._stream.receivers
 
+    @property
+    def rejected(self) -> Set[str]:
+        return self._stream.rejected
+
     async def wait_changed(self) -> None:
-        await self._stream.receivers_changed.wait()
+        await self._stream.media_changed.wait()
 
     def publish(self, cid: str, track: LocalTrack) -> None:
         sent = self._sent[cid] = _send(track)

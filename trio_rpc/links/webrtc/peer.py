@@ -32,8 +32,8 @@ from ...webrtc.media.audio_queue import AudioQueue
 from ...webrtc.media.sections import MediaSections
 from ...webrtc.media.video_slot import VideoSlot
 from ...webrtc.peer import Peer, PeerError
-from ...webrtc.reports import Received, SendReport
-from ...webrtc.sdp import whole
+from ...webrtc.reports import Received, Rejected, SendReport
+from ...webrtc.sdp import whole, without_rejected
 from .ice import IceServer, candidate_of, is_usable
 
 logger = peer_logger(__name__)
@@ -195,10 +195,11 @@ class OfferingPeer(Peer):
         if answer.id not in (0, self._last_offer):
             logger.debug("ignored an answer to an earlier offer")
             return
-        sdp = _usable(answer)
+        assert self._media is not None
+        sdp, rejected = without_rejected(_usable(answer), connection.localDescription.sdp)
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         await self._add_early_candidates(connection, is_subscriber=False)
-        assert self._media is not None
+        self.report(Rejected(self._media.sent_in(rejected)))
         if not self._has_two_connections:
             self._media.on_answer(answer.mid_to_track_id)
 

@@ -12,7 +12,7 @@ inactive, and sends by one that receives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, cast
 
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver
@@ -77,6 +77,10 @@ class MediaSections:
             transceiver.sender.track.stop()
             await transceiver.sender.stop()
             self._idle.append(transceiver)
+
+    def sent_in(self, mids: Set[str]) -> frozenset[str]:
+        """Return our ids of the tracks that are sent in some sections."""
+        return frozenset(cid for cid, section in self._sent.items() if section.mid in mids)
 
     def require(self, audios: int, videos: int) -> None:
         """Offer to receive that many more tracks."""
