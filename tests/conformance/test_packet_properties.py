@@ -149,6 +149,34 @@ def test_a_response_comes_out_as_it_went_in(
     assert parsed.rpc_response.payload == payload
 
 
+@pytest.mark.rule("B2")
+@given(
+    request_id=st.builds(str.__mul__, st.sampled_from(["x", "é", "€", "😀"]), st.integers(0, 140)),
+    padding=st.sampled_from([0, 60, 100, 1_000]),
+    kind=st.sampled_from(["rpc_request", "rpc_ack", "rpc_response"]),
+)
+@example(request_id="x" * 128, padding=0, kind="rpc_ack")
+@example(request_id="x" * 129, padding=0, kind="rpc_ack")
+@example(request_id="é" * 64, padding=0, kind="rpc_response")
+@example(request_id="é" * 65, padding=0, kind="rpc_response")
+@example(request_id="", padding=100, kind="rpc_request")
+def test_a_request_id_has_1_to_128_bytes_in_a_packet_of_any_size(
+    request_id: str, padding: int, kind: str
+) -> None:
+    packet = {
+        "rpc_request": rpc_request("bob", request_id, "m", "p", 1),
+        "rpc_ack": rpc_ack("bob", request_id),
+        "rpc_response": rpc_response("bob", request_id, "p"),
+    }[kind]
+    packet.participant_sid = "x" * padding
+    body = packet.SerializeToString()
+    if 1 <= len(request_id.encode()) <= 128:
+        assert parse_packet(body) == (packet, kind)
+    else:
+        with pytest.raises(MalformedPacketError, match="a request id of"):
+            parse_packet(body)
+
+
 @pytest.mark.rule("A6", "C14", "P3")
 @given(code=UINT32, message=ANY_TEXT, data=st.none() | ANY_TEXT, repeats=st.integers(1, 500))
 @example(code=0, message="\ud800", data="\udfff", repeats=20_000)

@@ -60,6 +60,9 @@ class SequenceFilters:
     """
 
     _filters: dict[str, SequenceFilter] = Factory(dict[str, SequenceFilter])
+    # The last of them, and its publisher: many packets of one come in a row
+    _last: SequenceFilter | None = None
+    _last_publisher: str = ""
 
     def highest(self, most: int) -> dict[str, int]:
         """Return the highest number seen of each publisher, by SID (L3).
@@ -72,10 +75,13 @@ class SequenceFilters:
 
     def is_new(self, publisher: str, sequence: int) -> bool:
         """Whether `sequence` was not seen before from a publisher; it is recorded as seen."""
-        seen = self._filters.pop(publisher, None)
-        if seen is None:
-            seen = SequenceFilter()
-            if len(self._filters) >= _MAX_PUBLISHERS:
-                del self._filters[next(iter(self._filters))]
-        self._filters[publisher] = seen
+        seen = self._last
+        if seen is None or publisher != self._last_publisher:
+            seen = self._filters.pop(publisher, None)
+            if seen is None:
+                seen = SequenceFilter()
+                if len(self._filters) >= _MAX_PUBLISHERS:
+                    del self._filters[next(iter(self._filters))]
+            self._filters[publisher] = self._last = seen
+            self._last_publisher = publisher
         return seen.is_new(sequence)
