@@ -130,7 +130,9 @@ class FramedLink:
                 )
         queue.append(frame)
         self.queued_bytes += size
-        if not (flush_follows or self._is_woken):
+        if flush_follows:
+            return
+        if not self._is_woken:
             self._wake_writer()
         if len(queue) >= EARLY_FRAMES:
             self.flush_nowait()

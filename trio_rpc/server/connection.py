@@ -183,7 +183,7 @@ class MemberConnection:
         # A dict, which takes less than a set, and keeps their order
         sent: dict[Member, None] = {}
         deliveries = packets = packet_bytes = 0
-        member, link = self._member, self._link
+        member, link, route = self._member, self._link, self._room.router.route
         half = member.backlog.half
         member.last_received = self._backend.current_time()
         try:
@@ -199,10 +199,15 @@ class MemberConnection:
                     self._count_arrived(packets, packet_bytes)
                     packets = packet_bytes = 0
                 try:
-                    routed = self._handle(channel, body)
+                    if channel is Channel.SIGNAL or channel is Channel.RECEIPT:
+                        routed = self._on_control(channel, body)
+                    else:
+                        routed = route(member, channel, body)
                 except BacklogFullError as error:
                     _flush(sent)
                     routed = await self._handle_later(channel, body, error)
+                except Exception as error:
+                    routed = self._on_failure(body, error)
                 for receiver in routed.receivers:
                     sent[receiver] = None
                     deliveries += 1
@@ -226,28 +231,28 @@ class MemberConnection:
         if self._member.receipts.add(packets, size):
             self._member.send_receipt()
 
-    def _handle(self, channel: Channel, body: bytes) -> Routed:
-        """Handle one frame. A failure concerns this frame alone (B3).
+    def _on_control(self, channel: Channel, body: bytes) -> Routed:
+        """Handle a request or a receipt.
 
         Raises:
             BacklogFullError: the request has to wait; nothing was done.
+            DecodeError: it is not a request.
+            InvalidReceiptError: it is not a valid receipt.
         """
-        try:
-            if channel is Channel.SIGNAL:
-                return self._on_request(rtc.SignalRequest.FromString(body))
-            if channel is Channel.RECEIPT:
-                if self._member.resumable is not None:
-                    self._member.resumable.retained.on_arrived(read_receipt(body))
-                return TO_NOBODY
-            return self._room.router.route(self._member, channel, body)
-        except BacklogFullError:
-            raise
-        except DecodeError:
+        if channel is Channel.SIGNAL:
+            return self._on_request(rtc.SignalRequest.FromString(body))
+        if self._member.resumable is not None:
+            self._member.resumable.retained.on_arrived(read_receipt(body))
+        return TO_NOBODY
+
+    def _on_failure(self, body: bytes, error: Exception) -> Routed:
+        """Count a frame that could not be handled; the failure concerns this frame alone (B3)."""
+        if isinstance(error, DecodeError):
             self._on_malformed(f"{len(body):,} bytes that are not a SignalRequest")
-        except (MalformedPacketError, InvalidReceiptError) as error:
+        elif isinstance(error, (MalformedPacketError, InvalidReceiptError)):
             self._on_malformed(str(error))
-        except Exception:
-            logger.exception("failed to handle what %s sent", self._member.sid)
+        else:
+            logger.error("failed to handle what %s sent", self._member.sid, exc_info=error)
             self._on_malformed(f"{len(body):,} bytes that could not be handled")
         return TO_NOBODY
 
@@ -287,13 +292,15 @@ class MemberConnection:
     # Back-pressure (B8)
 
     async def _handle_later(self, channel: Channel, body: bytes, error: BacklogFullError) -> Routed:
-        """Handle a frame once there is room for it."""
+        """Handle a request once there is room for it."""
         while True:
             await self._wait(wait_for_room(self._backend, error.backlog, error.size))
             try:
-                return self._handle(channel, body)
+                return self._on_control(channel, body)
             except BacklogFullError as again:
                 error = again
+            except Exception as failure:
+                return self._on_failure(body, failure)
 
     async def _wait_briefly(self, routed: Routed, cause: Cause) -> None:
         """Wait briefly for the receiver of a call's packet; then drop it, and answer its caller.
