@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from typing import Any
@@ -41,6 +42,32 @@ def test_timers_go_off_in_order() -> None:
         return order
 
     assert run(main) == [1, 1, 2, 3]
+
+
+def test_two_who_wait_for_the_rest_of_a_time_do_not_keep_the_clock_from_moving() -> None:
+    async def main() -> list[int]:
+        now = asyncio.get_running_loop().time
+
+        async def wait_until(time: float) -> int:
+            waits = 0
+            while (rest := time - now()) > 0 and waits < 10:
+                waits += 1
+                await asyncio.sleep(rest)
+            return waits
+
+        times = (0.7, math.nextafter(0.7, 1), math.nextafter(0.7, 1))
+        return await asyncio.gather(*map(wait_until, times))
+
+    assert max(run(main)) <= 2
+
+
+def test_sums_of_fractions_are_exact() -> None:
+    async def main() -> float:
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main) == 10
 
 
 def test_time_does_not_jump_while_something_can_run() -> None:

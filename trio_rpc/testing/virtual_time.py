@@ -8,10 +8,18 @@ minute.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
-from typing import Any, Literal
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Final, Literal, TypeVarTuple, Unpack
 
 import trio.testing
+
+_Arguments = TypeVarTuple("_Arguments")
+
+#: The ticks of the clock in a second, each longer than what asyncio calls back too early by.
+_TICKS: Final = 500_000_000
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -25,7 +33,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             return super().select(timeout)
         ready = super().select(self._threshold)
         if not ready:
-            self.now += timeout
+            # The sum may be a little less than the time of the timer.
+            self.now = round((self.now + timeout) * _TICKS) / _TICKS
         return ready
 
 
@@ -38,6 +47,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     The clock also jumps while a task waits for something outside of the loop, such as a socket or a
     worker thread. A test with such waits runs in real time, or with a threshold.
 
+    It ticks every two nanoseconds, and whoever waits for less waits for a tick: asyncio calls back
+    up to a nanosecond too early, and two tasks that then wait for the rest would keep each other
+    awake, and the clock where it is.
+
     Args:
         autojump_threshold: Idle seconds in real time after which the clock jumps.
     """
@@ -49,6 +62,20 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual seconds since the loop was created."""
         return self._jumping_selector.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: Unpack[_Arguments],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call a function at a time; at the next tick if the time comes before that."""
+        now = self.time()
+        if when > now and math.isfinite(when):
+            # A tenth of a tick is more than sums of fractions are off by.
+            when = max(math.ceil(when * _TICKS - 0.1), round(now * _TICKS) + 1) / _TICKS
+        return super().call_at(when, callback, *args, context=context)
 
     def jump(self, seconds: float) -> None:
         """Advance the clock at once, as a callback that blocks does; as `MockClock.jump`."""
