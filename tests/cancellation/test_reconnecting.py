@@ -215,7 +215,15 @@ async def hang(_data: object) -> None:
 
 @every_moment
 @pytest.mark.rule("L1")
-@pytest.mark.parametrize("fault", ["cut", "half-opened", "refused", "full-reconnect"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "cut",
+        "full-reconnect",
+        pytest.param("half-opened", marks=pytest.mark.thorough),
+        pytest.param("refused", marks=pytest.mark.thorough),
+    ],
+)
 async def test_a_session_that_reconnects_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, fault: str, moment: Moment, whose: Whose
 ) -> None:

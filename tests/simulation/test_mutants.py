@@ -54,6 +54,7 @@ def run_ids_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RepeatedRequests, "refusal_of", lambda *_: None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "mutate",
     [

@@ -28,6 +28,7 @@ RUNS: dict[BackendName, list[tuple[int, int]]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.rule("C1", "C2", "A9", "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9")
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_with_the_network_back_in_time_the_outcome_is_the_handlers(

@@ -1,6 +1,6 @@
 """The command line `trio-rpc`: its parser, and the entry point `main`.
 
-Each command is a module with a function `add_parser`, listed in `COMMANDS`. Its function `run` gets
+Each command is a module with a function `add_parser`, named in `COMMANDS`. Its function `run` gets
 the parsed arguments, and raises errors, which `exits` turns into an exit code and one line.
 """
 
@@ -10,9 +10,9 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
-from . import answer, call, demo, listen, mcp, methods, send, serve, token
 from .exits import ExitCode, end_with
 from .logs import configure_logging
 from .options import ENVIRONMENT, Formatter, run_help
@@ -20,7 +20,7 @@ from .options import ENVIRONMENT, Formatter, run_help
 __all__ = ["main"]
 
 #: The commands, in the order of the help; a new one is added here.
-COMMANDS = (demo, serve, token, call, methods, mcp, answer, send, listen)
+COMMANDS = ("demo", "serve", "token", "call", "methods", "mcp", "answer", "send", "listen")
 
 _EXIT_CODES = """\
 exit codes:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words, command = _split(sys.argv[1:] if argv is None else argv)
-    arguments = _build_parser().parse_args(words)
+    arguments = _build_parser(words[:1]).parse_args(words)
     if command:
         arguments.command = command
     configure_logging(verbose=arguments.verbose)
@@ -63,13 +63,14 @@ def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
     argparse would remove a further `--`, which belongs to that command.
     """
-    if "--" not in argv or argv[0] != answer.NAME:
+    if "--" not in argv or argv[0] != "answer":
         return argv, ()
     position = list(argv).index("--")
     return argv[:position], argv[position + 1 :]
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def _build_parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser with the chosen command alone, or with all where no such one is chosen."""
     parser = argparse.ArgumentParser(
         prog="trio-rpc",
         description="LiveKit RPC: a room server, access tokens, calls, data, and a demonstration.",
@@ -81,6 +82,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(prog=parser.prog, verbose=False)
     run_help(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(commands)
+    # The others are not imported, which takes longer than all else of a short command.
+    for name in set(COMMANDS).intersection(chosen) or COMMANDS:
+        import_module(f".{name}", __name__).add_parser(commands)
     return parser

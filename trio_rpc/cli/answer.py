@@ -34,8 +34,6 @@ from .output import note
 if TYPE_CHECKING:
     from .options import Commands
 
-#: The name of this command.
-NAME: Final = "answer"
 #: Added to the exit status of the command, this is the code of an error.
 _FIRST_CODE: Final = 3000
 #: Added to the number of the signal that ended a command, as in a shell, this is its status.
@@ -75,7 +73,7 @@ def add_parser(commands: Commands) -> None:
     """Add the command to those of `trio-rpc`."""
     parser = add_command(
         commands,
-        NAME,
+        "answer",
         summary="answer to a method with a command",
         description=_DESCRIPTION,
         examples=_EXAMPLES,

@@ -12,7 +12,7 @@ import math
 import selectors
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Final, Literal, TypeVarTuple, Unpack
+from typing import Any, Final, Literal, TypeVarTuple
 
 import trio.testing
 
@@ -66,8 +66,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[_Arguments]], object],
-        *args: Unpack[_Arguments],
+        callback: Callable[[*_Arguments], object],
+        *args: *_Arguments,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call a function at a time; at the next tick if the time comes before that."""

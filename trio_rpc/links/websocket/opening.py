@@ -15,7 +15,6 @@ from livekit.protocol import rtc
 from ... import concurrency
 from ...errors import ConnectError
 from ..base import MessageStream
-from . import on_asyncio, on_trio
 
 #: The subprotocol of our clients and servers: frames instead of bare signalling messages.
 SUBPROTOCOL: Final = "trio-rpc.v1"
@@ -38,7 +37,15 @@ class _Connect(Protocol):
     ) -> AbstractAsyncContextManager[WebSocket]: ...
 
 
-_CONNECT: Final[dict[str, _Connect]] = {"trio": on_trio.connect, "asyncio": on_asyncio.connect}
+def _connect_on(backend: str) -> _Connect:
+    """Return the opening of a WebSocket on a backend; a program imports the library of its own."""
+    if backend == "trio":
+        from .on_trio import connect as connect_on_trio
+
+        return connect_on_trio
+    from .on_asyncio import connect as connect_on_asyncio
+
+    return connect_on_asyncio
 
 
 @frozen
@@ -72,7 +79,8 @@ class SignallingServer:
         context = self.ssl_context
         if context is None and url.startswith("wss:"):
             context = ssl.create_default_context()
-        return _CONNECT[concurrency.current().name](url, subprotocols, token, context)
+        connect = _connect_on(concurrency.current().name)
+        return connect(url, subprotocols, token, context)
 
 
 def join_query(request: rtc.JoinRequest) -> dict[str, str]:
