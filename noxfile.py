@@ -29,10 +29,15 @@ ALWAYS, REST = ["full"], ["full", "rest"]
 WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
 os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(4, min(os.cpu_count() or 1, 8))))
 
-# Coverage doubles the time of the tests: it is measured by CI, and with all else; under one Python,
-# over all backends.
+# Coverage doubles the time of the tests: it is measured by CI, and with all else, over all backends
+# under one Python: another than that of every day, where there is one.
 FULL = "full" in sys.argv or "rest" in sys.argv
-COVERAGE_PYTHON = RUNNING if FULL or "CI" in os.environ else None
+OTHERS = [python for python in PYTHONS if python != RUNNING and shutil.which(f"python{python}")]
+COVERAGE_PYTHON = (OTHERS or [RUNNING])[-1] if FULL or "CI" in os.environ else None
+
+# Half of the time of all tests goes to these, which start programs and play long runs: of three
+# Pythons, the one that neither runs every day nor measures coverage leaves them out.
+PROGRAMS = [f"tests/{name}" for name in ("benchmarks", "cli", "simulation", "test_docs.py")]
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
@@ -95,6 +100,8 @@ def tests(session: nox.Session, backend: str) -> None:
     session.install("-e", ".[test]")
     report = session.cache_dir / f"junit-{session.python}-{backend}.xml"
     pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *WORKERS]
+    if FULL and session.python not in (RUNNING, COVERAGE_PYTHON):
+        pytest += [f"--ignore={path}" for path in PROGRAMS]
     pytest += session.posargs
     if session.python != COVERAGE_PYTHON:
         session.run("python", *pytest)
