@@ -52,6 +52,15 @@ def test_both_backends_have_all_primitives() -> None:
     assert concurrency.TRIO.open_nursery is trio.open_nursery
 
 
+async def test_the_backend_of_an_event_loop_has_its_clock() -> None:
+    backend = concurrency.current().of_this_loop()
+    assert backend.name == concurrency.current().name
+    started = backend.current_time()
+    with backend.move_on_after(3) as scope:
+        await backend.sleep_forever()
+    assert backend.current_time() == scope.deadline == anyio.current_time() == started + 3
+
+
 # The primitives
 
 

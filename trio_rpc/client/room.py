@@ -184,7 +184,7 @@ class Room(Registrations):
         dialer: Dialer,
         limits: SessionLimits,
     ) -> AsyncGenerator[None]:
-        backend = concurrency.current()
+        backend = concurrency.current().of_this_loop()
         budget = Budget(limits.max_peer_bytes, limits.max_peers_bytes)
         async with concurrency.open_service_nursery() as nursery:
             callbacks = Callbacks(nursery, budget)

@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import sniffio
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from . import on_asyncio
 
@@ -192,6 +192,12 @@ class Backend:
     run_sync_soon: Callable[[], Callable[[Callable[[], object]], object]]
     #: Returns an object for the running event loop, which no other has.
     event_loop: Callable[[], object]
+    #: Returns the function by which the running event loop itself reads its clock.
+    clock: Callable[[], Callable[[], float]]
+
+    def of_this_loop(self) -> Backend:
+        """Return the backend for the running event loop alone, whose clock it knows."""
+        return evolve(self, current_time=self.clock())
 
     def is_cancelled(self) -> bool:
         """Whether the running task is cancelled: its next wait raises."""
@@ -217,6 +223,7 @@ TRIO = Backend(
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: trio.lowlevel.current_trio_token().run_sync_soon,
     event_loop=trio.lowlevel.current_trio_token,
+    clock=lambda: trio.lowlevel.current_clock().current_time,
 )
 
 ASYNCIO = Backend(
@@ -238,6 +245,7 @@ ASYNCIO = Backend(
     checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
     run_sync_soon=lambda: asyncio.get_running_loop().call_soon_threadsafe,
     event_loop=asyncio.get_running_loop,
+    clock=lambda: asyncio.get_running_loop().time,
 )
 
 

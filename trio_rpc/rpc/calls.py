@@ -166,8 +166,8 @@ class Calls:
             outcome = await call.receive_channel.receive()
             # The only one: nothing else is sent into the channel, and another call may have it.
             self._channels.append(channel)
-            if isinstance(outcome, ResponseBody):
-                outcome = await self._read(outcome, call)
+            if outcome is None:
+                outcome = await self._read(call)
         finally:
             self._forget(call)
         if isinstance(outcome, RpcError):
@@ -226,10 +226,12 @@ class Calls:
         self._restart_clock(call)
         return True
 
-    async def _read(self, body: ResponseBody, call: PendingCall) -> str | RpcError:
+    async def _read(self, call: PendingCall) -> str | RpcError:
+        """Read a response that is large or compressed."""
+        assert call.response is not None
         with self._backend.cancel_scope(deadline=call.respond_by):
             try:
-                return await body.read_text()
+                return await call.response.read_text()
             except StreamError as error:
                 return broken(error)
         return self._timed_out(call)

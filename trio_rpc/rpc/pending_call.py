@@ -62,8 +62,8 @@ _TRANSITIONS: Final[Mapping[CallState, Mapping[CallEvent, CallState]]] = {
 }
 _ANSWERED: Final = frozenset({CallState.HELD_BACK, CallState.FINISHED})
 
-#: The outcome of a call. A large or compressed response is read by the caller's task.
-Outcome: TypeAlias = "str | RpcError | ResponseBody"
+#: The outcome of a call; None if its `response` is a stream that the caller's task is to read.
+Outcome: TypeAlias = str | RpcError | None
 
 
 @define(eq=False)
@@ -180,7 +180,7 @@ class ResponseBody(StreamBuffer):
             return
         try:
             # Anything else takes a while, and is left to the caller's task.
-            self._call.finish(self.take_text() if self.has_small_text else self)
+            self._call.finish(self.take_text() if self.has_small_text else None)
         except StreamError as failure:
             self._call.finish(broken(failure))
 
