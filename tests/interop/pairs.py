@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Final, Literal
 
 from .programs import GO, KINDS, OLD, OURS
@@ -42,6 +43,12 @@ CASES: Final[list[Case]] = [
     *(("trio-rpc", *pair) for pair in _ON_OURS),
     *(("livekit-server", *pair) for pair in _ON_LIVEKIT),
     *(("LiveKitLikeServer", *pair) for pair in _ON_LIVEKIT_LIKE),
+]
+#: The publishers and subscribers of audio and video, likewise.
+MEDIA_CASES: Final[list[Case]] = [
+    ("livekit-server", *pair)
+    for pair in permutations(("trio", "asyncio", "python", "browser"), 2)
+    if OURS.intersection(pair)
 ]
 #: The servers that have a table each.
 SERVERS: Final[tuple[ServerName, ...]] = ("trio-rpc", "livekit-server")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from attrs import define, field
 
-from .pairs import CASES, SERVERS, Case, ServerName
+from .pairs import CASES, MEDIA_CASES, SERVERS, Case, ServerName
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "interop.md"
 
@@ -32,6 +32,9 @@ COLUMNS: Final = (
     "text stream",
     "attributes",
 )
+
+#: The same for audio and video.
+MEDIA_COLUMNS: Final = ("audio", "video", "unpublished", "after a rejoin")
 
 #: What participants do that the rules don't ask for; the table has letters for these.
 NOTES: Final = {
@@ -73,11 +76,12 @@ class Table:
     @property
     def is_complete(self) -> bool:
         """Whether every pair was tried out in everything."""
-        return len(self._outcomes) == len(CASES) * len(COLUMNS)
+        cells = len(CASES) * len(COLUMNS) + len(MEDIA_CASES) * len(MEDIA_COLUMNS)
+        return len(self._outcomes) == cells
 
     def record(self, case: Case, column: str, *, passed: bool, notes: Iterable[str]) -> None:
         """Enter the outcome of a test, and what had to be said about it."""
-        assert column in COLUMNS, column
+        assert column in (*COLUMNS, *MEDIA_COLUMNS), column
         cell = case, column
         before = self._outcomes.get(cell, _PASSED)
         self._outcomes[cell] = before if passed else _FAILED
@@ -85,14 +89,18 @@ class Table:
 
     def render(self, server: ServerName) -> str:
         """Render the table of a server in Markdown."""
+        cases = [case for case in CASES if case[0] == server]
+        return self._render(["caller", "callee"], cases, COLUMNS)
+
+    def render_media(self) -> str:
+        """Render the table of audio and video in Markdown."""
+        return self._render(["publisher", "subscriber"], MEDIA_CASES, MEDIA_COLUMNS)
+
+    def _render(self, roles: list[str], cases: Sequence[Case], columns: Sequence[str]) -> str:
         rows = [
-            ["caller", "callee", *COLUMNS],
-            ["---", "---", *[":-:"] * len(COLUMNS)],
-            *(
-                [*case[1:], *(self._text((case, each)) for each in COLUMNS)]
-                for case in CASES
-                if case[0] == server
-            ),
+            [*roles, *columns],
+            ["---", "---", *[":-:"] * len(columns)],
+            *([*case[1:], *(self._text((case, each)) for each in columns)] for case in cases),
         ]
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -105,6 +113,7 @@ class Table:
     def write(self) -> bool:
         """Write all into the page; return whether the results are others than before."""
         changed = [replace_section(f"results on {each}", self.render(each)) for each in SERVERS]
+        changed.append(replace_section("audio and video", self.render_media()))
         return any([*changed, replace_section("notes", self.render_notes())])
 
     def _text(self, cell: Cell) -> str:

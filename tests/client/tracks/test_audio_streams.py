@@ -39,6 +39,7 @@ async def test_frames_are_read_in_order_and_the_stream_ends_with_the_track() -> 
         assert await read(stream) == []
 
 
+@pytest.mark.rule("M10")
 async def test_the_oldest_are_dropped_for_a_slow_reader() -> None:
     track = RemoteAudioTrack(INFO)
     async with AudioStream(track, capacity=2) as stream:

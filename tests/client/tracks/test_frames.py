@@ -59,6 +59,7 @@ def test_a_queue_copies_what_it_holds() -> None:
     assert samples(queue.take(1)) == [1]
 
 
+@pytest.mark.rule("M10")
 def test_a_queue_drops_the_oldest() -> None:
     queue = AudioQueue(8_000, 1, max_seconds=2 / 8_000)
     for number in range(5):

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.anyio
     ("error", "name"),
     [(models.SE_CODEC_UNSUPPORTED, "SE_CODEC_UNSUPPORTED"), (77, "error 77")],
 )
+@pytest.mark.rule("M9")
 async def test_a_failed_subscription_is_told(error: models.SubscriptionError, name: str) -> None:
     server = ScriptedServer(others=())
     track = models.TrackInfo(sid="TR_1", name="voice", type=models.AUDIO)

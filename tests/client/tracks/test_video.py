@@ -108,6 +108,7 @@ def test_a_source_has_pixels() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.rule("M10")
 async def test_few_pictures_wait_for_a_slow_reader() -> None:
     track = RemoteVideoTrack(INFO)
     async with VideoStream(track) as stream:

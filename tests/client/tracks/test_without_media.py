@@ -22,6 +22,7 @@ from ...support.scripted_server import ScriptedServer, participant_info
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.rule("M5")
 async def test_our_server_refuses_tracks_at_once(join: Join) -> None:
     async with join("alice") as room:
         track = LocalAudioTrack.create_audio_track("voice", AudioSource(48_000, 1))
@@ -34,6 +35,7 @@ async def test_our_server_refuses_tracks_at_once(join: Join) -> None:
             await room.local_participant.unpublish_track("TR_1")
 
 
+@pytest.mark.rule("M4")
 async def test_publications_are_seen_on_any_server() -> None:
     server = ScriptedServer(others=())
     bob = participant_info("bob")

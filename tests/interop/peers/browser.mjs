@@ -12,6 +12,7 @@ const here = (path) => new URL(path, import.meta.url);
 const FILES = {
   '/': ['text/html', here('page.html')],
   '/participant.mjs': ['text/javascript', here('participant.mjs')],
+  '/media.mjs': ['text/javascript', here('media.mjs')],
   '/livekit-client.mjs': [
     'text/javascript',
     here('node_modules/livekit-client/dist/livekit-client.esm.mjs'),

@@ -14,6 +14,8 @@ const SWITCHES = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // Sound without a click.
+  '--autoplay-policy=no-user-gesture-required',
 ];
 
 // Run `use` with the browser, and leave nothing behind.

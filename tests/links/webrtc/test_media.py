@@ -129,6 +129,7 @@ async def hear(track: RemoteTrack, rate: int = RATE, **options: Any) -> list[int
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(48_000, 1), (24_000, 1), (44_100, 2)])
+@pytest.mark.rule("M1")
 async def test_others_hear_what_is_captured(rate: int, channels: int) -> None:
     async with open_scene() as scene:
         source = AudioSource(rate, channels)
@@ -143,6 +144,7 @@ async def test_others_hear_what_is_captured(rate: int, channels: int) -> None:
         assert scene.events == ["local_track_published"]
 
 
+@pytest.mark.rule("M1")
 async def test_silence_is_sent_where_nothing_is_captured() -> None:
     async with open_scene() as scene:
         await scene.publish(AudioSource(48_000, 1))
@@ -150,6 +152,7 @@ async def test_silence_is_sent_where_nothing_is_captured() -> None:
         assert max(await scene.server.media.hear()) < 10
 
 
+@pytest.mark.rule("M4")
 async def test_a_track_is_heard() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         scene.server.send_tone("TR_bob", 660)
@@ -162,6 +165,7 @@ async def test_a_track_is_heard() -> None:
         assert (frame.sample_rate, frame.num_channels, frame.samples_per_channel) == (RATE, 2, 960)
 
 
+@pytest.mark.rule("M4")
 async def test_two_tracks_are_not_mixed_up() -> None:
     other = models.TrackInfo(sid="TR_other", name="other", type=models.AUDIO)
     async with open_scene(bob(BOBS_TONE, other)) as scene:
@@ -188,6 +192,7 @@ async def test_audio_goes_both_ways_beside_calls() -> None:
             assert is_tone(await scene.server.media.hear(), 440)
 
 
+@pytest.mark.rule("M3")
 async def test_a_muted_track_is_silent() -> None:
     async with open_scene() as scene:
         source = AudioSource(48_000, 1)
@@ -215,6 +220,7 @@ async def test_a_muted_track_is_silent() -> None:
         assert scene.events[3:] == ["local_track_unpublished"]
 
 
+@pytest.mark.rule("M2")
 async def test_what_is_unpublished_is_not_sent() -> None:
     async with open_scene() as scene:
         source = AudioSource(48_000, 1)
@@ -230,6 +236,7 @@ async def test_what_is_unpublished_is_not_sent() -> None:
             await scene.room.local_participant.unpublish_track(sid)
 
 
+@pytest.mark.rule("M2")
 async def test_the_next_track_takes_the_section_of_one_that_is_unpublished() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         media = scene.server.media
@@ -250,6 +257,7 @@ async def test_the_next_track_takes_the_section_of_one_that_is_unpublished() -> 
         assert media.idle.isdisjoint(media.sids)
 
 
+@pytest.mark.rule("M6", "M7")
 async def test_a_rejoin_publishes_tracks_again_and_streams_go_on() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         source = AudioSource(48_000, 1)
@@ -275,6 +283,7 @@ async def test_a_rejoin_publishes_tracks_again_and_streams_go_on() -> None:
         assert "track_unsubscribed" not in scene.events
 
 
+@pytest.mark.rule("M8")
 async def test_the_loss_of_signalling_is_not_heard() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         source = AudioSource(48_000, 1)
@@ -291,6 +300,7 @@ async def test_the_loss_of_signalling_is_not_heard() -> None:
             assert is_tone(await hear(await scene.bobs_track()), 660)
 
 
+@pytest.mark.rule("M8")
 async def test_what_is_published_without_signalling_is_published_with_it() -> None:
     async with open_scene() as scene:
         source = AudioSource(48_000, 1)
@@ -303,6 +313,7 @@ async def test_what_is_published_without_signalling_is_published_with_it() -> No
         assert scene.events == ["local_track_published"]
 
 
+@pytest.mark.rule("M4")
 async def test_a_track_ends_with_its_publication() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         scene.server.send_tone("TR_bob", 660)
@@ -327,6 +338,7 @@ async def test_a_track_ends_with_the_room() -> None:
             _ = [event async for event in stream]
 
 
+@pytest.mark.rule("M4", "M7")
 async def test_a_subscription_is_chosen() -> None:
     async with open_scene(bob(BOBS_TONE), options=RoomOptions(auto_subscribe=False)) as scene:
         [join] = scene.server.requests
@@ -346,6 +358,7 @@ async def test_a_subscription_is_chosen() -> None:
         assert not (await scene.server.wait_signal("subscription", 3)).subscribe
 
 
+@pytest.mark.rule("M4")
 async def test_all_tracks_are_received_unless_set_otherwise() -> None:
     async with open_scene() as scene:
         [join] = scene.server.requests
@@ -358,6 +371,7 @@ def not_published(why: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.rule("M1")
 async def test_a_refusal_is_told() -> None:
     async with open_scene() as scene:
         scene.server.track_refusal = "no microphones"
@@ -367,6 +381,7 @@ async def test_a_refusal_is_told() -> None:
         assert scene.events == []
 
 
+@pytest.mark.rule("M1")
 async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_rpc.client.tracks.publishing.PUBLISH_TIMEOUT", 0.1)
     async with open_scene() as scene:
@@ -375,6 +390,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
             await scene.publish(AudioSource(48_000, 1))
 
 
+@pytest.mark.rule("M1")
 async def test_a_cancelled_publication_leaves_nothing() -> None:
     async with open_scene() as scene:
         scene.server.answers_tracks = False
@@ -389,6 +405,7 @@ async def test_a_cancelled_publication_leaves_nothing() -> None:
         assert scene.events == ["local_track_published"]
 
 
+@pytest.mark.rule("M1")
 async def test_a_publication_that_is_cancelled_as_it_succeeds_is_withdrawn() -> None:
     async with open_scene() as scene:
         source = AudioSource(48_000, 1)
@@ -400,6 +417,7 @@ async def test_a_publication_that_is_cancelled_as_it_succeeds_is_withdrawn() -> 
         assert scene.events == ["local_track_published", "local_track_unpublished"]
 
 
+@pytest.mark.rule("M8")
 async def test_muting_and_subscribing_without_signalling_are_told_with_it() -> None:
     async with open_scene(bob(BOBS_TONE)) as scene:
         sid = await scene.publish(AudioSource(48_000, 1))
@@ -417,6 +435,7 @@ async def test_muting_and_subscribing_without_signalling_are_told_with_it() -> N
         assert (request.sid, request.muted) == (sid, True)
 
 
+@pytest.mark.rule("M3", "M6")
 async def test_a_muted_track_is_muted_after_a_rejoin() -> None:
     async with open_scene() as scene:
         await scene.publish(AudioSource(48_000, 1))
@@ -429,6 +448,7 @@ async def test_a_muted_track_is_muted_after_a_rejoin() -> None:
         assert ours.track.muted
 
 
+@pytest.mark.rule("M1")
 async def test_leaving_fails_what_is_being_published() -> None:
     async with open_scene() as scene:
         scene.server.answers_tracks = False
@@ -445,6 +465,7 @@ async def test_leaving_fails_what_is_being_published() -> None:
             await scene.publish(AudioSource(48_000, 1))
 
 
+@pytest.mark.rule("M1")
 async def test_a_track_is_published_once() -> None:
     async with open_scene() as scene:
         track = LocalAudioTrack.create_audio_track("voice", AudioSource(48_000, 1))
@@ -463,6 +484,7 @@ def without_codecs_for_video(response: rtc.SignalResponse) -> rtc.SignalResponse
     return response
 
 
+@pytest.mark.rule("M9")
 async def test_a_track_without_a_codec_in_common_ends_alone() -> None:
     async with open_scene() as scene:
         us = scene.room.local_participant
@@ -486,6 +508,7 @@ async def test_a_track_without_a_codec_in_common_ends_alone() -> None:
         assert len(scene.server.requests) == 1
 
 
+@pytest.mark.rule("M10")
 async def test_a_hundred_tracks_are_published_at_once() -> None:
     async with open_scene() as scene, anyio.create_task_group() as task_group:
         scene.server.answers_tracks = False
@@ -497,6 +520,16 @@ async def test_a_hundred_tracks_are_published_at_once() -> None:
         task_group.cancel_scope.cancel()
 
 
+@pytest.mark.rule("M10")
+async def test_a_server_does_not_have_us_receive_without_end() -> None:
+    async with open_scene() as scene:
+        requirement = rtc.MediaSectionsRequirement(num_audios=150, num_videos=150)
+        scene.server.say(rtc.SignalResponse(media_sections_requirement=requirement))
+        offer = await scene.server.wait_signal("offer", 2)
+        assert offer.sdp.count("a=recvonly") == 200
+
+
+@pytest.mark.rule("M1")
 async def test_without_the_grant_nothing_is_asked() -> None:
     async with open_scene() as scene:
         us = info("alice", scene.room.local_participant.sid)

@@ -49,6 +49,7 @@ async def publish(scene: Scene, source: VideoSource) -> LocalVideoTrack:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (65, 49)])
+@pytest.mark.rule("M1")
 async def test_others_see_what_is_captured(size: tuple[int, int]) -> None:
     async with open_scene() as scene:
         source = VideoSource(*size)
@@ -67,6 +68,7 @@ async def test_others_see_what_is_captured(size: tuple[int, int]) -> None:
         await wait_until(lambda: is_of(seen[-1], BLUE))
 
 
+@pytest.mark.rule("M3")
 async def test_a_muted_track_shows_nothing() -> None:
     async with open_scene() as scene:
         source = VideoSource(64, 48)
@@ -82,6 +84,7 @@ async def test_a_muted_track_shows_nothing() -> None:
         assert [frame for frame in seen if is_of(frame, BLUE)] == []
 
 
+@pytest.mark.rule("M6")
 async def test_a_rejoin_publishes_it_again() -> None:
     async with open_scene() as scene:
         source = VideoSource(64, 48)
@@ -95,6 +98,7 @@ async def test_a_rejoin_publishes_it_again() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (65, 49)])
+@pytest.mark.rule("M4")
 async def test_a_track_is_seen(size: tuple[int, int]) -> None:
     async with open_scene(bob(BOBS_FILM)) as scene:
         scene.server.send_picture("TR_bob", picture(BLUE, *size))

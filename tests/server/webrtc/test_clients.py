@@ -271,6 +271,7 @@ async def test_pings_of_both_kinds_are_answered(url: str, version: int) -> None:
     ],
     ids=["media", "data track"],
 )
+@pytest.mark.rule("M5")
 async def test_tracks_are_refused_and_data_goes_on(
     url: str,
     raw: ScriptedClient,
@@ -307,6 +308,7 @@ async def test_a_change_is_echoed_and_answered(url: str, raw: ScriptedClient) ->
         assert (info[0].name, dict(info[0].attributes)) == ("the sdk", {"a": "1"})
 
 
+@pytest.mark.rule("M5")
 async def test_media_are_accepted_as_inactive(url: str, raw: ScriptedClient) -> None:
     async with webrtc_client(url, "sdk", connects=False) as client:
         head, data = (await client.run(client.asyncio.new_offer)).split("m=application")
