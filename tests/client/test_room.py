@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from attrs import define
 from livekit.protocol import models, rtc
 
 from trio_rpc import (
@@ -30,12 +31,44 @@ from trio_rpc.links import Channel, Frame, Link, open_framed_link
 from trio_rpc.links.frames import encode_frames
 from trio_rpc.links.memory import open_memory_streams
 from trio_rpc.server import RoomServer
+from trio_rpc.testing import InMemoryServer, LiveKitLikeServer
 
 from ..conftest import Join
+from ..support.clients import HoldingLink
 from ..support.scripted_server import ScriptedServer, participant_info
 from ..support.tokens import API_KEY, ROOM, make_token
+from ..support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
+
+
+@define(eq=False)
+class DeafLink(HoldingLink):
+    """A link on which nothing is received."""
+
+    async def receive(self) -> list[Frame]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@define(eq=False)
+class Deaf:
+    """A way to a server, on which nothing comes back.
+
+    Attributes:
+        was_admitted: Whether the server has admitted the participant.
+    """
+
+    server: RoomServer
+    was_admitted: bool = False
+
+    @asynccontextmanager
+    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncIterator[Link]:
+        async with self.server.open_link(token, request) as link:
+            try:
+                yield DeafLink(link, lambda _: False)
+            finally:
+                self.was_admitted = self.server.statistics().participants == 1
 
 
 class FirstMessage:
@@ -197,6 +230,29 @@ async def test_a_silent_server_is_given_up(options: dict[str, Any], seconds: flo
         await join_and_leave(FirstMessage(None), **options)
     assert str(caught.value) == f"the room was not joined within {seconds:g} s"
     assert anyio.current_time() - started == pytest.approx(seconds)
+
+
+async def give_up(connector: Deaf, token: str) -> None:
+    with pytest.raises(ConnectError, match="the room was not joined within 1 s"):
+        await join_and_leave(connector, token, connect_timeout=1)
+
+
+async def be_cancelled(connector: Deaf, token: str) -> None:
+    with anyio.move_on_after(1):
+        await join_and_leave(connector, token)
+
+
+@pytest.mark.parametrize("end", [give_up, be_cancelled])
+@pytest.mark.parametrize("server_type", [InMemoryServer, LiveKitLikeServer])
+async def test_who_is_admitted_and_does_not_wait_for_it_leaves(
+    end: Callable[[Deaf, str], Awaitable[None]], server_type: type[InMemoryServer]
+) -> None:
+    """Others would call a participant that the server expects back."""
+    server = server_type()
+    deaf = Deaf(server)
+    await end(deaf, server.token("alice"))
+    assert deaf.was_admitted
+    await wait_until(lambda: not server.statistics().participants, within=1)
 
 
 async def test_the_connect_timeout_is_over_once_we_are_in(server: RoomServer) -> None:

@@ -33,7 +33,7 @@ from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from ..rpc.invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
 from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 from .callbacks import Callbacks
-from .joining import join_request, receive_join
+from .joining import join_request, leaving_on_failure, receive_join
 from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
 from .options import RoomOptions
@@ -161,10 +161,11 @@ class Room(Registrations):
                 request = join_request(resumes=reconnect is not None, auto_subscribe=subscribes)
                 first_token = await token_from(token)
                 async with connector.open_link(first_token, request) as link:
-                    join, early_frames = await receive_join(link)
-                    if scope.cancel_called:
-                        # The timeout has just expired: raise here, and not in the block.
-                        await concurrency.current().sleep_forever()
+                    with leaving_on_failure(link):
+                        join, early_frames = await receive_join(link)
+                        if scope.cancel_called:
+                            # The timeout has just expired: raise here, and not in the block.
+                            await concurrency.current().sleep_forever()
                     scope.deadline = math.inf
                     dialer = Dialer(connector, token, connect_timeout, reconnect, subscribes)
                     async with self._run_session(link, join, early_frames, guard, dialer, limits):
