@@ -23,14 +23,30 @@ from typing import Final
 from .base import Channel, Frame, new_frame
 
 _LENGTH_DELIMITED: Final = 2
-_TAGS: Final = {channel: channel << 3 | _LENGTH_DELIMITED for channel in Channel}
 _RELIABLE: Final = Channel.RELIABLE
-_CHANNELS: Final = {tag: channel for channel, tag in _TAGS.items()}
+_CHANNELS: Final = {channel << 3 | _LENGTH_DELIMITED: channel for channel in Channel}
 _MAX_VARINT_BYTES: Final = 5
 #: The most that a frame takes beyond its body: one byte of tag and the length.
 FRAME_OVERHEAD: Final = 1 + _MAX_VARINT_BYTES
+#: The bodies whose headers are made once and for all: those of fewer bytes.
+_SMALL: Final = 256
 #: The text of the error about a message in which nothing is for us.
 NO_FRAME: Final = "a message without a frame"
+
+
+def _header(channel: Channel, length: int) -> bytes:
+    header = bytearray((channel << 3 | _LENGTH_DELIMITED,))
+    while length > 0x7F:
+        header.append(length & 0x7F | 0x80)
+        length >>= 7
+    header.append(length)
+    return bytes(header)
+
+
+#: The headers of small frames, which most are, by channel and length.
+_HEADERS: Final = {
+    channel: [_header(channel, length) for length in range(_SMALL)] for channel in Channel
+}
 
 
 def encode_frames(frames: Iterable[Frame]) -> bytes:
@@ -40,29 +56,14 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
 
 def encode_and_count(frames: Iterable[Frame]) -> tuple[bytes, int]:
     """Encode `frames` as one message; return it with the number of its reliable packets."""
-    message = bytearray()
+    parts: list[bytes] = []
     packets = 0
     for channel, body in frames:
         if channel is _RELIABLE:
             packets += 1
         length = len(body)
-        if length < 0x80:
-            message += bytes((_TAGS[channel], length))
-        elif length < 0x4000:
-            message += bytes((_TAGS[channel], length & 0x7F | 0x80, length >> 7))
-        else:
-            message += _long_header(_TAGS[channel], length)
-        message += body
-    return bytes(message), packets
-
-
-def _long_header(tag: int, length: int) -> bytes:
-    header = bytearray((tag,))
-    while length > 0x7F:
-        header.append(length & 0x7F | 0x80)
-        length >>= 7
-    header.append(length)
-    return bytes(header)
+        parts += (_HEADERS[channel][length] if length < _SMALL else _header(channel, length), body)
+    return b"".join(parts), packets
 
 
 def decode_frames(message: bytes) -> list[Frame]:

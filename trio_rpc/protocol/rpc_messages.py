@@ -43,39 +43,40 @@ def rpc_request(
     destination: str, request_id: str, method: str, payload: str, timeout_ms: int
 ) -> models.DataPacket:
     """Return the packet of a request."""
-    return models.DataPacket(
-        destination_identities=[destination],
-        rpc_request=models.RpcRequest(
-            id=request_id,
-            method=method,
-            payload=payload,
-            response_timeout_ms=timeout_ms,
-            version=RPC_VERSION,
-        ),
-    )
+    # Written in place: a message that is made apart is copied, which takes twice as long.
+    packet = models.DataPacket()
+    packet.destination_identities.append(destination)
+    request = packet.rpc_request
+    request.id = request_id
+    request.method = method
+    request.payload = payload
+    request.response_timeout_ms = timeout_ms
+    request.version = RPC_VERSION
+    return packet
 
 
 def rpc_ack(destination: str, request_id: str) -> models.DataPacket:
     """Return the packet that acknowledges a request."""
-    return models.DataPacket(
-        destination_identities=[destination], rpc_ack=models.RpcAck(request_id=request_id)
-    )
+    packet = models.DataPacket()
+    packet.destination_identities.append(destination)
+    packet.rpc_ack.request_id = request_id
+    return packet
 
 
 def rpc_response(destination: str, request_id: str, outcome: str | RpcError) -> models.DataPacket:
     """Return the packet of an outcome: a payload, or an error cut to its limits (rule A6)."""
+    packet = models.DataPacket()
+    packet.destination_identities.append(destination)
+    response = packet.rpc_response
+    response.request_id = request_id
     if isinstance(outcome, RpcError):
-        response = models.RpcResponse(
-            request_id=request_id,
-            error=models.RpcError(
-                code=outcome.code,
-                message=truncate_utf8(outcome.message, MAX_ERROR_MESSAGE_BYTES),
-                data=truncate_utf8(outcome.data or "", MAX_PAYLOAD_BYTES),
-            ),
-        )
+        error = response.error
+        error.code = outcome.code
+        error.message = truncate_utf8(outcome.message, MAX_ERROR_MESSAGE_BYTES)
+        error.data = truncate_utf8(outcome.data or "", MAX_PAYLOAD_BYTES)
     else:
-        response = models.RpcResponse(request_id=request_id, payload=outcome)
-    return models.DataPacket(destination_identities=[destination], rpc_response=response)
+        response.payload = outcome
+    return packet
 
 
 def rpc_error(error: models.RpcError) -> RpcError:
