@@ -16,13 +16,14 @@ _MASK: Final = (1 << _WINDOW) - 1
 class SequenceFilter:
     """A sliding anti-replay window over one publisher's sequence numbers, as in DTLS.
 
-    It holds the highest number and, as one integer, which of the 1,024 below it were seen: numbers
-    may have gaps (packets for others) and may come out of order. Numbers older than the window
-    count as seen.
+    It holds the highest number and, as one integer, which of the 1,023 below it were not seen:
+    numbers may have gaps (packets for others) and may come out of order. Mostly they do neither,
+    and the integer is 0. Numbers older than the window count as seen.
     """
 
     _highest: int = 0
-    _seen: int = 0
+    # The bit of 2**n is for the number that is n below the highest
+    _missing: int = 0
 
     @property
     def highest(self) -> int:
@@ -38,16 +39,18 @@ class SequenceFilter:
             return True
         ahead = sequence - self._highest
         if ahead > 0:
-            shifted = self._seen << ahead if ahead < _WINDOW else 0
-            self._seen = (shifted | 1) & _MASK
+            if self._missing or ahead > 1:
+                # Those in between are missing, too.
+                ahead = min(ahead, _WINDOW)
+                self._missing = (self._missing << ahead | (1 << ahead) - 2) & _MASK
             self._highest = sequence
             return True
         if ahead <= -_WINDOW:
             return False
         bit = 1 << -ahead
-        if self._seen & bit:
+        if not self._missing & bit:
             return False
-        self._seen |= bit
+        self._missing ^= bit
         return True
 
 
