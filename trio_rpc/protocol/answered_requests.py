@@ -112,7 +112,7 @@ class AnsweredRequests:
         left = charged - ANSWERED_REQUEST_BYTES
         size = 0
         if outcome is not None:
-            size = sys.getsizeof(outcome) if isinstance(outcome, str) else _error_size(outcome)
+            size = outcome.__sizeof__() if isinstance(outcome, str) else _error_size(outcome)
             # Mostly there is room, and an outcome takes no more than its request did.
             if (
                 size > left

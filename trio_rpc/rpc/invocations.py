@@ -17,7 +17,6 @@ behalf of a caller, from the request to its answer, is charged to the caller's b
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -242,7 +241,7 @@ class Invocations:
             self._refuse(request, refusal_of(request))
             return False
         request.deadline = now + request.timeout_ms / 1000
-        size = REQUEST_BYTES + sys.getsizeof(request.payload)
+        size = REQUEST_BYTES + request.payload.__sizeof__()
         try:
             self._budget.charge(request.caller, size)
         except BudgetExceededError as error:
