@@ -142,6 +142,22 @@ async def test_the_name_of_a_method_has_up_to_64_bytes(method: str) -> None:
         assert (await alice.expect_request()).method == method
 
 
+@pytest.mark.rule("C5", "C11")
+async def test_two_calls_in_flight_cannot_have_the_same_id() -> None:
+    async with caller() as alice:
+        first = alice.call(request_id="1")
+        assert (await alice.expect_request()).id == "1"
+        error = await alice.call(request_id="1").outcome()
+        assert isinstance(error, ValueError)
+        assert str(error) == "a call with the request_id '1' is in flight"
+        alice.respond("1", "hello")
+        assert await first.outcome() == "hello"
+        again = alice.call(request_id="1")
+        assert (await alice.expect_request()).id == "1"
+        alice.respond("1", "hello again")
+        assert await again.outcome() == "hello again"
+
+
 @pytest.mark.rule("C11")
 @pytest.mark.parametrize(
     ("arguments", "error_type", "message"),

@@ -91,7 +91,8 @@ class LocalParticipant(StreamSender):
                 and details in `data`.
             TypeError: `method` or `payload` is not a `str`.
             ValueError: `method` is empty or too long, `response_timeout` not above 0, or there are
-                `request_id` and `retry`, though each attempt is a call of its own.
+                `request_id` and `retry`, though each attempt is a call of its own; or another call
+                in flight has the `request_id`.
 
         Source: LiveKit's documentation of remote method calls; rules C1 to C14.
         """

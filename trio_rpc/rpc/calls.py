@@ -124,6 +124,7 @@ class Calls:
 
         Raises:
             RpcError: the callee's error, or 1402, 1501, 1502, 1503, 1505.
+            ValueError: another call in flight has the id.
         """
         if self._restored is not None and not wait_for_ready:
             what = "the connection is lost, and not restored yet"
@@ -132,6 +133,8 @@ class Calls:
         max_bytes = self._limits.max_payload_bytes if v2 else MAX_PAYLOAD_BYTES
         if payload_bytes > max_bytes:
             raise too_large(payload_bytes, max_bytes)
+        if request_id in self._pending:
+            raise ValueError(f"a call with the request_id {request_id!r} is in flight")
         if max_round_trip_latency is None:
             max_round_trip_latency = self._limits.max_round_trip_latency
         channel: ChannelEnds[Outcome] = (
