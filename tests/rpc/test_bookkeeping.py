@@ -153,6 +153,18 @@ def test_answered_requests_are_known_until_their_deadline() -> None:
 
 
 @pytest.mark.rule("B1", "B4")
+def test_answered_requests_are_forgotten_in_the_order_of_their_deadlines() -> None:
+    budget = Budget()
+    answered = AnsweredRequests(budget)
+    for request_id, deadline in (("1", 30.0), ("2", 10.0), ("3", 20.0)):
+        budget.charge("a", ANSWERED_REQUEST_BYTES)
+        answered.add("a", request_id, deadline, 0.0)
+    for now, left in ((9.9, 3), (10.0, 2), (19.9, 2), (20.0, 1), (29.9, 1), (30.0, 0)):
+        answered.forget_expired(now)
+        assert budget.held == left * ANSWERED_REQUEST_BYTES
+
+
+@pytest.mark.rule("B1", "B4")
 def test_the_oldest_answered_requests_are_forgotten_first() -> None:
     most = MAX_ANSWERED_REQUESTS + FORGOTTEN_TOGETHER
     budget = Budget(max_peer_bytes=(most + 1) * ANSWERED_REQUEST_BYTES)

@@ -6,6 +6,7 @@ ask again, under the same id, after a lost connection.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import OrderedDict
 from collections.abc import Collection
@@ -53,6 +54,8 @@ class _OfCaller:
     # By id, with the oldest first; an outcome is dropped together with its request, or before
     requests: dict[str, _Answered] = Factory(dict[str, _Answered])
     outcome_bytes: int = 0
+    # No deadline is before it: to look for those that have passed, all requests are looked at
+    earliest: float = math.inf
 
 
 @define(eq=False)
@@ -126,6 +129,8 @@ class AnsweredRequests:
             of_caller.outcome_bytes += size
             self._outcome_bytes += size
         requests[request_id] = deadline, outcome, size
+        if deadline < of_caller.earliest:  # noqa: PLR1730 - `min` takes longer
+            of_caller.earliest = deadline
         self._budget.refund(caller, left - size)
 
     def has(self, caller: str, request_id: str, now: float) -> bool:
@@ -148,12 +153,16 @@ class AnsweredRequests:
     def forget_expired(self, now: float) -> None:
         """Forget the requests whose deadline has passed."""
         for caller, of_caller in tuple(self._callers.items()):
+            if now < of_caller.earliest:
+                continue
             requests = of_caller.requests
             self._forget(
                 caller, [each for each, answered in requests.items() if answered[0] <= now]
             )
             if not requests:
                 del self._callers[caller]
+            else:
+                of_caller.earliest = min([answered[0] for answered in requests.values()])
         for caller in [each for each, until in self._forgotten_until.items() if until <= now]:
             del self._forgotten_until[caller]
 
