@@ -104,7 +104,7 @@ class Checker:
         self._requests.add(key)
         if data.payload != record.plan.payload or data.caller_identity != record.plan.caller:
             self.fail(f"the handler of call {number} was given another call's data")
-        if not 0 < data.response_timeout <= max(record.seconds_at_most, 0.001) + EPSILON:
+        if not 0 < data.response_timeout <= max(record.seconds_told, 0.001) + EPSILON:
             self.fail(f"the handler of call {number} was given {data.response_timeout} s")
         seconds = data.response_timeout
         run = Run(record, session, now, now + seconds, record.started + seconds)

@@ -218,13 +218,17 @@ class CallRecord:
         return self.started + self.plan.response_timeout
 
     @property
-    def seconds_at_most(self) -> float:
-        """The most seconds that the call may take; a cancel scope may end it before its timeout."""
-        return self._seconds(self.parent.deadline if self.parent else math.inf)
+    def seconds_told(self) -> float:
+        """The most seconds that the callee may be told: those of a scope where it counts (C3)."""
+        if self.parent is not None:
+            return self._seconds(self.parent.deadline)
+        if self.callee is not None and self.callee.profile.understands_cancellation:
+            return self.plan.response_timeout
+        return self._seconds(math.inf)
 
     @property
     def seconds_at_least(self) -> float:
-        """The same, where the handler that makes it may have waited to be run."""
+        """The least seconds that the call may have: the handler that makes it may have waited."""
         return self._seconds(self.parent.earliest_deadline if self.parent else math.inf)
 
     def _seconds(self, end: float) -> float:

@@ -92,6 +92,11 @@ class Profile:
     is_hostile: bool = False
 
     @property
+    def understands_cancellation(self) -> bool:
+        """Whether it announces that it does."""
+        return self.speaks_v2 or self.reconnects
+
+    @property
     def longest_delay(self) -> float:
         """The most seconds that a packet is in flight on its link."""
         held_back = self.faults.reorder_delay[1] if self.faults.reorder else 0.0
