@@ -274,9 +274,13 @@ class Peer:
         sid: str = self._do("play", name=name, hertz=hertz)
         return sid
 
-    def show(self, name: str, colour: tuple[int, int, int]) -> str:
-        """Publish a track with a picture of a colour, as `play` does a tone."""
-        sid: str = self._do("show", name=name, colour=colour)
+    def show(self, name: str, colour: tuple[int, int, int], **options: str) -> str:
+        """Publish a track with a picture of a colour, as `play` does a tone.
+
+        Args:
+            options: The `codec`, which LiveKit's Python SDK alone has a choice of.
+        """
+        sid: str = self._do("show", name=name, colour=colour, **options)
         return sid
 
     def see(self, who: str) -> tuple[int, int, int]:

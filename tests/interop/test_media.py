@@ -91,6 +91,22 @@ def test_they_see_each_other(pair: tuple[Peer, Peer]) -> None:
     assert first.see(second.identity) == pytest.approx(BLUE, abs=NEAR)
 
 
+@pytest.mark.rule("M9")
+@pytest.mark.parametrize("kind", sorted(OURS))
+def test_a_track_of_no_codec_of_ours_is_told_and_others_go_on(
+    kind: str, livekit_cast: Cast
+) -> None:
+    room = Cast(f"codecs {kind}", *livekit_cast.server, suffix=" with another codec")
+    publisher, ours = room.peer("python", "publishes"), room.peer(kind, "receives")
+    room.introduce(publisher, ours)
+    publisher.show("film", RED, codec="VP9")
+    ours.wait_for("not subscribed", who=publisher.identity, error="SE_CODEC_UNSUPPORTED")
+    publisher.play("low", A4)
+    ours.wait_for("subscribed", who=publisher.identity, name="low")
+    assert ours.hear(publisher.identity) == pytest.approx(A4, rel=0.02)
+    room.leave()
+
+
 @pytest.mark.rule("M5")
 def test_ours_refuses_at_once(cast: Cast) -> None:
     for kind in sorted(OURS):

@@ -58,6 +58,7 @@ class Participant:
             "disconnected",
             "data_received",
             "track_subscribed",
+            "track_subscription_failed",
             "track_unpublished",
         ):
             room.on(event, getattr(self, f"_on_{event}"))
@@ -104,6 +105,9 @@ class Participant:
     def _on_track_subscribed(self, track: Any, publication: Any, who: Any) -> None:
         self._tracks[who.identity] = track
         self.report("subscribed", who=who.identity, name=publication.name)
+
+    def _on_track_subscription_failed(self, who: Any, _sid: str, error: str) -> None:
+        self.report("not subscribed", who=who.identity, error=error)
 
     def _on_track_unpublished(self, publication: Any, who: Any) -> None:
         self.report("unpublished", who=who.identity, name=publication.name)
@@ -207,11 +211,15 @@ class Participant:
         self._start_soon(play)
         return str(publication.sid)
 
-    async def do_show(self, name: str, colour: list[int]) -> str:
+    async def do_show(self, name: str, colour: list[int], **options: Any) -> str:
         rtc = self._rtc
         source = rtc.VideoSource(320, 240)
         track = rtc.LocalVideoTrack.create_video_track(name, source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        if "codec" in options:
+            options["video_codec"] = getattr(rtc.VideoCodec, options.pop("codec"))
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False, **options
+        )
         publication = await self.room.local_participant.publish_track(track, options)
         pixels = bytes([*colour, 255]) * (320 * 240)
 
