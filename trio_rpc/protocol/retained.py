@@ -57,8 +57,8 @@ class RetainedPackets:
             self._messages.append((message, packets))
             self._sent += packets
             self.retained_bytes += len(message) + RETAINED_OVERHEAD
-            while self.retained_bytes > self.max_bytes:
-                self._drop_first()
+            if self.retained_bytes > self.max_bytes:
+                self._drop()
 
     def on_arrived(self, count: int) -> None:
         """Drop the messages whose packets have arrived.
@@ -73,9 +73,7 @@ class RetainedPackets:
             what = f"{count:,} packets are said to have arrived, of {self._sent:,} sent"
             raise InvalidReceiptError(what)
         self._arrived = max(self._arrived, count)
-        messages = self._messages
-        while messages and self._dropped + messages[0][1] <= count:
-            self._drop_first()
+        self._drop()
 
     def missed(self, has_arrived: Callable[[models.DataPacket], bool]) -> list[bytes]:
         """Return the packets to send first on another connection, in order.
@@ -105,10 +103,16 @@ class RetainedPackets:
         self._messages.clear()
         self.retained_bytes = self._sent = self._dropped = self._arrived = 0
 
-    def _drop_first(self) -> None:
-        message, packets = self._messages.popleft()
-        self.retained_bytes -= len(message) + RETAINED_OVERHEAD
-        self._dropped += packets
+    def _drop(self) -> None:
+        """Drop the messages whose packets have arrived, and the oldest ones beyond the limit."""
+        messages = self._messages
+        while messages:
+            message, packets = messages[0]
+            if self._dropped + packets > self._arrived and self.retained_bytes <= self.max_bytes:
+                break
+            messages.popleft()
+            self.retained_bytes -= len(message) + RETAINED_OVERHEAD
+            self._dropped += packets
 
 
 def _parsed(packet: bytes) -> models.DataPacket:
