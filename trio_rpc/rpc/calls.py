@@ -37,10 +37,11 @@ from ..streams.buffer import StreamBuffer
 from ..streams.buffer_context import BufferContext
 from ..streams.outgoing import OutgoingStreams
 from .call_arguments import too_large
+from .call_errors import disconnected, not_back, not_found, not_sent, unanswered
 from .call_timeouts import CallTimeouts
 from .handler_context import IN_HANDLER
 from .pending_call import CallEvent, Outcome, PendingCall, ResponseBody, broken
-from .repeats import Repeats, not_back, not_found
+from .repeats import Repeats
 from .request_sender import RequestSender
 
 logger = peer_logger(__name__)
@@ -204,7 +205,7 @@ class Calls:
                 except (LinkClosedError, StreamError) as error:
                     if not call.is_interrupted:
                         # Unless we left while it waited for room: that is 1503, and comes first.
-                        call.finish(_not_sent(call, error))
+                        call.finish(not_sent(call, error))
         call.sending = None
 
     async def _is_ready(self, call: PendingCall) -> bool:
@@ -333,7 +334,7 @@ class Calls:
         """Fail the calls to `destination`, which will not answer any more, with 1503."""
         for call in self._pending.values():
             if call.callee.identity == destination:
-                call.finish(_disconnected(reason), CallEvent.LEFT)
+                call.finish(disconnected(reason), CallEvent.LEFT)
 
     def end(self, reason: str, cause: DisconnectedError | None = None) -> None:
         """Fail all calls with 1503: the session is over.
@@ -343,7 +344,7 @@ class Calls:
             cause: Their `__cause__`.
         """
         for call in self._pending.values():
-            error = _disconnected(reason)
+            error = disconnected(reason)
             error.__cause__ = cause
             call.finish(error, CallEvent.LEFT)
         self._timeouts.stop()
@@ -369,20 +370,11 @@ class Calls:
         call.time_out(self._timed_out(call))
 
     def _timed_out(self, call: PendingCall) -> RpcError:
-        method, timeout = call.method, call.response_timeout
         if call.awaits_return:
             return not_back(call)
         if not call.first_sid and call.callee.identity in self.repeats.returning.expected:
             return not_found(call.callee.identity)
-        code = RpcError.ErrorCode.RESPONSE_TIMEOUT
-        if call.is_acknowledged:
-            what = f"acknowledged {method!r} but did not answer it within {timeout:g} s"
-        elif call.ack_by >= call.respond_by:
-            what = f"neither acknowledged nor answered {method!r} within {timeout:g} s"
-        else:
-            code = RpcError.ErrorCode.CONNECTION_TIMEOUT
-            what = f"did not acknowledge {method!r} within {call.max_round_trip_latency:g} s"
-        return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
+        return unanswered(call)
 
 
 def _log_ignored(call: PendingCall | None, what: str, sender: str, request_id: str) -> None:
@@ -390,14 +382,3 @@ def _log_ignored(call: PendingCall | None, what: str, sender: str, request_id: s
         logger.debug("ignored a late or unknown %s of %s to %s", what, sender, request_id)
     else:
         logger.debug("ignored %s's %s to a call of %s", sender, what, call.callee.identity)
-
-
-def _not_sent(call: PendingCall, error: Exception) -> RpcError:
-    what = f"the request to {call.callee.identity!r} was not sent: {error}"
-    failure = RpcError.built_in(RpcError.ErrorCode.SEND_FAILED, what)
-    failure.__cause__ = error
-    return failure
-
-
-def _disconnected(reason: str) -> RpcError:
-    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_DISCONNECTED, reason)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from attrs import define, field
 
 from ..concurrency import Backend, CancelScope, Nursery
-from ..errors import RpcError, StreamError
+from ..errors import StreamError
 from ..participant import Participant
 from ..protocol.logs import peer_logger
 from ..protocol.rpc_messages import may_have_run
+from .call_errors import not_back
 from .pending_call import CallEvent, PendingCall
 from .request_sender import RequestSender
 from .returning import Returning
@@ -150,17 +151,6 @@ class Repeats:
             # A failure of ours: it concerns this call alone (B3).
             logger.exception("sending a call to %s again failed", identity)
             _fail(call, "it could not be sent again")
-
-
-def not_found(identity: str) -> RpcError:
-    """Return the error of a call that was not sent to a callee that did not come back."""
-    what = f"no participant {identity!r} is in the room"
-    return RpcError.built_in(RpcError.ErrorCode.RECIPIENT_NOT_FOUND, what)
-
-
-def not_back(call: PendingCall) -> RpcError:
-    """Return the error of a call that was sent to a callee that did not come back."""
-    return may_have_run(f"{call.callee.identity!r} did not come back")
 
 
 def _fail(call: PendingCall, why: str) -> None:
