@@ -121,8 +121,6 @@ class Invocations:
         self._repeats.run_in(nursery)
         self._waiting.run_in(nursery)
 
-    # Requests come in
-
     def start(self, caller: str, request: models.RpcRequest) -> None:
         """Answer a request that came as a packet."""
         accepted = Request(
@@ -278,8 +276,8 @@ class Invocations:
             self._tasks.start_soon(self._answer, request)
 
     def _start_task(self, request: Request) -> None:
-        if request.acknowledged:
-            self._waiting.discard(request)
+        """Start the task of a request that has waited."""
+        self._waiting.discard(request)
         self._tasks.start_soon(self._answer, request)
 
     def _let_wait(self, request: Request) -> None:
@@ -354,8 +352,6 @@ class Invocations:
             self._close(request, outcome)
             if (waiting := self._slots.release(request)) is not None:
                 self._start_task(waiting)
-
-    # Its handler
 
     async def _invoke(self, request: Request) -> Outcome:
         assert request.handler is not None
