@@ -121,7 +121,7 @@ def thorough(session: nox.Session) -> None:
     session.run("python", *pytest, *session.posargs)
 
 
-@nox.session(tags=REST)
+@nox.session(python=COVERAGE_PYTHON or RUNNING, tags=REST)
 def coverage(session: nox.Session) -> None:
     """Combine the coverage of the backends, which the tests measure with all else, and check it."""
     session.install("coverage")
