@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -264,3 +265,23 @@ async def test_handlers_are_cancelled_when_the_connection_is_lost() -> None:
         await room.wait_disconnected()
         assert gate.cancelled == ["1"]
         assert room.statistics().running_handlers == 0
+
+
+@pytest.mark.rule("A13")
+async def test_the_context_variables_of_a_handler_are_not_those_of_the_next() -> None:
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody's")
+    seen: list[str] = []
+
+    async def remember(data: RpcInvocationData) -> str:
+        seen.append(tenant.get())
+        tenant.set(data.caller_identity)
+        await anyio.sleep(1)
+        return data.payload
+
+    async with callee(remember, max_concurrent_handlers=1) as (_, server):
+        for number in range(3):
+            send_request(server, str(number))
+        answered = 0
+        while answered < 3:
+            answered += (await server.expect_packet()).HasField("rpc_response")
+    assert seen == ["nobody's"] * 3

@@ -18,6 +18,7 @@ behalf of a caller, from the request to its answer, is charged to the caller's b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Final
 
 from livekit.protocol import models
@@ -117,6 +118,7 @@ class Invocations:
     def run_in(self, nursery: Nursery) -> None:
         """Start the tasks of requests in a nursery from here on."""
         self._tasks = self._backend.many_tasks(nursery)
+        self._clean = copy_context()
         self._replies.run_in(nursery)
         self._repeats.run_in(nursery)
         self._waiting.run_in(nursery)
@@ -213,8 +215,6 @@ class Invocations:
         for request in self._unanswered.values():
             request.has_left = True
 
-    # From a request to its task
-
     def _accept(self, request: Request) -> bool:
         """Charge a request to its caller; return whether it was accepted."""
         if not request.id:
@@ -276,9 +276,9 @@ class Invocations:
             self._tasks.start_soon(self._answer, request)
 
     def _start_task(self, request: Request) -> None:
-        """Start the task of a request that has waited."""
+        """Start the task of a request that has waited, without another's context variables."""
         self._waiting.discard(request)
-        self._tasks.start_soon(self._answer, request)
+        self._clean.run(self._tasks.start_soon, self._answer, request)
 
     def _let_wait(self, request: Request) -> None:
         """Acknowledge a request that has no task for now, and watch its deadline."""
