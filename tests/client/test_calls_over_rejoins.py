@@ -235,6 +235,17 @@ async def test_deadlines_do_not_move() -> None:
         assert both.runs == {"hi": 1}
 
 
+@pytest.mark.rule("C2", "L9")
+async def test_the_time_for_an_ack_begins_when_the_callee_is_back() -> None:
+    async with pair(
+        alice=ReconnectPolicy(first_delay=1, cap=1), bob=ReconnectPolicy(first_delay=12, cap=1)
+    ) as both:
+        both.network.restart(ForgetfulServer(API_KEYS))
+        await anyio.sleep(0.5)
+        assert await both.call("echo", response_timeout=30) == "hi"
+        assert 12 <= anyio.current_time() < 14
+
+
 @pytest.mark.rule("L9")
 async def test_a_callee_that_does_not_come_back_is_given_up_after_a_minute() -> None:
     ended: list[tuple[float, int, str | None]] = []

@@ -181,6 +181,10 @@ async def test_two_calls_in_flight_cannot_have_the_same_id() -> None:
         ({"payload": "\ud800"}, ValueError, "surrogates not allowed"),
         ({"payload": "x" * 20_000 + "\udfff"}, ValueError, "surrogates not allowed"),
         ({"method": "\udc80"}, ValueError, "surrogates not allowed"),
+        ({"request_id": ""}, ValueError, "a request_id has 1 to 128 UTF-8 bytes, not 0"),
+        ({"request_id": EURO * 43}, ValueError, "a request_id has 1 to 128 UTF-8 bytes, not 129"),
+        ({"request_id": "x" * 70_000}, ValueError, "1 to 128 UTF-8 bytes, not 70,000"),
+        ({"request_id": 1}, TypeError, "a request_id is a str, not int"),
     ],
 )
 async def test_a_call_that_nobody_could_mean_is_refused(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -13,13 +15,14 @@ from attrs import define, evolve, field
 from trio_rpc import Room, RpcError, RpcInvocationData, concurrency
 from trio_rpc.concurrency import Backend
 from trio_rpc.rpc.call_timeouts import CallTimeouts
+from trio_rpc.rpc.calls import Calls
 from trio_rpc.rpc.pending_call import PendingCall
 
 from ..conftest import Join
 from ..support.caller import Caller, caller
 from ..support.clients import Holding
 from ..support.scripted_server import ScriptedServer
-from ..support.stream_packets import peer, server_with
+from ..support.stream_packets import peer, response_header, server_with
 from ..support.waiting import wait_until
 from .test_pending_call import make_call
 
@@ -232,6 +235,56 @@ async def test_an_acknowledged_call_in_a_handler_ends_in_time(join: Join) -> Non
         await bob_room.wait_for_participant("carol")
         assert await call(alice) == "in time"
         assert seconds == [pytest.approx(3, abs=0.01)]
+
+
+class Unprintable(str):
+    """The name of a method of which no error can tell."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.rule("B3", "C1")
+@pytest.mark.parametrize(
+    "arguments", [{"response_timeout": Fraction(1, 2)}, {"method": Unprintable("greet")}]
+)
+async def test_the_end_of_a_call_of_odd_arguments_concerns_that_call_alone(
+    arguments: dict[str, Any],
+) -> None:
+    async with caller(patient_server()) as alice:
+        failing = alice.call(**{"response_timeout": 1, **arguments})
+        await alice.expect_request()
+        other, request_id = await alice.start_call()
+        error = await failing.outcome()
+        assert isinstance(error, RpcError)
+        assert error.code == codes.RESPONSE_TIMEOUT
+        alice.respond(request_id, "hello")
+        assert await other.outcome() == "hello"
+
+
+@pytest.mark.rule("B4", "C5")
+async def test_responses_that_come_right_after_the_deadline_are_held_by_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time_out, responses = Calls._time_out, list[int]()
+
+    def time_out_and_receive(calls: Calls, call: PendingCall) -> None:
+        """Let responses come in the same turn of the event loop, before the caller's."""
+        time_out(calls, call)
+        for number in range(5):
+            calls.on_inline_response("bob", response_header(call.request_id, b"x" * 1_000))
+            responses.append(number)
+
+    monkeypatch.setattr(Calls, "_time_out", time_out_and_receive)
+    async with caller(patient_server()) as alice:
+        pending = alice.call(response_timeout=1)
+        error = await pending.outcome()
+        assert isinstance(error, RpcError)
+        assert error.code == codes.RESPONSE_TIMEOUT
+        assert len(responses) == 5
+        assert alice.room.statistics().held_bytes == 0
 
 
 @pytest.mark.rule("C8", "C13")

@@ -79,7 +79,8 @@ class LocalParticipant(StreamSender):
                 1401.
             retry: The policy for calling again after some errors; None for never (T4). The timeout
                 is the total over all attempts.
-            request_id: The id of the call, which no other call may have; a random one unless given.
+            request_id: The id of the call, of 1 to 128 UTF-8 bytes, which no other call may have; a
+                random one unless given.
             accepts: The kinds of streams that we accept besides the response (T8, T9), which a
                 callee that speaks RPC v2 is told.
 
@@ -128,7 +129,7 @@ class LocalParticipant(StreamSender):
         outbound = self._outbound
         if response_timeout is None:
             response_timeout = DEFAULT_RESPONSE_TIMEOUT
-        size = check_call(method, payload, response_timeout, max_round_trip_latency)
+        size = check_call(method, payload, response_timeout, max_round_trip_latency, request_id)
         if retry is not None:
 
             def attempt(seconds: float) -> Awaitable[str]:

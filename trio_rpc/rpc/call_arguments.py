@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..errors import RpcError
-from ..protocol.limits import MAX_METHOD_BYTES, utf8_length
+from ..protocol.limits import MAX_METHOD_BYTES, MAX_REQUEST_ID_BYTES, utf8_length
 
 
 def check_call(
@@ -13,6 +13,7 @@ def check_call(
     payload: object,
     response_timeout: float,
     max_round_trip_latency: float | None = None,
+    request_id: str | None = None,
 ) -> int:
     """Validate the arguments of a call (rule C11).
 
@@ -20,9 +21,9 @@ def check_call(
         The UTF-8 bytes of the payload.
 
     Raises:
-        TypeError: `method` or `payload` is not a `str`.
-        ValueError: the method's name is empty or too long, a timeout not positive, or the payload
-            not Unicode.
+        TypeError: `method`, `payload` or `request_id` is not a `str`.
+        ValueError: the name of the method or the id is empty or too long, a timeout not positive,
+            or the payload not Unicode.
     """
     if not isinstance(method, str):
         raise TypeError(f"the name of a method is a str, not {type(method).__name__}")
@@ -41,7 +42,16 @@ def check_call(
         raise ValueError(
             f"max_round_trip_latency is a number of seconds above 0, not {max_round_trip_latency}"
         )
+    if request_id is not None:
+        _check_request_id(request_id)
     return utf8_length(payload)
+
+
+def _check_request_id(request_id: object) -> None:
+    if not isinstance(request_id, str):
+        raise TypeError(f"a request_id is a str, not {type(request_id).__name__}")
+    if not 1 <= (size := utf8_length(request_id)) <= MAX_REQUEST_ID_BYTES:
+        raise ValueError(f"a request_id has 1 to {MAX_REQUEST_ID_BYTES} UTF-8 bytes, not {size:,}")
 
 
 def too_large(size: int, max_bytes: int) -> RpcError:

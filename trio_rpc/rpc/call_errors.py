@@ -28,7 +28,7 @@ def not_sent(call: PendingCall, error: Exception) -> RpcError:
 
 def unanswered(call: PendingCall) -> RpcError:
     """Return the error of a call that was sent, and not answered in time (C1, C2)."""
-    method, timeout = call.method, call.response_timeout
+    method, timeout = call.method, float(call.response_timeout)
     code = RpcError.ErrorCode.RESPONSE_TIMEOUT
     if call.is_acknowledged:
         what = f"acknowledged {method!r} but did not answer it within {timeout:g} s"
@@ -36,7 +36,7 @@ def unanswered(call: PendingCall) -> RpcError:
         what = f"neither acknowledged nor answered {method!r} within {timeout:g} s"
     else:
         code = RpcError.ErrorCode.CONNECTION_TIMEOUT
-        what = f"did not acknowledge {method!r} within {call.max_round_trip_latency:g} s"
+        what = f"did not acknowledge {method!r} within {float(call.max_round_trip_latency):g} s"
     return RpcError.built_in(code, f"{call.callee.identity!r} {what}")
 
 

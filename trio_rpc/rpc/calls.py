@@ -159,8 +159,8 @@ class Calls:
             accepts,
         )
         self._pending[call.request_id] = call
-        self._timeouts.watch(call)
         try:
+            self._timeouts.watch(call)
             must_wait = self._restored is not None or bool(self.repeats.returning.expected)
             if must_wait or not self.requests.send_nowait(call):
                 await self._send(call, must_wait=must_wait)
@@ -214,7 +214,8 @@ class Calls:
         Returns:
             Whether the request can be sent; otherwise the call has an outcome.
         """
-        call.ack_by = call.respond_by
+        call.awaits_sending = True
+        self._restart_clock(call)
         identity = call.callee.identity
         while (callee := self._participants.get(identity)) is None or self._restored is not None:
             if self._restored is not None:
@@ -227,12 +228,15 @@ class Calls:
         call.callee = callee
         call.wait_until = self._told_deadline(callee, call.respond_by)
         call.ready_at = self._backend.current_time()
+        call.awaits_sending = False
         self._restart_clock(call)
         return True
 
     async def _read(self, call: PendingCall) -> str | RpcError:
         """Read a response that is large or compressed."""
         assert call.response is not None
+        # An ack may have been lost.
+        call.is_acknowledged = True
         with self._backend.cancel_scope(deadline=call.respond_by):
             try:
                 return await call.response.read_text()
@@ -268,7 +272,7 @@ class Calls:
 
     def _restart_clock(self, call: PendingCall) -> None:
         """Restart the timeout for the ack of a call, or suspend it (C2)."""
-        if self._restored is not None or call.awaits_return:
+        if self._restored is not None or call.awaits_return or call.awaits_sending:
             call.ack_by = call.respond_by
         elif not call.is_acknowledged:
             ack_by = self._backend.current_time() + call.max_round_trip_latency
@@ -313,7 +317,7 @@ class Calls:
         call = self._find(sender, request_id_of(header.attributes), "response stream")
         if call is None:
             return None
-        if call.response is not None:
+        if call.response is not None or call.is_over:
             logger.debug("ignored a second response stream of %s", sender)
             return None
         call.response = ResponseBody(self._context, call, header)
@@ -322,7 +326,7 @@ class Calls:
     def on_inline_response(self, sender: str, header: models.DataStream.Header) -> None:
         """Finish a call with a response that is inline in the header of its stream."""
         call = self._find(sender, request_id_of(header.attributes), "response stream")
-        if call is not None and call.response is None and not call.is_answered:
+        if call is not None and call.response is None and not call.is_over:
             try:
                 text = inline_text(header)
                 call.charged = self._context.charge_text(sender, text, len(header.inline_content))
@@ -343,11 +347,11 @@ class Calls:
             reason: The data of the errors.
             cause: Their `__cause__`.
         """
+        self._timeouts.stop()
         for call in self._pending.values():
             error = disconnected(reason)
             error.__cause__ = cause
             call.finish(error, CallEvent.LEFT)
-        self._timeouts.stop()
 
     def _find(self, sender: str, request_id: str, what: str) -> PendingCall | None:
         call = self._pending.get(request_id)
@@ -367,7 +371,13 @@ class Calls:
         return remaining <= self.requests.round_trip + _GAVE_UP_WITHIN
 
     def _time_out(self, call: PendingCall) -> None:
-        call.time_out(self._timed_out(call))
+        try:
+            error = self._timed_out(call)
+        except Exception:
+            # A failure of ours: it concerns this call alone (B3).
+            logger.exception("telling why a call was not answered failed")
+            error = RpcError.built_in(RpcError.ErrorCode.RESPONSE_TIMEOUT)
+        call.time_out(error)
 
     def _timed_out(self, call: PendingCall) -> RpcError:
         if call.awaits_return:

@@ -89,6 +89,7 @@ class PendingCall:
         is_interrupted: Sending it was interrupted, and the rest of it is a repeat's.
         is_repeated: It was sent again, or is going to be.
         awaits_return: It waits for its callee to rejoin (L9).
+        awaits_sending: It waits for the connection, or for its callee, and was not sent yet.
         response: Takes the response, if that comes as a stream.
         charged: The bytes that were charged to the callee for a response inline in a header.
     """
@@ -113,6 +114,7 @@ class PendingCall:
     is_interrupted: bool = False
     is_repeated: bool = False
     awaits_return: bool = False
+    awaits_sending: bool = False
     response: ResponseBody | None = None
     charged: int = 0
     _state: CallState = CallState.PENDING
@@ -127,8 +129,13 @@ class PendingCall:
 
     @property
     def is_answered(self) -> bool:
-        """Whether any further response is ignored."""
+        """Whether the callee has answered, or has left."""
         return self._state in _ANSWERED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether any further response is ignored."""
+        return self._state is not CallState.PENDING
 
     def is_premature(self, error: RpcError) -> bool:
         """Whether an error only says that the callee is not back yet (L9)."""

@@ -57,10 +57,9 @@ class RequestSender:
             return False
         call.first_sid = call.callee.sid
         try:
-            self._packet_sender.send_nowait(packet)
+            return self._packet_sender.send_nowait(packet)
         except (LinkFullError, LinkClosedError):
             return False
-        return True
 
     async def send(self, call: PendingCall) -> None:
         """Send the request of a call, once there is room.
