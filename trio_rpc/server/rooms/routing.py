@@ -26,7 +26,6 @@ _KIND_OF: Final = {
     Channel.LOSSY: models.DataPacket.LOSSY,
 }
 
-
 TO_NOBODY: Final = Routed(())
 
 
