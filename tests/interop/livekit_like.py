@@ -15,20 +15,20 @@ import sys
 import trio
 
 from trio_rpc import concurrency
-from trio_rpc.server import RoomServer, ServerLimits, create_app, open_peer_thread
+from trio_rpc.server import create_app, open_peer_thread
 from trio_rpc.server.http.connection import HttpLimits
 from trio_rpc.server.http.server import serve_http
 from trio_rpc.testing import LiveKitLikeServer
 
 from ..support.serving import unaware_of_ours
-from ..support.tokens import API_KEYS
+from ..support.tokens import API_KEY, API_SECRET
 
 
 class _Server(LiveKitLikeServer):
-    """The server, with the API keys of the tests."""
+    """The server, with the API key of the tests."""
 
-    def __init__(self) -> None:
-        RoomServer.__init__(self, API_KEYS, ServerLimits(resume_window=20.0))
+    _api_key = API_KEY
+    _api_secret = API_SECRET
 
 
 async def main(host: str) -> None:

@@ -189,7 +189,7 @@ def test_a_killed_process_is_missed(
     request: pytest.FixtureRequest, server: ServerName, kind: str, watcher: Peer
 ) -> None:
     if server in LIVEKIT_LIKE:
-        pytest.skip("a livekit-server waits 20 s for its peer connection")
+        pytest.skip("processes are killed once, in the room on our own server")
     command_of(kind)  # which skips the test where it can't run
     calls: dict[str, Call] = request.getfixturevalue("calls_to_killed")
     expected = {RpcError.ErrorCode.RECIPIENT_DISCONNECTED}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any
+from contextlib import AbstractAsyncContextManager, suppress
 
 import anyio
 import pytest
-from livekit.protocol import metrics, models, rtc
+from livekit.protocol import models, rtc
 
 from trio_rpc import (
     DisconnectReason,
@@ -19,12 +16,12 @@ from trio_rpc import (
     RpcInvocationData,
 )
 from trio_rpc.events import Reconnected
-from trio_rpc.links import Channel, Link, LinkClosedError
+from trio_rpc.links import Link, LinkClosedError, LinkFullError
 from trio_rpc.participant import ParticipantState
-from trio_rpc.server import RoomServer
 from trio_rpc.testing import FaultyNetwork, LiveKitLikeServer, open_rooms
 from trio_rpc.testing.livekit_like import OPENING_SECONDS
 
+from ..support.livekit_like import scripted, unannounced, unopened, update_about, user
 from ..support.scripted_client import ScriptedClient
 from ..support.waiting import wait_until
 
@@ -37,62 +34,6 @@ State = models.ParticipantInfo
 @pytest.fixture
 def server() -> LiveKitLikeServer:
     return LiveKitLikeServer()
-
-
-@asynccontextmanager
-async def scripted(
-    server: LiveKitLikeServer,
-    identity: str,
-    link: AbstractAsyncContextManager[Link] | None = None,
-    **grants: Any,
-) -> AsyncIterator[ScriptedClient]:
-    """Be in the room as a client that the test scripts.
-
-    Args:
-        link: Its link; by default, one that announces it.
-    """
-    token = server.token(identity, **grants)
-    async with link or server.open_link(token, rtc.JoinRequest()) as opened:
-        client = ScriptedClient(identity, opened, rtc.JoinResponse())
-        client.join = (await client.expect_signal("join")).join
-        yield client
-        with suppress(LinkClosedError):
-            client.send_signal(leave=rtc.LeaveRequest(reason=models.CLIENT_INITIATED))
-
-
-def unannounced(server: LiveKitLikeServer, identity: str) -> AbstractAsyncContextManager[Link]:
-    return server.unannounced.open_link(server.token(identity), rtc.JoinRequest())
-
-
-def unopened(server: LiveKitLikeServer, identity: str) -> AbstractAsyncContextManager[Link]:
-    """Return a link that can be used before its data channels are open."""
-    return RoomServer.open_link(server, server.token(identity), rtc.JoinRequest())
-
-
-async def next_update(client: ScriptedClient) -> list[models.ParticipantInfo]:
-    while True:
-        message = await client.receive()
-        if isinstance(message, rtc.SignalResponse) and message.HasField("update"):
-            return list(message.update.participants)
-
-
-async def update_about(client: ScriptedClient, identity: str) -> models.ParticipantInfo:
-    while True:
-        for info in await next_update(client):
-            if info.identity == identity:
-                return info
-
-
-async def packets_until(client: ScriptedClient, payload: bytes) -> list[bytes]:
-    """Return the payloads of the packets up to one with `payload`."""
-    payloads = [b""]
-    while payloads[-1] != payload:
-        payloads.append((await client.receive_packet()).user.payload)
-    return payloads[1:]
-
-
-def user(payload: bytes) -> models.UserPacket:
-    return models.UserPacket(payload=payload)
 
 
 async def echo(data: RpcInvocationData) -> str:
@@ -258,134 +199,6 @@ async def test_a_call_to_nobody_is_1401_after_the_roster_cannot_be_late_any_more
         assert anyio.current_time() - started == pytest.approx(seconds, abs=0.01)
 
 
-# Packets
-
-
-@pytest.mark.parametrize("late", [1, 2, 3], ids=["below", "just below", "equal"])
-async def test_a_packet_whose_number_does_not_rise_is_dropped(
-    server: LiveKitLikeServer, late: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "trio_rpc")
-    async with scripted(server, "alice") as alice, scripted(server, "bob") as bob:
-        for number, payload in [(3, b"3"), (late, b"late"), (0, b"0"), (7, b"7")]:
-            alice.send(models.DataPacket(sequence=number, user=user(payload)))
-        received = [await bob.receive_packet() for _ in range(3)]
-    assert [(each.sequence, each.user.payload) for each in received] == [
-        (3, b"3"),
-        (0, b"0"),
-        (7, b"7"),
-    ]
-    assert f"dropped a packet of alice with the number {late}, after 3" in caplog.text
-
-
-async def test_a_lossy_packet_may_have_any_number(server: LiveKitLikeServer) -> None:
-    async with scripted(server, "alice") as alice, scripted(server, "bob") as bob:
-        alice.send(models.DataPacket(sequence=3, user=user(b"3")))
-        alice.send(models.DataPacket(sequence=2, user=user(b"2")), Channel.LOSSY)
-        assert await packets_until(bob, b"2") == [b"3", b"2"]
-
-
-async def test_a_participant_gets_packets_with_a_number_once_its_channels_are_open(
-    server: LiveKitLikeServer,
-) -> None:
-    async with (
-        scripted(server, "alice") as alice,
-        scripted(server, "bob", unopened(server, "bob")) as bob,
-    ):
-        assert bob.join.participant.state == State.JOINED
-        alice.send(models.DataPacket(sequence=1, user=user(b"kept")))
-        alice.send(models.DataPacket(user=user(b"without a number")))
-        alice.send(models.DataPacket(user=user(b"lossy")), Channel.LOSSY)
-        alice.send(models.DataPacket(sequence=2, user=user(b"kept too")))
-        await alice.settle()
-        assert not any(isinstance(each, models.DataPacket) for each in await bob.settle())
-        await anyio.sleep(0.1)
-        alice.send(models.DataPacket(sequence=3, user=user(b"open")))
-        assert await packets_until(bob, b"open") == [b"kept", b"kept too", b"open"]
-
-
-async def test_packets_are_not_kept_for_long(
-    server: LiveKitLikeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio_rpc.testing.livekit_like._SERVER_OPENING", 3)
-    async with (
-        scripted(server, "alice") as alice,
-        scripted(server, "bob", unopened(server, "bob")) as bob,
-    ):
-        alice.send(models.DataPacket(sequence=1, user=user(b"too old")))
-        await anyio.sleep(2)
-        alice.send(models.DataPacket(sequence=2, user=user(b"kept")))
-        for number in range(3, 5):
-            alice.send(models.DataPacket(sequence=number, user=user(bytes(49_900))))
-        await anyio.sleep(2)
-        alice.send(models.DataPacket(sequence=5, user=user(b"open")))
-        assert await packets_until(bob, b"open") == [bytes(49_900), bytes(49_900), b"open"]
-
-
-async def test_what_cannot_be_delivered_is_dropped_without_a_word(
-    server: LiveKitLikeServer,
-) -> None:
-    async with (
-        scripted(server, "alice") as alice,
-        scripted(server, "mute", can_publish_data=False) as mute,
-    ):
-        request = models.RpcRequest(id="1", method="echo", version=1, response_timeout_ms=1000)
-        alice.send_to("nobody", rpc_request=request)
-        alice.send_to("alice", rpc_request=request)
-        mute.send_to("alice", rpc_request=request)
-        mute.send_to("alice", user=user(b"not allowed"))
-        heard = [*await mute.settle(), *await alice.settle()]
-    assert {
-        each.WhichOneof("message") for each in heard if isinstance(each, rtc.SignalResponse)
-    } <= {
-        "update",
-        "publish_data_track_response",
-        "room_update",
-    }
-    assert not any(isinstance(each, models.DataPacket) for each in heard)
-
-
-async def test_transcriptions_come_from_agents_alone_and_metrics_from_nobody(
-    server: LiveKitLikeServer,
-) -> None:
-    async with scripted(server, "alice") as alice, scripted(server, "bob") as bob:
-        alice.send(models.DataPacket(transcription=models.Transcription(track_id="TR_1")))
-        alice.send(models.DataPacket(metrics=metrics.MetricsBatch(timestamp_ms=1)))
-        alice.send(models.DataPacket(sip_dtmf=models.SipDTMF(digit="1")))
-        assert (await bob.receive_packet()).sip_dtmf.digit == "1"
-
-
-async def test_a_chunk_without_destinations_goes_to_everybody(server: LiveKitLikeServer) -> None:
-    async with (
-        scripted(server, "alice") as alice,
-        scripted(server, "bob") as bob,
-        scripted(server, "carol") as carol,
-    ):
-        header = models.DataStream.Header(stream_id="1", topic="news")
-        alice.send_to("bob", stream_header=header)
-        alice.send(models.DataPacket(stream_chunk=models.DataStream.Chunk(stream_id="1")))
-        assert (await bob.receive_packet()).HasField("stream_header")
-        for each in (bob, carol):
-            assert (await each.receive_packet()).HasField("stream_chunk")
-
-
-async def test_a_hidden_participant_can_be_called_and_has_no_name_itself(
-    server: LiveKitLikeServer,
-) -> None:
-    async with scripted(server, "alice") as alice, scripted(server, "ghost", hidden=True) as ghost:
-        request = models.RpcRequest(id="1", method="echo", version=1, response_timeout_ms=1000)
-        alice.send_to("ghost", rpc_request=request)
-        packet = await ghost.receive_packet()
-        assert (packet.rpc_request.id, packet.participant_identity) == ("1", "alice")
-        ghost.send_to("alice", rpc_request=request)
-        packet = await alice.receive_packet()
-        assert (packet.rpc_request.id, packet.participant_identity) == ("1", "")
-        ghost.send_to("alice", user=models.UserPacket(payload=b"boo", participant_identity="bob"))
-        packet = await alice.receive_packet()
-        assert packet.user.payload == b"boo"
-        assert not packet.user.participant_identity
-
-
 # Metadata
 
 
@@ -450,6 +263,51 @@ async def test_a_leave_is_answered_with_a_leave_and_ends_the_session(
         assert isinstance(messages[-1], rtc.SignalResponse)
         assert messages[-1].leave.action == rtc.LeaveRequest.DISCONNECT
         assert not server.statistics().participants
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.047])
+async def test_one_that_is_cancelled_while_it_joins_leaves(
+    server: LiveKitLikeServer, seconds: float
+) -> None:
+    with anyio.move_on_after(seconds) as scope:
+        async with server.open_room("bob"):
+            pass
+    assert scope.cancelled_caught
+    await wait_until(lambda: not server.statistics().participants, within=1)
+
+
+def fill_queue(client: ScriptedClient, to: str) -> None:
+    with suppress(LinkFullError):
+        while True:
+            client.send_to(to, user=user(bytes(8_000)))
+    with suppress(LinkFullError):
+        # Until there is no room for a `LeaveRequest` either
+        while True:
+            client.send_signal(ping_req=rtc.Ping())
+
+
+async def test_one_with_a_full_queue_leaves_once_it_was_sent(server: LiveKitLikeServer) -> None:
+    async with scripted(server, "alice") as alice, scripted(server, "bob") as bob:
+        fill_queue(bob, "nobody")
+        bob.send_signal(leave=rtc.LeaveRequest(reason=models.CLIENT_INITIATED))
+        await bob.link.aclose()
+        while (info := await update_about(alice, "bob")).state != State.DISCONNECTED:
+            pass
+        assert info.disconnect_reason == models.CLIENT_INITIATED
+
+
+async def test_one_whose_full_queue_cannot_be_sent_ends_its_link(
+    server: LiveKitLikeServer,
+) -> None:
+    async with scripted(server, "alice"), scripted(server, "bob") as bob:
+        # Alice does not read: in the end, nothing of it is sent.
+        for _ in range(5):
+            fill_queue(bob, "alice")
+            await anyio.sleep(1)
+        bob.send_signal(leave=rtc.LeaveRequest(reason=models.CLIENT_INITIATED))
+        await bob.link.aclose()
+        with pytest.raises(LinkClosedError):
+            bob.send_to("alice", user=user(b"late"))
 
 
 async def test_one_that_is_gone_without_leaving_is_announced_after_20_seconds(

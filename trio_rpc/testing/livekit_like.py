@@ -8,15 +8,17 @@ server's `JoinResponse`, packets sent before do not count, and a loss can't be r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager, suppress
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import ClassVar, Final
 
 from attrs import evolve, frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..links import Channel, Connector, Frame, Link, LinkClosedError, ServedLink
+from ..client.joining import leaving_on_failure
+from ..links import Channel, Connector, Frame, Link, LinkClosedError, LinkFullError, ServedLink
+from ..links.framed import CLOSE_TIMEOUT
 from ..links.media import MediaLink
 from ..links.webrtc.joining import announcement, is_about_announcement
 from ..links.webrtc.link import ROSTER_DELAY
@@ -30,11 +32,9 @@ from ..tokens import Claims
 from .livekit_rooms import LiveKitRoom
 from .rooms import InMemoryServer
 
-#: Seconds until data channels are open, as measured on one machine; first on the server.
+#: Seconds until data channels are open; first on the server.
 _SERVER_OPENING: Final = 0.045
 OPENING_SECONDS: Final = 0.05
-#: The limits of LiveKit's server; its peer connections end 20 seconds after the network.
-_LIMITS: Final = ServerLimits(max_metadata_bytes=512 * 1024, resume_window=20.0)
 
 
 class LiveKitLikeServer(InMemoryServer):
@@ -50,18 +50,29 @@ class LiveKitLikeServer(InMemoryServer):
     * A packet whose number is not above that of the last one is dropped, with a log line.
     * Packets for a participant whose data channels are not open yet, which takes 50 ms, are lost
       if they have no number. The others are kept for 2 seconds at most.
-    * A participant that is gone without having left is announced as such after 20 seconds. One that
-      comes back joins again: no session is resumed.
+    * A participant that is gone without having left is announced as such after 20 seconds, or with
+      the next batch from then on. One that comes back joins again: no session is resumed.
     * `set_name("")` and `set_metadata("")` change nothing.
 
+    On a socket, by `trio_rpc.server.serve`, packets pass at once, a participant whose link is lost
+    is gone at once, and one that comes back before the server notices resumes its session.
+
     Args:
-        limits: The limits of the server; by default, close to those of LiveKit's.
+        limits: The limits of the server, in place of `default_limits`; to change only some of
+            them, `attrs.evolve(LiveKitLikeServer.default_limits, max_rooms=2)`.
+
+    Attributes:
+        default_limits: The limits of LiveKit's server, where they matter to a program: 512 KiB of
+            metadata, and 20 seconds until a participant that is lost is gone.
     """
 
+    default_limits: ClassVar[ServerLimits] = ServerLimits(
+        max_metadata_bytes=512 * 1024, resume_window=20.0
+    )
     _room_type = LiveKitRoom
 
     def __init__(self, limits: ServerLimits | None = None) -> None:
-        super().__init__(limits or _LIMITS)
+        super().__init__(limits or self.default_limits)
 
     @property
     def unannounced(self) -> Connector:
@@ -69,7 +80,7 @@ class LiveKitLikeServer(InMemoryServer):
 
         Pass it as `through`, or to a `FaultyNetwork`.
         """
-        return _Unannounced(self)
+        return _Unannounced(self._open_unannounced_link)
 
     @asynccontextmanager
     async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
@@ -78,20 +89,21 @@ class LiveKitLikeServer(InMemoryServer):
         Raises:
             ConnectError: the token is not valid, or nobody is admitted.
         """
-        async with self.open_unannounced_link(token, request) as link:
+        async with self._open_unannounced_link(token, request) as link:
             with suppress(LinkClosedError):
                 link.send_nowait(Frame(Channel.SIGNAL, announcement().SerializeToString()))
             yield link
 
     @asynccontextmanager
-    async def open_unannounced_link(
+    async def _open_unannounced_link(
         self, token: str, request: rtc.JoinRequest
     ) -> AsyncGenerator[Link]:
-        """Open a link, as `open_link`, for a participant that is announced late."""
         async with super().open_link(token, request) as link:
             like = LiveKitLikeLink(link)
-            await concurrency.current().sleep(OPENING_SECONDS)
             try:
+                # The server may count the participant as active before its link is open.
+                with leaving_on_failure(like):
+                    await concurrency.current().sleep(OPENING_SECONDS)
                 yield like
             finally:
                 await like.aclose()
@@ -115,12 +127,10 @@ def _on_joined(room: ServerRoom, member: Member) -> None:
 
 @frozen
 class _Unannounced:
-    _server: LiveKitLikeServer
+    _open_link: Callable[[str, rtc.JoinRequest], AbstractAsyncContextManager[Link]]
 
-    @asynccontextmanager
-    async def open_link(self, token: str, request: rtc.JoinRequest) -> AsyncGenerator[Link]:
-        async with self._server.open_unannounced_link(token, request) as link:
-            yield link
+    def open_link(self, token: str, request: rtc.JoinRequest) -> AbstractAsyncContextManager[Link]:
+        return self._open_link(token, request)
 
 
 class LiveKitLikeLink:
@@ -179,7 +189,9 @@ class LiveKitLikeLink:
     async def aclose(self, reason: str = "") -> None:
         leave, self._leave = self._leave, None
         if leave is not None:
-            with suppress(LinkClosedError):
+            with concurrency.current().move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._link.wait_sent()
+            with suppress(LinkClosedError, LinkFullError):
                 self._link.send_nowait(leave)
         await self._link.aclose(reason)
 

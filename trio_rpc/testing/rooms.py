@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ..client.loss import OnDisconnect
 from ..client.reconnecting import DEFAULT_RECONNECT_POLICY, ReconnectPolicy
@@ -15,9 +15,6 @@ from ..typed.room import Room
 
 #: The room of the participants, unless set otherwise.
 DEFAULT_ROOM: Final = "test-room"
-
-_API_KEY: Final = "test-key"
-_API_SECRET: Final = "the secret of a server that only tests know"
 
 
 class InMemoryServer(RoomServer):
@@ -30,8 +27,12 @@ class InMemoryServer(RoomServer):
         limits: The limits of the server.
     """
 
+    # Replaced where tokens are made elsewhere
+    _api_key: ClassVar[str] = "test-key"
+    _api_secret: ClassVar[str] = "the secret of a server that only tests know"
+
     def __init__(self, limits: ServerLimits | None = None) -> None:
-        super().__init__({_API_KEY: _API_SECRET}, limits)
+        super().__init__({self._api_key: self._api_secret}, limits)
 
     def token(self, identity: str, *, room_name: str = DEFAULT_ROOM, **grants: Any) -> str:
         """Return a token that lets `identity` join.
@@ -42,7 +43,7 @@ class InMemoryServer(RoomServer):
             grants: Further grants of `VideoGrants`, such as `hidden=True`.
         """
         return (
-            AccessToken(_API_KEY, _API_SECRET)
+            AccessToken(self._api_key, self._api_secret)
             .with_identity(identity)
             .with_grants(VideoGrants(room_join=True, room=room_name, **grants))
             .to_jwt()
