@@ -123,6 +123,22 @@ async def test_a_data_track_announces_at_once_from_then_on(server: LiveKitLikeSe
         assert anyio.current_time() - started < 0.1
 
 
+async def test_a_publisher_is_called_one_whenever_it_is_described(
+    server: LiveKitLikeServer,
+) -> None:
+    async with (
+        scripted(server, "alice") as alice,
+        server.open_room("bob", can_update_own_metadata=True) as bob,
+    ):
+        await bob.local_participant.set_metadata("here")
+        while (info := await update_about(alice, "bob")).metadata != "here":
+            pass
+        assert info.is_publisher
+        async with scripted(server, "carol") as carol:
+            others = {each.identity: each for each in carol.join.other_participants}
+            assert others["bob"].is_publisher
+
+
 async def test_hidden_participants_are_in_no_batch(server: LiveKitLikeServer) -> None:
     async with scripted(server, "alice") as alice, scripted(server, "ghost", hidden=True):
         await anyio.sleep(7)

@@ -6,6 +6,7 @@ import logging
 
 import anyio
 import pytest
+from attrs import evolve
 from livekit.protocol import metrics, models, rtc
 
 from trio_rpc.links import Channel
@@ -146,3 +147,35 @@ async def test_a_hidden_participant_can_be_called_and_has_no_name_itself(
         packet = await alice.receive_packet()
         assert packet.user.payload == b"boo"
         assert not packet.user.participant_identity
+
+
+@pytest.mark.parametrize("destinations", [(), ("bob",)], ids=["to everybody", "directed"])
+async def test_any_number_of_streams_may_begin(
+    server: LiveKitLikeServer, destinations: tuple[str, ...]
+) -> None:
+    async with scripted(server, "alice") as alice, scripted(server, "bob") as bob:
+        for number in range(1_100):
+            header = models.DataStream.Header(stream_id=str(number), topic="news")
+            alice.send_to(*destinations, stream_header=header)
+            # As a Rust SDK ends a directed stream
+            alice.send_to(stream_trailer=models.DataStream.Trailer(stream_id=str(number)))
+        packets = [await bob.receive_packet() for _ in range(2_200)]
+    begun = [each.stream_header.stream_id for each in packets if each.HasField("stream_header")]
+    assert begun == [str(number) for number in range(1_100)]
+    ended = [each.stream_trailer.stream_id for each in packets if each.HasField("stream_trailer")]
+    assert ended == begun
+
+
+async def test_one_whose_queue_cannot_take_what_was_kept_is_disconnected() -> None:
+    server = LiveKitLikeServer(evolve(LiveKitLikeServer.default_limits, max_queue_bytes=40_000))
+    async with (
+        scripted(server, "alice") as alice,
+        scripted(server, "bob", unopened(server, "bob")) as bob,
+    ):
+        for number in range(1, 13):
+            alice.send(models.DataPacket(sequence=number, user=user(bytes(8_000))))
+        messages, _ = await bob.receive_rest()
+        assert isinstance(messages[-1], rtc.SignalResponse)
+        assert messages[-1].leave.reason == models.STATE_MISMATCH
+        await alice.settle()
+        assert server.statistics().participants == 1

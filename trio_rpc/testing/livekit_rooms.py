@@ -53,7 +53,6 @@ class LiveKitAnnouncer(Announcer):
     _batch: dict[str, models.ParticipantInfo] = field(
         init=False, factory=dict[str, models.ParticipantInfo]
     )
-    _publishers: set[str] = field(init=False, factory=set[str])
     # From the first call of `announce_due` on
     _batch_due_at: float = field(init=False, default=math.inf)
 
@@ -65,7 +64,7 @@ class LiveKitAnnouncer(Announcer):
 
     def publishes(self, member: Member) -> None:
         """Announce at once, from now on, a member that publishes a track."""
-        self._publishers.add(member.sid)
+        member.is_publisher = True
         # It is announced as soon as it is active.
         if member.state == models.ParticipantInfo.ACTIVE:
             self.joined(member)
@@ -78,7 +77,6 @@ class LiveKitAnnouncer(Announcer):
         del ends
         for member in departed:
             self._push(_end_of(member), member)
-            self._publishers.discard(member.sid)
 
     def replaced(
         self, previous: Member, member: Member, ends: Sequence[models.ParticipantInfo]
@@ -89,9 +87,7 @@ class LiveKitAnnouncer(Announcer):
         """
         del ends
         self._batch.pop(previous.identity, None)
-        if previous.sid in self._publishers:
-            self._publishers.discard(previous.sid)
-        elif not previous.permissions.hidden:
+        if not (previous.is_publisher or previous.permissions.hidden):
             self._batch[previous.identity] = _end_of(previous)
         self.joined(member)
 
@@ -109,7 +105,6 @@ class LiveKitAnnouncer(Announcer):
         if member.permissions.hidden:
             return
         waiting = self._batch.pop(info.identity, None)
-        info.is_publisher = info.sid in self._publishers
         if info.is_publisher or (waiting is not None and waiting.sid != info.sid):
             self.send([info], self._members.values(), SERVER)
         else:
@@ -166,9 +161,11 @@ class LiveKitRouter(PacketRouter):
         ):
             logger.debug("dropped a %s of %s", kind, sender.identity)
             return TO_NOBODY
-        if kind in ("stream_chunk", "stream_trailer") and not packet.destination_identities:
-            return self._route_to_many(sender, (), frame)
-        return super()._route_content(sender, packet, kind, frame)
+        # No stream is followed: each of its packets goes where it says itself.
+        destinations = packet.destination_identities or packet.user.destination_identities
+        if len(destinations) == 1:
+            return self._route_directed(sender, destinations[0], packet, kind, frame)
+        return self._route_to_many(sender, destinations, frame)
 
     def _route_request(self, sender: Member, identity: str, call_id: str, frame: Frame) -> Routed:
         callee = self._members.get(identity)
@@ -204,58 +201,55 @@ class _Kept(NamedTuple):
 class JoiningQueue:
     """The send queue of a member whose data channels are not open yet.
 
-    Reliable packets with a number are kept for a while, and sent when the channels are open; all
-    other packets are lost. Signalling goes its own way.
+    Reliable packets with a number are kept for 2 seconds, and the last 100,000 bytes of them, until
+    the channels are open; all other packets are lost. Signalling goes its own way.
 
     Args:
-        link: The queue of its link.
+        link: The queue of its link, which is used once the channels are open.
         now: Returns the time on the event loop's clock, in seconds.
     """
 
-    _link: SendQueue
+    link: SendQueue
     _now: Callable[[], float]
     _kept: deque[_Kept] = field(init=False, factory=deque[_Kept])
     _kept_bytes: int = field(init=False, default=0)
 
     def send_nowait(self, frame: Frame, *, flush_follows: bool = False) -> None:
         if frame.channel is Channel.SIGNAL:
-            self._link.send_nowait(frame, flush_follows=flush_follows)
+            self.link.send_nowait(frame, flush_follows=flush_follows)
         elif frame.channel is Channel.RELIABLE and _is_numbered(frame.body):
             self._kept.append(_Kept(frame, self._now()))
             self._kept_bytes += len(frame.body)
             while self._kept_bytes > _KEPT_BYTES:
                 self._kept_bytes -= len(self._kept.popleft().frame.body)
 
-    def open(self) -> SendQueue:
-        """Send what was kept, and return the queue of the link, which is used from now on.
-
-        Raises:
-            LinkClosedError: the link has ended.
-            LinkFullError: the queue is full.
-        """
+    def take_kept(self) -> list[Frame]:
+        """Return the packets that are still kept, which are not kept any more."""
         since = self._now() - _KEPT_SECONDS
-        for frame, kept_at in self._kept:
-            if kept_at >= since:
-                self._link.send_nowait(frame)
+        frames = [frame for frame, kept_at in self._kept if kept_at >= since]
+        self._forget_kept()
+        return frames
+
+    def _forget_kept(self) -> None:
         self._kept.clear()
-        return self._link
+        self._kept_bytes = 0
 
     @property
     def queued_bytes(self) -> int:
-        return self._link.queued_bytes
+        return self.link.queued_bytes
 
     def discard_queued(self) -> None:
-        self._kept.clear()
-        self._link.discard_queued()
+        self._forget_kept()
+        self.link.discard_queued()
 
     def flush_nowait(self) -> None:
-        self._link.flush_nowait()
+        self.link.flush_nowait()
 
     async def wait_writable(self) -> None:
-        await self._link.wait_writable()
+        await self.link.wait_writable()
 
     async def wait_sent(self) -> None:
-        await self._link.wait_sent()
+        await self.link.wait_sent()
 
 
 def _is_numbered(body: bytes) -> bool:
@@ -297,7 +291,9 @@ class LiveKitRoom(ServerRoom):
     def activate(self, member: Member) -> None:
         queue = member.send_queue
         if isinstance(queue, JoiningQueue):
-            member.send_queue = queue.open()
+            member.send_queue = queue.link
+            for frame in queue.take_kept():
+                member.deliver(frame, SERVER)
         super().activate(member)
 
     def keeps_lost(self, member: Member) -> bool:

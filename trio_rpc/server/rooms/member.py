@@ -91,6 +91,7 @@ class Member:
         last_sid: The SID of its last session, if it has joined again (L7).
         sequences: The filter of packets that are sent again (P6).
         directed_streams: The destinations of its open streams.
+        is_publisher: Whether it publishes a track; always False where there are none.
         server_calls: The server's own calls to it.
         debts: The acks and answers that it has yet to send, by caller.
         answering: The cause that is charged for the chunks of its answers: they were asked for, and
@@ -129,6 +130,7 @@ class Member:
     backlog: Backlog = field(init=False)
     sequences: SequenceFilter = field(factory=SequenceFilter)
     directed_streams: DirectedStreams = field(init=False)
+    is_publisher: bool = False
     server_calls: dict[ServerCall, None] = field(factory=dict["ServerCall", None])
     debts: Debts = field(factory=Debts)
     answering: Cause = field(factory=object)
@@ -197,6 +199,7 @@ class Member:
             name=self.name,
             version=self.version,
             permission=self.permissions.to_proto(),
+            is_publisher=self.is_publisher,
             kind=self.kind.name,
             attributes=self.attributes,
             client_protocol=self.client.client_protocol,
