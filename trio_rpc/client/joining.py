@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Final
@@ -12,7 +11,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from ..errors import ConnectError, DisconnectReason
-from ..links import Channel, Frame, Link, LinkClosedError, LinkFullError
+from ..links import Channel, Frame, Link, LinkClosedError
 from ..protocol.capabilities import CAN_RESUME, CAPABILITIES, CLIENT_PROTOCOL
 
 #: Reading the metadata of a package takes milliseconds.
@@ -90,22 +89,6 @@ class RejectedError(ConnectError):
     def __init__(self, reason: DisconnectReason) -> None:
         super().__init__(f"the server rejected us: {reason.name}")
         self.reason = reason
-
-
-@contextmanager
-def leaving_on_failure(link: Link) -> Generator[None]:
-    """Leave the room if the block fails or is cancelled before there is a session.
-
-    The server may have admitted us, and would wait for us to come back.
-    """
-    try:
-        yield
-    except BaseException:
-        leave = rtc.LeaveRequest(reason=models.CLIENT_INITIATED)
-        body = rtc.SignalRequest(leave=leave).SerializeToString()
-        with suppress(LinkFullError, LinkClosedError):
-            link.send_nowait(Frame(Channel.SIGNAL, body))
-        raise
 
 
 async def receive_join(link: Link) -> tuple[rtc.JoinResponse, list[Frame]]:

@@ -23,6 +23,7 @@ from ..events import (
     RoomEvent,
 )
 from ..links import Connector, Frame, Link
+from ..links.leaving import leaving_on_failure
 from ..links.urls import connector_for
 from ..participant import RemoteParticipant
 from ..protocol.budgets import DEFAULT_MAX_PEER_BYTES, DEFAULT_MAX_PEERS_BYTES, Budget
@@ -33,7 +34,7 @@ from ..rpc.calls import DEFAULT_MAX_ROUND_TRIP_LATENCY
 from ..rpc.invocations import DEFAULT_MAX_CONCURRENT_HANDLERS, DEFAULT_MAX_WAITING_REQUESTS
 from ..streams.incoming import DEFAULT_MAX_PEER_STREAMS, DEFAULT_MAX_STREAMS
 from .callbacks import Callbacks
-from .joining import join_request, leaving_on_failure, receive_join
+from .joining import join_request, receive_join
 from .local_participant import LocalParticipant
 from .loss import LossGuard, OnDisconnect
 from .options import RoomOptions

@@ -13,6 +13,7 @@ accepted it.
 * `records`, `record_stream`: the records of a stream link, and messages in them.
 * `urls`, `server_connector`, `connecting`: the connector for a URL, and for that of a room server;
   the common part of connectors.
+* `leaving`: leaving a room that was joined in vain.
 * `packet_sender`: the packets that a participant sends, numbered.
 * `resumable`: the sending half of a session, over one link after another.
 """

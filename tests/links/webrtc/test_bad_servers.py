@@ -29,9 +29,27 @@ async def connect_error(tamper: Tamper, monkeypatch: pytest.MonkeyPatch | None =
     async with scripted_livekit() as (server, url):
         server.tamper = hasten
         with pytest.raises(ConnectError) as caught:
-            async with Room().connect(url, "a.b.c"):
-                raise AssertionError("joined")
+            await join(url)
     return str(caught.value)
+
+
+async def join(url: str) -> None:
+    async with Room().connect(url, "a.b.c"):
+        raise AssertionError("joined")
+
+
+def without_a_word(_: rtc.SignalResponse) -> None:
+    return None
+
+
+def without_answer(response: rtc.SignalResponse) -> rtc.SignalResponse | None:
+    return None if response.HasField("answer") else response
+
+
+def with_a_bad_answer(response: rtc.SignalResponse) -> rtc.SignalResponse:
+    if response.HasField("answer"):
+        response.answer.sdp = "garbage"
+    return response
 
 
 GARBAGE = {
@@ -56,10 +74,8 @@ async def test_an_answer_that_can_not_be_used(sdp: str) -> None:
 
 
 async def test_a_server_that_does_not_answer_the_offer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tamper(response: rtc.SignalResponse) -> rtc.SignalResponse | None:
-        return None if response.HasField("answer") else response
-
-    assert (await connect_error(tamper, monkeypatch)).startswith(f"{NO_CONNECTION} within 0.5 s: ")
+    error = await connect_error(without_answer, monkeypatch)
+    assert error.startswith(f"{NO_CONNECTION} within 0.5 s: ")
 
 
 ADDRESSES = {
@@ -108,12 +124,8 @@ async def test_addresses_without_end_are_not_tried(
 
         server.tamper = tamper
 
-        async def join() -> None:
-            async with Room().connect(url, "a.b.c"):
-                raise AssertionError("joined")
-
         async with anyio.create_task_group() as task_group:
-            task_group.start_soon(join)
+            task_group.start_soon(join, url)
             await wait_until(lambda: "ignored an address: 50 came before" in caplog.messages)
             task_group.cancel_scope.cancel()
 
@@ -181,5 +193,26 @@ async def test_the_end_of_a_server_while_we_connect() -> None:
 
         server.tamper = tamper
         with pytest.raises(ConnectError, match=f"^{NO_CONNECTION}: the WebSocket of the signal"):
-            async with Room().connect(url, "a.b.c"):
-                raise AssertionError("joined")
+            await join(url)
+
+
+async def test_a_join_that_is_cancelled_leaves_the_room() -> None:
+    async with scripted_livekit() as (server, url):
+        server.tamper = without_answer
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(join, url)
+            await server.wait_signal("offer")
+            task_group.cancel_scope.cancel()
+        await server.wait_signal("leave")
+
+
+@pytest.mark.parametrize("tamper", [without_a_word, without_answer, with_a_bad_answer])
+async def test_a_join_that_fails_leaves_the_room(
+    tamper: Tamper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_rpc.links.webrtc.link.OPEN_TIMEOUT", 0.5)
+    async with scripted_livekit() as (server, url):
+        server.tamper = tamper
+        with pytest.raises(ConnectError):
+            await join(url)
+        await server.wait_signal("leave")

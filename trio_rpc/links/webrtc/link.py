@@ -31,6 +31,7 @@ from ...webrtc.stream import PeerStream
 from ...webrtc.thread import PeerThread
 from ..base import Channel, Frame, Link, LinkClosedError, LinkFullError, MessageStream
 from ..framed import CLOSE_TIMEOUT, FramedLink, open_framed_link
+from ..leaving import leaving_on_failure
 from .ice import IceServer, choose_ice_servers, own_addresses
 from .joining import announcement
 from .media import WebRTCMedia
@@ -82,7 +83,8 @@ async def open_webrtc_link(
     """
     backend = concurrency.current()
     async with shared_peer_thread() as thread, open_framed_link(SignalStream(websocket)) as signals:
-        first, *others = await _receive_first(backend, thread, signals)
+        with leaving_on_failure(signals):
+            first, *others = await _receive_first(backend, thread, signals)
         join = _join_in(first)
         stream = PeerStream(backend, thread, lambda described: _tell(signalling, described))
         async with open_framed_link(stream) as data, concurrency.open_service_nursery() as nursery:
@@ -101,7 +103,8 @@ async def open_webrtc_link(
                     servers = tls if over_tls else usual
                     media.peer = _start(stream, join, membership.server.url, servers)
                     nursery.start_soon(signalling.run, signals, others)
-                    await link.wait_open(is_first=usual != tls and not over_tls)
+                    with leaving_on_failure(link):
+                        await link.wait_open(is_first=usual != tls and not over_tls)
                 else:
                     # The session knows what it means.
                     stream.put(first)
@@ -230,15 +233,16 @@ class WebRTCLink:
                 raise
 
     def _send_signal(self, body: bytes) -> None:
-        if self._stream.end_reason is not None:
-            raise LinkClosedError(self._stream.end_reason)
         match rtc.SignalRequest.FromString(body).WhichOneof("message"):
+            case "leave":
+                # Also once the peer connection has ended: the WebSocket may live on.
+                self._leave = body
+            case _ if self._stream.end_reason is not None:
+                raise LinkClosedError(self._stream.end_reason)
             case "ping_req":
                 with suppress(LinkFullError):
                     self._signalling.ping(body)
                 self._stream.put(Frame(Channel.SIGNAL, _ALIVE))
-            case "leave":
-                self._leave = body
             case _:
                 self._signalling.send(body)
 
