@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from trio_rpc.webrtc.sdp import (
     MAX_SDP_BYTES,
+    MAX_SECTIONS,
+    MAX_WHOLE_BYTES,
     complete_answer,
     data_only,
+    whole,
     without_rejected,
     without_sources,
 )
@@ -73,6 +76,21 @@ def test_what_is_rejected_is_inactive_instead() -> None:
         without_rejected(SESSION + data() + media("audio", "1"), offer)
 
 
+def test_what_we_offer_ourselves_has_no_limit() -> None:
+    # As on a host of many addresses, each of which is in each section.
+    audio = [media("audio", str(number), extra=CANDIDATE * 60) for number in range(1, 401)]
+    offer = SESSION + data() + "".join(audio)
+    assert len(offer) > MAX_WHOLE_BYTES
+    assert without_sources(offer, set()) == offer
+    with pytest.raises(ValueError, match="bytes, over the limit of 1,048,576"):
+        whole(offer, keeps_candidate=lambda _: True)
+    answer = SESSION + data() + "m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n" * 400
+    _, rejected = without_rejected(answer, offer)
+    assert len(rejected) == 400
+    many = SESSION + data() + media("audio", "1") * MAX_SECTIONS
+    assert without_sources(many, set()) == many
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "abcd-1234.local", "2001:db8::1"])
 def test_addresses_are_left_out(host: str) -> None:
     candidates = CANDIDATE.replace("192.0.2.1", host) * 1000 + "a=end-of-candidates\r\n"
@@ -88,7 +106,8 @@ def test_addresses_are_left_out(host: str) -> None:
         (SESSION + "m=\r\na=mid:0", "a section without a format"),
         (SESSION + "m=application 9 UDP", "a section without a=mid"),
         (SESSION + media("audio", "0") * 501, "501 sections, over the limit of 500"),
-        ("v" * (MAX_SDP_BYTES + 1), "262,145 characters, over the limit of 262,144"),
+        ("v" * (MAX_SDP_BYTES + 1), "262,145 bytes, over the limit of 262,144"),
+        ("é" * (MAX_SDP_BYTES // 2 + 1), "262,146 bytes, over the limit of 262,144"),
     ],
 )
 def test_what_has_no_data_channels_is_refused(sdp: str, why: str) -> None:

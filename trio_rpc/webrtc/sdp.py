@@ -42,7 +42,7 @@ def whole(sdp: str, *, keeps_candidate: Callable[[str], bool]) -> str:
     Raises:
         ValueError: it is too long, has not exactly one section of data channels, or is invalid.
     """
-    session, sections = _parse(sdp, MAX_WHOLE_BYTES)
+    session, sections = _parse_foreign(sdp, MAX_WHOLE_BYTES)
     _data_section(sections)
     lines = [*session, *chain.from_iterable(sections)]
     return _join([line for line in lines if _is_kept(line, keeps_candidate)])
@@ -55,7 +55,7 @@ def without_sources(sdp: str, mids: Set[str]) -> str:
         sdp: The offer.
         mids: The ids of those sections.
     """
-    session, sections = _parse(sdp, MAX_WHOLE_BYTES)
+    session, sections = _parse(sdp)
     lines = [*session]
     for section in sections:
         is_named = _attribute(section, "mid") not in mids
@@ -72,7 +72,7 @@ def data_only(sdp: str) -> str:
     Raises:
         ValueError: it is too long, has not exactly one section of data channels, or is invalid.
     """
-    session, sections = _parse(sdp)
+    session, sections = _parse_foreign(sdp, MAX_SDP_BYTES)
     data = _data_section(sections)
     lines = [*_bundle(session, [_attribute(data, "mid")]), *data]
     return _join([line for line in lines if not line.startswith(_CANDIDATES)])
@@ -91,7 +91,7 @@ def complete_answer(answer: str, offer: str) -> str:
         ValueError: one of them is invalid.
     """
     session, (data,) = _parse(answer)
-    _, offered = _parse(offer)
+    _, offered = _parse_foreign(offer, MAX_SDP_BYTES)
     transport = [line for line in data if line.startswith(_TRANSPORT)]
     accepted = [section for section in offered if not _is_rejected(section)]
     lines = _bundle(session, [_attribute(section, "mid") for section in accepted])
@@ -112,8 +112,8 @@ def without_rejected(answer: str, offer: str) -> tuple[str, set[str]]:
     Raises:
         ValueError: they are of different numbers of sections, or one of them is invalid.
     """
-    session, sections = _parse(answer, MAX_WHOLE_BYTES)
-    _, offered = _parse(offer, MAX_WHOLE_BYTES)
+    session, sections = _parse_foreign(answer, MAX_WHOLE_BYTES)
+    _, offered = _parse(offer)
     if len(sections) != len(offered):
         raise ValueError(f"{len(sections)} sections for {len(offered)} that were offered")
     transport = [line for line in _data_section(sections) if line.startswith(_TRANSPORT)]
@@ -144,10 +144,19 @@ def _inactive(section: _Section, transport: Sequence[str]) -> Iterator[str]:
     yield from (line for line in section if line.startswith(wanted))
 
 
-def _parse(sdp: str, max_bytes: int = MAX_SDP_BYTES) -> tuple[list[str], list[list[str]]]:
+def _parse_foreign(sdp: str, max_bytes: int) -> tuple[list[str], list[list[str]]]:
+    """Parse a description of the other side, which is limited, as ours are not."""
+    size = len(sdp.encode())
+    if size > max_bytes:
+        raise ValueError(f"{size:,} bytes, over the limit of {max_bytes:,}")
+    session, sections = _parse(sdp)
+    if len(sections) > MAX_SECTIONS:
+        raise ValueError(f"{len(sections):,} sections, over the limit of {MAX_SECTIONS}")
+    return session, sections
+
+
+def _parse(sdp: str) -> tuple[list[str], list[list[str]]]:
     """Return the lines of the session, and those of each section."""
-    if len(sdp) > max_bytes:
-        raise ValueError(f"{len(sdp):,} characters, over the limit of {max_bytes:,}")
     session: list[str] = []
     sections: list[list[str]] = []
     for line in sdp.replace("\r\n", "\n").rstrip("\n").split("\n"):
@@ -157,8 +166,6 @@ def _parse(sdp: str, max_bytes: int = MAX_SDP_BYTES) -> tuple[list[str], list[li
         if line.startswith("m="):
             sections.append([])
         (sections[-1] if sections else session).append(line)
-    if len(sections) > MAX_SECTIONS:
-        raise ValueError(f"{len(sections):,} sections, over the limit of {MAX_SECTIONS}")
     for section in sections:
         # A rejected section, of port 0, may lack its id.
         if section[0].split()[1:2] != ["0"]:
