@@ -9,7 +9,7 @@ import pytest
 
 from trio_rpc import AudioSource, LocalAudioTrack, LocalVideoTrack, Room, RoomOptions, VideoSource
 
-from ..links.webrtc.test_media import hear, playing
+from ..links.webrtc.media_scene import hear, playing
 from ..support.tokens import make_token
 from ..support.tones import is_tone
 from ..support.waiting import wait_until

@@ -11,7 +11,7 @@ import pytest
 from trio_rpc import AudioSource, ConnectError, LocalAudioTrack, RemoteAudioTrack, Room
 from trio_rpc.links.websocket import SignallingServer
 
-from ..links.webrtc.test_media import hear, playing
+from ..links.webrtc.media_scene import hear, playing
 from ..support.tokens import make_token
 from ..support.tones import is_tone
 from ..support.waiting import wait_until

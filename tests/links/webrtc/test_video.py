@@ -18,7 +18,7 @@ from trio_rpc import (
 )
 
 from ...support.waiting import wait_until
-from .test_media import Scene, bob, open_scene
+from .media_scene import Scene, bob, open_scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
