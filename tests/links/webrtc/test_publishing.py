@@ -239,6 +239,33 @@ async def test_a_hundred_tracks_are_published_at_once() -> None:
         task_group.cancel_scope.cancel()
 
 
+@pytest.mark.rule("M10")
+async def test_what_has_come_and_gone_before_an_answer_is_not_offered() -> None:
+    async with open_scene() as scene:
+        server = scene.server
+        withheld: list[rtc.SignalResponse] = []
+
+        def withhold(response: rtc.SignalResponse) -> rtc.SignalResponse | None:
+            if response.HasField("answer"):
+                withheld.append(response)
+                return None
+            return response
+
+        server.tamper = withhold
+        await scene.publish(AudioSource(48_000, 1))
+        await wait_until(lambda: bool(withheld))
+        for _ in range(10):
+            sid = await scene.publish(AudioSource(48_000, 1))
+            await scene.room.local_participant.unpublish_track(sid)
+            wish = rtc.MediaSectionsRequirement(num_audios=1, num_videos=2)
+            server.say(rtc.SignalResponse(media_sections_requirement=wish))
+        server.tamper = lambda response: response
+        server.say(withheld[0])
+        offer = await server.wait_signal("offer", 3)
+        assert offer.sdp.count("a=sendonly") == 1
+        assert offer.sdp.count("a=recvonly") == 30
+
+
 @pytest.mark.rule("M1")
 async def test_without_the_grant_nothing_is_asked() -> None:
     async with open_scene() as scene:

@@ -3,6 +3,7 @@
 * `link`: the link, from the server's `JoinResponse` to the end.
 * `signalling`: its signalling, over one WebSocket after another (L12).
 * `peer`: its peer connections, which we offer; in the thread of `trio_rpc.webrtc`.
+* `changes`: the changes that the next offer is to make; no I/O.
 * `media`: its audio and video.
 * `joining`: the requests to join, of LiveKit's signalling; no I/O.
 * `ice`: the servers and addresses for ICE; no I/O.

@@ -11,9 +11,8 @@ Whenever there are other tracks, the connection is offered again:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 from aiortc import (
     RTCBundlePolicy,
@@ -34,6 +33,7 @@ from ...webrtc.media.video_slot import VideoSlot
 from ...webrtc.peer import Peer, PeerError
 from ...webrtc.reports import Received, Rejected, SendReport
 from ...webrtc.sdp import whole, without_rejected
+from .changes import Changes
 from .ice import IceServer, candidate_of, is_usable
 
 logger = peer_logger(__name__)
@@ -76,37 +76,26 @@ class OfferingPeer(Peer):
         self._media: MediaSections | None = None
         # That of the connection that the server offers
         self._offered_media: MediaSections | None = None
-        self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._changes = Changes()
         self._last_offer = 0
 
     # Media
 
     def publish(self, cid: str, media: AudioQueue | VideoSlot) -> None:
         """Send a track, by our id of it."""
-        self._change(partial(self._publish, cid, media))
+        self._offer_soon()
+        self._changes.publish(cid, media)
 
     def unpublish(self, cid: str) -> None:
         """Send a track no more."""
-        self._change(partial(self._unpublish, cid))
+        self._offer_soon()
+        self._changes.unpublish(cid)
 
-    def _change(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._changes.append(change)
-        if len(self._changes) == 1:
+    def _offer_soon(self) -> None:
+        if not self._changes.are_wanted:
             # As the server asks for another offer.
             wish = rtc.MediaSectionsRequirement()
             self.describe(rtc.SignalResponse(media_sections_requirement=wish))
-
-    async def _publish(self, cid: str, media: AudioQueue | VideoSlot) -> None:
-        assert self._media is not None
-        await self._media.send(cid, media)
-
-    async def _unpublish(self, cid: str) -> None:
-        assert self._media is not None
-        await self._media.stop(cid)
-
-    async def _require(self, requirement: rtc.MediaSectionsRequirement) -> None:
-        assert self._media is not None
-        self._media.require(requirement.num_audios, requirement.num_videos)
 
     # Descriptions
 
@@ -127,8 +116,8 @@ class OfferingPeer(Peer):
                 case "answer":
                     await self._accept(message.answer)
                 case "media_sections_requirement" if isinstance(message, rtc.SignalResponse):
-                    requirement = message.media_sections_requirement
-                    self._changes.append(partial(self._require, requirement))
+                    wish = message.media_sections_requirement
+                    self._changes.require(wish.num_audios, wish.num_videos)
                 case "offer" if self._has_two_connections:
                     await self._answer(message.offer)
                 case "reconnect":
@@ -166,11 +155,17 @@ class OfferingPeer(Peer):
     async def _offer_again(self) -> None:
         """Make the changes that wait, and offer them, unless an answer is still to come."""
         connection = self._sending_connection
-        if not self._changes or connection is None or connection.signalingState != "stable":
+        is_due = self._changes.are_wanted
+        if not is_due or connection is None or connection.signalingState != "stable":
             return
-        changes, self._changes = self._changes, []
-        for change in changes:
-            await change()
+        assert self._media is not None
+        changes, self._changes = self._changes, Changes()
+        for cid, media in changes.tracks.items():
+            if media is not None:
+                await self._media.send(cid, media)
+            else:
+                await self._media.stop(cid)
+        self._media.require(changes.audios, changes.videos)
         await self._describe(connection)
 
     def _restore(self) -> None:
@@ -182,7 +177,7 @@ class OfferingPeer(Peer):
         if connection.signalingState == "have-local-offer":
             self._report_offer(connection)
         elif self._media.is_used:
-            self._changes.append(_nothing)
+            self._changes.are_wanted = True
 
     def _on_received(self, tracks: Mapping[str, Receiver]) -> None:
         self.report(Received(tracks))
@@ -256,10 +251,6 @@ class OfferingPeer(Peer):
         early, self._early[is_subscriber] = self._early[is_subscriber], []
         for candidate in early:
             await _add_candidate(connection, candidate)
-
-
-async def _nothing() -> None:
-    """Change nothing, but offer what there is."""
 
 
 def _is_described(connection: RTCPeerConnection) -> bool:
