@@ -234,7 +234,7 @@ async def test_a_hundred_tracks_are_published_at_once() -> None:
         for _ in range(100):
             task_group.start_soon(scene.publish, AudioSource(48_000, 1))
         await scene.server.wait_signal("add_track", 100)
-        with not_published("100 tracks are, the most at once"):
+        with not_published("100 tracks are, the most at once; unpublish one first"):
             await scene.publish(AudioSource(48_000, 1))
         task_group.cancel_scope.cancel()
 

@@ -113,7 +113,9 @@ class Publishing:
         if any(entry.track is track for entry in self._entries.values()):
             raise PublishTrackError(f"{track!r} is published already")
         if len(self._entries) >= MAX_PUBLISHED:
-            raise PublishTrackError(f"not published: {MAX_PUBLISHED} tracks are, the most at once")
+            raise PublishTrackError(
+                f"not published: {MAX_PUBLISHED} tracks are, the most at once; unpublish one first"
+            )
         cid = f"TR_{make_uuid()}"
         entry = _Entry(
             options.request(cid, track), track, self._backend.event(), self._backend.event()
