@@ -18,7 +18,8 @@ export class MediaParticipant extends Participant {
     super.listen();
     const { RoomEvent } = this.sdk;
     this.tracks = new Map();
-    this.sound = new AudioContext();
+    // What ends the source of each track of ours, by that.
+    this.ends = new Map();
     this.room.on(RoomEvent.TrackSubscribed, (track, { trackName }, { identity }) => {
       this.tracks.set(identity, track);
       this.event('subscribed', { who: identity, name: trackName });
@@ -28,17 +29,20 @@ export class MediaParticipant extends Participant {
     );
   }
 
-  async publish(stream, options) {
+  async publish(stream, options, end) {
     const [track] = stream.getTracks();
     const publication = await this.room.localParticipant.publishTrack(track, options);
+    this.ends.set(track, end);
     return publication.trackSid;
   }
 
   async do_play({ name, hertz }) {
-    const oscillator = new OscillatorNode(this.sound, { frequency: hertz });
-    const { stream } = oscillator.connect(this.sound.createMediaStreamDestination());
+    const sound = new AudioContext();
+    const oscillator = new OscillatorNode(sound, { frequency: hertz });
+    const { stream } = oscillator.connect(sound.createMediaStreamDestination());
     oscillator.start();
-    return await this.publish(stream, { name, source: this.sdk.Track.Source.Microphone });
+    const options = { name, source: this.sdk.Track.Source.Microphone };
+    return await this.publish(stream, options, () => sound.close());
   }
 
   async do_show({ name, colour }) {
@@ -49,18 +53,17 @@ export class MediaParticipant extends Participant {
     const paint = () => context.fillRect(0, 0, WIDTH, HEIGHT);
     paint();
     // Nothing is sent of a picture that is not painted again.
-    setInterval(paint, 100);
-    return await this.publish(canvas.captureStream(), {
-      name,
-      source: this.sdk.Track.Source.Camera,
-      simulcast: false,
-    });
+    const painting = setInterval(paint, 100);
+    const options = { name, source: this.sdk.Track.Source.Camera, simulcast: false };
+    return await this.publish(canvas.captureStream(), options, () => clearInterval(painting));
   }
 
   async do_unpublish({ sid }) {
     const me = this.room.localParticipant;
     const { track } = [...me.trackPublications.values()].find((each) => each.trackSid === sid);
     await me.unpublishTrack(track);
+    await this.ends.get(track.mediaStreamTrack)();
+    this.ends.delete(track.mediaStreamTrack);
   }
 
   // The frequency of somebody's tone; 0 for silence.
@@ -69,17 +72,18 @@ export class MediaParticipant extends Participant {
     // Without an element that plays it, nothing is decoded.
     const element = track.attach();
     element.muted = true;
-    const source = this.sound.createMediaStreamSource(new MediaStream([track.mediaStreamTrack]));
+    const sound = new AudioContext();
+    const source = sound.createMediaStreamSource(new MediaStream([track.mediaStreamTrack]));
     const options = { fftSize: SAMPLES, smoothingTimeConstant: 0 };
-    const analyser = source.connect(new AnalyserNode(this.sound, options));
+    const analyser = source.connect(new AnalyserNode(sound, options));
     await pause(SKIPPED);
     // By their loudness, since what is late leaves gaps.
     const frequencies = new Float32Array(SAMPLES / 2);
     analyser.getFloatFrequencyData(frequencies);
-    source.disconnect();
+    await sound.close();
     track.detach(element);
     const loudest = frequencies.indexOf(Math.max(...frequencies));
-    return frequencies[loudest] > SILENT ? (loudest * this.sound.sampleRate) / SAMPLES : 0;
+    return frequencies[loudest] > SILENT ? (loudest * sound.sampleRate) / SAMPLES : 0;
   }
 
   // The colour in the middle of somebody's picture.
