@@ -25,9 +25,9 @@ EVERY_DAY = [f"tests({RUNNING}-trio)", f"tests({RUNNING}-asyncio)"]
 # `nox -t full` runs all that there is, `nox -t rest` what of that `nox` alone does not.
 ALWAYS, REST = ["full"], ["full", "rest"]
 
-# Tests wait for processes and sockets now and then: more workers than cores are faster.
+# Tests wait for processes and sockets much of their time: more workers than cores are faster.
 WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
-os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(4, min(os.cpu_count() or 1, 8))))
+os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(6, min(os.cpu_count() or 1, 8))))
 
 # Coverage doubles the time of the tests: it is measured by CI, and with all else, over all backends
 # under one Python: another than that of every day, where there is one.

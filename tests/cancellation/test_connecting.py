@@ -87,7 +87,7 @@ async def test_a_session_over_a_websocket_can_be_cancelled_at_each_step(
 @every_moment
 @pytest.mark.real_time
 @pytest.mark.rule("C13")
-@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+@pytest.mark.parametrize("scheme", ["tcp", pytest.param("tls", marks=pytest.mark.thorough)])
 async def test_a_session_over_a_stream_link_can_be_cancelled_at_each_step(
     join: Join, server: RoomServer, scheme: str, tmp_path: Path, moment: Moment, whose: Whose
 ) -> None:
