@@ -29,15 +29,17 @@ ALWAYS, REST = ["full"], ["full", "rest"]
 WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
 os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(6, min(os.cpu_count() or 1, 8))))
 
-# Coverage doubles the time of the tests: it is measured by CI, and with all else, over all backends
-# under one Python: another than that of every day, where there is one.
+# Coverage doubles the time of the tests: it is measured with all else, on trio, which nearly all of
+# them run on, under another Python than that of every day, where there is one.
 FULL = "full" in sys.argv or "rest" in sys.argv
 OTHERS = [python for python in PYTHONS if python != RUNNING and shutil.which(f"python{python}")]
 COVERAGE_PYTHON = (OTHERS or [RUNNING])[-1] if FULL or "CI" in os.environ else None
 
-# Half of the time of all tests goes to these, which start programs and play long runs: of three
-# Pythons, the one that neither runs every day nor measures coverage leaves them out.
+# Half of the time of all tests goes to these, which start programs and play long runs. They run
+# every day, and where coverage is measured. The other Pythons run neither them nor what takes real
+# time.
 PROGRAMS = [f"tests/{name}" for name in ("benchmarks", "cli", "simulation", "test_docs.py")]
+QUICK = ["-m", "not thorough and not real_time", *(f"--ignore={path}" for path in PROGRAMS)]
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
 OLD_LIVEKIT = "livekit==1.0.12"
@@ -90,6 +92,8 @@ def types(session: nox.Session) -> None:
         nox.param(python, backend, id=each, tags=ALWAYS if f"tests({each})" in EVERY_DAY else REST)
         for python in PYTHONS
         for backend in BACKENDS
+        # Its loop is the same under each Python.
+        if backend != "uvloop" or python == RUNNING
         for each in [f"{python}-{backend}"]
     ],
 )
@@ -100,16 +104,13 @@ def tests(session: nox.Session, backend: str) -> None:
     session.install("-e", ".[test]")
     report = session.cache_dir / f"junit-{session.python}-{backend}.xml"
     pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *WORKERS]
-    if FULL and session.python not in (RUNNING, COVERAGE_PYTHON):
-        pytest += [f"--ignore={path}" for path in PROGRAMS]
-    pytest += session.posargs
-    if session.python != COVERAGE_PYTHON:
-        session.run("python", *pytest)
+    if (session.python, backend) == (COVERAGE_PYTHON, "trio"):
+        session.run("coverage", "erase")
+        session.run("coverage", "run", *pytest, *session.posargs)
         return
-
-    env = {"COVERAGE_FILE": str(Path(f".coverage.{backend}").resolve())}
-    session.run("coverage", "erase", env=env)
-    session.run("coverage", "run", *pytest, env=env)
+    if FULL and session.python != RUNNING:
+        pytest += QUICK
+    session.run("python", *pytest, *session.posargs)
 
 
 @nox.session(tags=REST)
@@ -123,7 +124,7 @@ def thorough(session: nox.Session) -> None:
 
 @nox.session(python=COVERAGE_PYTHON or RUNNING, tags=REST)
 def coverage(session: nox.Session) -> None:
-    """Combine the coverage of the backends, which the tests measure with all else, and check it."""
+    """Check the coverage that the tests measured with all else."""
     session.install("coverage")
     session.run("coverage", "combine")
     session.run("coverage", "report")
