@@ -16,9 +16,9 @@ from attrs import evolve, frozen
 from livekit.protocol import models, rtc
 
 from .. import concurrency
-from ..client.joining import leaving_on_failure
 from ..links import Channel, Connector, Frame, Link, LinkClosedError, LinkFullError, ServedLink
 from ..links.framed import CLOSE_TIMEOUT
+from ..links.leaving import leaving_on_failure
 from ..links.media import MediaLink
 from ..links.webrtc.joining import announcement, is_about_announcement
 from ..links.webrtc.link import ROSTER_DELAY
