@@ -86,7 +86,7 @@ BROKEN_OFFERS: Final = {
     SESSION + data(extra="a=fingerprint:sha-256\r\n"): f"{CANT} (ValueError)",
     SESSION + data().replace("5000", "port"): f"{CANT} (ValueError)",
     SESSION + data() + media("audio", "1") * 500: f"{CANT}: 501 sections, over the limit of 500",
-    OFFER + "a" * 256 * 1024: f"{CANT}: {len(OFFER) + 256 * 1024:,} characters, over the limit "
+    OFFER + "a" * 256 * 1024: f"{CANT}: {len(OFFER) + 256 * 1024:,} bytes, over the limit "
     "of 262,144",
 }
 
