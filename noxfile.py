@@ -150,14 +150,13 @@ def go_programs(session: nox.Session) -> dict[str, str]:
     server = built / LIVEKIT_VERSION / "server"
     peer = built / "peer"
     environment = {"GOBIN": str(server.parent), "CGO_ENABLED": "0"}
-    nice = ["nice", "-n", "19"] if shutil.which("nice") else []
     try:
-        go = [*nice, go_command(session)]
+        go = go_command(session)
         if not server.exists():
-            install = [*go, "install", "-p", "1", f"{LIVEKIT_SERVER}@{LIVEKIT_VERSION}"]
+            install = [go, "install", "-p", "1", f"{LIVEKIT_SERVER}@{LIVEKIT_VERSION}"]
             session.run(*install, env=environment, external=True)
         with session.chdir("tests/interop/peers/golang"):
-            build = [*go, "build", "-p", "1", "-o", str(peer), "."]
+            build = [go, "build", "-p", "1", "-o", str(peer), "."]
             session.run(*build, env=environment, external=True)
     except CommandFailed:
         if "CI" in os.environ:
