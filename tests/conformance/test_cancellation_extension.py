@@ -21,6 +21,7 @@ from trio_rpc import Room, RpcError, RpcInvocationData
 from ..conftest import Join
 from ..support.callee import callee, expect_ack, expect_response, failure, leave, send_request
 from ..support.caller import Caller, caller
+from ..support.chain import chain
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import (
     CANCELLATION,
@@ -385,13 +386,7 @@ async def test_a_scope_in_a_handler_ends_as_scopes_do_though_the_callee_gives_up
         assert scope.cancelled_caught
         return f"given up after {handler.response_timeout:g} s"
 
-    async with (
-        join("alice") as alice,
-        join("bob", room=bob_room),
-        join("carol", room=carol_room),
-    ):
-        await alice.wait_for_participant("bob")
-        await bob_room.wait_for_participant("carol")
+    async with chain(join, bob_room, carol_room) as alice:
         assert await call(alice) == "given up after 1.999 s"
 
 
@@ -427,13 +422,7 @@ async def test_cancelling_a_call_cancels_the_calls_of_its_handler(join: Join) ->
     async def pass_on(data: RpcInvocationData) -> str:
         return await call(bob_room, "carol", response_timeout=60)
 
-    async with (
-        join("alice") as alice,
-        join("bob", room=bob_room),
-        join("carol", room=carol_room),
-    ):
-        await alice.wait_for_participant("bob")
-        await bob_room.wait_for_participant("carol")
+    async with chain(join, bob_room, carol_room) as alice:
         await call_and_cancel(alice, 2)
         with anyio.fail_after(0.01):
             await handler.ended.wait()

@@ -20,6 +20,7 @@ from trio_rpc.rpc.pending_call import PendingCall
 
 from ..conftest import Join
 from ..support.caller import Caller, caller
+from ..support.chain import chain
 from ..support.clients import Holding
 from ..support.scripted_server import ScriptedServer
 from ..support.stream_packets import peer, response_header, server_with
@@ -226,13 +227,7 @@ async def test_an_acknowledged_call_in_a_handler_ends_in_time(join: Join) -> Non
             await anyio.sleep(4)
         raise AssertionError
 
-    async with (
-        join("alice") as alice,
-        join("bob", room=bob_room),
-        join("carol", room=carol_room),
-    ):
-        await alice.wait_for_participant("bob")
-        await bob_room.wait_for_participant("carol")
+    async with chain(join, bob_room, carol_room) as alice:
         assert await call(alice) == "in time"
         assert seconds == [pytest.approx(3, abs=0.01)]
 
