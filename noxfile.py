@@ -79,7 +79,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("-e", ".[interop,test]", *pinned("mypy", "pyright", "types-"))
-    session.run("mypy")
+    session.run("mypy", "--num-workers=auto")
     # Named, or a configuration in a folder above would win.
     session.run("pyright", "--project", "pyproject.toml")
     session.run("python", "-m", "pytest", "tests/test_typing.py")
