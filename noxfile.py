@@ -29,8 +29,8 @@ ALWAYS, REST = ["full"], ["full", "rest"]
 WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
 os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(6, min(os.cpu_count() or 1, 8))))
 
-# Coverage doubles the time of the tests: it is measured with all else, on trio, which nearly all of
-# them run on, under another Python than that of every day, where there is one.
+# Coverage is measured with all else, on trio, which nearly all tests run on, under another Python
+# than that of every day, where there is one.
 FULL = "full" in sys.argv or "rest" in sys.argv
 OTHERS = [python for python in PYTHONS if python != RUNNING and shutil.which(f"python{python}")]
 COVERAGE_PYTHON = (OTHERS or [RUNNING])[-1] if FULL or "CI" in os.environ else None
@@ -153,10 +153,10 @@ def go_programs(session: nox.Session) -> dict[str, str]:
     try:
         go = go_command(session)
         if not server.exists():
-            install = [go, "install", "-p", "1", f"{LIVEKIT_SERVER}@{LIVEKIT_VERSION}"]
+            install = [go, "install", f"{LIVEKIT_SERVER}@{LIVEKIT_VERSION}"]
             session.run(*install, env=environment, external=True)
         with session.chdir("tests/interop/peers/golang"):
-            build = [go, "build", "-p", "1", "-o", str(peer), "."]
+            build = [go, "build", "-o", str(peer), "."]
             session.run(*build, env=environment, external=True)
     except CommandFailed:
         if "CI" in os.environ:
@@ -174,22 +174,28 @@ def golang(session: nox.Session) -> None:
     go_programs(session)
 
 
+def further_environment(session: nox.Session, name: str, *requirements: str) -> str:
+    """Install into an environment beside the session's own; return its interpreter."""
+    folder = Path(session.virtualenv.location, name).resolve()
+    python = str(folder / "bin" / "python")
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "-q", "--allow-existing", "--python=python", str(folder))
+        session.run("uv", "pip", "install", "-q", f"--python={python}", *requirements)
+    else:
+        session.run("python", "-m", "venv", str(folder))
+        session.run(python, "-m", "pip", "install", "-q", *requirements, external=True)
+    return python
+
+
 @nox.session(tags=REST)
 def interop(session: nox.Session) -> None:
     """Join our server and LiveKit's with LiveKit's SDKs and a browser; arguments go to pytest."""
     if shutil.which("npm") is None:
         session.skip("needs Node.js with npm, and Chromium: apt-get install nodejs npm chromium")
     session.install("-e", ".[interop,livekit,test]")
-    old = Path(session.virtualenv.location, "old").resolve()
-    old_python = str(old / "bin" / "python")
-    session.run("python", "-m", "venv", str(old))
-    session.run(old_python, "-m", "pip", "install", "-q", OLD_LIVEKIT, external=True)
-    # Its SDK is another version than that of the tests.
-    agents = Path(session.virtualenv.location, "agents").resolve()
-    agents_python = str(agents / "bin" / "python")
-    session.run("python", "-m", "venv", str(agents))
-    install = [agents_python, "-m", "pip", "install", "-q", LIVEKIT_AGENTS, "-e", "."]
-    session.run(*install, external=True)
+    # Their SDKs are other versions than that of the tests.
+    old_python = further_environment(session, "old", OLD_LIVEKIT)
+    agents_python = further_environment(session, "agents", LIVEKIT_AGENTS, "-e", ".")
     with session.chdir("tests/interop/peers"):
         # Not `npm ci`: versions of npm disagree on optional dependencies that are in no lock file.
         session.run("npm", "install", "--no-save", "--no-audit", "--no-fund")
