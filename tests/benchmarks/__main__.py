@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -24,9 +25,6 @@ from .running import ROOT, Entry, Log, make_entry, run
 #: The contestants that are measured with more than the loads of the targets by default.
 _MEASURED_MORE = ("memory-trio", "websocket-trio", "websocket-asyncio", "tcp-trio")
 _MAX_SECONDS = 60.0
-#: Two processes of the same program differ by some hundredths, for as long as they run: small
-#: differences of programs are measured with so many of each, one after another.
-_STARTS = 6
 _PAGE = ROOT / "docs" / "benchmarks.md"
 _README = ROOT / "README.md"
 
@@ -275,9 +273,13 @@ def _measure_network(options: argparse.Namespace, log: Log) -> None:
 
 
 def _measure_retaining(options: argparse.Namespace, log: Log) -> None:
+    """Measure participants that retain beside such that do not, all of them new in each round.
+
+    Two processes of the same program differ by some hundredths, for as long as they run.
+    """
     links = ("websocket", "tcp")
     results = Results()
-    for start in range(_STARTS):
+    for number in range(options.rounds):
         entries = [
             Entry(
                 evolve(contestant, options={**contestant.options, "retains": retains}),
@@ -288,16 +290,18 @@ def _measure_retaining(options: argparse.Namespace, log: Log) -> None:
             for contestant in (CONTESTANTS[f"{link}-trio"] for link in links)
             for retains, label in ((False, f"{contestant.name} A"), (True, f"{contestant.name} B"))
         ]
+        random.Random(options.seed + number).shuffle(entries)
         further = run(
             entries,
             lambda _entry: options.load or TARGET_LOADS[:2],
-            rounds=options.rounds,
+            rounds=1,
             seconds=options.seconds,
-            seed=options.seed + start,
-            log=log,
+            seed=options.seed + number,
+            log=lambda _text: None,
         )
         results.extend(further)
-    conditions = report.conditions(_STARTS * options.rounds, options.seconds, results)
+        log(f"round {number + 1} of {options.rounds}")
+    conditions = report.conditions(options.rounds, options.seconds, results)
     text = f"{conditions}\n{report.comparison(results, [f'{link}-trio' for link in links])}"
     print(text)
     if options.write:
