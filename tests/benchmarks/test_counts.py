@@ -15,9 +15,12 @@ _PYTHON: Final = (3, 11)
 #: The growth that a change of a library, or of a few lines, may cause.
 _TOLERANCE: Final = 1.05
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info[:2] != _PYTHON, reason="the committed numbers are those of CPython 3.11"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        sys.version_info[:2] != _PYTHON, reason="the committed numbers are those of CPython 3.11"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

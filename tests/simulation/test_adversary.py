@@ -44,6 +44,7 @@ def test_the_harm_that_adversaries_do_ends_with_them(
         assert never_reached(FACTS, reached) == []
 
 
+@pytest.mark.thorough
 def test_a_seed_replays_exactly_with_adversaries() -> None:
     first, again, other = (simulate_hostile(seed, 300) for seed in (6, 6, 16))
     assert first == again

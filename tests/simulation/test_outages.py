@@ -45,6 +45,7 @@ def test_with_the_network_back_in_time_the_outcome_is_the_handlers(
         assert never_reached(FACTS, reached) == []
 
 
+@pytest.mark.thorough
 def test_a_seed_replays_exactly_with_outages() -> None:
     first, again, other = (simulate_outages(seed, 300) for seed in (6, 6, 16))
     assert first == again
