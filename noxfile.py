@@ -38,7 +38,7 @@ COVERAGE_PYTHON = (OTHERS or [RUNNING])[-1] if FULL or "CI" in os.environ else N
 # Half of the time of all tests goes to these, which start programs and play long runs. They run
 # every day, and where coverage is measured. The other Pythons run neither them nor what takes real
 # time.
-PROGRAMS = [f"tests/{name}" for name in ("benchmarks", "cli", "simulation", "test_docs.py")]
+PROGRAMS = [f"tests/{name}" for name in ("benchmarks", "cli", "fuzz", "simulation", "test_docs.py")]
 QUICK = ["-m", "not thorough and not real_time", *(f"--ignore={path}" for path in PROGRAMS)]
 
 # The last of LiveKit's Python SDK that speaks the first version of everything.
