@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nox
@@ -174,16 +175,19 @@ def golang(session: nox.Session) -> None:
     go_programs(session)
 
 
-def further_environment(session: nox.Session, name: str, *requirements: str) -> str:
+def further_environment(
+    session: nox.Session, folder: Path, *requirements: str, success_codes: Iterable[int] = (0,)
+) -> str:
     """Install into an environment beside the session's own; return its interpreter."""
-    folder = Path(session.virtualenv.location, name).resolve()
+    folder = folder.resolve()
     python = str(folder / "bin" / "python")
     if session.venv_backend == "uv":
         session.run("uv", "venv", "-q", "--allow-existing", "--python=python", str(folder))
-        session.run("uv", "pip", "install", "-q", f"--python={python}", *requirements)
+        install = ["uv", "pip", "install", "-q", f"--python={python}"]
     else:
         session.run("python", "-m", "venv", str(folder))
-        session.run(python, "-m", "pip", "install", "-q", *requirements, external=True)
+        install = [python, "-m", "pip", "install", "-q"]
+    session.run(*install, *requirements, external=True, success_codes=success_codes)
     return python
 
 
@@ -194,8 +198,9 @@ def interop(session: nox.Session) -> None:
         session.skip("needs Node.js with npm, and Chromium: apt-get install nodejs npm chromium")
     session.install("-e", ".[interop,livekit,test]")
     # Their SDKs are other versions than that of the tests.
-    old_python = further_environment(session, "old", OLD_LIVEKIT)
-    agents_python = further_environment(session, "agents", LIVEKIT_AGENTS, "-e", ".")
+    own = Path(session.virtualenv.location)
+    old_python = further_environment(session, own / "old", OLD_LIVEKIT)
+    agents_python = further_environment(session, own / "agents", LIVEKIT_AGENTS, "-e", ".")
     with session.chdir("tests/interop/peers"):
         # Not `npm ci`: versions of npm disagree on optional dependencies that are in no lock file.
         session.run("npm", "install", "--no-save", "--no-audit", "--no-fund")
@@ -262,14 +267,8 @@ def bench(session: nox.Session) -> None:
     for requirements in Path("tests/benchmarks/environments").glob("*.txt"):
         if requirements.stem != "ours":
             # Each other in an environment of its own: one that can't be installed is reported.
-            python = folder / f"bench-{requirements.stem}" / "bin" / "python"
-            if not python.exists():
-                folder_of_its_own = str(python.parents[1])
-                session.run(
-                    sys.executable, "-m", "virtualenv", "-q", folder_of_its_own, external=True
-                )
-            install = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
-            session.run(*install, external=True, success_codes=range(256))
+            environment, packages = folder / f"bench-{requirements.stem}", str(requirements)
+            further_environment(session, environment, "-r", packages, success_codes=range(256))
     benchmarks = ["-m", "tests.benchmarks", f"--environments={folder}", *session.posargs]
     session.run("python", *benchmarks, env=go_programs(session))
 

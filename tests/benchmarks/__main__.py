@@ -273,7 +273,7 @@ def _measure_network(options: argparse.Namespace, log: Log) -> None:
 
 
 def _measure_retaining(options: argparse.Namespace, log: Log) -> None:
-    """Measure participants that retain beside such that do not, all of them new in each round.
+    """Measure participants that retain beside ones that do not, all of them new in each round.
 
     Two processes of the same program differ by some hundredths, for as long as they run.
     """
