@@ -262,7 +262,7 @@ def bench(session: nox.Session) -> None:
     """Measure calls against others' (docs/benchmarks.md); arguments go to tests.benchmarks."""
     sdk = [each for each in PROJECT["optional-dependencies"]["interop"] if "livekit" in each]
     own = "tests/benchmarks/environments/ours.txt"
-    session.install("-e", ".[livekit]", "-r", own, *sdk)
+    session.install("-e", ".[test]", "-r", own, *sdk)
     folder = Path(session.virtualenv.location).parent
     for requirements in Path("tests/benchmarks/environments").glob("*.txt"):
         if requirements.stem != "ours":
