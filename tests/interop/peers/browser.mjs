@@ -51,7 +51,11 @@ await withChromium(process.argv[2], async (browser) => {
     if (command.do.startsWith('join')) pages.set(identity, await open(browser, identity));
     const page = pages.get(identity);
     if (command.do === 'crash') return await crash(page);
-    return await page.evaluate((command) => window.participant.obey(command), command);
+    if (command.do === 'leave' && page.isClosed()) return { result: null };
+    const answer = await page.evaluate((command) => window.participant.obey(command), command);
+    // A tab that is left open would play and draw on.
+    if (command.do === 'leave') await page.close();
+    return answer;
   });
 });
 server.close();

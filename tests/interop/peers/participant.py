@@ -6,10 +6,13 @@ It runs with old versions of the SDK too, in an environment that has nothing els
 from __future__ import annotations
 
 import array
+import itertools
 import json
 import math
 import sys
 from typing import Any
+
+from ...support.frequency import frequency
 
 #: Samples of audio in a second.
 RATE = 48_000
@@ -190,6 +193,10 @@ class Participant:
         full = "full-reconnect" if kinds is None else kinds.SIMULATE_FULL_RECONNECT
         await self.room.simulate_scenario(full)
 
+    def _is_published(self, publication: Any) -> bool:
+        left = self.room.connection_state == self._rtc.ConnectionState.CONN_DISCONNECTED
+        return not left and publication.sid in self.room.local_participant.track_publications
+
     async def do_play(self, name: str, hertz: float) -> str:
         rtc = self._rtc
         source = rtc.AudioSource(RATE, 1)
@@ -197,14 +204,19 @@ class Participant:
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         publication = await self.room.local_participant.publish_track(track, options)
 
+        # A tenth of a second, in which a tone of whole tens of hertz comes round.
+        frames = [
+            [
+                int(10_000 * math.sin(2 * math.pi * hertz * each / RATE))
+                for each in range(start, start + RATE // 100)
+            ]
+            for start in range(0, RATE // 10, RATE // 100)
+        ]
+
         async def play() -> None:
-            position = 0
-            while publication.sid in self.room.local_participant.track_publications:
-                levels = [
-                    int(10_000 * math.sin(2 * math.pi * hertz * each / RATE))
-                    for each in range(position, position + RATE // 100)
-                ]
-                position += len(levels)
+            for levels in itertools.cycle(frames):
+                if not self._is_published(publication):
+                    break
                 data = array.array("h", levels).tobytes()
                 await source.capture_frame(rtc.AudioFrame(data, RATE, 1, len(levels)))
 
@@ -224,7 +236,7 @@ class Participant:
         pixels = bytes([*colour, 255]) * (320 * 240)
 
         async def show() -> None:
-            while publication.sid in self.room.local_participant.track_publications:
+            while self._is_published(publication):
                 source.capture_frame(rtc.VideoFrame(320, 240, rtc.VideoBufferType.RGBA, pixels))
                 await self._sleep(0.1)
 
@@ -257,8 +269,7 @@ class Participant:
                 break
         await stream.aclose()
         levels = levels[-RATE // 2 :]
-        rises = sum(levels[each - 1] < 0 <= levels[each] for each in range(1, len(levels)))
-        return rises * RATE / len(levels) if max(levels) > 1_000 else 0.0
+        return frequency(levels, RATE) if max(levels) > 1_000 else 0.0
 
     async def do_participants(self) -> dict[str, Any]:
         return {
