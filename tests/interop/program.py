@@ -33,7 +33,7 @@ from attrs import define, field, frozen
 ROOT: Final = Path(__file__).parents[2]
 
 #: Seconds; nothing that works comes near it.
-PATIENCE: Final = 30.0
+PATIENCE: Final = 90.0
 
 T = TypeVar("T")
 

@@ -29,6 +29,8 @@ OURS: Final = frozenset({"trio", "asyncio"})
 _PACKAGES: Final = {"chromium": "chromium", "node": "nodejs npm"}
 #: Those whose calls don't end when the callee leaves.
 WAITING: Final = frozenset({"node", OLD})
+#: Those who answer nothing where a handler's result is no text.
+SILENT: Final = frozenset({"python", OLD})
 #: Those who speak the first version of RPC alone.
 FIRST_VERSION: Final = frozenset({GO, OLD})
 

@@ -16,7 +16,7 @@ from trio_rpc import RpcError
 from .conftest import Cast
 from .pairs import CASES, LIVEKIT_LIKE, Case, ServerName
 from .program import Call, Failure, Peer
-from .programs import FIRST_VERSION, GO, OLD, OURS, WAITING
+from .programs import FIRST_VERSION, GO, OLD, OURS, SILENT, WAITING
 
 pytestmark = pytest.mark.parametrize(
     "pair",
@@ -33,8 +33,9 @@ V1_LIMIT: Final = 15_360
 #: What peers/ours.py sets for itself.
 OUR_LIMIT: Final = 100_000
 LARGE: Final = 90_000
-#: Seconds after which a call may end that is to end with its timeout.
+#: Seconds after which a call may end that is to end with its timeout, and of one that is not.
 SHORT: Final = 2.0
+LONG: Final = 60.0
 
 
 @frozen
@@ -276,14 +277,20 @@ class Round:
 
 
 def call_all(
-    cast: Cast, pairs: list[tuple[str, str]], role: str, method: str, response_timeout: float
+    cast: Cast,
+    pairs: list[tuple[str, str]],
+    role: str,
+    method: str,
+    times_out: Callable[[str, str], bool],
 ) -> Pairs:
     """Have each caller call its callees of a role."""
     peers = peers_of(cast, pairs, role, method)
     for caller, callee in peers.values():
         cast.introduce(caller, callee)
     return {
-        pair: caller.begin_call(callee.identity, method, response_timeout=response_timeout)
+        pair: caller.begin_call(
+            callee.identity, method, response_timeout=SHORT if times_out(*pair) else LONG
+        )
         for pair, (caller, callee) in peers.items()
     }
 
@@ -302,15 +309,20 @@ def peers_of(
 
 
 def call_who_hangs(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    return call_all(cast, pairs, "answers", "hang", SHORT)
+    return call_all(cast, pairs, "answers", "hang", lambda *_: True)
 
 
 def ask_for_a_number(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    return call_all(cast, pairs, "answers", "number", SHORT)
+    return call_all(cast, pairs, "answers", "number", lambda _, callee: callee in SILENT)
+
+
+def waits(caller: str, callee: str) -> bool:
+    """Whether a call goes on when the callee has left."""
+    return caller in WAITING and callee not in OURS
 
 
 def call_who_leaves(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    calls = call_all(cast, pairs, "leaves", "hang", 3 * SHORT)
+    calls = call_all(cast, pairs, "leaves", "hang", waits)
     peers = peers_of(cast, pairs, "leaves", "hang")
     for caller, callee in peers.values():
         callee.wait_for("invoked", who=caller.identity)
@@ -378,7 +390,7 @@ def test_a_handler_that_takes_too_long_is_1502(pair: Pair, calls_that_hang: Roun
 @pytest.mark.rule("C8", "A12")
 def test_a_callee_that_leaves_is_1503(pair: Pair, calls_to_who_leaves: Round, note: Note) -> None:
     expected = [built_in(Codes.RECIPIENT_DISCONNECTED)]
-    if pair.kinds[0] in WAITING and pair.kinds[1] not in OURS:
+    if waits(*pair.kinds):
         note("waits")
         expected.append(built_in(Codes.RESPONSE_TIMEOUT))
     assert said(calls_to_who_leaves.outcome(pair)) in expected
@@ -393,7 +405,7 @@ def test_a_result_that_is_not_text_is_1500(
     match pair.kinds[1]:
         case "trio" | "asyncio":
             assert said(outcome) == built_in(Codes.APPLICATION_ERROR)
-        case "python" | "old python":
+        case callee if callee in SILENT:
             note("silent")
             assert said(outcome) == built_in(Codes.RESPONSE_TIMEOUT)
         case "go":
