@@ -19,7 +19,7 @@ from .livekit_server import serving_livekit
 from .network import Network, network
 from .pairs import ServerName
 from .program import Peer, Program, running
-from .programs import command_of
+from .programs import command_of, command_of_user
 from .server import Server, serving, serving_like_livekit
 from .table import PAGE, Table, replace_section
 from .versions import versions
@@ -135,6 +135,13 @@ class Cast:
 def cast(trio_server: Server, programs: Programs) -> Cast:
     """The participants whose pairs are tried out."""
     return Cast("pairs", trio_server.url, programs)
+
+
+@pytest.fixture(scope="session")
+def browser(logs: Path) -> Iterator[Program]:
+    """A browser, in which users open pages."""
+    with running("user", command_of_user(), logs / "user") as program:
+        yield program
 
 
 @pytest.fixture(scope="session")

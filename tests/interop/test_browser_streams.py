@@ -16,6 +16,7 @@ from trio_rpc import AccessToken, Room, VideoGrants
 
 from ..support.tokens import API_KEY, API_SECRET
 from ..support.waiting import wait_until
+from .program import Program
 from .server import Server
 from .user import EXAMPLE, User, read_until, server_of_examples, shell, user_with
 
@@ -59,13 +60,13 @@ def environment(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def user(logs: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[User]:
+def user(browser: Program, environment: dict[str, str], tmp_path: Path) -> Iterator[User]:
     page = tmp_path / "streams.html"
     text = (EXAMPLE / page.name).read_text()
     assert URL_OF_PAGE in text
     text = text.replace(URL_OF_PAGE, environment["LIVEKIT_URL"])
     page.write_text(text.replace("</script>", f"{MORE_CODE}</script>"))
-    with user_with(page, logs, environment) as user:
+    with user_with(page, browser, environment) as user:
         yield user
 
 

@@ -6,12 +6,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from .program import ROOT
+from .program import ROOT, Program
 from .user import EXAMPLE, User, read_until, server_of_examples, shell, user_with
 
 CDN_VERSION: Final = re.compile(r"https://cdn\.jsdelivr\.net/npm/livekit-client@([\d.]+)/")
@@ -24,8 +23,8 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def user(logs: Path, environment: dict[str, str]) -> Iterator[User]:
-    with user_with(EXAMPLE / "page.html", logs, environment) as user:
+def user(browser: Program, environment: dict[str, str]) -> Iterator[User]:
+    with user_with(EXAMPLE / "page.html", browser, environment) as user:
         yield user
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
+from .program import Program
 from .programs import agents_python
 from .user import EXAMPLE, User, read_until, server_of_examples, shell, user_with
 
@@ -28,8 +28,8 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def user(logs: Path, environment: dict[str, str]) -> Iterator[User]:
-    with user_with(EXAMPLE / "page.html", logs, environment) as user:
+def user(browser: Program, environment: dict[str, str]) -> Iterator[User]:
+    with user_with(EXAMPLE / "page.html", browser, environment) as user:
         yield user
 
 

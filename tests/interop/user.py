@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from .program import ROOT, Program, running
-from .programs import command_of_user
+from trio_rpc import AccessToken, VideoGrants
+
+from .program import ROOT, Program
 
 EXAMPLE: Final = ROOT / "docs" / "examples" / "browser"
 
@@ -89,18 +90,15 @@ def server_of_examples(backend: str = "trio") -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def user_with(page: Path, logs: Path, environment: dict[str, str]) -> Iterator[User]:
-    """Yield a user who has opened a page with a token, and has joined."""
-    command = ["token", "create", "--identity", "page", "--room", "demo"]
-    token = subprocess.run(
-        [sys.executable, "-m", "trio_rpc", *command],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    ).stdout.strip()
-    with running("user", command_of_user(), logs / f"user-of-{page.stem}") as program:
-        user = User(program)
-        user.open(f"{page.as_uri()}#{token}")
+def user_with(page: Path, browser: Program, environment: dict[str, str]) -> Iterator[User]:
+    """Yield a user who has joined from a page, which is closed in the end."""
+    key, secret = environment["LIVEKIT_API_KEY"], environment["LIVEKIT_API_SECRET"]
+    grants = VideoGrants(room_join=True, room="demo")
+    token = AccessToken(key, secret).with_identity("page").with_grants(grants)
+    user = User(browser)
+    user.open(f"{page.as_uri()}#{token.to_jwt()}")
+    try:
         user.read("Joined")
         yield user
+    finally:
+        user.leave()

@@ -1,4 +1,4 @@
-// A user with a browser, who opens the page of docs/examples and clicks in it.
+// A user with a browser, who opens pages of docs/examples, one at a time, and clicks in them.
 //
 //     node user.mjs EXECUTABLE
 
@@ -22,9 +22,12 @@ async function fulfill(route) {
 
 await withChromium(process.argv[2], async (browser) => {
   await browser.route(CDN, fulfill);
-  const page = await openTab(browser, 'user');
+  let page;
   const actions = {
-    open: async ({ url }) => void (await page.goto(url)),
+    open: async ({ url }) => {
+      page = await openTab(browser, 'user');
+      await page.goto(url);
+    },
     click: ({ button }) => page.getByRole('button', { name: button, exact: true }).click(),
     pick: ({ colour }) => page.getByLabel('Colour').fill(colour),
     leave: () => page.close(),
