@@ -93,3 +93,14 @@ async def test_nothing_can_be_sent_after_a_close() -> None:
             await client.receive_message()
         with pytest.raises(LinkClosedError, match="closed with 4000: enough"):
             await client.send_message(b"late")
+
+
+async def test_a_ping_after_our_close_frame_is_no_error() -> None:
+    async with connected() as (client, server), anyio.create_task_group() as task_group:
+        task_group.start_soon(client.aclose, "bye")
+        event = await server.receive()
+        assert isinstance(event, wsproto.events.CloseConnection)
+        assert event.reason == "bye"
+        await server.stream.send(b"\x89\x00")
+        await server.send(event.response())
+        await server.stream.aclose()

@@ -7,8 +7,8 @@ its own way of sending takes a lock, and two turns of the event loop.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import h11
 import trio
 import trio_websocket
 from attrs import define, field
+from wsproto.utilities import LocalProtocolError
 
 from ...concurrency import Nursery, open_service_nursery
 from ...net.byte_streams import ByteStream, connect_tcp
@@ -38,6 +39,7 @@ class WebSocketStream:
     """
 
     _websocket: trio_websocket.WebSocketConnection
+    _reader: _Reader
     _socket: _Socket
     subprotocol: str | None
     can_send_nowait: bool = True
@@ -73,7 +75,8 @@ class WebSocketStream:
         return message if isinstance(message, bytes) else message.encode()
 
     async def aclose(self, reason: str) -> None:
-        await self._websocket.aclose(reason=close_reason(reason))
+        with self._reader.waiting():
+            await self._websocket.aclose(reason=close_reason(reason))
 
 
 @asynccontextmanager
@@ -99,9 +102,9 @@ async def connect(
         try:
             websocket = await _shake_hands(reader, url, subprotocols, token)
             try:
-                yield WebSocketStream(websocket, reader.socket, websocket.subprotocol)
+                yield WebSocketStream(websocket, reader, reader.socket, websocket.subprotocol)
             finally:
-                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True), reader.waiting():
                     await websocket.aclose()
         finally:
             reader.scope.cancel()
@@ -168,29 +171,41 @@ class _Reader:
     """The task that reads from a WebSocket, in the place of the nursery it would be started in.
 
     trio-websocket starts that task, and no other, in a nursery. Here it is shielded, so that a
-    cancelled participant can still close in order, and its end ends the handshake, which
-    trio-websocket would wait for in vain.
+    cancelled participant can still close in order, and its end ends what trio-websocket would wait
+    for in vain.
 
     Attributes:
         socket: The socket, which is closed when the task ends.
         scope: The scope of the task, to end it by.
-        handshake: The scope of the handshake.
         failure: The reason for which the handshake failed.
     """
 
     _nursery: Nursery
     socket: _Socket
     scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
-    handshake: trio.CancelScope = field(factory=trio.CancelScope)
     failure: Exception = field(factory=lambda: trio.BrokenResourceError(_ENDED))
+    _waiting: set[trio.CancelScope] = field(factory=set[trio.CancelScope])
+    _has_ended: bool = False
 
     def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
         self._nursery.start_soon(self._run, read)
 
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Wait for the opening or the closing handshake in the block; the task's end ends it."""
+        with trio.CancelScope() as scope:
+            if self._has_ended:
+                scope.cancel()
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.remove(scope)
+
     async def _run(self, read: Callable[[], Awaitable[None]]) -> None:
         with self.scope:
             try:
-                await read()
+                await self._read(read)
             except (
                 OSError,
                 h11.ProtocolError,  # the server does not speak HTTP
@@ -201,14 +216,25 @@ class _Reader:
                 self.failure = error
             finally:
                 self.socket.stream.abort()
-        self.handshake.cancel()
+        self._has_ended = True
+        for scope in self._waiting:
+            scope.cancel()
+
+    async def _read(self, read: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await read()
+        except LocalProtocolError:
+            # It answers a ping that comes after our own close frame, which wsproto refuses
+            # (python-trio/trio-websocket#184). Only the end of the connection can matter yet.
+            while await self.socket.receive_some():
+                pass
 
 
 async def _shake_hands(
     reader: _Reader, url: str, subprotocols: Sequence[str], token: str
 ) -> trio_websocket.WebSocketConnection:
     parts = urlsplit(url)
-    with reader.handshake:
+    with reader.waiting():
         return await trio_websocket.wrap_client_stream(
             cast("trio.Nursery", reader),
             # Any stream does; the annotation names two.
