@@ -116,6 +116,7 @@ def test_ours_refuses_at_once(cast: Cast) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.real_time
+@pytest.mark.thorough
 @pytest.mark.rule("M2")
 async def test_a_thousand_tracks_come_and_go(
     livekit_server: Server, anyio_backend_name: str
