@@ -248,7 +248,7 @@ def fuzz(session: nox.Session) -> None:
             "one of these; elsewhere the tests replay its corpus"
         )
     session.install("-e", ".[fuzz,test]")
-    arguments = ["--seconds", "2", "--jobs", "2"] if FULL else session.posargs
+    arguments = ["--seconds", "1", "--jobs", "2"] if FULL else session.posargs
     session.run("python", "-m", "tests.fuzz", *arguments)
 
 
