@@ -33,9 +33,8 @@ os.environ.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(max(6, min(os.cpu_cou
 FULL = "full" in sys.argv or "rest" in sys.argv
 COVERAGE = FULL or "CI" in os.environ
 
-# Half of the time of all tests goes to these, which start programs and play long runs. They run
-# every day, and where coverage is measured. The other Pythons run neither them nor what takes real
-# time.
+# Half of the time of all tests goes to these, which start programs and play long runs. Under other
+# Pythons than the running one they are left out, and so is what takes real time.
 PROGRAMS = [f"tests/{name}" for name in ("benchmarks", "cli", "fuzz", "simulation", "test_docs.py")]
 QUICK = ["-m", "not thorough and not real_time", *(f"--ignore={path}" for path in PROGRAMS)]
 
