@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Final
 from attrs import frozen
 
 from .contestants import Contestant
-from .contestants.base import free_port
+from .contestants.base import free_port, wait_until_listening
 from .interrupted import LEAD, NETWORK_FAULTS, RATE, TAIL
 from .processes import ProcessFailedError
 from .report import table
@@ -157,15 +156,10 @@ def _start_server(stack: ExitStack, entry: Entry, port: int, directory: Path) ->
     """Start the server, and wait until it listens."""
     entry.start(stack, "server", directory)
     entry.wait_ready("server")
-    give_up = time.monotonic() + _PATIENCE
-    while time.monotonic() < give_up:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise ProcessFailedError("the server does not listen")
+    try:
+        wait_until_listening(port)
+    except OSError as error:
+        raise ProcessFailedError("the server does not listen") from error
 
 
 def _fail_server(stack: ExitStack, case: Case, entry: Entry, port: int, directory: Path) -> None:

@@ -162,6 +162,20 @@ def free_port() -> int:
         return port
 
 
+def wait_until_listening(port: int) -> None:
+    """Wait until somebody listens on a port of the loopback address."""
+    give_up = time.monotonic() + CONNECT_TIMEOUT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 async def keep_trying(connect: Callable[[], Awaitable[T]], errors: type[Exception] = OSError) -> T:
     """Call `connect` until the server listens; until then it raises `errors`."""
     give_up = time.monotonic() + CONNECT_TIMEOUT

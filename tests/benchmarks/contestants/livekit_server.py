@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import time
 from urllib.parse import urlsplit
 
 from ...support.livekit_server import LIVEKIT_SERVER_VARIABLE, configuration
 from . import livekit, ours
-from .base import CONNECT_TIMEOUT, Control, MissingError, free_port
+from .base import Control, MissingError, free_port, wait_until_listening
 
 
 def server(control: Control, *, backend: str) -> None:
@@ -23,7 +21,9 @@ def server(control: Control, *, backend: str) -> None:
 
 
 def callee(control: Control, *, backend: str) -> None:
-    _wait_until_it_listens(control.address)
+    port = urlsplit(control.address).port
+    assert port is not None
+    wait_until_listening(port)
     if backend:
         ours.callee(control, link="websocket", backend=backend)
     else:
@@ -35,17 +35,3 @@ def caller(control: Control, *, backend: str) -> None:
         ours.caller(control, link="websocket", backend=backend)
     else:
         livekit.caller(control, caller_is="livekit")
-
-
-def _wait_until_it_listens(address: str) -> None:
-    url = urlsplit(address)
-    give_up = time.monotonic() + CONNECT_TIMEOUT
-    while True:
-        try:
-            socket.create_connection((url.hostname, url.port)).close()
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
-        else:
-            return
