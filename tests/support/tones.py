@@ -1,14 +1,13 @@
-"""Tones, and whether one was heard."""
+"""Tones, and the frequency of what was heard."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from trio_rpc.participant import AudioFrame
-
-from .frequency import frequency
 
 RATE = 48_000
 
@@ -24,6 +23,12 @@ def tone(hertz: float, *, rate: int = RATE, channels: int = 1) -> Iterator[Audio
             samples.extend([level] * channels)
         yield AudioFrame(samples.tobytes(), rate, channels, size)
         start += size
+
+
+def frequency(samples: Sequence[int], rate: int = RATE) -> float:
+    """Return the number of times in a second that samples rise through 0."""
+    rises = sum(before < 0 <= after for before, after in pairwise(samples))
+    return rises * rate / len(samples)
 
 
 def is_tone(samples: Sequence[int], hertz: float, rate: int = RATE) -> bool:

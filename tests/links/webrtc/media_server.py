@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import anyio
 from aiortc import RTCRtpTransceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import SessionDescription
@@ -21,7 +22,7 @@ from trio_rpc.webrtc.media.outgoing import OutgoingAudio, OutgoingVideo
 from trio_rpc.webrtc.media.video_slot import VideoSlot
 from trio_rpc.webrtc.sdp import whole
 
-from ...support.tones import RATE, tone
+from ...support.tones import RATE, is_tone, tone
 from ...support.waiting import wait_until
 
 
@@ -67,6 +68,14 @@ class Media:
         start = len(last)
         await wait_until(lambda: len(last) >= start + samples)
         return last[start:]
+
+    async def hears_tone(self, hertz: float) -> bool:
+        """Whether half a second of a tone comes within a minute; a busy machine leaves gaps."""
+        with anyio.move_on_after(60):
+            while not is_tone(await self.hear(), hertz):
+                pass
+            return True
+        return False
 
 
 class MediaPeer(AnsweringPeer):

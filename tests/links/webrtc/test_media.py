@@ -43,8 +43,7 @@ async def test_a_rejoin_publishes_tracks_again_and_streams_go_on() -> None:
             await wait_until(lambda: "local_track_republished" in scene.events)
             [publication] = scene.room.local_participant.track_publications.values()
             assert publication.sid != sid
-            await scene.server.media.hear()
-            assert is_tone(await scene.server.media.hear(), 440)
+            assert await scene.server.media.hears_tone(440)
             scene.server.send_tone("TR_bob", 660)
             await wait_until(lambda: bool(scene.server.media.sids))
             samples: list[int] = []

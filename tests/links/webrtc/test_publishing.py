@@ -37,8 +37,7 @@ async def test_others_hear_what_is_captured(rate: int, channels: int) -> None:
         request = await scene.server.wait_signal("add_track")
         assert (request.name, request.source) == ("voice", models.MICROPHONE)
         async with playing(source, 440):
-            await scene.server.media.hear()
-            assert is_tone(await scene.server.media.hear(), 440)
+            assert await scene.server.media.hears_tone(440)
         assert scene.events == ["local_track_published"]
 
 
@@ -68,8 +67,7 @@ async def test_a_muted_track_is_silent() -> None:
             # The server unmutes it; that it is told too is no matter.
             scene.server.say(rtc.SignalResponse(mute=rtc.MuteTrackRequest(sid=sid, muted=False)))
             await wait_until(lambda: not track.muted)
-            await scene.server.media.hear()
-            assert is_tone(await scene.server.media.hear(), 440)
+            assert await scene.server.media.hears_tone(440)
         request = await scene.server.wait_signal("mute")
         assert (request.sid, request.muted) == (sid, True)
         assert scene.events == ["local_track_published", "track_muted", "track_unmuted"]
@@ -217,8 +215,7 @@ async def test_a_track_without_a_codec_in_common_ends_alone() -> None:
         source = AudioSource(48_000, 1)
         await scene.publish(source)
         async with playing(source, 440):
-            await scene.server.media.hear()
-            assert is_tone(await scene.server.media.hear(), 440)
+            assert await scene.server.media.hears_tone(440)
         assert scene.events == [
             *["local_track_published", "local_track_unpublished"] * 2,
             "local_track_published",
