@@ -281,16 +281,14 @@ def call_all(
     pairs: list[tuple[str, str]],
     role: str,
     method: str,
-    times_out: Callable[[str, str], bool],
+    response_timeout: Callable[[str, str], float],
 ) -> Pairs:
     """Have each caller call its callees of a role."""
     peers = peers_of(cast, pairs, role, method)
     for caller, callee in peers.values():
         cast.introduce(caller, callee)
     return {
-        pair: caller.begin_call(
-            callee.identity, method, response_timeout=SHORT if times_out(*pair) else LONG
-        )
+        pair: caller.begin_call(callee.identity, method, response_timeout=response_timeout(*pair))
         for pair, (caller, callee) in peers.items()
     }
 
@@ -309,11 +307,14 @@ def peers_of(
 
 
 def call_who_hangs(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    return call_all(cast, pairs, "answers", "hang", lambda *_: True)
+    return call_all(cast, pairs, "answers", "hang", lambda *_: SHORT)
 
 
 def ask_for_a_number(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    return call_all(cast, pairs, "answers", "number", lambda _, callee: callee in SILENT)
+    def response_timeout(_: str, callee: str) -> float:
+        return SHORT if callee in SILENT else LONG
+
+    return call_all(cast, pairs, "answers", "number", response_timeout)
 
 
 def waits(caller: str, callee: str) -> bool:
@@ -322,7 +323,10 @@ def waits(caller: str, callee: str) -> bool:
 
 
 def call_who_leaves(cast: Cast, pairs: list[tuple[str, str]]) -> Pairs:
-    calls = call_all(cast, pairs, "leaves", "hang", waits)
+    def response_timeout(caller: str, callee: str) -> float:
+        return 3 * SHORT if waits(caller, callee) else LONG
+
+    calls = call_all(cast, pairs, "leaves", "hang", response_timeout)
     peers = peers_of(cast, pairs, "leaves", "hang")
     for caller, callee in peers.values():
         callee.wait_for("invoked", who=caller.identity)
