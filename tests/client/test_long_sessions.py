@@ -96,15 +96,8 @@ async def long_session(server: RoomServer) -> AsyncIterator[LongSession]:
 @pytest.mark.rule("L4", "L7")
 @pytest.mark.parametrize(("scenario", "losses"), [("cut", 10_000), ("full-reconnect", 2_000)])
 async def test_thousands_of_lost_connections_leave_nothing_behind(
-    server: RoomServer,
-    scenario: str,
-    losses: int,
-    anyio_backend_name: str,
-    monkeypatch: pytest.MonkeyPatch,
+    server: RoomServer, scenario: str, losses: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if anyio_backend_name == "asyncio":
-        # What is kept is the same, and a minute is saved.
-        losses //= 5
     # Each session of a publisher is one more, up to this number.
     monkeypatch.setattr(sequences, "_MAX_PUBLISHERS", 100)
     async with long_session(server) as session:

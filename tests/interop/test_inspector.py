@@ -14,7 +14,7 @@ from trio_rpc import CallContext, Room
 
 from ..cli.command import environment
 from ..support.tokens import make_token
-from .pairs import ServerName
+from .pairs import SERVERS, ServerName
 from .programs import command_of_inspector
 from .server import Server
 
@@ -83,10 +83,8 @@ async def use_tools(server: Server, era: str) -> None:
     assert "secret" in json.dumps(unknown)
 
 
-@pytest.mark.parametrize(
-    ("server", "era"),
-    [("trio-rpc", "legacy"), ("trio-rpc", "modern"), ("livekit-server", "modern")],
-)
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("server", SERVERS)
 def test_the_inspector_uses_the_tools_of_a_participant(
     server_of: Callable[[ServerName], Server], server: ServerName, era: str
 ) -> None:
