@@ -82,6 +82,12 @@ def types(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/test_typing.py")
 
 
+def pytest_arguments(session: nox.Session, report: str, *options: str) -> list[str]:
+    """Return the arguments of Python that run the tests, and write a report of this name."""
+    junit = session.cache_dir / f"junit-{report}.xml"
+    return ["-m", "pytest", *options, f"--junitxml={junit}", *WORKERS, *session.posargs]
+
+
 @nox.session
 @nox.parametrize(
     "python",
@@ -93,15 +99,12 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests on trio and on asyncio; arguments go to pytest."""
     session.install("-e", ".[test]")
-    report = session.cache_dir / f"junit-{session.python}.xml"
-    pytest = ["-m", "pytest", f"--junitxml={report}", *WORKERS]
-    if session.python != RUNNING:
-        pytest += QUICK if FULL else []
-    elif COVERAGE:
+    quick = QUICK if FULL and session.python != RUNNING else []
+    command = ["python"]
+    if COVERAGE and session.python == RUNNING:
         session.run("coverage", "erase")
-        session.run("coverage", "run", *pytest, *session.posargs)
-        return
-    session.run("python", *pytest, *session.posargs)
+        command = ["coverage", "run"]
+    session.run(*command, *pytest_arguments(session, str(session.python), *quick))
 
 
 @nox.session(tags=REST)
@@ -110,18 +113,14 @@ def uvloop(session: nox.Session) -> None:
     if sys.platform == "win32":
         session.skip("uvloop does not support Windows")
     session.install("-e", ".[test]")
-    report = session.cache_dir / "junit-uvloop.xml"
-    pytest = ["-m", "pytest", "--backend=uvloop", f"--junitxml={report}", *WORKERS]
-    session.run("python", *pytest, *session.posargs)
+    session.run("python", *pytest_arguments(session, "uvloop", "--backend=uvloop"))
 
 
 @nox.session(tags=REST)
 def thorough(session: nox.Session) -> None:
     """Run the tests that take minutes; arguments go to pytest."""
     session.install("-e", ".[test]")
-    report = session.cache_dir / "junit-thorough.xml"
-    pytest = ["-m", "pytest", "-m", "thorough", f"--junitxml={report}", *WORKERS]
-    session.run("python", *pytest, *session.posargs)
+    session.run("python", *pytest_arguments(session, "thorough", "-m", "thorough"))
 
 
 @nox.session(tags=REST)
