@@ -162,20 +162,6 @@ def free_port() -> int:
         return port
 
 
-def wait_until_listening(port: int) -> None:
-    """Wait until somebody listens on a port of the loopback address."""
-    give_up = time.monotonic() + CONNECT_TIMEOUT
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
 async def keep_trying(connect: Callable[[], Awaitable[T]], errors: type[Exception] = OSError) -> T:
     """Call `connect` until the server listens; until then it raises `errors`."""
     give_up = time.monotonic() + CONNECT_TIMEOUT
@@ -186,3 +172,13 @@ async def keep_trying(connect: Callable[[], Awaitable[T]], errors: type[Exceptio
             if time.monotonic() > give_up:
                 raise
             await asyncio.sleep(0.05)
+
+
+def wait_until_listening(port: int) -> None:
+    """Wait until somebody listens on a port of the loopback address."""
+
+    async def connect() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+
+    asyncio.run(keep_trying(connect))
