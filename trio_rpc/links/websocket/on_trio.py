@@ -185,7 +185,6 @@ class _Reader:
     scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
     failure: Exception = field(factory=lambda: trio.BrokenResourceError(_ENDED))
     _waiting: set[trio.CancelScope] = field(factory=set[trio.CancelScope])
-    _has_ended: bool = False
 
     def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
         self._nursery.start_soon(self._run, read)
@@ -194,8 +193,6 @@ class _Reader:
     def waiting(self) -> Generator[None]:
         """Wait for the opening or the closing handshake in the block; the task's end ends it."""
         with trio.CancelScope() as scope:
-            if self._has_ended:
-                scope.cancel()
             self._waiting.add(scope)
             try:
                 yield
@@ -216,7 +213,6 @@ class _Reader:
                 self.failure = error
             finally:
                 self.socket.stream.abort()
-        self._has_ended = True
         for scope in self._waiting:
             scope.cancel()
 
